@@ -1,0 +1,2 @@
+# `cmake --install` gives a folder that runs elsewhere.
+install(TARGETS prentice RUNTIME DESTINATION bin)

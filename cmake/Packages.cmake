@@ -1,0 +1,13 @@
+# Everything that comes from outside, each as one imported target.
+find_package(fmt REQUIRED)
+find_package(nlohmann_json REQUIRED)
+find_package(yaml-cpp REQUIRED)
+find_package(OpenSSL REQUIRED)
+find_package(Threads REQUIRED)
+if(PRENTICE_TESTS)
+  find_package(GTest REQUIRED)
+endif()
+include(Torch)
+include(SentencePiece)
+include(Bridge)
+include(Configs)

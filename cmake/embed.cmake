@@ -1,0 +1,21 @@
+# Writes OUT: `const EmbeddedFile kEmbeddedConfigs[]`, ended by a null path. Raw strings are cut at 8 kB, a limit of
+# some compilers.
+file(WRITE ${OUT}.new "namespace prentice {\nstruct EmbeddedFile { const char* path; const char* text; };\n"
+     "extern const EmbeddedFile kEmbeddedConfigs[];\nconst EmbeddedFile kEmbeddedConfigs[] = {\n")
+foreach(name IN LISTS FILES)
+  file(READ ${ROOT}/${name} text)
+  string(LENGTH "${text}" length)
+  file(APPEND ${OUT}.new "  {\"${name}\", ")
+  set(at 0)
+  while(at LESS length)
+    string(SUBSTRING "${text}" ${at} 8000 part)
+    file(APPEND ${OUT}.new "R\"~~~(${part})~~~\"\n")
+    math(EXPR at "${at} + 8000")
+  endwhile()
+  if(length EQUAL 0)
+    file(APPEND ${OUT}.new "\"\"")
+  endif()
+  file(APPEND ${OUT}.new "},\n")
+endforeach()
+file(APPEND ${OUT}.new "  {nullptr, nullptr}};\n}  // namespace prentice\n")
+file(RENAME ${OUT}.new ${OUT})

@@ -1,0 +1,170 @@
+// Every section of a recipe as a struct: members carry the defaults and the recipe's key names. The one list of
+// fields per struct is `fields(visitor, section)` in config/fields.h; reading, unknown keys, overrides, help, the JSON
+// schema and the resolved recipe all walk it.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace prentice {
+
+// A key whose word `auto` is decided once, before training, and frozen into the run's recipe.yaml.
+template <class T>
+using Auto = std::optional<T>;  // nullopt = auto, still undecided
+
+enum class Precision { f32, bf16 };
+enum class AdapterKind { lora, dora, full };
+enum class DataFormat { automatic, messages, sharegpt, alpaca, completion, text, preference, labels };
+enum class ChatMode { automatic, on, off };
+enum class TrainOn { assistant, last, completion, all };
+enum class Overlong { automatic, error, drop, truncate, split };  // automatic: split for `text`, else error
+enum class EosMode { automatic, on, off };
+enum class Recompute { none, selective, block };
+enum class OptimizerName { adamw, adamw8bit, sgd, lion };
+enum class Schedule { cosine, linear, constant, wsd };
+enum class Normalize { none, tokens, bytes };
+enum class Select { last, eval_loss, eval_accuracy };
+
+struct RunSection {
+  std::string out;  // default: runs/ + the recipe's name
+  int64_t seed = 17;
+  Auto<std::string> device;
+  Auto<Precision> precision;
+  bool deterministic = true;
+  Auto<int64_t> threads;
+  int64_t log_every = 10;
+};
+
+struct ModelSection {
+  std::string path;     // artifact address
+  std::string adapter;  // PEFT folder
+  std::string init = "weights";
+  std::string quantize = "none";
+  std::string tokenizer;
+  std::vector<std::string> add_tokens;
+};
+
+struct AdapterSection {
+  AdapterKind kind = AdapterKind::lora;
+  int64_t rank = 16;
+  Auto<double> alpha;  // 32; 8 with rslora
+  double dropout = 0;
+  std::vector<std::string> targets = {"all-linear"};  // one word may be a regular expression
+  std::vector<int64_t> layers;                        // empty = all
+  std::map<std::string, int64_t> rank_pattern;
+  std::map<std::string, double> alpha_pattern;
+  std::vector<std::string> modules_to_save;
+  bool rslora = false;
+  std::string init = "default";
+  double lr_ratio = 1;
+  std::string qat = "none";
+};
+
+struct WeightedFile {
+  std::string path;
+  double weight = 1;
+};
+
+struct DataSection {
+  std::vector<WeightedFile> train;
+  std::vector<WeightedFile> eval;
+  Auto<double> eval_split;  // share below 1, rows from 1 up; automatic = 5 % and at most 500 rows
+  std::string split_by;
+  std::string stratify;
+  DataFormat format = DataFormat::automatic;
+  std::map<std::string, std::string> fields;  // our name -> the file's name
+  std::string system;
+  std::string prompt;      // minijinja over the record
+  std::string completion;  // minijinja over the record
+  ChatMode chat = ChatMode::automatic;
+  std::string chat_template = "auto";  // key: template
+  std::map<std::string, std::string> template_args;
+  TrainOn train_on = TrainOn::assistant;
+  Auto<int64_t> max_length;
+  Overlong overlong = Overlong::automatic;
+  EosMode eos = EosMode::automatic;
+  bool lines = false;
+  bool packing = true;
+  bool shuffle = true;
+  int64_t limit = 0;  // 0 = all
+};
+
+struct TrainSection {
+  Auto<int64_t> batch;         // examples per optimizer step; exclusive with batch_tokens
+  int64_t batch_tokens = 0;    // 0 = by examples
+  Auto<int64_t> micro_tokens;  // tokens per forward
+  Auto<double> epochs;
+  int64_t steps = 0;             // 0 = by epochs
+  Auto<int64_t> checkpoint_every;  // automatic: each epoch and every 30 minutes
+  int64_t keep = 2;
+  Auto<int64_t> eval_every;  // automatic: at start, each epoch, end
+  Select select = Select::last;
+  int64_t patience = 0;  // 0 = off
+  Auto<Recompute> recompute;
+  bool offload = false;
+};
+
+struct OptimSection {
+  OptimizerName name = OptimizerName::adamw;
+  Auto<double> lr;  // by kind
+  Schedule schedule = Schedule::cosine;
+  Auto<double> warmup;  // below 1 a share, from 1 up steps; 0.03 and at least 5 steps
+  Auto<double> min_lr;  // share of lr; 0.1 for cosine, else 0
+  double decay = 0.2;
+  Auto<double> weight_decay;              // 0; 0.1 for pretrain
+  Auto<std::pair<double, double>> betas;  // 0.9, 0.999; 0.9, 0.95 for pretrain
+  double eps = 1e-8;
+  double clip = 1.0;
+  std::string master = "auto";
+};
+
+struct EvalSection {
+  std::vector<std::string> tasks;  // loss, choice, exact
+  std::vector<std::string> choices;
+  Normalize normalize = Normalize::none;
+  int64_t limit = 0;
+  int64_t max_new_tokens = 64;
+  std::map<std::string, double> require;  // metric -> bound (an upper bound for losses, a lower one otherwise)
+};
+
+struct ExportSection {
+  bool peft = true;
+  std::string merged = "none";    // none, f32, bf16, f16
+  std::vector<std::string> gguf;  // F32 F16 BF16 Q8_0
+  std::map<std::string, std::string> types;
+  std::string dtype = "f32";
+  std::string name;
+  bool verify = true;
+};
+
+struct GenerateSection {
+  std::string prompt;
+  int64_t max_new_tokens = 256;
+  double temperature = 0;
+  double top_p = 1;
+  int64_t top_k = 0;
+  int64_t n = 1;
+  int64_t seed = 17;
+  std::vector<std::string> stop;
+};
+
+struct PipelineStep {
+  std::string name;
+  std::string recipe;
+  std::map<std::string, std::string> overrides;
+};
+
+struct PipelineSection {
+  std::vector<PipelineStep> steps;
+};
+
+struct PlanSection {
+  std::string hardware;
+};
+
+}  // namespace prentice

@@ -1,0 +1,53 @@
+// The one form in which every objective receives text: sequences end to end in a flat, unpadded stream.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "core/tensor.h"
+
+namespace prentice {
+
+inline constexpr int64_t kNoLabel = -100;
+
+struct Batch {
+  Tensor tokens;       // [T] int64
+  Tensor positions;    // [T] int64, from 0 in each sequence
+  Tensor labels;       // [T] int64: the id that follows position t, or kNoLabel
+  Tensor weights;      // [T] f32: weight of the label (0 where there is none)
+  Tensor target_rows;  // [N] int64: ascending indices t with a label
+  Tensor starts;       // [S+1] int32: offsets of the sequences in the stream (cu_seqlens)
+  Tensor sequence_id;  // [T] int32: index of the sequence that position t belongs to
+  Tensor sample_key;   // [S] int64: (sample id, occurrence) of each sequence; keys the dropout mask
+  Tensor pair, role;   // [S] int32, preference data only: which pair, and chosen (0) or rejected (1)
+  std::vector<int64_t> host_starts;  // `starts` on the host, so that no kernel launch waits for the device
+  int64_t longest = 0;               // tokens in the longest sequence
+};
+
+// Moves every tensor of the batch to `device`.
+Batch to_device(Batch batch, at::Device device);
+
+// What a step's loss is divided by: counted over all micro-batches and ranks before the first forward.
+struct Counts {
+  double tokens = 0;  // sum of the label weights
+  double sequences = 0;
+  double pairs = 0;
+};
+
+struct Step {
+  std::vector<Batch> micros;
+  Counts counts;
+  int64_t epoch = 0;
+  int64_t input_tokens = 0;  // tokens that pass through the model
+};
+
+// Named scalars of a step (0-dim tensors, on the device until the log interval); equal names add up over micro-batches.
+using Metrics = std::map<std::string, Tensor>;
+
+// A batch's already normalised share of the step's loss. Shares add up to the step's loss; nobody else divides.
+using Objective = std::function<Tensor(const Batch&, const Counts&, Metrics&)>;
+
+}  // namespace prentice

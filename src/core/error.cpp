@@ -1,0 +1,74 @@
+#include "core/error.h"
+
+#include <algorithm>
+#include <numeric>
+
+namespace prentice {
+
+namespace {
+
+size_t edit_distance(std::string_view a, std::string_view b) {
+  std::vector<size_t> row(b.size() + 1);
+  std::iota(row.begin(), row.end(), size_t{0});
+  for (size_t i = 0; i < a.size(); ++i) {
+    size_t diagonal = row[0];
+    row[0] = i + 1;
+    for (size_t j = 0; j < b.size(); ++j) {
+      const size_t substituted = diagonal + (a[i] == b[j] ? 0 : 1);
+      diagonal = row[j + 1];
+      row[j + 1] = std::min({row[j] + 1, row[j + 1] + 1, substituted});
+    }
+  }
+  return row.back();
+}
+
+std::string joined(const std::vector<Diagnostic>& diagnostics) {
+  std::string text;
+  for (const auto& diagnostic : diagnostics) {
+    if (!text.empty()) text += '\n';
+    text += to_string(diagnostic);
+  }
+  return text;
+}
+
+}  // namespace
+
+std::string to_string(const Diagnostic& diagnostic) {
+  std::string text;
+  if (!diagnostic.file.empty()) {
+    text += diagnostic.file;
+    if (diagnostic.line > 0) text += ':' + std::to_string(diagnostic.line);
+    if (diagnostic.line > 0 && diagnostic.column > 0) text += ':' + std::to_string(diagnostic.column);
+    text += ": ";
+  }
+  if (!diagnostic.key.empty()) text += diagnostic.key + ": ";
+  return text + diagnostic.message;
+}
+
+Error::Error(ExitCode code, std::vector<Diagnostic> diagnostics)
+    : code_(code), diagnostics_(std::move(diagnostics)), what_(joined(diagnostics_)) {}
+
+Error::Error(ExitCode code, std::string message, std::string hint)
+    : Error(code, std::vector<Diagnostic>{{.message = std::move(message), .hint = std::move(hint)}}) {}
+
+void fail(ExitCode code, std::string message, std::string hint) { throw Error(code, std::move(message), std::move(hint)); }
+
+void rethrow_with_context(const Error& error, ExitCode code, std::string_view context) {
+  auto diagnostics = error.diagnostics();
+  for (auto& diagnostic : diagnostics) {
+    if (diagnostic.file.empty()) diagnostic.message = std::string(context) + ": " + diagnostic.message;
+  }
+  throw Error(error.code() == ExitCode::malformed ? code : error.code(), std::move(diagnostics));
+}
+
+std::string closest_match(std::string_view word, const std::vector<std::string>& candidates) {
+  const std::string* best = nullptr;
+  size_t best_distance = std::max<size_t>(1, word.size() / 3) + 1;
+  for (const auto& candidate : candidates) {
+    const size_t distance = edit_distance(word, candidate);
+    if (distance < best_distance) best = &candidate, best_distance = distance;
+  }
+  return best ? *best : "";
+}
+
+}  // namespace prentice

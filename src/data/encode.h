@@ -1,0 +1,55 @@
+// From files to encoded examples: reads the sources a data section names, detects the format, applies templates,
+// tokenizes in parallel, marks what is trained and handles rows that are too long.
+#pragma once
+
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "config/schema.h"
+#include "data/sequence.h"
+#include "text/chat.h"
+#include "text/tokenizer.h"
+
+namespace prentice {
+
+struct EncodeOptions {
+  int64_t max_length = 0;  // the hard limit on ids a row; 0 = none
+  int threads = 1;
+  bool for_evaluation = false;  // no EOS after `text` rows
+};
+
+// An example before tokenization: what a person would call one row. Kept for audit, eval prompts and reports.
+struct Example {
+  std::string prompt;      // text before what is trained (rendered), or "" for text
+  std::string completion;  // trained text
+  std::string text;        // the whole rendered text
+  std::string reference;   // the expected answer as the data spells it (no end-of-turn token): eval's `exact`, `choice`
+  Json record;             // the record as read, fields renamed
+};
+
+struct DataSet {
+  EncodedSet encoded;
+  std::vector<Example> examples;  // by sample
+  DataFormat format = DataFormat::automatic;  // as detected
+  bool chat = false;                          // rows went through the chat template
+  std::string description;                    // "messages, 1,200 rows from tickets.jsonl": what was found
+};
+
+struct TrainEvalSets {
+  DataSet train;
+  std::optional<DataSet> eval;
+  std::vector<std::string> overlap;  // "train.jsonl:12 = test.jsonl:3", exact duplicates of whole rows
+};
+
+// Reads data.train and data.eval (or splits by eval_split). Errors: `data`, each with file, line and reason; `usage`
+// when a path does not exist.
+TrainEvalSets load_data(const DataSection&, const Tokenizer&, const EncodeOptions&, uint64_t seed);
+// One side only, for the kinds that only evaluate.
+DataSet load_data_set(const std::vector<WeightedFile>& files, const DataSection&, const Tokenizer&, const EncodeOptions&);
+
+// The template that applies: data.template, else the tokenizer's own; nullopt when neither. Errors: `usage`, `model`.
+std::optional<ChatTemplate> open_chat_template(const DataSection&, const Tokenizer&);
+
+}  // namespace prentice

@@ -1,0 +1,43 @@
+// Sampling with a key/value cache; also the log-probabilities that evaluation reads from one cached prompt.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "model/model.h"
+
+namespace prentice {
+
+struct SampleOptions {
+  int64_t max_new_tokens = 256;
+  double temperature = 0;  // 0 = greedy
+  double top_p = 1;
+  int64_t top_k = 0;
+  uint64_t seed = 17;
+  std::vector<int32_t> stop_ids;
+};
+
+// Keys and values of one sequence, grown in place.
+class KvCache {
+ public:
+  explicit KvCache(const Model&);
+  int64_t length() const { return length_; }
+  void truncate(int64_t length);  // forgets what lies beyond
+
+ private:
+  friend Tensor forward_cached(const Model&, std::span<const int32_t>, KvCache&);
+  std::vector<Tensor> keys_, values_;  // by layer: [capacity, K, E]
+  int64_t length_ = 0;
+};
+
+// Appends `ids` to the cache. Returns the hidden states after the final norm, [ids, D].
+Tensor forward_cached(const Model&, std::span<const int32_t> ids, KvCache&);
+
+// New ids, the stop token included when it ended the text. `on_token` (optional) returning false stops early.
+std::vector<int32_t> generate(const Model&, std::span<const int32_t> prompt, const SampleOptions&,
+                              const std::function<bool(int32_t)>& on_token = {});
+
+}  // namespace prentice

@@ -1,0 +1,73 @@
+// What a decoder computes, as plain data: read from config.json and configs/families, after which nobody asks for the
+// family.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "io/json.h"
+
+namespace prentice {
+
+enum class NormKind { rms, layer };
+enum class Activation { silu, gelu_tanh, gelu };
+enum class RopeKind { standard, linear, llama3, yarn, longrope };
+enum class BlockKind { sequential, parallel };
+
+// Rotary position embedding of one kind of layer (Su et al. 2021); frequencies by formats 1.3.
+struct RopeSpec {
+  RopeKind kind = RopeKind::standard;
+  double theta = 10000;
+  int64_t rotary_dim = 0;  // rotated features of a head
+  double factor = 1, low_freq_factor = 1, high_freq_factor = 4;
+  int64_t original_max_positions = 0;
+  bool operator==(const RopeSpec&) const = default;
+};
+
+struct LayerSpec {
+  int64_t rope = 0;    // index into ModelSpec::ropes
+  int64_t window = 0;  // keys visible, self included; 0 = all
+};
+
+// How the family is written as GGUF (formats 2.3, 2.4).
+struct GgufSpec {
+  std::string architecture;
+  bool permute_qk = false;
+  double norm_offset = 0;
+};
+
+struct ModelSpec {
+  std::string architecture;  // "LlamaForCausalLM", as in config.json
+  std::string model_type;
+  int64_t hidden = 0, layers = 0, heads = 0, kv_heads = 0, head_dim = 0, feed_forward = 0, vocab = 0;
+  int64_t max_positions = 0;
+  NormKind norm = NormKind::rms;
+  double norm_eps = 1e-6;
+  double norm_offset = 0;  // 1 for Gemma: (1 + w)
+  BlockKind block = BlockKind::sequential;
+  bool qkv_bias = false, o_bias = false, mlp_bias = false, head_bias = false;
+  bool gated_mlp = true;
+  bool tied_head = false;
+  Activation activation = Activation::silu;
+  double embed_scale = 1;
+  double attention_scale = 0;  // of q.k
+  double attention_softcap = 0, final_softcap = 0;
+  double initializer_range = 0.02;
+  std::vector<RopeSpec> ropes;
+  std::vector<LayerSpec> layer;  // one each
+  std::vector<int32_t> bos_ids, eos_ids;  // of config.json; generation_config.json wins for stopping
+  std::vector<std::string> ignorable_tensors;  // patterns of stored tensors that are not weights
+  GgufSpec gguf;
+  Json config;  // as read: export writes it back
+};
+
+// Errors: `usage` when the folder is missing; `model` for a family, value or key that would change the arithmetic and
+// is not supported, by name.
+ModelSpec read_spec(const std::filesystem::path& folder);
+ModelSpec read_spec(const Json& config);
+
+}  // namespace prentice

@@ -1,0 +1,58 @@
+// Weights of linear layers and their products: a weight variant, an optional bias, an optional low-rank adapter.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "core/batch.h"
+#include "core/tensor.h"
+
+namespace prentice {
+
+struct Dense {
+  Tensor weight;  // [out, in]
+};
+
+// y += scale * dropout(x) A^T B^T   (Hu et al. 2021, eq. 3)
+struct Lora {
+  Tensor a;  // [R, in] f32
+  Tensor b;  // [out, R] f32
+  double scale = 1;
+  double dropout = 0;
+  int64_t module = 0;  // index of the adapted module in the model: keys the dropout mask
+  bool enabled = true;
+};
+
+struct Linear {
+  std::string name;            // Hugging Face module name: model.layers.0.self_attn.q_proj
+  std::variant<Dense> weight;  // quantized forms join here
+  Tensor bias;                 // [out], undefined when there is none
+  std::optional<Lora> lora;
+  int64_t in_features = 0, out_features = 0;
+};
+
+// Linears that read the same input (q, k, v; gate, up). Dense parts of one type are views of `joined`, so that they run
+// as one product; loading, export and adapters see the parts.
+struct Projection {
+  std::vector<Linear> parts;
+  Tensor joined;  // [sum of out, in]; undefined when the parts do not share storage
+};
+
+// What one forward pass needs to know beside weights and input.
+struct ForwardOptions {
+  bool training = false;             // dropout is drawn
+  bool recompute_blocks = false;     // keep block inputs only, compute the block again in backward
+  uint64_t seed = 0;                 // of the dropout masks
+  int64_t step = 0;                  // optimizer step, part of the masks' counter
+};
+
+// x [T, in] -> [T, out]
+Tensor linear(const Linear&, const Tensor& x, const Batch&, const ForwardOptions&);
+// x [T, in] -> one [T, out_i] a part
+std::vector<Tensor> project(const Projection&, const Tensor& x, const Batch&, const ForwardOptions&);
+
+const Tensor& dense_weight(const Linear&);  // [out, in]
+
+}  // namespace prentice

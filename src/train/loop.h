@@ -1,0 +1,56 @@
+// THE loop: steps in, shares added up, one optimizer move, metrics and checkpoints out. Knows no model and no objective.
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+
+#include "config/schema.h"
+#include "core/batch.h"
+#include "core/tensor.h"
+#include "data/steps.h"
+
+namespace prentice {
+
+// Everything decided: no `auto` is left.
+struct TrainConfig {
+  std::filesystem::path out;  // the run folder
+  std::string run_id;
+  int64_t log_every = 10;
+  int64_t checkpoint_every = 0;  // steps; 0 = each epoch and every 30 minutes
+  int64_t keep = 2;
+  int64_t eval_every = 0;  // steps; 0 = at start, each epoch, end
+  Select select = Select::last;
+  int64_t patience = 0;
+  OptimizerName optimizer = OptimizerName::adamw;
+  double lr = 2e-4, weight_decay = 0, eps = 1e-8, clip = 1, min_lr = 0.1, decay = 0.2;
+  double warmup_steps = 0;
+  Schedule schedule = Schedule::cosine;
+  double beta1 = 0.9, beta2 = 0.999;
+  double lr_ratio = 1;             // LoRA+: factor on the rate of every lora_B
+  double flops_per_token = 0;      // for MFU; 0 = unknown
+  double peak_flops = 0;           // of the device; 0 = unknown
+  at::Device device = at::kCPU;
+};
+
+// What the loop asks of the recipe. Any may be empty.
+struct Hooks {
+  std::function<void(const std::filesystem::path& folder)> save_model;   // writes the trained weights into a checkpoint
+  std::function<std::map<std::string, double>()> evaluate;               // {"eval.loss": ...}
+  std::function<void(int64_t step)> before_step;                         // sets the dropout counter
+};
+
+struct TrainResult {
+  int64_t steps = 0, best_step = 0;
+  double last_loss = 0, best_metric = 0, wall_seconds = 0;
+  std::map<std::string, double> first_eval, last_eval;
+  int64_t input_tokens = 0, trained_tokens = 0;
+};
+
+// Continues from the newest good checkpoint of config.out, or publishes step-00000000 and starts.
+// Errors: `numerical` for a non-finite loss or gradient, naming the first bad step; `storage`; Stopped for signals.
+TrainResult train(const TrainConfig&, const NamedTensors& trainable, const StepSource&, const Objective&, const Hooks&);
+
+}  // namespace prentice
