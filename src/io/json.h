@@ -64,10 +64,10 @@ class Json {
   const Object& as_object() const;
   Object& as_object();
 
-  const Json* find(std::string_view key) const;     // nullptr when absent or when this is no object
-  const Json& at(std::string_view key) const;       // errors: `malformed` "KEY is missing"
-  Json& operator[](std::string_view key);           // inserts null at the end when absent
-  void push_back(Json value);                       // this must be an array (or null, which becomes one)
+  const Json* find(std::string_view key) const;  // nullptr when absent or when this is no object
+  const Json& at(std::string_view key) const;    // errors: `malformed` "KEY is missing"
+  Json& operator[](std::string_view key);        // inserts null at the end when absent
+  void push_back(Json value);                    // this must be an array (or null, which becomes one)
 
   // Shortest text that reads back to the same doubles. indent 0 = one line, `, ` and `: ` as Python's json.dumps.
   std::string dump(int indent = 0) const;

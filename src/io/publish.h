@@ -1,0 +1,61 @@
+// Publish by rename: a folder or file appears under its final name whole, durable, or not at all.
+// Separate from file.h because this is the protocol (reliability 1.3) and not the system calls.
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace prentice {
+
+inline constexpr std::string_view kTemporaryPrefix = ".tmp-";
+
+enum class IfExists { refuse, replace };
+
+// A folder under construction beside its final place, named .tmp-NAME-<nonce>. Destroyed unpublished, it is removed.
+class TempFolder {
+ public:
+  explicit TempFolder(std::filesystem::path final_path);  // creates missing parents. Errors: `storage`
+  TempFolder(TempFolder&& other) noexcept;
+  TempFolder& operator=(TempFolder&&) = delete;
+  ~TempFolder();
+
+  const std::filesystem::path& path() const { return path_; }
+  const std::filesystem::path& final_path() const { return final_path_; }
+  // Fsyncs every file and folder inside, renames, fsyncs the parent. With `replace` an existing folder is moved aside
+  // before and removed after. Errors: `storage`; with `refuse` `usage` when the final name is taken.
+  void publish(IfExists if_exists = IfExists::refuse);
+
+ private:
+  std::filesystem::path final_path_, path_;
+};
+
+// The same for one file: write to path(), then publish().
+class TempFile {
+ public:
+  explicit TempFile(std::filesystem::path final_path);
+  TempFile(TempFile&& other) noexcept;
+  TempFile& operator=(TempFile&&) = delete;
+  ~TempFile();
+
+  const std::filesystem::path& path() const { return path_; }
+  const std::filesystem::path& final_path() const { return final_path_; }
+  void publish(IfExists if_exists = IfExists::refuse);
+
+ private:
+  std::filesystem::path final_path_, path_;
+};
+
+// Writes `text` under a temporary name and publishes it.
+void publish_file(const std::filesystem::path& final_path, std::string_view text,
+                  IfExists if_exists = IfExists::replace);
+
+// Deletes what killed runs left in `parent` (entries that start with .tmp-); returns their names. A parent that does
+// not exist has none. Errors: none; what cannot be deleted is left and not returned.
+std::vector<std::string> remove_leftovers(const std::filesystem::path& parent);
+
+void fsync_file(const std::filesystem::path& path);    // errors: `storage`
+void fsync_folder(const std::filesystem::path& path);  // errors: `storage`
+
+}  // namespace prentice
