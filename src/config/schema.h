@@ -99,7 +99,7 @@ struct TrainSection {
   int64_t batch_tokens = 0;    // 0 = by examples
   Auto<int64_t> micro_tokens;  // tokens per forward
   Auto<double> epochs;
-  int64_t steps = 0;             // 0 = by epochs
+  int64_t steps = 0;               // 0 = by epochs
   Auto<int64_t> checkpoint_every;  // automatic: each epoch and every 30 minutes
   int64_t keep = 2;
   Auto<int64_t> eval_every;  // automatic: at start, each epoch, end

@@ -1,0 +1,27 @@
+// What the user asked for, once words and files are read: the one argument that verbs hand to the recipe programs.
+#pragma once
+
+#include <string>
+
+#include "config/node.h"
+
+namespace prentice {
+
+struct Invocation {
+  std::string verb;     // "run", "plan", ...; for a kind as verb: "run"
+  std::string kind;     // the recipe's kind: "sft", ...
+  std::string file;     // the recipe file as typed; "" when everything came from the command line
+  std::string command;  // the whole command as typed, for run.json
+  Node recipe;          // the file, its base and the command line's overrides laid over it; read_recipe<R> binds it
+
+  bool json = false;         // one JSON object to stdout
+  bool quiet = false;        // no progress
+  bool debug = false;        // more about errors
+  bool fresh = false;        // move what is in run.out aside
+  bool trust_store = false;  // open stores that no manifest vouches for
+  bool chat = false;         // generate: a conversation in the terminal
+  std::string fit;           // plan --fit: the memory to fit, for instance 16GB
+  int rows = 10;             // audit --rows: how many training rows to show
+};
+
+}  // namespace prentice

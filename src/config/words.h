@@ -1,0 +1,169 @@
+// How the values of each enumeration are spelled in a recipe. One table each: reading, help, the JSON schema and the
+// resolved recipe use it. A word marked `later` is known to the contract and refused as "not in this version".
+#pragma once
+
+#include <string_view>
+
+#include "config/schema.h"
+
+namespace prentice {
+
+struct Choice {
+  std::string_view word;
+  bool later = false;
+};
+
+template <class E>
+struct Word {
+  E value;
+  std::string_view word;
+  bool later = false;
+};
+
+inline constexpr bool kLater = true;
+
+template <class E>
+struct Words;
+
+template <>
+struct Words<Precision> {
+  static constexpr Word<Precision> table[] = {
+      {Precision::f32, "f32"},
+      {Precision::bf16, "bf16"},
+  };
+};
+
+template <>
+struct Words<AdapterKind> {
+  static constexpr Word<AdapterKind> table[] = {
+      {AdapterKind::lora, "lora"},
+      {AdapterKind::full, "full"},
+      {AdapterKind::dora, "dora", kLater},
+  };
+};
+
+template <>
+struct Words<DataFormat> {
+  static constexpr Word<DataFormat> table[] = {
+      {DataFormat::automatic, "auto"},
+      {DataFormat::messages, "messages"},
+      {DataFormat::sharegpt, "sharegpt"},
+      {DataFormat::alpaca, "alpaca"},
+      {DataFormat::completion, "completion"},
+      {DataFormat::text, "text"},
+      {DataFormat::preference, "preference", kLater},
+      {DataFormat::labels, "labels", kLater},
+  };
+};
+
+template <>
+struct Words<ChatMode> {
+  static constexpr Word<ChatMode> table[] = {
+      {ChatMode::automatic, "auto"},
+      {ChatMode::on, "on"},
+      {ChatMode::off, "off"},
+  };
+};
+
+template <>
+struct Words<TrainOn> {
+  static constexpr Word<TrainOn> table[] = {
+      {TrainOn::assistant, "assistant"},
+      {TrainOn::last, "last"},
+      {TrainOn::completion, "completion"},
+      {TrainOn::all, "all"},
+  };
+};
+
+template <>
+struct Words<Overlong> {
+  static constexpr Word<Overlong> table[] = {
+      {Overlong::automatic, "auto"},    {Overlong::error, "error"}, {Overlong::drop, "drop"},
+      {Overlong::truncate, "truncate"}, {Overlong::split, "split"},
+  };
+};
+
+template <>
+struct Words<EosMode> {
+  static constexpr Word<EosMode> table[] = {
+      {EosMode::automatic, "auto"},
+      {EosMode::on, "on"},
+      {EosMode::off, "off"},
+  };
+};
+
+template <>
+struct Words<Recompute> {
+  static constexpr Word<Recompute> table[] = {
+      {Recompute::none, "none"},
+      {Recompute::selective, "selective"},
+      {Recompute::block, "block"},
+  };
+};
+
+template <>
+struct Words<OptimizerName> {
+  static constexpr Word<OptimizerName> table[] = {
+      {OptimizerName::adamw, "adamw"},
+      {OptimizerName::sgd, "sgd"},
+      {OptimizerName::lion, "lion"},
+      {OptimizerName::adamw8bit, "adamw8bit", kLater},
+  };
+};
+
+template <>
+struct Words<Schedule> {
+  static constexpr Word<Schedule> table[] = {
+      {Schedule::cosine, "cosine"},
+      {Schedule::linear, "linear"},
+      {Schedule::constant, "constant"},
+      {Schedule::wsd, "wsd"},
+  };
+};
+
+template <>
+struct Words<Normalize> {
+  static constexpr Word<Normalize> table[] = {
+      {Normalize::none, "none"},
+      {Normalize::tokens, "tokens"},
+      {Normalize::bytes, "bytes"},
+  };
+};
+
+template <>
+struct Words<Select> {
+  static constexpr Word<Select> table[] = {
+      {Select::last, "last"},
+      {Select::eval_loss, "eval.loss"},
+      {Select::eval_accuracy, "eval.accuracy"},
+  };
+};
+
+// Words of keys whose values are texts rather than enumerations.
+inline constexpr Choice kModelInit[] = {{"weights"}, {"random"}};
+inline constexpr Choice kQuantize[] = {{"none"}, {"nf4", kLater}, {"nf4-single", kLater}};
+inline constexpr Choice kAdapterInit[] = {{"default"}, {"gaussian"}, {"pissa", kLater}};
+inline constexpr Choice kQat[] = {{"none"},           {"F16", kLater},    {"BF16", kLater},   {"Q8_0", kLater},
+                                  {"Q6_K", kLater},   {"Q5_K_M", kLater}, {"Q5_K_S", kLater}, {"Q4_K_M", kLater},
+                                  {"Q4_K_S", kLater}, {"Q4_0", kLater},   {"Q3_K_M", kLater}, {"Q2_K", kLater}};
+inline constexpr Choice kMaster[] = {{"auto"}, {"stochastic", kLater}};
+inline constexpr Choice kTasks[] = {{"loss"},        {"choice"},           {"exact"},        {"json", kLater},
+                                    {"sql", kLater}, {"grounded", kLater}, {"rouge", kLater}};
+inline constexpr Choice kMerged[] = {{"none"}, {"f32"}, {"bf16"}, {"f16"}, {"nf4", kLater}};
+inline constexpr Choice kAdapterDtype[] = {{"f32"}, {"bf16"}, {"f16"}};
+inline constexpr Choice kGguf[] = {{"F32"},
+                                   {"F16"},
+                                   {"BF16"},
+                                   {"Q8_0"},
+                                   {"Q6_K", kLater},
+                                   {"Q5_K_M", kLater},
+                                   {"Q5_K_S", kLater},
+                                   {"Q4_K_M", kLater},
+                                   {"Q4_K_S", kLater},
+                                   {"Q4_0", kLater},
+                                   {"Q3_K_L", kLater},
+                                   {"Q3_K_M", kLater},
+                                   {"Q3_K_S", kLater},
+                                   {"Q2_K", kLater}};
+
+}  // namespace prentice

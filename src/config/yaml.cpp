@@ -1,0 +1,252 @@
+// The one file that sees the YAML library. It is driven by its parser's events, so anchors, depth and size are refused
+// when they are met and nothing is built that would be thrown away.
+#include <fmt/format.h>
+#include <yaml-cpp/eventhandler.h>
+#include <yaml-cpp/exceptions.h>
+#include <yaml-cpp/parser.h>
+
+#include <fstream>
+#include <set>
+#include <sstream>
+
+#include "config/node.h"
+
+namespace prentice {
+
+namespace {
+
+constexpr size_t kMaxBytes = size_t{1} << 20;
+constexpr size_t kMaxDepth = 32;
+constexpr size_t kMaxNodes = 20000;
+constexpr int kMaxFlowDepth = 64;  // a cheap bound before the library looks at the text
+
+class Builder : public YAML::EventHandler {
+ public:
+  explicit Builder(const std::string& file) : file_(file) {}
+
+  void OnDocumentStart(const YAML::Mark&) override {}
+  void OnDocumentEnd() override {}
+
+  void OnNull(const YAML::Mark& mark, YAML::anchor_t anchor) override {
+    refuse_anchor(mark, anchor);
+    add(Node::null(position(mark)));
+  }
+
+  void OnAlias(const YAML::Mark& mark, YAML::anchor_t) override {
+    fail_at(position(mark), "aliases (*name) are not allowed", "write the value out");
+  }
+
+  void OnScalar(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
+                const std::string& value) override {
+    refuse_anchor(mark, anchor);
+    refuse_tag(mark, tag);
+    add(Node::scalar(value, tag == "!", position(mark)));
+  }
+
+  void OnSequenceStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
+                       YAML::EmitterStyle::value) override {
+    open(Node::list({}, position(mark)), mark, tag, anchor);
+  }
+  void OnSequenceEnd() override { close(); }
+
+  void OnMapStart(const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor,
+                  YAML::EmitterStyle::value) override {
+    open(Node::map({}, position(mark)), mark, tag, anchor);
+  }
+  void OnMapEnd() override { close(); }
+
+  Node take() { return std::move(root_); }
+
+ private:
+  struct Frame {
+    Node node;
+    bool has_key = false;
+    std::string key;
+    Position key_position;
+    std::set<std::string> keys;
+  };
+
+  Position position(const YAML::Mark& mark) const { return {file_, mark.line + 1, mark.column + 1}; }
+
+  void refuse_anchor(const YAML::Mark& mark, YAML::anchor_t anchor) const {
+    if (anchor != YAML::NullAnchor) fail_at(position(mark), "anchors (&name) are not allowed", "write the value out");
+  }
+
+  // The library reports "?" for plain and "!" for quoted values that carry no tag.
+  void refuse_tag(const YAML::Mark& mark, const std::string& tag) const {
+    if (tag.empty() || tag == "?" || tag == "!") return;
+    fail_at(position(mark), "tags (" + tag.substr(0, 40) + ") are not allowed",
+            "a value is parsed by the key it is for");
+  }
+
+  void open(Node node, const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor) {
+    refuse_anchor(mark, anchor);
+    refuse_tag(mark, tag);
+    if (frames_.size() == kMaxDepth) fail_at(position(mark), fmt::format("nesting is deeper than {}", kMaxDepth));
+    if (!frames_.empty() && frames_.back().node.is_map() && !frames_.back().has_key) refuse_key(node);
+    frames_.push_back({std::move(node)});
+  }
+
+  void close() {
+    Node done = std::move(frames_.back().node);
+    frames_.pop_back();
+    add(std::move(done));
+  }
+
+  [[noreturn]] void refuse_key(const Node& node) const {
+    fail_at(node.position(), "expected a word as key, got " + node.described());
+  }
+
+  void add(Node node) {
+    if (++count_ > kMaxNodes) fail_at(node.position(), fmt::format("more than {} values", kMaxNodes));
+    if (frames_.empty()) {
+      root_ = std::move(node);
+      return;
+    }
+    Frame& frame = frames_.back();
+    if (frame.node.is_list()) {
+      frame.node.items().push_back(std::move(node));
+    } else if (!frame.has_key) {
+      if (!node.is_scalar()) refuse_key(node);
+      if (!node.quoted() && node.text() == "<<") {
+        fail_at(node.position(), "merge keys (<<) are not allowed", "`extends: base.yaml` lays a recipe over another");
+      }
+      if (!frame.keys.insert(node.text()).second) fail_duplicate(frame, node);
+      frame.has_key = true, frame.key = node.text(), frame.key_position = node.position();
+    } else {
+      frame.node.members().push_back({std::move(frame.key), std::move(frame.key_position), std::move(node)});
+      frame.has_key = false;
+    }
+  }
+
+  [[noreturn]] void fail_duplicate(const Frame& frame, const Node& key) const {
+    for (const auto& member : frame.node.members()) {
+      if (member.key != key.text()) continue;
+      fail_at(key.position(),
+              fmt::format("key `{}` is there twice, first on line {}", key.text(), member.position.line));
+    }
+    fail_at(key.position(), fmt::format("key `{}` is there twice", key.text()));
+  }
+
+  const std::string& file_;
+  std::vector<Frame> frames_;
+  Node root_;
+  size_t count_ = 0;
+};
+
+// The library's words, in ours.
+std::pair<std::string, std::string> reworded(const std::string& message) {
+  using namespace YAML::ErrorMsg;
+  const auto is = [&](const char* known) { return message == known; };
+  if (is(TAB_IN_INDENTATION)) return {"a tab in the indentation", "indent with spaces"};
+  if (is(END_OF_MAP) || is(END_OF_SEQ)) {
+    return {"this line fits neither the map nor the list around it", "check the indentation and the `:` after the key"};
+  }
+  if (is(MAP_VALUE)) return {"a `:` is not allowed here", "put text that holds `: ` in quotes"};
+  if (is(MAP_KEY)) return {"a key is not allowed here", "check the indentation"};
+  if (is(BLOCK_ENTRY)) return {"a `-` item is not allowed here", "start the list on its own line, indented alike"};
+  if (is(END_OF_MAP_FLOW)) return {"this `{` is never closed by `}`", ""};
+  if (is(END_OF_SEQ_FLOW)) return {"this `[` is never closed by `]`", ""};
+  if (is(FLOW_END)) return {"a `]` or `}` that nothing opened", ""};
+  if (is(EOF_IN_SCALAR)) return {"this quote is never closed", ""};
+  if (is(DOC_IN_SCALAR)) return {"a document marker inside quotes", ""};
+  if (message.rfind(INVALID_ESCAPE, 0) == 0 || message.rfind("bad character", 0) == 0) {
+    return {"an escape in double quotes that YAML does not know", "use single quotes, or write \\\\ for a backslash"};
+  }
+  if (is(INVALID_SCALAR) || is(CHAR_IN_BLOCK)) return {"a value may not start with this character", "put it in quotes"};
+  if (is(UNKNOWN_TOKEN)) return {"a character that starts no YAML value", "put the text in quotes"};
+  if (is(UNKNOWN_ANCHOR)) return {"aliases (*name) are not allowed", "write the value out"};
+  if (is(CHAR_IN_ANCHOR) || is(CHAR_IN_ALIAS) || is(ANCHOR_NOT_FOUND) || is(ALIAS_NOT_FOUND)) {
+    return {"anchors and aliases (&name, *name) are not allowed", "write the value out, or quote the text"};
+  }
+  return {"this is not valid YAML", "check quotes and indentation around this place"};
+}
+
+// Overlong forms, surrogates and stray bytes included (Unicode 15, table 3-7).
+size_t first_bad_utf8(std::string_view text) {
+  const auto byte = [&](size_t i) { return i < text.size() ? static_cast<unsigned char>(text[i]) : 0u; };
+  const auto tail = [&](size_t i) { return byte(i) >= 0x80 && byte(i) <= 0xBF; };
+  for (size_t i = 0; i < text.size();) {
+    const unsigned a = byte(i), b = byte(i + 1);
+    if (a < 0x80) {
+      ++i;
+    } else if (a >= 0xC2 && a <= 0xDF && tail(i + 1)) {
+      i += 2;
+    } else if (a >= 0xE0 && a <= 0xEF && tail(i + 1) && tail(i + 2) && !(a == 0xE0 && b < 0xA0) &&
+               !(a == 0xED && b > 0x9F)) {
+      i += 3;
+    } else if (a >= 0xF0 && a <= 0xF4 && tail(i + 1) && tail(i + 2) && tail(i + 3) && !(a == 0xF0 && b < 0x90) &&
+               !(a == 0xF4 && b > 0x8F)) {
+      i += 4;
+    } else {
+      return i;
+    }
+  }
+  return text.npos;
+}
+
+Position position_of(std::string_view text, size_t offset, const std::string& file) {
+  Position position{file, 1, 1};
+  for (size_t i = 0; i < offset; ++i) {
+    if (text[i] == '\n') {
+      ++position.line, position.column = 1;
+    } else {
+      ++position.column;
+    }
+  }
+  return position;
+}
+
+void check_bytes(std::string_view text, const std::string& file) {
+  if (text.size() > kMaxBytes) fail_at({file}, fmt::format("{} bytes, more than 1 MiB", text.size()));
+  if (const size_t nul = text.find('\0'); nul != text.npos) fail_at(position_of(text, nul, file), "a NUL byte");
+  if (const size_t bad = first_bad_utf8(text); bad != text.npos) {
+    fail_at(position_of(text, bad, file), "bytes that are not UTF-8", "save the file as UTF-8");
+  }
+  // Brackets in a row are the only nesting that the library reads ahead of its events.
+  int run = 0;
+  for (size_t i = 0; i < text.size(); ++i) {
+    if (text[i] == '[' || text[i] == '{') {
+      if (++run > kMaxFlowDepth)
+        fail_at(position_of(text, i, file), fmt::format("nesting is deeper than {}", kMaxDepth));
+    } else if (text[i] != ' ' && text[i] != '\n' && text[i] != '\r' && text[i] != '\t') {
+      run = 0;
+    }
+  }
+}
+
+}  // namespace
+
+Node parse_yaml(std::string_view text, const std::string& file) {
+  check_bytes(text, file);
+  std::istringstream stream{std::string(text)};
+  Builder builder(file);
+  try {
+    YAML::Parser parser(stream);
+    if (!parser.HandleNextDocument(builder)) return Node::null({file, 1, 1});
+    Node root = builder.take();
+    Builder second(file);
+    if (parser.HandleNextDocument(second)) {
+      fail_at(second.take().position(), "a second YAML document", "one file holds one document");
+    }
+    return root;
+  } catch (const YAML::Exception& error) {
+    const auto [message, hint] = reworded(error.msg);
+    fail_at({file, error.mark.line + 1, error.mark.column + 1}, message, hint);
+  }
+}
+
+Node parse_yaml_file(const std::filesystem::path& path) {
+  std::error_code error;
+  const auto status = std::filesystem::status(path, error);
+  if (!std::filesystem::exists(status)) fail(ExitCode::usage, path.string() + ": no such file");
+  if (!std::filesystem::is_regular_file(status)) fail(ExitCode::usage, path.string() + ": not a file");
+  std::ifstream stream(path, std::ios::binary);
+  if (!stream) fail(ExitCode::usage, path.string() + ": cannot be read");
+  std::string text(kMaxBytes + 1, '\0');
+  stream.read(text.data(), static_cast<std::streamsize>(text.size()));
+  text.resize(static_cast<size_t>(stream.gcount()));
+  return parse_yaml(text, path.string());
+}
+
+}  // namespace prentice
