@@ -13,10 +13,28 @@
 
 namespace prentice {
 
+// A regular file read from front to back.
+class InputFile {
+ public:
+  // Errors: `usage` when the path is missing, no regular file or unreadable; `storage` on an I/O error.
+  explicit InputFile(std::filesystem::path path);
+  InputFile(const InputFile&) = delete;
+  ~InputFile();
+
+  size_t read(std::span<std::byte> buffer);  // bytes read; 0 at the end only
+  uint64_t size() const { return size_; }    // when it was opened
+  int descriptor() const { return descriptor_; }
+
+ private:
+  std::filesystem::path path_;
+  int descriptor_ = -1;
+  uint64_t size_ = 0;
+};
+
 // Read-only view of a whole file; valid while the object lives (a move keeps it valid).
 class MappedFile {
  public:
-  // Errors: `usage` when the path is missing, no regular file or unreadable; `storage` on an I/O error.
+  // Errors: as InputFile.
   static MappedFile open(const std::filesystem::path& path);
   MappedFile(MappedFile&& other) noexcept;
   MappedFile& operator=(MappedFile&& other) noexcept;
@@ -59,7 +77,7 @@ class OutputFile {
 
 std::span<const std::byte> as_bytes(std::string_view text);
 
-// Errors: as MappedFile::open; `usage` when the file is larger than `max_bytes`.
+// Errors: as InputFile; `usage` when the file is larger than `max_bytes`.
 std::string read_text_file(const std::filesystem::path& path, uint64_t max_bytes = uint64_t{1} << 30);
 
 // Creates `path` (which must not exist) with these bytes and fsyncs it. The folder's entry is durable only after

@@ -13,6 +13,12 @@
 
 namespace prentice {
 
+struct JsonFileLimits {
+  uint64_t max_bytes = uint64_t{1} << 30;
+  int max_depth = 256;
+  uint64_t max_values = UINT64_MAX;  // bounds the memory that a small hostile text can claim
+};
+
 class Json {
  public:
   using Array = std::vector<Json>;
@@ -41,8 +47,9 @@ class Json {
 
   // Errors: `malformed`, with line and column of the offending byte.
   static Json parse(std::string_view text, int max_depth = 256);
-  // Reads and parses; errors name the file. A file that is missing or unreadable is `code`.
-  static Json parse_file(const std::filesystem::path& path, struct JsonFileLimits limits);
+  static Json parse(std::string_view text, const JsonFileLimits& limits);
+  // Reads and parses; errors name the file. A file that is missing or unreadable is `usage`, a bad one `malformed`.
+  static Json parse_file(const std::filesystem::path& path, const JsonFileLimits& limits);
   static Json parse_file(const std::filesystem::path& path);
 
   bool is_null() const { return std::holds_alternative<std::nullptr_t>(value_); }
@@ -69,7 +76,8 @@ class Json {
   Json& operator[](std::string_view key);        // inserts null at the end when absent
   void push_back(Json value);                    // this must be an array (or null, which becomes one)
 
-  // Shortest text that reads back to the same doubles. indent 0 = one line, `, ` and `: ` as Python's json.dumps.
+  // The text of Python's json.dumps(ensure_ascii=False): shortest digits that read back to the same double, `, ` and
+  // `: `; indent 0 = one line. A number that is not finite becomes null (JSON has no word for it).
   std::string dump(int indent = 0) const;
 
   const Value& value() const { return value_; }
@@ -77,11 +85,6 @@ class Json {
 
  private:
   Value value_;
-};
-
-struct JsonFileLimits {
-  uint64_t max_bytes = uint64_t{1} << 30;
-  int max_depth = 256;
 };
 
 }  // namespace prentice
