@@ -1,4 +1,5 @@
-// THE loop: steps in, shares added up, one optimizer move, metrics and checkpoints out. Knows no model and no objective.
+// THE loop: steps in, shares added up, one optimizer move, metrics and checkpoints out. Knows no model and no
+// objective.
 #pragma once
 
 #include <filesystem>
@@ -29,17 +30,17 @@ struct TrainConfig {
   double warmup_steps = 0;
   Schedule schedule = Schedule::cosine;
   double beta1 = 0.9, beta2 = 0.999;
-  double lr_ratio = 1;             // LoRA+: factor on the rate of every lora_B
-  double flops_per_token = 0;      // for MFU; 0 = unknown
-  double peak_flops = 0;           // of the device; 0 = unknown
+  double lr_ratio = 1;         // LoRA+: factor on the rate of every lora_B
+  double flops_per_token = 0;  // for MFU; 0 = unknown
+  double peak_flops = 0;       // of the device; 0 = unknown
   at::Device device = at::kCPU;
 };
 
 // What the loop asks of the recipe. Any may be empty.
 struct Hooks {
-  std::function<void(const std::filesystem::path& folder)> save_model;   // writes the trained weights into a checkpoint
-  std::function<std::map<std::string, double>()> evaluate;               // {"eval.loss": ...}
-  std::function<void(int64_t step)> before_step;                         // sets the dropout counter
+  std::function<void(const std::filesystem::path& folder)> save_model;  // writes the trained weights into a checkpoint
+  std::function<std::map<std::string, double>()> evaluate;              // {"eval.loss": ...}
+  std::function<void(int64_t step)> before_step;                        // sets the dropout counter
 };
 
 struct TrainResult {
