@@ -1,0 +1,205 @@
+"""The rules of the house that a script can hold; every broken one is printed as FILE:LINE: what. Exit 1 if any is."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+FILE_LINES, FUNCTION_LINES, KIND_LINES, RECIPE_LINES = 400, 60, 150, 60
+SOURCES = {".cpp", ".h", ".cu", ".rs"}
+KINDS = {"pretrain", "sft", "dpo", "distill", "reward", "teach", "imatrix", "eval", "export", "verify", "compare", "pipeline"}
+
+# A folder of src includes only from itself and from these.
+MAY_USE = {
+    "core": "",
+    "io": "core",
+    "config": "core io",
+    "text": "core io",
+    "quant": "core",
+    "kernels": "core quant",
+    "data": "core config io text",
+    "nn": "core quant kernels",
+    "model": "core config io quant kernels nn",
+    "adapter": "core config io quant nn model",
+    "objective": "core config kernels nn",
+    "teacher": "core config io data nn model objective",
+    "dist": "core",
+    "train": "core config io data dist",
+    "eval": "core config io text data nn model adapter objective",
+    "export": "core io config text quant nn model adapter objective eval",
+    "recipes": "core io config text quant kernels data nn model adapter objective teacher dist train eval export",
+    "cli": "core config recipes",
+}
+# Each library is seen by one file, so that replacing it stays a one-file change.
+ONE_FILE = {
+    "yaml-cpp/": "src/config/",
+    "nlohmann/": "src/io/json.cpp",
+    "sentencepiece_processor.h": "src/text/",
+    "hdf5.h": "src/io/",
+}
+# `catch` stands only at the edges where an exception must not pass.
+MAY_CATCH = {
+    "src/cli/main.cpp": "turns every error into its message and exit code",
+    "src/core/error.h": "with_context",
+    "src/core/error.cpp": "with_context, thread joins",
+}
+FORBIDDEN_NAMES = {"utils", "common", "helpers", "manager", "base", "misc"}
+# File-format words that contain a family's name but do not mean it.
+NOT_A_FAMILY = re.compile(r"llama[._-]?(cpp|server)|llama3\b|tokenizer model \"llama\"|general\.architecture", re.I)
+FAMILY = re.compile(r"(?<![a-z])(llama|mistral|qwen|gemma|smollm|stablelm|phi[-_]?[0-9])", re.I)
+MACHINE_PATH = re.compile(r"(?<![\w.}])/(root|home|w[o]rk|Users|mnt)/\w")
+HOST = re.compile(r"\b(pypi\.[o]rg|pythonhosted\.[o]rg|crates\.[i]o|npmjs\.[o]rg|npmjs\.[c]om|deb\.debian\.[o]rg)\b")
+
+broken = []
+
+
+def complain(path, line, what):
+    broken.append(f"{path.relative_to(ROOT)}:{line}: {what}")
+
+
+def tracked():
+    listing = subprocess.run(["git", "ls-files", "-co", "--exclude-standard"], cwd=ROOT, capture_output=True, text=True)
+    if listing.returncode == 0:
+        return [ROOT / name for name in listing.stdout.splitlines() if (ROOT / name).is_file()]
+    kept = ("src", "tests", "scripts", "cmake", "configs", "recipes", "data", "experiments")
+    return [path for folder in kept for path in (ROOT / folder).rglob("*") if path.is_file()]
+
+
+def blank(text, strings=False):
+    """The text with comments (and strings) replaced by spaces; line numbers stay."""
+    pattern = r'R"(\w*~*)\((?:.|\n)*?\)\1"|"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])+\'|//[^\n]*|/\*(?:.|\n)*?\*/'
+
+    def replace(match):
+        word = match.group(0)
+        if word[0] != "/" and not strings:
+            return word
+        return re.sub(r"[^\n]", " ", word)
+
+    return re.sub(pattern, replace, text)
+
+
+def functions(text):
+    """(first line, lines) of every function body at namespace or class level of C++ text without comments and strings."""
+    head_start, depth, at = 0, 0, 0
+    opaque_from = None
+    while at < len(text):
+        char = text[at]
+        if char == "{":
+            head = text[head_start:at]
+            if opaque_from is None and not re.search(r"\b(namespace|class|struct|enum|union|extern)\b[^()]*$", head):
+                first = head_start + len(head) - len(head.lstrip())
+                opaque_from = (depth, first if ")" in head and "=" not in head.split("(")[0] else None)
+            depth += 1
+            head_start = at + 1
+        elif char == "}":
+            depth -= 1
+            if opaque_from and depth == opaque_from[0]:
+                if opaque_from[1] is not None:
+                    line = text.count("\n", 0, opaque_from[1]) + 1
+                    yield line, text.count("\n", 0, at) + 2 - line
+                opaque_from = None
+            head_start = at + 1
+        elif char == ";":
+            head_start = at + 1
+        at += 1
+
+
+def check_sizes(path, name, lines):
+    if len(lines) > FILE_LINES:
+        complain(path, FILE_LINES + 1, f"{len(lines)} lines; a file has at most {FILE_LINES}")
+    if name.startswith("src/recipes/") and path.stem in KINDS and len(lines) > KIND_LINES:
+        complain(path, KIND_LINES + 1, f"{len(lines)} lines; a recipe program has at most {KIND_LINES}")
+    if path.stem in FORBIDDEN_NAMES:
+        complain(path, 1, f"a file named {path.stem} says nothing about what is in it")
+
+
+def check_cpp(path, name, text):
+    code = blank(text)
+    for line, length in functions(blank(text, strings=True)):
+        if length > FUNCTION_LINES:
+            complain(path, line, f"a function of {length} lines; at most {FUNCTION_LINES}")
+    if path.suffix == ".h" and not text.startswith("//"):
+        complain(path, 1, "a header opens with what lives here and why it is separate")
+    for number, line in enumerate(code.split("\n"), 1):
+        if re.search(r'#include\s*[<"]torch/torch\.h', line):
+            complain(path, number, "torch/torch.h costs 25 s a file; include ATen/core/Tensor.h or one ATen/ops header")
+        if name.startswith("src/"):
+            check_src_line(path, name, number, line)
+
+
+def check_src_line(path, name, number, line):
+    folder = name.split("/")[1]
+    include = re.match(r'\s*#include\s*[<"]([^>"]+)', line)
+    if include:
+        target = include.group(1).split("/")[0]
+        if target in MAY_USE and "/" in include.group(1) and target != folder:
+            if target not in MAY_USE.get(folder, "").split():
+                complain(path, number, f"{folder} may not include from {target}")
+        for library, owner in ONE_FILE.items():
+            if include.group(1).startswith(library):
+                seen_by.setdefault(library, set()).add(name)
+                if not name.startswith(owner):
+                    complain(path, number, f"only one file of {owner} sees {library}")
+    if FAMILY.search(NOT_A_FAMILY.sub("", line)):
+        complain(path, number, "a family's name in src; facts about families stand in configs/families")
+    if re.search(r"\bcatch\s*\(", line) and name not in MAY_CATCH:
+        complain(path, number, "catch stands only where scripts/check.py lists it")
+    if re.search(r"(\.|->)backward\(", line) and name != "src/train/loop.cpp":
+        complain(path, number, "there is one training loop: src/train/loop.cpp")
+
+
+def check_words(path, text):
+    if path.suffix == ".lock" or path.name in {"package-lock.json", "check.py"}:
+        return
+    for number, line in enumerate(text.split("\n"), 1):
+        if re.search(r"\b(TODO|FIXME|XXX)\b", line):
+            complain(path, number, "an unfinished thing is an issue, not a comment")
+        if MACHINE_PATH.search(line):
+            complain(path, number, "a path of one machine")
+        if HOST.search(line):
+            complain(path, number, "a registry's host; clients are configured by the user")
+
+
+def check_recipe(path, lines):
+    if len(lines) > RECIPE_LINES:
+        complain(path, RECIPE_LINES + 1, f"{len(lines)} lines; a shipped recipe has at most {RECIPE_LINES}")
+    if not lines or not lines[0].startswith("# ") or "prentice" not in lines[0] and "scripts/" not in lines[0]:
+        complain(path, 1, "a recipe's first comment is the command that runs it")
+    keys = [line for line in lines if re.match(r"\w", line)]
+    if not keys or not re.match(r"(recipe|extends):", keys[0]):
+        complain(path, 1, "a recipe's first key is `recipe`")
+
+
+seen_by = {}
+
+
+def main():
+    for path in tracked():
+        name = path.relative_to(ROOT).as_posix()
+        if path.suffix in {".safetensors", ".bin", ".gguf", ".model", ".png", ".gz"} or name.startswith("tests/golden/"):
+            continue
+        try:
+            text = path.read_text()
+        except UnicodeDecodeError:
+            continue
+        lines = text.splitlines()
+        if path.suffix in SOURCES | {".py", ".sh", ".cmake"} or path.name == "CMakeLists.txt":
+            check_sizes(path, name, lines)
+        if path.suffix in {".cpp", ".h", ".cu"}:
+            check_cpp(path, name, text)
+        parts = name.split("/")
+        if parts[0] == "src" and len(parts) > 3 and "text/bridge" not in name:
+            complain(path, 1, "src is two folders deep at most")
+        if parts[0] == "recipes" and path.suffix == ".yaml":
+            check_recipe(path, lines)
+        check_words(path, text)
+    for library, names in seen_by.items():
+        if len(names) > 1:
+            broken.append(f"{library} is seen by {', '.join(sorted(names))}; one file may")
+    print("\n".join(broken) if broken else "check: every rule holds")
+    return 1 if broken else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
