@@ -31,7 +31,7 @@ struct Example {
 
 struct DataSet {
   EncodedSet encoded;
-  std::vector<Example> examples;  // by sample
+  std::vector<Example> examples;              // by sample
   DataFormat format = DataFormat::automatic;  // as detected
   bool chat = false;                          // rows went through the chat template
   std::string description;                    // "messages, 1,200 rows from tickets.jsonl": what was found
@@ -47,7 +47,8 @@ struct TrainEvalSets {
 // when a path does not exist.
 TrainEvalSets load_data(const DataSection&, const Tokenizer&, const EncodeOptions&, uint64_t seed);
 // One side only, for the kinds that only evaluate.
-DataSet load_data_set(const std::vector<WeightedFile>& files, const DataSection&, const Tokenizer&, const EncodeOptions&);
+DataSet load_data_set(const std::vector<WeightedFile>& files, const DataSection&, const Tokenizer&,
+                      const EncodeOptions&);
 
 // The template that applies: data.template, else the tokenizer's own; nullopt when neither. Errors: `usage`, `model`.
 std::optional<ChatTemplate> open_chat_template(const DataSection&, const Tokenizer&);

@@ -26,8 +26,8 @@ struct EncodedSet {
     std::string file;
     int64_t line = 0;  // 1-based line or record number
   };
-  std::vector<Origin> origins;       // by sample
-  std::vector<double> mix_weights;   // by sample: share of its file in the mix
+  std::vector<Origin> origins;      // by sample
+  std::vector<double> mix_weights;  // by sample: weight of its file in the mix; empty = no mix, every row once an epoch
   std::vector<std::string> warnings;
   int64_t dropped = 0, truncated = 0, truncated_tokens = 0;
   int64_t longest = 0;

@@ -8,18 +8,19 @@
 #include <vector>
 
 #include "core/batch.h"
+#include "data/order.h"
 #include "data/sequence.h"
 
 namespace prentice {
 
 struct StepOptions {
-  int64_t batch = 16;         // examples a step; 0 = by batch_tokens
-  int64_t batch_tokens = 0;   // tokens a step
-  int64_t micro_tokens = 0;   // at most this many tokens a micro-batch (one longer sequence stands alone)
-  bool packing = true;        // false = one example per micro-batch
+  int64_t batch = 16;        // examples a step (a piece of a split document counts as one); 0 = by batch_tokens
+  int64_t batch_tokens = 0;  // tokens a step: step s takes the examples whose last token lies in [s, s+1) times this
+  int64_t micro_tokens = 0;  // at most this many tokens a micro-batch (one longer sequence stands alone); 0 = no limit
+  bool packing = true;       // false = one example per micro-batch
   bool shuffle = true;
   uint64_t seed = 17;
-  double epochs = 1;
+  double epochs = 1;  // a fraction of an epoch is rounded up to whole steps
   int64_t steps = 0;  // overrides epochs when above 0
 };
 
@@ -27,18 +28,30 @@ struct StepOptions {
 class StepSource {
  public:
   virtual ~StepSource() = default;
-  virtual int64_t size() const = 0;                    // steps in the whole run
-  virtual Step step(int64_t index) const = 0;          // host tensors; any order, any thread
-  virtual int64_t steps_in_epoch() const = 0;
-  virtual std::string order_hash() const = 0;          // SHA-256 of all ids and the order of the run
+  virtual int64_t size() const = 0;            // steps in the whole run
+  virtual Step step(int64_t index) const = 0;  // host tensors; any order, any thread
+  virtual int64_t steps_in_epoch() const = 0;  // of the first one; others may differ only in a mix by tokens
+  virtual std::string order_hash() const = 0;  // SHA-256 of all ids and the order of the run
 };
 
+// Steps over the sequences, each once an epoch. No step spans two epochs; the last, short step of an epoch is kept.
+// Errors: `data` without sequences, `usage` for options that give no step or batch_tokens below the longest sequence.
 std::unique_ptr<StepSource> make_step_source(std::vector<Sequence> sequences, const StepOptions& options);
+// The same with the mix of `set` (EncodedSet::mix_weights): data/order.h says what an epoch is then.
+std::unique_ptr<StepSource> make_step_source(EncodedSet set, const StepOptions& options);
 
-// One flat batch of the given sequences, in that order. `step_occurrence` keys dropout beside the sample id.
+// The parts of a mix, in order of first appearance; one part when there is no mix.
+std::vector<MixPart> mix_parts(const EncodedSet& set);
+
+// One flat batch of the given sequences, in that order. `occurrence` keys dropout beside the sample id (Draw).
 Batch collate(const std::vector<const Sequence*>& sequences, int64_t occurrence);
+Batch collate(const std::vector<const Sequence*>& sequences, const std::vector<int64_t>& occurrences);
 
-// Batches over all sequences in order (no shuffling), each of at most `micro_tokens` tokens: evaluation.
+// Names a sequence's draw in 63 bits: Philox of (sample, piece, occurrence), a bijection before it is cut.
+int64_t sample_key(const Sequence& sequence, int64_t occurrence);
+
+// Batches over all sequences in order (no shuffling), each of at most `micro_tokens` tokens (0 = no limit; a longer
+// sequence stands alone): evaluation.
 std::vector<Batch> collate_in_order(const std::vector<Sequence>& sequences, int64_t micro_tokens);
 
 }  // namespace prentice
