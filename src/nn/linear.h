@@ -42,10 +42,10 @@ struct Projection {
 
 // What one forward pass needs to know beside weights and input.
 struct ForwardOptions {
-  bool training = false;             // dropout is drawn
-  bool recompute_blocks = false;     // keep block inputs only, compute the block again in backward
-  uint64_t seed = 0;                 // of the dropout masks
-  int64_t step = 0;                  // optimizer step, part of the masks' counter
+  bool training = false;          // dropout is drawn
+  bool recompute_blocks = false;  // keep block inputs only, compute the block again in backward
+  uint64_t seed = 0;              // of the dropout masks
+  int64_t step = 0;               // optimizer step, part of the masks' counter
 };
 
 // x [T, in] -> [T, out]
@@ -53,6 +53,13 @@ Tensor linear(const Linear&, const Tensor& x, const Batch&, const ForwardOptions
 // x [T, in] -> one [T, out_i] a part
 std::vector<Tensor> project(const Projection&, const Tensor& x, const Batch&, const ForwardOptions&);
 
+// The same without dropout, where there is no batch: generation, logits.
+Tensor linear(const Linear&, const Tensor& x);
+std::vector<Tensor> project(const Projection&, const Tensor& x);
+
 const Tensor& dense_weight(const Linear&);  // [out, in]
+
+// Gives the parts' dense weights one storage, `joined`, of which they become views. Values stay.
+void join(Projection&);
 
 }  // namespace prentice

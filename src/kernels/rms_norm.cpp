@@ -1,0 +1,167 @@
+#include "kernels/rms_norm.h"
+
+#include <ATen/Dispatch.h>
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
+#include <ATen/ops/mean.h>
+#include <ATen/ops/mul.h>
+#include <ATen/ops/rsqrt.h>
+#include <torch/csrc/autograd/custom_function.h>
+
+#include <cmath>
+
+#include "kernels/vector.h"
+
+namespace prentice {
+
+namespace {
+
+template <class T>
+PRENTICE_VECTORISED Wide<T> dot(const T* a, const T* b, int64_t width) {
+  Wide<T> lanes[kLanes] = {};
+  int64_t j = 0;
+  for (; j + kLanes <= width; j += kLanes) {
+    for (int64_t lane = 0; lane < kLanes; ++lane) {
+      lanes[lane] += static_cast<Wide<T>>(a[j + lane]) * static_cast<Wide<T>>(b[j + lane]);
+    }
+  }
+  for (; j < width; ++j) lanes[0] += static_cast<Wide<T>>(a[j]) * static_cast<Wide<T>>(b[j]);
+  Wide<T> sum = 0;
+  for (Wide<T> lane : lanes) sum += lane;
+  return sum;
+}
+
+// sum of grad * (offset + weight) * x over a row
+template <class T>
+PRENTICE_VECTORISED Wide<T> weighted_dot(const T* grad, const T* weight, const T* x, Wide<T> offset, int64_t width) {
+  Wide<T> lanes[kLanes] = {};
+  int64_t j = 0;
+  for (; j + kLanes <= width; j += kLanes) {
+    for (int64_t lane = 0; lane < kLanes; ++lane) {
+      const int64_t i = j + lane;
+      lanes[lane] +=
+          static_cast<Wide<T>>(grad[i]) * (offset + static_cast<Wide<T>>(weight[i])) * static_cast<Wide<T>>(x[i]);
+    }
+  }
+  for (; j < width; ++j) {
+    lanes[0] += static_cast<Wide<T>>(grad[j]) * (offset + static_cast<Wide<T>>(weight[j])) * static_cast<Wide<T>>(x[j]);
+  }
+  Wide<T> sum = 0;
+  for (Wide<T> lane : lanes) sum += lane;
+  return sum;
+}
+
+template <class T>
+PRENTICE_VECTORISED void scale_row(const T* x, const T* weight, T* y, Wide<T> scale, Wide<T> offset, int64_t width) {
+  if (offset == 0) {
+    for (int64_t j = 0; j < width; ++j) {
+      const T normed = static_cast<T>(static_cast<Wide<T>>(x[j]) * scale);
+      y[j] = static_cast<T>(static_cast<Wide<T>>(normed) * static_cast<Wide<T>>(weight[j]));
+    }
+  } else {
+    for (int64_t j = 0; j < width; ++j) {
+      y[j] = static_cast<T>(static_cast<Wide<T>>(x[j]) * scale * (offset + static_cast<Wide<T>>(weight[j])));
+    }
+  }
+}
+
+// dx = scale * g - x * pull, with g = grad * (offset + weight)
+template <class T>
+PRENTICE_VECTORISED void grad_row(const T* grad, const T* weight, const T* x, T* dx, Wide<T> scale, Wide<T> offset,
+                                  Wide<T> pull, int64_t width) {
+  for (int64_t j = 0; j < width; ++j) {
+    const Wide<T> g = static_cast<Wide<T>>(grad[j]) * (offset + static_cast<Wide<T>>(weight[j]));
+    dx[j] = static_cast<T>(scale * g - static_cast<Wide<T>>(x[j]) * pull);
+  }
+}
+
+// `scales` [T] receives 1 / rms of each row.
+Tensor forward_cpu(const Tensor& x, const Tensor& weight, double eps, double offset, const Tensor& scales) {
+  Tensor y = at::empty_like(x, x.options(), at::MemoryFormat::Contiguous);
+  const int64_t width = x.size(1);
+  AT_DISPATCH_FLOATING_TYPES_AND2(at::kBFloat16, at::kHalf, x.scalar_type(), "rms_norm", [&] {
+    const auto in = const_rows_of<scalar_t>(x);
+    const auto out = rows_of<scalar_t>(y);
+    const auto* w = weight.const_data_ptr<scalar_t>();
+    auto* scale = scales.data_ptr<Wide<scalar_t>>();
+    at::parallel_for(0, x.size(0), row_grain(width), [&](int64_t begin, int64_t end) {
+      for (int64_t t = begin; t < end; ++t) {
+        const auto mean_square = dot(in[t], in[t], width) / static_cast<Wide<scalar_t>>(width);
+        scale[t] = 1 / std::sqrt(mean_square + static_cast<Wide<scalar_t>>(eps));
+        scale_row(in[t], w, out[t], scale[t], static_cast<Wide<scalar_t>>(offset), width);
+      }
+    });
+  });
+  return y;
+}
+
+// With r = 1 / rms: dx = r g - x r^3 (g . x) / D.
+Tensor backward_cpu(const Tensor& grad, const Tensor& x, const Tensor& weight, const Tensor& scales, double offset) {
+  Tensor dx = at::empty_like(x, x.options(), at::MemoryFormat::Contiguous);
+  const int64_t width = x.size(1);
+  AT_DISPATCH_FLOATING_TYPES_AND2(at::kBFloat16, at::kHalf, x.scalar_type(), "rms_norm_backward", [&] {
+    const auto g = const_rows_of<scalar_t>(grad);
+    const auto in = const_rows_of<scalar_t>(x);
+    const auto out = rows_of<scalar_t>(dx);
+    const auto* w = weight.const_data_ptr<scalar_t>();
+    const auto* scale = scales.const_data_ptr<Wide<scalar_t>>();
+    const auto shift = static_cast<Wide<scalar_t>>(offset);
+    at::parallel_for(0, x.size(0), row_grain(width), [&](int64_t begin, int64_t end) {
+      for (int64_t t = begin; t < end; ++t) {
+        const auto r = scale[t];
+        const auto pull = r * r * r * weighted_dot(g[t], w, in[t], shift, width) / static_cast<Wide<scalar_t>>(width);
+        grad_row(g[t], w, in[t], out[t], r, shift, pull, width);
+      }
+    });
+  });
+  return dx;
+}
+
+struct RmsNorm : torch::autograd::Function<RmsNorm> {
+  static Tensor forward(torch::autograd::AutogradContext* context, const Tensor& x, const Tensor& weight, double eps,
+                        double offset) {
+    const auto wide = x.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
+    const Tensor rows = with_dense_rows(x), dense_weight = weight.to(x.scalar_type()).contiguous();
+    const Tensor scales = at::empty({x.size(0)}, x.options().dtype(wide));
+    context->save_for_backward({rows, dense_weight, scales});
+    context->saved_data["offset"] = offset;
+    context->saved_data["weight_type"] = weight.scalar_type();
+    return forward_cpu(rows, dense_weight, eps, offset, scales);
+  }
+
+  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
+                                                 torch::autograd::variable_list grads) {
+    const auto saved = context->get_saved_variables();
+    const Tensor &x = saved[0], &weight = saved[1], &scales = saved[2];
+    const Tensor grad = with_dense_rows(grads[0]);
+    Tensor dx, dweight;
+    if (context->needs_input_grad(0)) {
+      dx = backward_cpu(grad, x, weight, scales, context->saved_data["offset"].toDouble());
+    }
+    if (context->needs_input_grad(1)) {
+      const auto wide = scales.scalar_type();
+      dweight = (grad.to(wide) * x.to(wide) * scales.unsqueeze(1))
+                    .sum(0)
+                    .to(context->saved_data["weight_type"].toScalarType());
+    }
+    return {dx, dweight, Tensor(), Tensor()};
+  }
+};
+
+}  // namespace
+
+Tensor rms_norm_composite(const Tensor& x, const Tensor& weight, double eps, double offset) {
+  const auto wide = x.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
+  const Tensor wide_x = x.to(wide);
+  const Tensor normed = wide_x * at::rsqrt(at::mean(wide_x * wide_x, {-1}, /*keepdim=*/true) + eps);
+  if (offset == 0) return weight.to(x.scalar_type()) * normed.to(x.scalar_type());
+  return (normed * (weight.to(wide) + offset)).to(x.scalar_type());
+}
+
+Tensor rms_norm(const Tensor& x, const Tensor& weight, double eps, double offset) {
+  if (!x.is_cpu() || x.dim() != 2) return rms_norm_composite(x, weight, eps, offset);
+  return RmsNorm::apply(x, weight, eps, offset);
+}
+
+}  // namespace prentice

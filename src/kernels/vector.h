@@ -1,0 +1,59 @@
+// What the fused CPU loops share: rows of a matrix that may lie inside a wider one, parallel loops over rows, and a
+// function attribute that compiles a loop for several instruction sets and picks one when the program starts.
+#pragma once
+
+#include <ATen/OpMathType.h>
+#include <ATen/Parallel.h>
+
+#include <algorithm>
+
+#include "core/tensor.h"
+
+// Sanitizers run code before the processor is known, so under them the portable form is the only one.
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(__SANITIZE_ADDRESS__) && \
+    !defined(__SANITIZE_THREAD__)
+#define PRENTICE_VECTORISED __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
+#else
+#define PRENTICE_VECTORISED
+#endif
+
+namespace prentice {
+
+// f64 computes in f64, every other type in f32.
+template <class T>
+using Wide = at::opmath_type<T>;
+
+// Partial sums a reduction keeps, so that it runs in vector registers with a fixed order of additions.
+inline constexpr int64_t kLanes = 16;
+
+// [rows, columns] with columns side by side and rows `stride` elements apart.
+template <class T>
+struct Rows {
+  T* data;
+  int64_t stride;
+  T* operator[](int64_t row) const { return data + row * stride; }
+};
+
+template <class T>
+Rows<T> rows_of(const Tensor& tensor) {
+  return {tensor.data_ptr<T>(), tensor.stride(0)};
+}
+template <class T>
+Rows<const T> const_rows_of(const Tensor& tensor) {
+  return {tensor.const_data_ptr<T>(), tensor.stride(0)};
+}
+
+// The tensor itself when everything behind the first dimension is side by side, else a copy of which this is true.
+inline Tensor with_dense_rows(const Tensor& tensor) {
+  int64_t wanted = 1;
+  for (int64_t dim = tensor.dim() - 1; dim > 0; --dim) {
+    if (tensor.size(dim) != 1 && tensor.stride(dim) != wanted) return tensor.contiguous();
+    wanted *= tensor.size(dim);
+  }
+  return tensor;
+}
+
+// Rows a thread should at least get, when one has `width` elements.
+inline int64_t row_grain(int64_t width) { return std::max<int64_t>(1, 8192 / std::max<int64_t>(1, width)); }
+
+}  // namespace prentice

@@ -1,0 +1,14 @@
+#include "nn/norm.h"
+
+#include <ATen/ops/layer_norm.h>
+
+#include "kernels/rms_norm.h"
+
+namespace prentice {
+
+Tensor normalize(const Norm& norm, const Tensor& x) {
+  if (!norm.bias.defined()) return rms_norm(x, norm.weight, norm.eps, norm.offset);
+  return at::layer_norm(x, {x.size(-1)}, norm.weight.to(x.scalar_type()), norm.bias.to(x.scalar_type()), norm.eps);
+}
+
+}  // namespace prentice

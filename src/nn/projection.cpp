@@ -1,0 +1,230 @@
+#include "nn/projection.h"
+
+#include <ATen/core/LegacyTypeDispatch.h>
+#include <ATen/ops/addmm.h>
+#include <ATen/ops/cat.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/mm.h>
+#include <torch/csrc/autograd/custom_function.h>
+
+namespace prentice {
+
+namespace {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+// Where each tensor of a part stands in the operation's list of inputs; -1 = absent. Input 0 is x.
+struct Slots {
+  int64_t weight = -1, bias = -1, a = -1, b = -1;
+};
+
+// What does not take part in differentiation.
+struct Plan : torch::CustomClassHolder {
+  std::vector<Slots> slots;
+  std::vector<double> scales;
+  std::vector<std::optional<DropoutKey>> dropouts;
+  std::vector<int64_t> widths;  // out features of each part
+  Tensor joined;
+  at::ScalarType type;  // in which products are taken
+};
+
+Tensor cast(const Tensor& tensor, at::ScalarType type) { return tensor.defined() ? tensor.to(type) : tensor; }
+
+const Tensor& at_slot(const variable_list& inputs, int64_t slot) {
+  static const Tensor kAbsent;
+  return slot < 0 ? kAbsent : inputs[static_cast<size_t>(slot)];
+}
+
+Tensor dropped(const Tensor& x, const std::optional<DropoutKey>& key) { return key ? apply_dropout(x, *key) : x; }
+
+// Adapted parts that read x itself; they share one skinny product. Parts with dropout stand alone.
+std::vector<size_t> sharing_parts(const Plan& plan) {
+  std::vector<size_t> parts;
+  for (size_t i = 0; i < plan.slots.size(); ++i) {
+    if (plan.slots[i].a >= 0 && !plan.dropouts[i]) parts.push_back(i);
+  }
+  return parts;
+}
+
+std::vector<size_t> dropping_parts(const Plan& plan) {
+  std::vector<size_t> parts;
+  for (size_t i = 0; i < plan.slots.size(); ++i) {
+    if (plan.slots[i].a >= 0 && plan.dropouts[i]) parts.push_back(i);
+  }
+  return parts;
+}
+
+// The A of these parts under each other: [sum of R, in].
+Tensor stacked_a(const Plan& plan, const variable_list& inputs, const std::vector<size_t>& parts) {
+  std::vector<Tensor> stack;
+  for (size_t i : parts) stack.push_back(at_slot(inputs, plan.slots[i].a).to(plan.type));
+  return stack.size() == 1 ? stack[0] : at::cat(stack, 0);
+}
+
+Tensor base_product(const Plan& plan, const variable_list& inputs, const Tensor& x, size_t part) {
+  const Tensor weight = at_slot(inputs, plan.slots[part].weight).to(plan.type);
+  const Tensor bias = cast(at_slot(inputs, plan.slots[part].bias), plan.type);
+  return bias.defined() ? at::addmm(bias, x, weight.t()) : at::mm(x, weight.t());
+}
+
+variable_list base_products(const Plan& plan, const variable_list& inputs, const Tensor& x) {
+  variable_list results;
+  if (!plan.joined.defined()) {
+    for (size_t i = 0; i < plan.slots.size(); ++i) results.push_back(base_product(plan, inputs, x, i));
+    return results;
+  }
+  Tensor all = at::mm(x, plan.joined.to(plan.type).t());
+  int64_t column = 0;
+  for (size_t i = 0; i < plan.slots.size(); ++i) {
+    results.push_back(all.narrow(1, column, plan.widths[i]));
+    column += plan.widths[i];
+    const Tensor& bias = at_slot(inputs, plan.slots[i].bias);
+    if (bias.defined()) results.back().add_(bias.to(plan.type));
+  }
+  return results;
+}
+
+// The matrix whose column ranges the gradients are, when they lie so in memory; undefined otherwise.
+Tensor common_matrix(const variable_list& grads) {
+  const Tensor& first = grads[0];
+  int64_t width = 0;
+  for (const Tensor& grad : grads) {
+    if (!grad.is_alias_of(first) || grad.stride(1) != 1 || grad.stride(0) != first.stride(0) ||
+        grad.storage_offset() != first.storage_offset() + width) {
+      return {};
+    }
+    width += grad.size(1);
+  }
+  if (first.stride(0) < width) return {};
+  return first.as_strided({first.size(0), width}, {first.stride(0), 1}, first.storage_offset());
+}
+
+// sum over parts of grad_i W_i
+Tensor input_gradient(const Plan& plan, const variable_list& saved, const variable_list& grads) {
+  if (plan.joined.defined()) {
+    const Tensor all = common_matrix(grads);
+    if (all.defined()) return at::mm(all, plan.joined.to(plan.type));
+  }
+  Tensor dx;
+  for (size_t i = 0; i < grads.size(); ++i) {
+    const Tensor weight = at_slot(saved, plan.slots[i].weight).to(plan.type);
+    dx.defined() ? dx.addmm_(grads[i], weight) : dx = at::mm(grads[i], weight);
+  }
+  return dx;
+}
+
+// Adds the adapters' share to dx (when wanted) and gives the gradients of A and B of these parts, which read `input`
+// (x, or x after dropout). `low` [T, sum of R] is input A^T of the forward pass.
+void adapter_gradients(const Plan& plan, const variable_list& saved, const variable_list& grads,
+                       const std::vector<size_t>& parts, const Tensor& input, const Tensor& low, bool want_dx,
+                       Tensor& dx, variable_list& results) {
+  Tensor dlow = at::empty_like(low);
+  int64_t row = 0;
+  for (size_t i : parts) {
+    const Tensor& b = at_slot(saved, plan.slots[i].b);
+    const int64_t rank = b.size(1);
+    Tensor slice = dlow.narrow(1, row, rank);
+    at::mm_out(slice, grads[i], b.to(plan.type));
+    slice.mul_(plan.scales[i]);
+    results[plan.slots[i].b] = at::mm(grads[i].t(), low.narrow(1, row, rank)).mul_(plan.scales[i]).to(b.scalar_type());
+    row += rank;
+  }
+  const Tensor da = at::mm(dlow.t(), input);
+  row = 0;
+  for (size_t i : parts) {
+    const Tensor& a = at_slot(saved, plan.slots[i].a);
+    results[plan.slots[i].a] = da.narrow(0, row, a.size(0)).to(a.scalar_type());
+    row += a.size(0);
+  }
+  if (!want_dx) return;
+  const Tensor stack = stacked_a(plan, saved, parts);
+  const auto& key = plan.dropouts[parts[0]];
+  key ? dx.add_(apply_dropout(at::mm(dlow, stack), *key)) : dx.addmm_(dlow, stack);
+}
+
+struct Products : torch::autograd::Function<Products> {
+  static variable_list forward(AutogradContext* context, at::TensorList input_list,
+                               const c10::intrusive_ptr<Plan>& plan) {
+    const at::AutoDispatchBelowADInplaceOrView plain;  // results are fresh matrices, not views to be tracked
+    const variable_list inputs = input_list.vec();
+    const Tensor x = inputs[0].to(plan->type);
+    variable_list results = base_products(*plan, inputs, x);
+    variable_list lows;
+    const auto add = [&](const std::vector<size_t>& parts, const Tensor& input) {
+      lows.push_back(at::mm(input, stacked_a(*plan, inputs, parts).t()));
+      int64_t row = 0;
+      for (size_t i : parts) {
+        const Tensor b = at_slot(inputs, plan->slots[i].b).to(plan->type);
+        results[i].addmm_(lows.back().narrow(1, row, b.size(1)), b.t(), 1, plan->scales[i]);
+        row += b.size(1);
+      }
+    };
+    if (const auto parts = sharing_parts(*plan); !parts.empty()) add(parts, x);
+    for (size_t i : dropping_parts(*plan)) add({i}, dropped(x, plan->dropouts[i]));
+
+    variable_list to_save = inputs;
+    bool needs_x = !lows.empty();
+    for (const auto& slots : plan->slots) needs_x |= inputs[slots.weight].requires_grad();
+    if (!needs_x) to_save[0] = Tensor();
+    to_save.insert(to_save.end(), lows.begin(), lows.end());
+    context->save_for_backward(to_save);
+    context->saved_data["plan"] = c10::IValue::make_capsule(plan);
+    return results;
+  }
+
+  static variable_list backward(AutogradContext* context, variable_list grads) {
+    const auto holder = context->saved_data["plan"].toCapsule();
+    const Plan& plan = static_cast<const Plan&>(*holder);
+    const variable_list saved = context->get_saved_variables();
+    const bool want_dx = context->needs_input_grad(0);
+    size_t count = 1;
+    for (const auto& slots : plan.slots) count += 1 + (slots.bias >= 0) + 2 * (slots.a >= 0);
+
+    variable_list results(count + 1);  // one more for the plan itself
+    Tensor dx;
+    if (want_dx) dx = input_gradient(plan, saved, grads);
+    const Tensor x = cast(saved[0], plan.type);
+    for (size_t i = 0; i < plan.slots.size(); ++i) {
+      const Slots& slots = plan.slots[i];
+      if (context->needs_input_grad(slots.weight)) {
+        results[slots.weight] = at::mm(grads[i].t(), x).to(saved[slots.weight].scalar_type());
+      }
+      if (slots.bias >= 0 && context->needs_input_grad(slots.bias)) {
+        results[slots.bias] = grads[i].sum(0).to(saved[slots.bias].scalar_type());
+      }
+    }
+    size_t low = count;
+    if (const auto parts = sharing_parts(plan); !parts.empty()) {
+      adapter_gradients(plan, saved, grads, parts, x, saved[low++], want_dx, dx, results);
+    }
+    for (size_t i : dropping_parts(plan)) {
+      adapter_gradients(plan, saved, grads, {i}, dropped(x, plan.dropouts[i]), saved[low++], want_dx, dx, results);
+    }
+    results[0] = dx;
+    return results;
+  }
+};
+
+}  // namespace
+
+std::vector<Tensor> products(const Tensor& x, const std::vector<ProductPart>& parts, const Tensor& joined) {
+  auto plan = c10::make_intrusive<Plan>();
+  plan->joined = joined;
+  plan->type = x.scalar_type();
+  variable_list inputs = {x};
+  const auto place = [&](const Tensor& tensor) -> int64_t {
+    if (!tensor.defined()) return -1;
+    inputs.push_back(tensor);
+    return static_cast<int64_t>(inputs.size()) - 1;
+  };
+  for (const auto& part : parts) {
+    plan->slots.push_back({place(part.weight), place(part.bias), place(part.a), place(part.b)});
+    plan->scales.push_back(part.scale);
+    plan->dropouts.push_back(part.dropout);
+    plan->widths.push_back(part.weight.size(0));
+  }
+  return Products::apply(at::TensorList(inputs), plan);
+}
+
+}  // namespace prentice
