@@ -189,8 +189,8 @@ PlacedTensor read_tensor_info(Cursor& cursor) {
   placed.tensor.name = name;
   with_context(ExitCode::malformed, "tensor " + placed.tensor.name, [&] {
     const auto dimensions = cursor.number<uint32_t>("dimensions");
-    if (dimensions < 1 || dimensions > 4) {
-      fail(ExitCode::malformed, std::to_string(dimensions) + " dimensions, 1 to 4 are allowed");
+    if (dimensions > 4) {
+      fail(ExitCode::malformed, std::to_string(dimensions) + " dimensions, at most 4 are allowed");
     }
     for (uint32_t i = 0; i < dimensions; ++i) placed.tensor.dims.push_back(cursor.number<int64_t>("dimensions"));
     const auto id = cursor.number<uint32_t>("type");

@@ -86,19 +86,20 @@ std::string_view gguf_type_name(GgufType type) { return kValueTypes[static_cast<
 uint64_t gguf_tensor_bytes(const GgufTensorInfo& tensor) {
   const auto& type = ggml_type_info(tensor.type);
   constexpr auto kMax = uint64_t{1} << 48;
-  if (tensor.dims.empty() || tensor.dims.size() > 4) {
-    fail(ExitCode::malformed, std::to_string(tensor.dims.size()) + " dimensions, 1 to 4 are allowed");
+  if (tensor.dims.size() > 4) {
+    fail(ExitCode::malformed, std::to_string(tensor.dims.size()) + " dimensions, at most 4 are allowed");
   }
   uint64_t elements = 1;
   for (const int64_t size : tensor.dims) {
-    if (size <= 0) fail(ExitCode::malformed, "dimension " + std::to_string(size) + " is not positive");
+    if (size < 0) fail(ExitCode::malformed, "negative dimension " + std::to_string(size));
     if (__builtin_mul_overflow(elements, static_cast<uint64_t>(size), &elements) || elements >= kMax) {
       fail(ExitCode::malformed, "more than 2^48 - 1 elements");
     }
   }
-  if (tensor.dims[0] % type.block_elements != 0) {
-    fail(ExitCode::malformed, "a row of " + std::to_string(tensor.dims[0]) + " elements is no whole number of " +
-                                  std::string(type.name) + " blocks");
+  const int64_t row = tensor.dims.empty() ? 1 : tensor.dims[0];
+  if (row % type.block_elements != 0) {
+    fail(ExitCode::malformed,
+         "a row of " + std::to_string(row) + " elements is no whole number of " + std::string(type.name) + " blocks");
   }
   return elements / static_cast<uint64_t>(type.block_elements) * static_cast<uint64_t>(type.block_bytes);
 }

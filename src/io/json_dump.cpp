@@ -55,7 +55,8 @@ void dump_double(double value, std::string& out) {
     return;
   }
   char buffer[40];
-  const auto end = std::to_chars(buffer, buffer + sizeof buffer, value, std::chars_format::scientific).ptr;
+  char* end = std::to_chars(buffer, buffer + sizeof buffer - 1, value, std::chars_format::scientific).ptr;
+  *end = '\0';
   const std::string_view text(buffer, end - buffer);
   const int exponent = std::atoi(buffer + text.find('e') + 1);  // to_chars always writes one
   if (exponent < -4 || exponent >= 16) {

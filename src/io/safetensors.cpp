@@ -31,9 +31,6 @@ void read_metadata(const Json& json, std::map<std::string, std::string>& metadat
 }
 
 Entry read_entry(const std::string& name, const Json& json) {
-  if (name.size() > kMaxNameBytes || name.find('\0') != std::string::npos) {
-    fail(ExitCode::malformed, "the name is too long or holds a NUL");
-  }
   for (const auto& [key, value] : json.as_object()) {
     if (key != "dtype" && key != "shape" && key != "data_offsets") {
       fail(ExitCode::malformed, "unknown key \"" + key + "\"");
@@ -105,11 +102,13 @@ SafetensorsContent parse(std::span<const std::byte> bytes) {
   SafetensorsContent content;
   std::vector<Entry> entries;
   for (const auto& [name, value] : json.as_object()) {
+    if (name.size() > kMaxNameBytes || name.find('\0') != std::string::npos) {
+      fail(ExitCode::malformed, "a tensor name is longer than 4096 bytes or holds a NUL");
+    }
     if (name == "__metadata__") {
       with_context(ExitCode::malformed, name, [&] { read_metadata(value, content.metadata); });
     } else {
-      entries.push_back(
-          with_context(ExitCode::malformed, "tensor " + name.substr(0, 200), [&] { return read_entry(name, value); }));
+      entries.push_back(with_context(ExitCode::malformed, "tensor " + name, [&] { return read_entry(name, value); }));
     }
   }
   check_coverage(entries, data.size());
