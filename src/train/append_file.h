@@ -12,7 +12,7 @@ namespace prentice {
 
 class AppendFile {
  public:
-  // Creates the file if it is missing. Errors (all members): `storage`.
+  // Creates the file, and its folder, if missing. Errors (all members): `storage`.
   explicit AppendFile(std::filesystem::path path);
   AppendFile(AppendFile&& other) noexcept;
   AppendFile& operator=(AppendFile&&) = delete;

@@ -12,6 +12,7 @@
 #include "core/batch.h"
 #include "core/tensor.h"
 #include "data/steps.h"
+#include "train/input_hashes.h"
 
 namespace prentice {
 
@@ -34,6 +35,9 @@ struct TrainConfig {
   double flops_per_token = 0;  // for MFU; 0 = unknown
   double peak_flops = 0;       // of the device; 0 = unknown
   at::Device device = at::kCPU;
+  std::string recipe;                   // resolved text: lies in every checkpoint, and a resume must have the same one
+  std::shared_ptr<InputHashes> inputs;  // of everything the run reads; may be empty
+  bool quiet = false;                   // no progress line
 };
 
 // What the loop asks of the recipe. Any may be empty.

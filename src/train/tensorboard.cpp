@@ -86,12 +86,17 @@ void cut_events(const fs::path& path, int64_t last_step) {
     if (step < 0 || step > last_step) break;
     kept += kFrame + length;
   }
-  if (kept < text.size()) cut_file(path, kept);
+  if (kept == 0) {
+    std::error_code ignored;  // an empty event file shows nothing
+    fs::remove(path, ignored);
+  } else if (kept < text.size()) {
+    cut_file(path, kept);
+  }
 }
 
 fs::path new_event_file(const fs::path& folder, int64_t last_step) {
-  fs::create_directories(folder);
-  for (const auto& entry : fs::directory_iterator(folder)) {
+  std::error_code missing;
+  for (const auto& entry : fs::directory_iterator(folder, missing)) {
     if (entry.path().filename().string().starts_with(kFilePrefix)) cut_events(entry.path(), last_step);
   }
   char host[256] = "localhost";

@@ -1,0 +1,39 @@
+#include "train/input_hashes.h"
+
+#include <set>
+#include <utility>
+
+#include "io/sha256.h"
+
+namespace prentice {
+
+namespace fs = std::filesystem;
+
+std::string sha256_of_input(const fs::path& path) {
+  std::error_code error;
+  if (!fs::is_directory(path, error)) return cached_sha256_file(path);
+  std::set<fs::path> files;
+  for (const auto& entry : fs::directory_iterator(path)) {
+    if (entry.is_regular_file()) files.insert(entry.path());
+  }
+  Sha256 hash;
+  for (const auto& file : files) hash.update(cached_sha256_file(file) + "  " + file.filename().string() + "\n");
+  return hash.hex();
+}
+
+InputHashes::InputHashes(std::vector<InputPath> inputs)
+    : pending_(std::async(std::launch::async, [inputs = std::move(inputs)] {
+        std::vector<InputHash> hashes;
+        for (const auto& input : inputs) {
+          hashes.push_back(
+              {input.key, fs::absolute(input.path).lexically_normal().string(), sha256_of_input(input.path)});
+        }
+        return hashes;
+      })) {}
+
+const std::vector<InputHash>& InputHashes::get() {
+  if (pending_.valid()) hashes_ = pending_.get();
+  return hashes_;
+}
+
+}  // namespace prentice

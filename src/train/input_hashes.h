@@ -1,0 +1,36 @@
+// SHA-256 of everything a run reads, computed on a thread while the model loads; needed by the first checkpoint.
+#pragma once
+
+#include <filesystem>
+#include <future>
+#include <string>
+#include <vector>
+
+namespace prentice {
+
+struct InputPath {
+  std::string key;  // the recipe key that names it: model.path, data.train[0]
+  std::filesystem::path path;
+};
+
+struct InputHash {
+  std::string key, path, sha256;
+  bool operator==(const InputHash&) const = default;
+};
+
+// Of a file: its SHA-256. Of a folder: the SHA-256 of "HASH  NAME\n" for each plain file in it, sorted by name, as
+// `sha256sum` prints them (sub-folders are not read). Errors: `usage` when missing, `storage`.
+std::string sha256_of_input(const std::filesystem::path& path);
+
+class InputHashes {
+ public:
+  explicit InputHashes(std::vector<InputPath> inputs);
+  // Waits for the thread. Errors: as sha256_of_input, once.
+  const std::vector<InputHash>& get();
+
+ private:
+  std::future<std::vector<InputHash>> pending_;
+  std::vector<InputHash> hashes_;
+};
+
+}  // namespace prentice

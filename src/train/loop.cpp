@@ -1,0 +1,307 @@
+#include "train/loop.h"
+
+#include <ATen/Parallel.h>
+#include <ATen/core/grad_mode.h>
+#include <ATen/ops/zeros.h>
+#include <fmt/format.h>
+
+#include <cmath>
+#include <optional>
+
+#include "core/error.h"
+#include "io/file.h"
+#include "train/checkpoint.h"
+#include "train/clip.h"
+#include "train/clock.h"
+#include "train/events.h"
+#include "train/manifest.h"
+#include "train/optimizer.h"
+#include "train/prefetch.h"
+#include "train/provenance.h"
+#include "train/recorder.h"
+#include "train/schedule.h"
+#include "train/signals.h"
+#include "train/tensor_file.h"
+#include "train/trained_weights.h"
+#include "train/trainer_state.h"
+
+namespace prentice {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr double kSaveSeconds = 30 * 60;   // between checkpoints, where the recipe names no number of steps
+constexpr uint64_t kSmallFiles = 4 << 20;  // bytes of a checkpoint beside its tensors
+constexpr const char* kOptimizerFile = "optimizer-00000-of-00001.safetensors";
+
+uint64_t bytes_of(const NamedTensors& tensors) {
+  uint64_t bytes = 0;
+  for (const auto& [name, tensor] : tensors) bytes += tensor.nbytes();
+  return bytes;
+}
+
+class Training {
+ public:
+  Training(const TrainConfig& config, const NamedTensors& trainable, const StepSource& source,
+           const Objective& objective, const Hooks& hooks);
+  TrainResult run();
+
+ private:
+  void resume_or_start();
+  void restore(const fs::path& folder);
+  void take_step();
+  Tensor accumulate_gradients(Step& step, Metrics& extra);
+  void evaluate();
+  void save();
+  void write_checkpoint(const fs::path& folder);
+  void select_best();
+
+  bool finished() const;
+  bool evaluation_due() const;
+  bool save_due() const;
+  bool log_due() const {
+    return state_.step % config_.log_every == 0 || state_.step == source_.size() || state_.step == 1;
+  }
+  bool at_epoch_end() const { return state_.step % source_.steps_in_epoch() == 0 || state_.step == source_.size(); }
+  double epoch() const { return static_cast<double>(state_.step) / static_cast<double>(source_.steps_in_epoch()); }
+  double rate() const { return config_.lr * schedule_factor(schedule_, state_.step); }
+  const Provenance& provenance();
+  NamedTensors all_state() const;
+
+  const TrainConfig& config_;
+  const NamedTensors& trainable_;
+  const StepSource& source_;
+  const Objective& objective_;
+  const Hooks& hooks_;
+  ScheduleOptions schedule_;
+  Optimizer optimizer_;
+  FiniteWatch watch_;
+  EventLog events_;
+  Checkpoints checkpoints_;
+  TrainerState state_;
+  std::optional<Provenance> provenance_;
+  std::optional<Recorder> recorder_;
+  std::optional<Prefetcher> prefetcher_;
+  int64_t saved_step_ = -1;
+  bool new_best_ = false;  // not saved yet
+  double begin_ = monotonic_seconds(), seconds_before_ = 0, last_save_ = monotonic_seconds();
+};
+
+Training::Training(const TrainConfig& config, const NamedTensors& trainable, const StepSource& source,
+                   const Objective& objective, const Hooks& hooks)
+    : config_(config),
+      trainable_(trainable),
+      source_(source),
+      objective_(objective),
+      hooks_(hooks),
+      schedule_{.kind = config.schedule,
+                .steps = source.size(),
+                .warmup_steps = config.warmup_steps,
+                .min_lr = config.min_lr,
+                .decay = config.decay},
+      optimizer_({.name = config.optimizer,
+                  .beta1 = config.beta1,
+                  .beta2 = config.beta2,
+                  .eps = config.eps,
+                  .weight_decay = config.weight_decay,
+                  .lr_ratio = config.lr_ratio},
+                 trainable),
+      watch_(config.device),
+      events_(config.out),
+      checkpoints_(config.out, events_) {}
+
+// Made when first asked for: hashing the inputs goes on beside the start of the run until then.
+const Provenance& Training::provenance() {
+  if (!provenance_) {
+    provenance_ = {.recipe = config_.recipe,
+                   .inputs = config_.inputs ? config_.inputs->get() : std::vector<InputHash>{},
+                   .order = source_.order_hash(),
+                   .world_size = 1,
+                   .threads = at::get_num_threads(),
+                   .binary = binary_sha256()};
+  }
+  return *provenance_;
+}
+
+NamedTensors Training::all_state() const {
+  NamedTensors all = trainable_;
+  for (auto& named : optimizer_.state()) all.push_back(std::move(named));
+  return all;
+}
+
+void Training::resume_or_start() {
+  if (auto found = checkpoints_.newest()) {
+    const auto before = with_context(ExitCode::model, found->folder.string(), [&] {
+      seconds_before_ = found->manifest.at("wall_seconds").as_number();
+      return provenance_from(found->manifest, read_text_file(found->folder / "recipe.yaml"));
+    });
+    const auto& now = provenance();
+    require_same(before, now, fmt::format("{}, step {}", config_.out.string(), found->step));
+    if (before.binary != now.binary)
+      events_.warn("this program is not the one that wrote the checkpoint: bits may differ");
+    restore(found->folder);
+    saved_step_ = state_.step;
+    events_.write("resume", {{"step", state_.step}, {"checkpoint", found->folder.filename().string()}});
+  }
+  recorder_.emplace(config_, source_.size(), state_);
+  if (saved_step_ >= 0) recorder_->note(fmt::format("continuing from step {}/{}", state_.step, source_.size()));
+  if (!finished()) prefetcher_.emplace(source_, state_.step, config_.device);
+}
+
+void Training::restore(const fs::path& folder) {
+  with_context(ExitCode::model, folder.string(), [&] {
+    restore_trained(folder, trainable_);
+    read_tensors(folder / kOptimizerFile, optimizer_.state());
+    state_ = trainer_state_from(Json::parse_file(folder / "trainer.json"));
+  });
+}
+
+bool Training::finished() const {
+  if (state_.step >= source_.size()) return true;
+  return config_.patience > 0 && state_.evaluations_since_best >= config_.patience;
+}
+
+bool Training::evaluation_due() const {
+  if (!hooks_.evaluate || state_.evaluated_step == state_.step) return false;
+  if (state_.step == 0 || state_.step == source_.size()) return true;
+  return config_.eval_every > 0 ? state_.step % config_.eval_every == 0 : at_epoch_end();
+}
+
+bool Training::save_due() const {
+  if (saved_step_ == state_.step) return false;
+  if (state_.step == 0 || finished() || stop_signal() != 0 || new_best_) return true;
+  if (config_.checkpoint_every > 0) return state_.step % config_.checkpoint_every == 0;
+  return at_epoch_end() || monotonic_seconds() - last_save_ > kSaveSeconds;
+}
+
+Tensor Training::accumulate_gradients(Step& step, Metrics& extra) {
+  Tensor loss = at::zeros({}, at::TensorOptions().device(config_.device).dtype(at::kDouble));
+  for (auto& micro : step.micros) {
+    Metrics of_micro;
+    const Tensor share = objective_(to_device(std::move(micro), config_.device), step.counts, of_micro);
+    share.backward();
+    const at::NoGradGuard no_grad;
+    loss.add_(share.detach());
+    for (const auto& [name, value] : of_micro) {
+      Tensor& sum = extra[name];
+      sum = sum.defined() ? sum.add(value.detach()) : value.detach();
+    }
+  }
+  return loss;
+}
+
+void Training::take_step() {
+  if (hooks_.before_step) hooks_.before_step(state_.step);
+  Step step = prefetcher_->next();
+  StepRecord record{.lr = rate()};
+  record.loss = accumulate_gradients(step, record.extra);
+  const auto gradients = gradients_of(trainable_);
+  record.gradient_norm = global_norm(gradients);
+  watch_.observe(record.loss, record.gradient_norm, state_.step + 1);
+  if (config_.clip > 0) clip_by_norm(gradients, record.gradient_norm, config_.clip);
+  optimizer_.step(record.lr, gradients, watch_.skip());
+  drop_gradients(trainable_);
+
+  ++state_.step;
+  state_.input_tokens += step.input_tokens;
+  state_.trained_tokens += step.counts.tokens;
+  record.step = state_.step;
+  record.epoch = epoch();
+  record.input_tokens = state_.input_tokens;
+  record.trained_tokens = state_.trained_tokens;
+  recorder_->add(std::move(record));
+  if (log_due()) state_.last_loss = recorder_->flush_and_log(watch_, all_state(), prefetcher_->seconds_waited());
+}
+
+void Training::evaluate() {
+  const double begin = monotonic_seconds();
+  const auto metrics = hooks_.evaluate();
+  recorder_->exclude(monotonic_seconds() - begin);
+  if (stop_signal() != 0) return;  // perhaps cut short: the resumed run evaluates this step again
+  for (const auto& [name, value] : metrics) {
+    if (!std::isfinite(value)) fail(ExitCode::numerical, fmt::format("step {}: {} is {}", state_.step, name, value));
+  }
+  new_best_ = note_evaluation(state_, config_.select, metrics) && config_.select != Select::last;
+  recorder_->add_evaluation(state_.step, epoch(), metrics);
+}
+
+void Training::write_checkpoint(const fs::path& folder) {
+  if (hooks_.save_model) hooks_.save_model(folder);
+  store_trained(folder, trainable_);
+  write_tensors(folder / kOptimizerFile, optimizer_.state());
+  const Json data = Json::Object{{"position", state_.step},
+                                 {"steps", source_.size()},
+                                 {"steps_in_epoch", source_.steps_in_epoch()},
+                                 {"order_sha256", provenance().order}};
+  write_file_durably(folder / "data.json", data.dump(1) + "\n");
+  Json trainer = to_json(state_);
+  trainer["lr"] = rate();
+  write_file_durably(folder / "trainer.json", trainer.dump(1) + "\n");
+  write_file_durably(folder / "recipe.yaml", config_.recipe);
+}
+
+void Training::save() {
+  const double begin = monotonic_seconds();
+  require_finite(trainable_, state_.step);
+  recorder_->sync();
+  const uint64_t tensors = bytes_of(trainable_) + bytes_of(optimizer_.state());
+  Json::Object facts = {
+      {"step", state_.step}, {"time", wall_time()}, {"wall_seconds", seconds_before_ + begin - begin_}};
+  const Json from = to_json(provenance());
+  facts.insert(facts.end(), from.as_object().begin(), from.as_object().end());
+  checkpoints_.save(state_.step, std::max(tensors, checkpoints_.last_bytes()) + kSmallFiles, std::move(facts),
+                    [&](const fs::path& folder) { write_checkpoint(folder); });
+  saved_step_ = state_.step;
+  new_best_ = false;
+  last_save_ = monotonic_seconds();
+  events_.write("save", {{"step", state_.step},
+                         {"bytes", static_cast<int64_t>(checkpoints_.last_bytes())},
+                         {"seconds", last_save_ - begin}});
+  checkpoints_.thin_out(config_.keep, state_.best_step);
+  recorder_->exclude(monotonic_seconds() - begin);
+}
+
+// The selected step's weights stay in memory: what the recipe exports next is what was selected.
+void Training::select_best() {
+  if (config_.select == Select::last || state_.best_step < 0 || state_.best_step == state_.step) return;
+  const auto folder = checkpoint_folder(config_.out, state_.best_step);
+  if (const auto damage = damage_of(folder); !damage.empty()) {
+    fail(ExitCode::model, fmt::format("{}, the selected checkpoint: {}", folder.string(), damage));
+  }
+  restore_trained(folder, trainable_);
+}
+
+TrainResult Training::run() {
+  if (source_.size() <= 0) fail(ExitCode::data, "there is nothing to train on: the data makes no step");
+  resume_or_start();
+  for (;;) {
+    if (evaluation_due() && stop_signal() == 0) evaluate();
+    if (save_due()) {
+      if (const double loss = recorder_->flush(watch_); !std::isnan(loss)) state_.last_loss = loss;
+      save();
+    }
+    if (finished() && !evaluation_due()) break;
+    throw_if_stopped();
+    take_step();
+  }
+  select_best();
+  return {.steps = state_.step,
+          .best_step = std::max<int64_t>(state_.best_step, 0),
+          .last_loss = state_.last_loss,
+          .best_metric = state_.best_metric,
+          .wall_seconds = seconds_before_ + monotonic_seconds() - begin_,
+          .first_eval = state_.first_eval,
+          .last_eval = state_.last_eval,
+          .input_tokens = state_.input_tokens,
+          .trained_tokens = static_cast<int64_t>(std::llround(state_.trained_tokens))};
+}
+
+}  // namespace
+
+TrainResult train(const TrainConfig& config, const NamedTensors& trainable, const StepSource& source,
+                  const Objective& objective, const Hooks& hooks) {
+  return Training(config, trainable, source, objective, hooks).run();
+}
+
+}  // namespace prentice

@@ -1,0 +1,49 @@
+#include "train/prefetch.h"
+
+#include <utility>
+
+#include "train/clock.h"
+
+namespace prentice {
+
+namespace {
+
+void pin(Batch& batch) {
+  for (Tensor* tensor : {&batch.tokens, &batch.positions, &batch.labels, &batch.weights, &batch.target_rows,
+                         &batch.starts, &batch.sequence_id, &batch.sample_key, &batch.pair, &batch.role}) {
+    if (tensor->defined()) *tensor = tensor->pin_memory();
+  }
+}
+
+}  // namespace
+
+Prefetcher::Prefetcher(const StepSource& source, int64_t first, at::Device device)
+    : source_(source), device_(device), index_(first) {
+  start();
+}
+
+Prefetcher::~Prefetcher() {
+  if (pending_.valid()) pending_.wait();
+}
+
+void Prefetcher::start() {
+  if (index_ >= source_.size()) return;
+  pending_ = std::async(std::launch::async, [&source = source_, index = index_, device = device_] {
+    Step step = source.step(index);
+    if (!device.is_cpu()) {
+      for (auto& batch : step.micros) pin(batch);
+    }
+    return step;
+  });
+  ++index_;
+}
+
+Step Prefetcher::next() {
+  const double begin = monotonic_seconds();
+  Step step = pending_.get();
+  waited_ += monotonic_seconds() - begin;
+  start();
+  return step;
+}
+
+}  // namespace prentice
