@@ -19,12 +19,14 @@ struct PeftConfig {
   std::map<std::string, double> alpha_pattern;
   std::string base_model;
 };
-PeftConfig read_peft_config(const std::filesystem::path& folder);  // errors: `usage` missing, `model` corrupt or unsupported
+PeftConfig read_peft_config(
+    const std::filesystem::path& folder);  // errors: `usage` missing, `model` corrupt or unsupported
 
 // Attaches the adapter in `folder`. Every tensor must find its module and shape, and every targeted module its tensors.
 void load_peft(Model&, const std::filesystem::path& folder);
 
 // Writes the folder (which must exist). dtype: f32, bf16 or f16. Loads in `peft`.
-void save_peft(const Model&, const std::filesystem::path& folder, const std::string& base_model, const std::string& dtype);
+void save_peft(const Model&, const std::filesystem::path& folder, const std::string& base_model,
+               const std::string& dtype);
 
 }  // namespace prentice

@@ -19,7 +19,9 @@ struct Dense {
 struct Lora {
   Tensor a;  // [R, in] f32
   Tensor b;  // [out, R] f32
-  double scale = 1;
+  double scale = 1;  // alpha / R, or alpha / sqrt(R) with rslora
+  double alpha = 1;
+  bool rslora = false;
   double dropout = 0;
   int64_t module = 0;  // index of the adapted module in the model: keys the dropout mask
   bool enabled = true;

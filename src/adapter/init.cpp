@@ -1,0 +1,51 @@
+#include "adapter/init.h"
+
+#include <ATen/Parallel.h>
+#include <ATen/ops/empty.h>
+
+#include <cmath>
+#include <numbers>
+
+#include "core/random.h"
+
+namespace prentice {
+
+namespace {
+
+constexpr int64_t kGrain = 1 << 14;
+
+// FNV-1a, 64 bits.
+uint64_t stream_of(std::string_view name) {
+  uint64_t hash = 14695981039346656037ull;
+  for (const char c : name) hash = (hash ^ static_cast<unsigned char>(c)) * 1099511628211ull;
+  return hash;
+}
+
+template <class Value>
+Tensor filled(int64_t rows, int64_t columns, const Value& value) {
+  Tensor matrix = at::empty({rows, columns}, at::kFloat);
+  float* data = matrix.mutable_data_ptr<float>();
+  at::parallel_for(0, rows * columns, kGrain, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) data[i] = static_cast<float>(value(static_cast<uint64_t>(i)));
+  });
+  return matrix;
+}
+
+}  // namespace
+
+Tensor uniform_matrix(int64_t rows, int64_t columns, double bound, uint64_t seed, std::string_view name) {
+  const uint64_t stream = stream_of(name);
+  return filled(rows, columns,
+                [&](uint64_t i) { return bound * (2 * uniform_from(random_bits(seed, stream, i)) - 1); });
+}
+
+Tensor normal_matrix(int64_t rows, int64_t columns, double deviation, uint64_t seed, std::string_view name) {
+  const uint64_t stream = stream_of(name);
+  return filled(rows, columns, [&](uint64_t i) {
+    const double radius = std::sqrt(-2 * std::log1p(-uniform_from(random_bits(seed, stream, 2 * i))));
+    const double angle = 2 * std::numbers::pi * uniform_from(random_bits(seed, stream, 2 * i + 1));
+    return deviation * radius * std::cos(angle);
+  });
+}
+
+}  // namespace prentice

@@ -1,0 +1,53 @@
+#include "adapter/lora.h"
+
+namespace prentice {
+
+namespace {
+
+// bf16 and f16 weights train as f32; an f64 model stays f64.
+c10::ScalarType training_type(const Tensor& tensor) {
+  return tensor.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
+}
+
+Tensor leaf(const Tensor& tensor) {
+  if (tensor.requires_grad()) return tensor;
+  return tensor.to(training_type(tensor)).detach().requires_grad_();
+}
+
+// The parts become leaves that are views of one f32 matrix: the optimizer moves the parts, the product reads the whole.
+void make_leaves(Projection& projection) {
+  if (!projection.joined.defined() || dense_weight(projection.parts[0]).requires_grad()) return;
+  projection.joined = projection.joined.to(training_type(projection.joined));
+  int64_t row = 0;
+  for (Linear& part : projection.parts) {
+    const int64_t rows = dense_weight(part).size(0);
+    part.weight = Dense{leaf(projection.joined.narrow(0, row, rows))};
+    row += rows;
+  }
+}
+
+NamedTensors all_weights(Model& model) {
+  for (Layer& layer : model.layers) make_leaves(layer.qkv), make_leaves(layer.gate_up);
+  NamedTensors tensors;
+  visit(model, [&](const std::string& name, Tensor& tensor) {
+    tensor = leaf(tensor);
+    tensors.emplace_back(name, tensor);
+  });
+  if (model.spec.tied_head) model.head.weight = Dense{model.embed};
+  return tensors;
+}
+
+}  // namespace
+
+NamedTensors trainable(Model& model, const AdapterSection& section) {
+  if (section.kind == AdapterKind::full) return all_weights(model);
+  NamedTensors tensors;
+  visit_linears(model, [&](Linear& linear) {
+    if (!linear.lora) return;
+    tensors.emplace_back(linear.name + ".lora_A.weight", linear.lora->a.requires_grad_());
+    tensors.emplace_back(linear.name + ".lora_B.weight", linear.lora->b.requires_grad_());
+  });
+  return tensors;
+}
+
+}  // namespace prentice
