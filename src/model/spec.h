@@ -58,8 +58,8 @@ struct ModelSpec {
   double attention_softcap = 0, final_softcap = 0;
   double initializer_range = 0.02;
   std::vector<RopeSpec> ropes;
-  std::vector<LayerSpec> layer;  // one each
-  std::vector<int32_t> bos_ids, eos_ids;  // of config.json; generation_config.json wins for stopping
+  std::vector<LayerSpec> layer;                // one each
+  std::vector<int32_t> bos_ids, eos_ids;       // of config.json; generation_config.json wins for stopping
   std::vector<std::string> ignorable_tensors;  // patterns of stored tensors that are not weights
   GgufSpec gguf;
   Json config;  // as read: export writes it back

@@ -1,0 +1,30 @@
+// One decoder block and what surrounds the blocks, in pieces that the flat forward pass and the cached one share.
+#pragma once
+
+#include <functional>
+
+#include "model/model.h"
+#include "model/rope_table.h"
+#include "nn/attention.h"
+
+namespace prentice {
+
+// ids [T] -> [T, D]
+Tensor embed_tokens(const Model&, const Tensor& ids);
+
+// What differs between a flat batch and a cached sequence.
+struct BlockContext {
+  std::function<Tensor(const Linear&, const Tensor&)> linear;
+  std::function<std::vector<Tensor>(const Projection&, const Tensor&)> project;
+  // q [T, H, E], k and v [T, K, E], rotated -> [T, H * E]
+  std::function<Tensor(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionOptions&)> attend;
+};
+
+// x [T, D] -> [T, D] (formats 1.1)
+Tensor run_block(const ModelSpec&, const LayerSpec&, const Layer&, const Tensor& x, const RopeTable&,
+                 const BlockContext&);
+
+// Every tensor of the layer that requires a gradient, adapters included.
+std::vector<Tensor> trained_tensors(const Layer&);
+
+}  // namespace prentice

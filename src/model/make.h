@@ -1,0 +1,12 @@
+// The decoder's structs with every tensor allocated and named, values not yet set: what loading and random
+// initialisation fill, and on the meta device the list of tensors a spec fixes.
+#pragma once
+
+#include "model/model.h"
+
+namespace prentice {
+
+// q, k, v and gate, up are views of one joined storage each.
+Model make_model(const ModelSpec&, const LoadOptions&);
+
+}  // namespace prentice

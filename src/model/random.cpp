@@ -1,0 +1,65 @@
+#include "core/random.h"
+
+#include <ATen/Parallel.h>
+#include <ATen/ops/empty.h>
+#include <c10/core/GradMode.h>
+
+#include <cmath>
+#include <numbers>
+
+#include "model/make.h"
+#include "model/model.h"
+
+namespace prentice {
+
+namespace {
+
+// FNV-1a
+uint64_t hash_of(const std::string& name) {
+  uint64_t hash = 14695981039346656037u;
+  for (unsigned char c : name) hash = (hash ^ c) * 1099511628211u;
+  return hash;
+}
+
+// Two normal numbers from two words (Box and Muller 1958); the first word is moved off 0.
+void normal_pair(uint32_t first, uint32_t second, float* out) {
+  const double radius = std::sqrt(-2 * std::log((first + 1.0) * 0x1p-32));
+  const double angle = 2 * std::numbers::pi * second * 0x1p-32;
+  out[0] = static_cast<float>(radius * std::cos(angle));
+  out[1] = static_cast<float>(radius * std::sin(angle));
+}
+
+// Element i comes from block i / 4 of the stream that seed and name select.
+void fill_normal(Tensor& tensor, double deviation, uint64_t seed, const std::string& name) {
+  const int64_t count = tensor.numel();
+  Tensor values = at::empty({(count + 3) / 4 * 4}, at::TensorOptions(at::kFloat));
+  float* out = values.data_ptr<float>();
+  const uint64_t stream = hash_of(name);
+  at::parallel_for(0, values.numel() / 4, 4096, [&](int64_t begin, int64_t end) {
+    for (int64_t block = begin; block < end; ++block) {
+      const auto words = philox4x32({static_cast<uint32_t>(block), static_cast<uint32_t>(block >> 32),
+                                     static_cast<uint32_t>(stream), static_cast<uint32_t>(stream >> 32)},
+                                    {static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32)});
+      normal_pair(words[0], words[1], out + 4 * block);
+      normal_pair(words[2], words[3], out + 4 * block + 2);
+    }
+  });
+  tensor.copy_(values.narrow(0, 0, count).view(tensor.sizes()).mul_(deviation));
+}
+
+}  // namespace
+
+Model random_model(const ModelSpec& spec, uint64_t seed, const LoadOptions& options) {
+  const c10::NoGradGuard no_grad;
+  Model model = make_model(spec, options);
+  visit(model, [&](const std::string& name, Tensor& tensor) {
+    if (tensor.dim() == 2) {
+      fill_normal(tensor, spec.initializer_range, seed, name);
+    } else {
+      tensor.fill_(name.ends_with(".bias") ? 0.0 : 1.0 - spec.norm_offset);
+    }
+  });
+  return model;
+}
+
+}  // namespace prentice

@@ -1,0 +1,13 @@
+// The rotary embedding a config.json asks for, in the spellings of transformers 4 (rope_scaling, rope_theta) and 5
+// (rope_parameters).
+#pragma once
+
+#include "model/config_reader.h"
+#include "model/spec.h"
+
+namespace prentice {
+
+// Notes mistakes in `reader`: an unknown rope_type, a missing or bad number, a form that is not supported.
+RopeSpec read_rope(ConfigReader& reader, int64_t head_dim, int64_t max_positions);
+
+}  // namespace prentice

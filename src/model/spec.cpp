@@ -1,0 +1,159 @@
+#include "model/spec.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "core/error.h"
+#include "model/config_reader.h"
+#include "model/family.h"
+#include "model/rope_spec.h"
+
+namespace prentice {
+
+namespace {
+
+// Above any model that exists; keeps every product of two sizes and the layer count within int64.
+constexpr int64_t kMaxWidth = int64_t{1} << 22, kMaxVocabulary = int64_t{1} << 26, kMaxLayers = 4096,
+                  kMaxPositions = int64_t{1} << 31;
+
+void read_shape(ConfigReader& reader, ModelSpec& spec) {
+  spec.hidden = reader.size("hidden_size", kMaxWidth);
+  spec.layers = reader.size("num_hidden_layers", kMaxLayers);
+  spec.heads = reader.size("num_attention_heads", kMaxWidth);
+  spec.feed_forward = reader.size("intermediate_size", kMaxWidth);
+  spec.vocab = reader.size("vocab_size", kMaxVocabulary);
+  spec.kv_heads = reader.optional_size("num_key_value_heads", kMaxWidth).value_or(spec.heads);
+  if (spec.heads % spec.kv_heads != 0) {
+    reader.mistake("num_key_value_heads",
+                   fmt::format("must divide num_attention_heads {}, got {}", spec.heads, spec.kv_heads));
+  }
+  if (const auto head_dim = reader.optional_size("head_dim", kMaxWidth)) {
+    spec.head_dim = *head_dim;
+    if (spec.head_dim * spec.heads > kMaxWidth) {
+      reader.mistake("head_dim",
+                     fmt::format("{} for {} heads is above the limit of {}", spec.head_dim, spec.heads, kMaxWidth));
+    }
+  } else {
+    spec.head_dim = spec.hidden / spec.heads;
+    if (spec.hidden % spec.heads != 0) {
+      reader.mistake("num_attention_heads", fmt::format("must divide hidden_size {}, got {}", spec.hidden, spec.heads));
+    }
+  }
+  spec.max_positions = reader.size("max_position_embeddings", kMaxPositions);
+}
+
+// What changes the arithmetic and is not built.
+void refuse_unsupported(ConfigReader& reader) {
+  const Json* activation = reader.find("hidden_act");
+  const bool silu = !activation || (activation->is_string() &&
+                                    (activation->as_string() == "silu" || activation->as_string() == "swish"));
+  if (!silu) {
+    reader.mistake("hidden_act", fmt::format("{} is not supported for this architecture", quoted(*activation)),
+                   "supported: silu");
+  }
+  const Json* quantization = reader.find("quantization_config");
+  if (quantization && !quantization->is_null()) {
+    const Json* method = quantization->find("quant_method");
+    reader.mistake("quantization_config",
+                   fmt::format("weights stored quantized{} are not supported",
+                               method && method->is_string() ? " by " + method->as_string() : ""),
+                   "start from the unquantized model");
+  }
+}
+
+// Layers that `layer_types` marks as windowed; nullopt when the key is absent.
+std::optional<std::vector<bool>> read_layer_types(ConfigReader& reader, int64_t layers) {
+  const Json* types = reader.find("layer_types");
+  if (!types || types->is_null()) return std::nullopt;
+  std::vector<bool> windowed;
+  if (types->is_array()) {
+    for (const Json& type : types->as_array()) {
+      const std::string name = type.is_string() ? type.as_string() : quoted(type);
+      if (name != "full_attention" && name != "sliding_attention") {
+        reader.mistake("layer_types", name + " is not supported", "supported: full_attention, sliding_attention");
+      }
+      windowed.push_back(name == "sliding_attention");
+    }
+  }
+  if (static_cast<int64_t>(windowed.size()) != layers) {
+    reader.mistake("layer_types", fmt::format("expected a list of {} names, one a layer, got {}", layers,
+                                              types->is_array() ? fmt::format("{}", windowed.size()) : quoted(*types)));
+    windowed.assign(static_cast<size_t>(layers), false);
+  }
+  return windowed;
+}
+
+void read_windows(ConfigReader& reader, const Family& family, ModelSpec& spec) {
+  spec.layer.assign(static_cast<size_t>(spec.layers), LayerSpec{});
+  const auto types = read_layer_types(reader, spec.layers);
+  const bool some_type = types && std::find(types->begin(), types->end(), true) != types->end();
+  if (!family.window) {
+    if (some_type) reader.mistake("layer_types", "sliding_attention is not supported for this architecture");
+    return;
+  }
+  const FamilyWindow& rule = *family.window;
+  if (!rule.enabled_by.empty() && !reader.flag(rule.enabled_by, false)) return;
+  const auto window = reader.optional_size("sliding_window", kMaxPositions);
+  if (!window) return;
+  int64_t first = rule.from_layer;
+  if (!rule.from_layer_key.empty()) {
+    const Json* value = reader.find(rule.from_layer_key);
+    if (value && value->is_integer() && value->as_integer() >= 0) {
+      first = value->as_integer();
+    } else {
+      reader.mistake(rule.from_layer_key, "expected the number of a layer");
+    }
+  }
+  for (int64_t i = 0; i < spec.layers; ++i) {
+    const bool windowed = types && !rule.from_layer_key.empty() ? (*types)[static_cast<size_t>(i)] : i >= first;
+    if (windowed) spec.layer[static_cast<size_t>(i)].window = *window;
+  }
+}
+
+ModelSpec read_spec_from(const Json& config, const std::string& origin) {
+  if (!config.is_object()) fail(ExitCode::model, "config.json: expected an object");
+  const Family family = find_family(config);
+  ConfigReader reader(config, family, origin);
+  ModelSpec spec;
+  spec.architecture = family.architecture;
+  spec.model_type = family.model_type;
+  read_shape(reader, spec);
+  refuse_unsupported(reader);
+  spec.norm_eps = reader.positive("rms_norm_eps", spec.norm_eps);
+  spec.initializer_range = reader.positive("initializer_range", spec.initializer_range);
+  spec.tied_head = reader.flag("tie_word_embeddings", false);
+  spec.qkv_bias = reader.flag(family.qkv_bias);
+  spec.o_bias = reader.flag(family.o_bias);
+  spec.mlp_bias = reader.flag(family.mlp_bias);
+  spec.attention_scale = 1 / std::sqrt(static_cast<double>(spec.head_dim));
+  spec.ropes = {read_rope(reader, spec.head_dim, spec.max_positions)};
+  read_windows(reader, family, spec);
+  spec.bos_ids = reader.ids("bos_token_id");
+  spec.eos_ids = reader.ids("eos_token_id");
+  reader.check();
+  spec.ignorable_tensors = family.ignorable_tensors;
+  spec.gguf = family.gguf;
+  spec.config = config;
+  return spec;
+}
+
+}  // namespace
+
+ModelSpec read_spec(const Json& config) { return read_spec_from(config, "config.json"); }
+
+ModelSpec read_spec(const std::filesystem::path& folder) {
+  if (!std::filesystem::is_directory(folder)) {
+    fail(ExitCode::usage, fmt::format("{}: no such folder", folder.string()), "a model is a Hugging Face folder");
+  }
+  const auto path = folder / "config.json";
+  if (!std::filesystem::exists(path)) {
+    fail(ExitCode::model, fmt::format("{}: config.json is missing", folder.string()),
+         "a model is a Hugging Face folder");
+  }
+  const Json config = with_context(ExitCode::model, path.string(), [&] { return Json::parse_file(path); });
+  return with_context(ExitCode::model, folder.string(), [&] { return read_spec_from(config, path.string()); });
+}
+
+}  // namespace prentice

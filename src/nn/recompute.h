@@ -1,0 +1,17 @@
+// Trading time for memory: a part of the network that keeps only its input and runs again in the backward pass (Chen et
+// al. 2016).
+#pragma once
+
+#include <functional>
+#include <vector>
+
+#include "core/tensor.h"
+
+namespace prentice {
+
+// block(x), whose gradients to `x` and to the `parameters` it uses equal those of the plain call bit for bit. Anything
+// else that `block` captures gets no gradient; it must compute the same again when called again.
+Tensor recompute(const std::function<Tensor(const Tensor&)>& block, const Tensor& x,
+                 const std::vector<Tensor>& parameters);
+
+}  // namespace prentice
