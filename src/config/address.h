@@ -1,0 +1,25 @@
+// Paths and artifact addresses as text: what a recipe's words become once the folder they were written in is known.
+// What an address holds is the business of recipes/artifact.h.
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "config/node.h"
+
+namespace prentice {
+
+// Absolute and without `.` and `..`; a leading ~/ is the home folder.
+std::filesystem::path absolute_from(const std::filesystem::path& folder, const std::string& path);
+// The folder that a value's relative paths start from: its file's, or the current one for the command line.
+std::filesystem::path folder_of(const Position& position);
+
+// An address with its paths absolute: RUN@STEP and BASE+ADAPTER by parts; ORG/NAME in the cache and names under
+// configs/models stay as they are.
+std::string absolute_address(const std::filesystem::path& folder, const std::string& address);
+// Whether something stands there: a path, a cached model, a shape, or below one of `promised`.
+bool address_exists(const std::string& address, const std::vector<std::filesystem::path>& promised);
+bool is_promised(const std::filesystem::path& path, const std::vector<std::filesystem::path>& promised);
+
+}  // namespace prentice

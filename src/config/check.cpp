@@ -1,0 +1,317 @@
+#include "config/check.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <optional>
+#include <set>
+
+#include "config/address.h"
+#include "config/configs.h"
+#include "config/fields.h"
+
+namespace prentice {
+
+namespace {
+
+// Points at what the user wrote for a key.
+class Checker {
+ public:
+  Checker(RecipeFacts& facts, const Node& root, Mistakes& mistakes) : facts_(facts), root_(root), mistakes_(mistakes) {}
+
+  bool has(std::string_view key) const { return facts_.has(key); }
+  void mistake(std::string_view key, std::string message, std::string hint = "") {
+    const auto found = facts_.given.find(std::string(key));
+    mistakes_.add(found == facts_.given.end() ? root_.position() : found->second.position(), std::string(key),
+                  std::move(message), std::move(hint));
+  }
+  void missing(std::string_view key, std::string what, std::string hint) { mistake(key, "is missing: " + what, hint); }
+  // Each of `keys` that was given has no effect because of `reason`.
+  void without_effect(std::initializer_list<std::string_view> keys, std::string_view reason,
+                      std::string hint = "remove the key") {
+    for (const auto key : keys) {
+      if (has(key)) mistake(key, fmt::format("has no effect {}", reason), hint);
+    }
+  }
+  void exclusive(std::string_view key, std::string_view other) {
+    if (has(key) && has(other)) mistake(key, fmt::format("cannot stand beside {}", other), "keep one of the two");
+  }
+  void whole_above_one(std::string_view key, double value) {
+    if (value > 1 && value != std::floor(value)) {
+      mistake(key, fmt::format("expected a share below 1 or a whole number, got {}", number_text(value)));
+    }
+  }
+  void warn(std::string text) { facts_.warnings.push_back(std::move(text)); }
+
+ private:
+  RecipeFacts& facts_;
+  const Node& root_;
+  Mistakes& mistakes_;
+};
+
+void check_run(Checker& c, const RunSection& run) {
+  if (!run.device) return;
+  const std::string& device = *run.device;
+  const bool indexed = device.starts_with("cuda:") && parse_integer(device.substr(5)).value_or(-1) >= 0;
+  if (device != "cpu" && device != "cuda" && !indexed) {
+    c.mistake("run.device", "expected auto, cpu, cuda or cuda:N, got " + device);
+  }
+}
+
+void check_model(Checker& c, const ModelSection& model) {
+  if (model.path.empty()) c.missing("model.path", "a model is needed", "for instance model.path=/models/my-model");
+  if (model.init == "random") c.without_effect({"model.adapter"}, "with model.init: random");
+  if (!model.adapter.empty() && model.path.find('+') != std::string::npos) {
+    c.mistake("model.adapter", "model.path already names an adapter", "keep one of the two");
+  }
+}
+
+void check_adapter(Checker& c, const AdapterSection& adapter) {
+  if (adapter.kind == AdapterKind::full) {
+    c.without_effect(
+        {"adapter.rank", "adapter.alpha", "adapter.dropout", "adapter.targets", "adapter.layers",
+         "adapter.rank_pattern", "adapter.alpha_pattern", "adapter.rslora", "adapter.init", "adapter.lr_ratio"},
+        "with adapter.kind: full");
+    return;
+  }
+  if (adapter.init != "default" && adapter.init != "gaussian") {
+    c.without_effect({"adapter.rank", "adapter.alpha", "adapter.targets", "adapter.layers", "adapter.rank_pattern",
+                      "adapter.alpha_pattern", "adapter.rslora"},
+                     "when adapter.init goes on from an adapter, which brings its own");
+  }
+  if (adapter.targets.empty()) c.mistake("adapter.targets", "expected at least one layer", "for instance all-linear");
+  const bool all = std::count(adapter.targets.begin(), adapter.targets.end(), "all-linear") > 0;
+  if (all && adapter.targets.size() > 1)
+    c.mistake("adapter.targets", "all-linear stands alone", "remove the other names");
+  int64_t rank = adapter.rank;
+  for (const auto& [pattern, value] : adapter.rank_pattern) rank = std::max(rank, value);
+  if (rank > 16) {
+    c.warn(
+        fmt::format("adapter.rank: vLLM serves ranks above 16 only with --max-lora-rank {}; serve.md says so", rank));
+  }
+}
+
+// `training`: the kind reads data.train.
+void check_data(Checker& c, const DataSection& data, bool training) {
+  if (training && data.train.empty())
+    c.missing("data.train", "there is nothing to train on", "for instance data.train=rows.jsonl");
+  if (!training && data.eval.empty())
+    c.missing("data.eval", "there is nothing to score on", "for instance data.eval=test.jsonl");
+  if (!data.eval.empty() && data.eval_split.value_or(0) > 0) c.exclusive("data.eval_split", "data.eval");
+  if (data.eval_split) c.whole_above_one("data.eval_split", *data.eval_split);
+  if (!data.eval.empty()) {
+    c.without_effect({"data.split_by", "data.stratify"}, "when data.eval names the held-out rows");
+  } else if (data.eval_split == 0) {
+    c.without_effect({"data.split_by", "data.stratify"}, "with data.eval_split: 0");
+  }
+  if (data.prompt.empty() != data.completion.empty()) {
+    const bool prompt = data.prompt.empty();
+    c.missing(prompt ? "data.prompt" : "data.completion", "data.prompt and data.completion build a row together",
+              prompt ? "add data.prompt, for instance \"{{ question }}\""
+                     : "add data.completion, for instance \"{{ answer }}\"");
+  }
+  if (!data.prompt.empty() && data.format != DataFormat::automatic) {
+    c.without_effect({"data.format"}, "when data.prompt and data.completion build the rows");
+  }
+  const bool text = data.format == DataFormat::text;
+  if (data.overlong == Overlong::split && !text && data.format != DataFormat::automatic) {
+    c.mistake("data.overlong", "split is for data.format: text", "use error, drop or truncate");
+  }
+  if (data.chat == ChatMode::off) {
+    c.without_effect({"data.system", "data.template", "data.template_args"}, "with data.chat: off");
+  } else if (text && data.chat == ChatMode::automatic) {
+    c.without_effect({"data.system", "data.template", "data.template_args"}, "with data.format: text");
+  }
+}
+
+void check_train(Checker& c, const TrainSection& train, const DataSection& data, const EvalSection& eval) {
+  if (*train.batch > 0 && train.batch_tokens > 0) c.exclusive("train.batch", "train.batch_tokens");
+  if (*train.batch == 0 && train.batch_tokens == 0)
+    c.mistake("train.batch", "0 means by batch_tokens, which is not given");
+  if (*train.epochs > 0 && train.steps > 0) c.exclusive("train.epochs", "train.steps");
+  if (*train.epochs == 0 && train.steps == 0) c.mistake("train.epochs", "0 means by steps, which is not given");
+  const bool by_eval = train.select != Select::last;
+  if (train.patience > 0 && !by_eval) {
+    c.mistake("train.patience", "needs a metric to watch", "add train.select: eval.loss or eval.accuracy");
+  }
+  const bool no_eval_data = data.eval.empty() && data.eval_split == 0;
+  if (no_eval_data) {
+    if (by_eval) c.mistake("train.select", "there is no evaluation data", "give data.eval, or data.eval_split above 0");
+    c.without_effect({"train.eval_every", "eval.tasks", "eval.limit"}, "without evaluation data",
+                     "give data.eval, or data.eval_split above 0");
+  }
+  const auto& tasks = eval.tasks;
+  const bool scores = std::any_of(tasks.begin(), tasks.end(), [](const auto& task) { return task != "loss"; });
+  if (train.select == Select::eval_accuracy && !scores) {
+    c.mistake("train.select", "eval.accuracy needs a task that has one", "add eval.tasks: [choice] or [exact]");
+  }
+}
+
+void check_optim(Checker& c, const OptimSection& optim, const TrainSection& train) {
+  if (optim.warmup) c.whole_above_one("optim.warmup", *optim.warmup);
+  if (optim.warmup.value_or(0) >= 1 && train.steps > 0 && *optim.warmup > static_cast<double>(train.steps)) {
+    c.mistake("optim.warmup",
+              fmt::format("{} steps of warm-up, but train.steps is {}", number_text(*optim.warmup), train.steps));
+  }
+  if (optim.schedule != Schedule::wsd) c.without_effect({"optim.decay"}, "without optim.schedule: wsd");
+  if (optim.schedule == Schedule::constant) c.without_effect({"optim.min_lr"}, "with optim.schedule: constant");
+  if (optim.name != OptimizerName::adamw) c.without_effect({"optim.eps"}, "without optim.name: adamw");
+}
+
+// The task a metric belongs to; "" for `accuracy`, which any task but loss has; nullopt when there is no such metric.
+std::optional<std::string> task_of_metric(const std::string& metric) {
+  if (metric == "loss" || metric == "loss.mean") return "loss";
+  if (metric == "accuracy") return "";
+  for (const auto& choice : kTasks) {
+    if (choice.word != "loss" && metric == fmt::format("{}.accuracy", choice.word)) return std::string(choice.word);
+  }
+  return std::nullopt;
+}
+
+void check_eval(Checker& c, const EvalSection& eval, bool training) {
+  std::set<std::string> tasks(eval.tasks.begin(), eval.tasks.end());
+  if (tasks.size() < eval.tasks.size()) c.mistake("eval.tasks", "a task is named twice");
+  if (training) tasks.insert("loss");  // every evaluation during training has it
+  if (!tasks.contains("choice"))
+    c.without_effect({"eval.choices", "eval.normalize"}, "without the task choice", "add eval.tasks: [choice]");
+  if (!tasks.contains("exact"))
+    c.without_effect({"eval.max_new_tokens"}, "without the task exact", "add eval.tasks: [exact]");
+  for (const auto& [metric, bound] : eval.require) {
+    const auto task = task_of_metric(metric);
+    const size_t scoring = tasks.size() - tasks.count("loss");
+    if (!task) {
+      c.mistake("eval.require", "unknown metric " + metric, "metrics: loss, accuracy, choice.accuracy, exact.accuracy");
+    } else if (task->empty() ? scoring == 0 : !tasks.contains(*task)) {
+      c.mistake("eval.require", fmt::format("{} needs a task that is not run", metric),
+                fmt::format("add eval.tasks: [{}]", task->empty() ? "choice" : *task));
+    } else if (task->empty() && scoring > 1) {
+      c.mistake("eval.require", "accuracy is not clear: several tasks have one",
+                "write choice.accuracy or exact.accuracy");
+    } else if (*task != "loss" && (bound < 0 || bound > 1)) {
+      c.mistake("eval.require", fmt::format("expected an accuracy from 0 to 1, got {}", number_text(bound)));
+    }
+  }
+}
+
+void check_export(Checker& c, const ExportSection& exports) {
+  if (!exports.peft) c.without_effect({"export.dtype"}, "without export.peft");
+  if (exports.gguf.empty()) c.without_effect({"export.types"}, "without export.gguf");
+  if (std::set(exports.gguf.begin(), exports.gguf.end()).size() < exports.gguf.size()) {
+    c.mistake("export.gguf", "a type is named twice");
+  }
+  if (exports.name.find_first_of("/\\") != std::string::npos || exports.name == "." || exports.name == "..") {
+    c.mistake("export.name", "expected a plain file name, got " + exports.name);
+  }
+}
+
+void check_generate(Checker& c, const GenerateSection& generate) {
+  if (generate.temperature > 0) return;
+  c.without_effect({"generate.top_p", "generate.top_k", "generate.seed"}, "at temperature 0",
+                   "set generate.temperature");
+  if (generate.n > 1) c.mistake("generate.n", "every sample is the same at temperature 0", "set generate.temperature");
+}
+
+class PathChecker {
+ public:
+  PathChecker(Checker checker, std::string section, const ReadOptions& options)
+      : checker_(checker), section_(std::move(section)), options_(options) {}
+
+  void operator()(std::string_view key, const std::string& value, const About& about) { one(key, value, about); }
+  void operator()(std::string_view key, const std::vector<WeightedFile>& value, const About& about) {
+    for (const auto& file : value) one(key, file.path, about);
+  }
+  template <class T>
+  void operator()(std::string_view, const T&, const About&) {}
+  void reserved(std::string_view, std::string_view) {}
+
+ private:
+  void one(std::string_view key, const std::string& value, const About& about) {
+    const std::string full = section_ + "." + std::string(key);
+    if (value.empty() || !checker_.has(full)) return;
+    if (about.path == PathKind::address) {
+      if (!address_exists(value, options_.promised)) missing_address(full, value);
+    } else if (about.path == PathKind::input || about.path == PathKind::tokenizer || is_open_path(value, about)) {
+      std::error_code error;
+      if (std::filesystem::exists(value, error) || is_promised(value, options_.promised)) return;
+      checker_.mistake(full, "no such file: " + value);
+    }
+  }
+  static bool is_open_path(const std::string& value, const About& about) {
+    if (about.path != PathKind::if_path || value == "auto") return false;
+    return std::none_of(about.choices.begin(), about.choices.end(),
+                        [&](const Choice& choice) { return choice.word == value; });
+  }
+  void missing_address(const std::string& full, const std::string& value) {
+    std::vector<std::string> shapes;
+    for (const auto& path : list_configs("models/")) shapes.push_back(std::filesystem::path(path).stem().string());
+    const std::string name = std::filesystem::path(value).filename().string();
+    const std::string near = closest_match(name, shapes);
+    checker_.mistake(full, "no such model: " + value,
+                     near.empty()
+                         ? "a Hugging Face folder, ORG/NAME in the cache, runs/NAME or a name under configs/models"
+                         : "did you mean the shape " + near + "?");
+  }
+
+  Checker checker_;
+  std::string section_;
+  const ReadOptions& options_;
+};
+
+}  // namespace
+
+template <class R>
+void check_recipe(R& r, const Node& root, Mistakes& mistakes) {
+  Checker c(r, root, mistakes);
+  constexpr bool training = requires { r.train; };
+  check_run(c, r.run);
+  if constexpr (requires { r.model; }) check_model(c, r.model);
+  if constexpr (requires { r.adapter; }) {
+    check_adapter(c, r.adapter);
+    if (r.adapter.kind == AdapterKind::full && r.exports.peft) {
+      c.mistake("export.peft", "there is no adapter with adapter.kind: full", "use export.merged");
+    }
+  }
+  if constexpr (requires { r.data; }) check_data(c, r.data, training);
+  if constexpr (training) {
+    check_train(c, r.train, r.data, r.eval);
+    check_optim(c, r.optim, r.train);
+  }
+  if constexpr (requires { r.eval; }) check_eval(c, r.eval, training);
+  if constexpr (requires { r.exports; }) check_export(c, r.exports);
+  if constexpr (requires { r.generate; }) check_generate(c, r.generate);
+  if constexpr (std::is_same_v<R, ExportRecipe>) {
+    if (!r.exports.peft && r.exports.merged == "none" && r.exports.gguf.empty()) {
+      c.mistake("export.peft", "nothing is exported", "set export.peft, export.merged or export.gguf");
+    }
+  }
+}
+
+template <class R>
+void check_paths(R& r, const ReadOptions& options, Mistakes& mistakes) {
+  const Node nowhere;
+  Checker c(r, nowhere, mistakes);
+  sections([&](const char* name, auto& section) { fields(PathChecker(c, name, options), section); }, r);
+  if constexpr (requires { r.plan; }) {
+    const std::string& hardware = r.plan.hardware;
+    if (hardware.empty() || read_config("hardware/" + hardware + ".yaml")) return;
+    std::vector<std::string> names;
+    for (const auto& path : list_configs("hardware/")) names.push_back(std::filesystem::path(path).stem().string());
+    const std::string near = closest_match(hardware, names);
+    c.mistake("plan.hardware", "no such machine: " + hardware,
+              near.empty() ? "the names are those under configs/hardware" : "did you mean " + near + "?");
+  }
+}
+
+#define PRENTICE_CHECKS(R)                                   \
+  template void check_recipe<R>(R&, const Node&, Mistakes&); \
+  template void check_paths<R>(R&, const ReadOptions&, Mistakes&);
+PRENTICE_CHECKS(PretrainRecipe)
+PRENTICE_CHECKS(SftRecipe)
+PRENTICE_CHECKS(EvalRecipe)
+PRENTICE_CHECKS(ExportRecipe)
+PRENTICE_CHECKS(GenerateRecipe)
+PRENTICE_CHECKS(PipelineRecipe)
+#undef PRENTICE_CHECKS
+
+}  // namespace prentice

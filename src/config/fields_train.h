@@ -1,0 +1,126 @@
+// The keys of the sections around training: train, optim, eval, export, generate, plan, pipeline. Part of
+// config/fields.h, which is what to include.
+#pragma once
+
+#include "config/fields.h"
+
+namespace prentice {
+
+template <class V>
+void fields(V&& v, TrainSection& s) {
+  v("batch", s.batch,
+    About{.help = "examples an optimizer step; 0 = by batch_tokens", .why = "16: small data, many steps", .min = 0});
+  v("batch_tokens", s.batch_tokens, About{.help = "tokens an optimizer step; 0 = by batch", .min = 0});
+  v("micro_tokens", s.micro_tokens,
+    About{.help = "tokens a forward; changes speed and memory, not the result",
+          .why = "as many as the device's memory holds, by the plan",
+          .min = 1});
+  v("epochs", s.epochs, About{.help = "passes over the data; a part of one is allowed", .min = 0});
+  v("steps", s.steps, About{.help = "optimizer steps; 0 = by epochs", .min = 0});
+  v("checkpoint_every", s.checkpoint_every,
+    About{.help = "steps between checkpoints", .why = "each epoch and every 30 minutes", .min = 1});
+  v("keep", s.keep, About{.help = "how many checkpoints stay, beside the best", .min = 2});
+  v("eval_every", s.eval_every,
+    About{.help = "steps between evaluations", .why = "at the start, each epoch and the end", .min = 1});
+  v("select", s.select, About{.help = "which checkpoint becomes the result"});
+  v("patience", s.patience,
+    About{.help = "stop after this many evaluations without a better train.select; 0 = never", .min = 0});
+  v("recompute", s.recompute,
+    About{.help = "what the backward pass computes again to save memory", .why = "none where the plan fits"});
+  v("offload", s.offload, About{.help = "keep optimizer state in host memory", .later = true});
+}
+
+template <class V>
+void fields(V&& v, OptimSection& s) {
+  v("name", s.name, About{.help = "the optimizer"});
+  v("lr", s.lr,
+    About{.help = "peak learning rate",
+          .why = "by recipe kind and adapter.kind",
+          .min = 0,
+          .max = 10,
+          .above_min = true});
+  v("schedule", s.schedule, About{.help = "of the learning rate after the warm-up"});
+  v("warmup", s.warmup,
+    About{.help = "linear rise from 0: below 1 a share of the steps, from 1 up steps",
+          .why = "3 % of the steps, at least 5",
+          .min = 0});
+  v("min_lr", s.min_lr,
+    About{.help = "where the schedule ends, a share of lr", .why = "0.1 for cosine, else 0", .min = 0, .max = 1});
+  v("decay", s.decay, About{.help = "wsd: share of the steps that the final descent takes", .min = 0, .max = 1});
+  v("weight_decay", s.weight_decay,
+    About{.help = "decoupled, on matrices only", .why = "0; 0.1 for pretrain", .min = 0, .max = 10});
+  v("betas", s.betas,
+    About{.help = "of the moments: [first, second]",
+          .why = "0.9, 0.999; 0.9, 0.95 for pretrain",
+          .min = 0,
+          .max = 0.999999});
+  v("eps", s.eps, About{.help = "AdamW's denominator floor", .min = 0, .max = 1, .above_min = true});
+  v("clip", s.clip, About{.help = "limit of the global gradient norm; 0 = off", .min = 0});
+  v("master", s.master, About{.help = "how full tuning in bf16 keeps its weights", .choices = kMaster});
+}
+
+template <class V>
+void fields(V&& v, EvalSection& s) {
+  v("tasks", s.tasks,
+    About{.help =
+              "loss = mean nats a token; choice = the likeliest of eval.choices; exact = the generated answer is the "
+              "expected one",
+          .why = "loss",
+          .choices = kTasks});
+  v("choices", s.choices,
+    About{.help = "candidates of the choice task: a list, or a file with one a line",
+          .why = "a record's `choices`, else every completion of data.train"});
+  v("normalize", s.normalize, About{.help = "divide a candidate's log-likelihood by its tokens or bytes"});
+  v("limit", s.limit, About{.help = "evaluate only the first rows; 0 = all", .min = 0});
+  v("max_new_tokens", s.max_new_tokens, About{.help = "of a generated answer", .min = 1});
+  v("require", s.require,
+    About{.help = "metric: bound, for instance {accuracy: 0.9}; an upper bound for losses, a lower one otherwise; "
+                  "not met = exit 9"});
+}
+
+template <class V>
+void fields(V&& v, ExportSection& s) {
+  v("peft", s.peft, About{.help = "the adapter as a PEFT folder"});
+  v("merged", s.merged,
+    About{.help = "the adapter folded into the model, as a Hugging Face folder of this dtype", .choices = kMerged});
+  v("gguf", s.gguf, About{.help = "GGUF files of these types", .choices = kGguf});
+  v("types", s.types,
+    About{.help = "tensor name or pattern: its own GGUF type, for instance {output: F16}", .choices = kGguf});
+  v("dtype", s.dtype, About{.help = "of the PEFT adapter", .choices = kAdapterDtype});
+  v("name", s.name, About{.help = "of the exported files", .why = "the run folder's name"});
+  v("verify", s.verify, About{.help = "read every export back and compare it with the trained model"});
+  v.reserved("gguf_adapter", "the adapter as a GGUF file");
+  v.reserved("imatrix", "an importance matrix: data or file");
+  v.reserved("limits", "bounds of the verification by type");
+}
+
+template <class V>
+void fields(V&& v, GenerateSection& s) {
+  v("prompt", s.prompt, About{.help = "the text to go on from, or the user's turn when the model has a chat template"});
+  v("max_new_tokens", s.max_new_tokens, About{.help = "at most this many tokens", .min = 1});
+  v("temperature", s.temperature, About{.help = "0 = the likeliest token each time", .min = 0, .max = 100});
+  v("top_p", s.top_p,
+    About{.help = "sample from the likeliest tokens that hold this share", .min = 0, .max = 1, .above_min = true});
+  v("top_k", s.top_k, About{.help = "sample from this many likeliest tokens; 0 = all", .min = 0});
+  v("n", s.n, About{.help = "how many samples", .min = 1, .max = 10000});
+  v("seed", s.seed, About{.help = "of the sampling", .min = 0});
+  v("stop", s.stop, About{.help = "texts that end the answer, beside the model's end tokens"});
+  v.reserved("schema", "a JSON schema the answer must fit");
+}
+
+template <class V>
+void fields(V&& v, PlanSection& s) {
+  v("hardware", s.hardware,
+    About{.help = "plan for this machine: a name under configs/hardware", .why = "this machine"});
+}
+
+template <class V>
+void fields(V&& v, PipelineSection& s) {
+  v("steps", s.steps,
+    About{.help =
+              "a list of {recipe: FILE, name: NAME, set: {section.key: value}}, run in order. `name` defaults to the "
+              "file's; `set` lays values over the recipe; ${steps.NAME.out} is the run folder of an earlier step; "
+              "on the command line a step's value is NAME:section.key=value"});
+}
+
+}  // namespace prentice

@@ -1,0 +1,133 @@
+#include "config/kinds.h"
+
+#include <algorithm>
+#include <array>
+#include <filesystem>
+
+#include "config/address.h"
+
+namespace prentice {
+
+namespace {
+
+struct Unused {
+  std::string_view kind;
+  std::string_view key;  // "section.key"
+};
+
+// Keys that stand in a section a kind has, and that the kind has no use for.
+constexpr Unused kUnused[] = {
+    {"pretrain", "data.system"},   {"pretrain", "data.prompt"},    {"pretrain", "data.completion"},
+    {"pretrain", "data.chat"},     {"pretrain", "data.template"},  {"pretrain", "data.template_args"},
+    {"pretrain", "data.train_on"}, {"pretrain", "model.quantize"}, {"pretrain", "model.adapter"},
+    {"pretrain", "export.peft"},   {"pretrain", "export.dtype"},   {"pretrain", "export.gguf_adapter"},
+    {"eval", "run.log_every"},     {"eval", "data.eval_split"},    {"eval", "data.split_by"},
+    {"eval", "data.stratify"},     {"eval", "data.packing"},       {"eval", "data.shuffle"},
+    {"export", "run.log_every"},   {"generate", "run.out"},        {"generate", "run.log_every"},
+    {"generate", "run.seed"},      {"pipeline", "run.log_every"},
+};
+
+constexpr std::string_view kLaterKinds[] = {"dpo",     "kto",    "orpo",    "simpo",    "distill", "reward",  "teach",
+                                            "imatrix", "verify", "compare", "classify", "embed",   "route",   "prune",
+                                            "rlhf",    "sweep",  "bench",   "registry", "drift",   "download"};
+constexpr std::string_view kLaterSections[] = {"preference", "distill", "teach", "verify", "compare"};
+
+template <class T, class U>
+void decide(std::optional<T>& value, U chosen) {
+  if (!value) value = chosen;
+}
+
+void resolve_run(RunSection& run, const RecipeFacts& facts) {
+  if (run.out.empty()) {
+    run.out = absolute_from(std::filesystem::current_path(), "runs/" + facts.name).string();
+  }
+}
+
+void resolve_optimizer(OptimSection& optim, double lr, std::pair<double, double> betas, double weight_decay) {
+  decide(optim.lr, lr);
+  decide(optim.betas, betas);
+  decide(optim.weight_decay, weight_decay);
+  decide(optim.min_lr, optim.schedule == Schedule::cosine ? 0.1 : 0.0);
+}
+
+// One of batch and batch_tokens, one of epochs and steps: the other is 0.
+void resolve_amount(TrainSection& train, int64_t batch, int64_t batch_tokens, double epochs) {
+  if (!train.batch && train.batch_tokens == 0) train.batch = batch, train.batch_tokens = batch_tokens;
+  decide(train.batch, 0);
+  decide(train.epochs, train.steps > 0 ? 0.0 : epochs);
+}
+
+void resolve_export(ExportSection& exports, const RunSection& run) {
+  if (exports.name.empty()) exports.name = std::filesystem::path(run.out).filename().string();
+}
+
+}  // namespace
+
+const std::vector<std::string>& recipe_kinds() {
+  static const std::vector<std::string> kinds = [] {
+    std::vector<std::string> names;
+    for_each_kind([&](const auto& recipe) { names.emplace_back(recipe.kKind); });
+    return names;
+  }();
+  return kinds;
+}
+
+std::span<const std::string_view> later_kinds() { return kLaterKinds; }
+std::span<const std::string_view> later_sections() { return kLaterSections; }
+
+std::string_view describe_kind(std::string_view kind) {
+  static constexpr std::pair<std::string_view, std::string_view> kHelp[] = {
+      {"pretrain", "train every weight on running text, from random weights or a model's own"},
+      {"sft", "fine-tune on examples: an adapter (LoRA), or every weight"},
+      {"eval", "score a model on tasks; eval.require makes it a gate"},
+      {"export", "an adapter or model as PEFT, merged Hugging Face folder, GGUF"},
+      {"generate", "sample from a model; --chat in a terminal"},
+      {"pipeline", "run recipes in order; a step that is done and unchanged is skipped"},
+  };
+  for (const auto& [name, help] : kHelp) {
+    if (name == kind) return help;
+  }
+  return "";
+}
+
+bool consumes(std::string_view kind, std::string_view section_key) {
+  return std::none_of(std::begin(kUnused), std::end(kUnused),
+                      [&](const Unused& unused) { return unused.kind == kind && unused.key == section_key; });
+}
+
+void resolve_defaults(PretrainRecipe& r) {
+  resolve_run(r.run, r);
+  resolve_optimizer(r.optim, 1e-3, {0.9, 0.95}, 0.1);
+  resolve_amount(r.train, 0, 65536, 1);
+  if (r.data.format == DataFormat::automatic) r.data.format = DataFormat::text;
+  r.data.train_on = TrainOn::all;
+  r.data.chat = ChatMode::off;
+  r.exports.peft = false;
+  resolve_export(r.exports, r.run);
+}
+
+void resolve_defaults(SftRecipe& r) {
+  const bool full = r.adapter.kind == AdapterKind::full;
+  resolve_run(r.run, r);
+  decide(r.adapter.alpha, r.adapter.rslora ? 8.0 : 32.0);
+  resolve_optimizer(r.optim, full ? 1e-5 : 2e-4, {0.9, 0.999}, 0.0);
+  resolve_amount(r.train, 16, 0, 3);
+  if (full && !r.has("export.peft")) r.exports.peft = false;
+  resolve_export(r.exports, r.run);
+}
+
+void resolve_defaults(EvalRecipe& r) {
+  resolve_run(r.run, r);
+  if (r.eval.tasks.empty()) r.eval.tasks = {"loss"};
+}
+
+void resolve_defaults(ExportRecipe& r) {
+  resolve_run(r.run, r);
+  resolve_export(r.exports, r.run);
+}
+
+void resolve_defaults(GenerateRecipe&) {}
+
+void resolve_defaults(PipelineRecipe& r) { resolve_run(r.run, r); }
+
+}  // namespace prentice

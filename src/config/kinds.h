@@ -1,0 +1,136 @@
+// What each recipe kind is made of: its sections, and the keys of them that it does not consume.
+#pragma once
+
+#include <map>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "config/node.h"
+#include "config/schema.h"
+
+namespace prentice {
+
+// Common to all kinds.
+struct RecipeFacts {
+  std::string name;                   // of the run: the last part of run.out (default: the recipe file's stem)
+  std::map<std::string, Node> given;  // "section.key" -> what the user wrote; everything else is a default
+  std::vector<std::string> warnings;  // legal, but worth a line
+
+  bool has(std::string_view key) const { return given.contains(std::string(key)); }
+};
+
+struct PretrainRecipe : RecipeFacts {
+  static constexpr std::string_view kKind = "pretrain";
+  RunSection run;
+  ModelSection model;
+  DataSection data;
+  TrainSection train;
+  OptimSection optim;
+  EvalSection eval;
+  ExportSection exports;
+  PlanSection plan;
+};
+
+struct SftRecipe : RecipeFacts {
+  static constexpr std::string_view kKind = "sft";
+  RunSection run;
+  ModelSection model;
+  AdapterSection adapter;
+  DataSection data;
+  TrainSection train;
+  OptimSection optim;
+  EvalSection eval;
+  ExportSection exports;
+  PlanSection plan;
+};
+
+struct EvalRecipe : RecipeFacts {
+  static constexpr std::string_view kKind = "eval";
+  RunSection run;
+  ModelSection model;
+  DataSection data;
+  EvalSection eval;
+  PlanSection plan;
+};
+
+struct ExportRecipe : RecipeFacts {
+  static constexpr std::string_view kKind = "export";
+  RunSection run;
+  ModelSection model;
+  ExportSection exports;
+  PlanSection plan;
+};
+
+struct GenerateRecipe : RecipeFacts {
+  static constexpr std::string_view kKind = "generate";
+  RunSection run;
+  ModelSection model;
+  GenerateSection generate;
+};
+
+struct PipelineRecipe : RecipeFacts {
+  static constexpr std::string_view kKind = "pipeline";
+  RunSection run;
+  PipelineSection pipeline;
+};
+
+// Calls v(section name, section) for each section, in life order.
+template <class V>
+void sections(V&& v, PretrainRecipe& r) {
+  v("run", r.run), v("model", r.model), v("data", r.data), v("train", r.train), v("optim", r.optim), v("eval", r.eval);
+  v("export", r.exports), v("plan", r.plan);
+}
+template <class V>
+void sections(V&& v, SftRecipe& r) {
+  v("run", r.run), v("model", r.model), v("adapter", r.adapter), v("data", r.data), v("train", r.train);
+  v("optim", r.optim), v("eval", r.eval), v("export", r.exports), v("plan", r.plan);
+}
+template <class V>
+void sections(V&& v, EvalRecipe& r) {
+  v("run", r.run), v("model", r.model), v("data", r.data), v("eval", r.eval), v("plan", r.plan);
+}
+template <class V>
+void sections(V&& v, ExportRecipe& r) {
+  v("run", r.run), v("model", r.model), v("export", r.exports), v("plan", r.plan);
+}
+template <class V>
+void sections(V&& v, GenerateRecipe& r) {
+  v("run", r.run), v("model", r.model), v("generate", r.generate);
+}
+template <class V>
+void sections(V&& v, PipelineRecipe& r) {
+  v("run", r.run), v("pipeline", r.pipeline);
+}
+
+// Calls f with a default recipe of each kind; the one list of the kinds that are built.
+template <class F>
+void for_each_kind(F&& f) {
+  const auto call = [&]<class R>(R recipe) { f(recipe); };
+  call(PretrainRecipe());
+  call(SftRecipe());
+  call(EvalRecipe());
+  call(ExportRecipe());
+  call(GenerateRecipe());
+  call(PipelineRecipe());
+}
+
+const std::vector<std::string>& recipe_kinds();         // built, in the order above
+std::span<const std::string_view> later_kinds();        // known to the contract, not in this version
+std::span<const std::string_view> later_sections();     // the same for sections
+std::string_view describe_kind(std::string_view kind);  // one line of help; "" for an unknown kind
+
+// Whether `kind` reads section.key at all; only asked for sections it has.
+bool consumes(std::string_view kind, std::string_view section_key);
+
+// Fills what depends on the kind and on other keys (interface 3: learning rate, batch, epochs, alpha, betas, ...). What
+// depends on data or machine stays undecided.
+void resolve_defaults(PretrainRecipe&);
+void resolve_defaults(SftRecipe&);
+void resolve_defaults(EvalRecipe&);
+void resolve_defaults(ExportRecipe&);
+void resolve_defaults(GenerateRecipe&);
+void resolve_defaults(PipelineRecipe&);
+
+}  // namespace prentice

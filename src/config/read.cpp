@@ -1,0 +1,227 @@
+#include "config/read.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cctype>
+
+#include "config/address.h"
+#include "config/bind.h"
+#include "config/check.h"
+#include "config/pipeline.h"
+#include "io/file.h"
+#include "io/sha256.h"
+
+namespace prentice {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+bool contains(std::span<const std::string_view> words, std::string_view word) {
+  return std::find(words.begin(), words.end(), word) != words.end();
+}
+
+void refuse_top_level(const Node::Member& member, std::string_view kind, Mistakes& mistakes) {
+  const auto known = sections_of_kind(kind);
+  const auto kinds = kinds_with_section(member.key);
+  if (contains(later_sections(), member.key)) {
+    mistakes.add(member.position, member.key, "not in this version", "remove the section");
+  } else if (!kinds.empty()) {
+    std::string names;
+    for (const auto& name : kinds) names += (names.empty() ? "" : ", ") + name;
+    mistakes.add(member.position, member.key, fmt::format("a recipe of kind {} has no such section", kind),
+                 fmt::format("{} belongs to: {}", member.key, names));
+  } else {
+    const auto holders = sections_with_key(member.key);
+    const std::string near = closest_match(member.key, known);
+    std::string hint = near.empty() ? "" : "did you mean " + near + "?";
+    if (!holders.empty()) hint = fmt::format("did you mean {}.{}?", holders.front(), member.key);
+    mistakes.add(member.position, member.key, "unknown section", hint);
+  }
+}
+
+// One label a line; the labels themselves go into the resolved recipe.
+void read_choices_file(EvalSection& eval, const RecipeFacts& facts, Mistakes& mistakes) {
+  const auto given = facts.given.find("eval.choices");
+  if (given == facts.given.end() || !given->second.is_scalar() || eval.choices.size() != 1) return;
+  const fs::path path = absolute_from(folder_of(given->second.position()), eval.choices[0]);
+  std::error_code error;
+  if (!fs::is_regular_file(path, error)) {
+    mistakes.add(given->second.position(), "eval.choices", "no such file: " + path.string(),
+                 "a list is written [a, b]");
+    return;
+  }
+  eval.choices.clear();
+  std::string line;
+  const MappedFile file = MappedFile::open(path);
+  for (const char c : std::string(file.text()) + "\n") {
+    if (c != '\n') {
+      if (c != '\r') line += c;
+      continue;
+    }
+    if (!line.empty()) eval.choices.push_back(line);
+    line.clear();
+  }
+}
+
+template <class R>
+void read_sections(R& recipe, const Node& root, Mistakes& mistakes) {
+  std::vector<std::string> names = {"recipe"};
+  sections(
+      [&](const char* name, auto& section) {
+        names.emplace_back(name);
+        const Node* node = root.find(name);
+        if (!node || node->is_null()) return;
+        if (!node->is_map()) {
+          mistakes.add(node->position(), name, "expected a map of keys, got " + node->described());
+          return;
+        }
+        FieldReader reader(R::kKind, name, *node, recipe, mistakes);
+        fields(reader, section);
+        reader.finish();
+      },
+      recipe);
+  for (const auto& member : root.members()) {
+    if (std::find(names.begin(), names.end(), member.key) == names.end()) refuse_top_level(member, R::kKind, mistakes);
+  }
+}
+
+std::string name_of(const Node& root, std::string_view kind) {
+  const Position& position = root.position();
+  return position.line == 0 ? std::string(kind) : fs::path(position.file).stem().string();
+}
+
+// Without what does not change the result: where the run goes, and what it is planned for.
+Node hashed_part(const Node& node) {
+  Node part = Node::map();
+  for (const auto& section : node.members()) {
+    if (section.key == "plan") continue;
+    if (section.key != "run") {
+      part.set(section.key, section.value);
+      continue;
+    }
+    Node run = Node::map();
+    for (const auto& member : section.value.members()) {
+      if (member.key != "out") run.set(member.key, member.value);
+    }
+    part.set("run", std::move(run));
+  }
+  return part;
+}
+
+}  // namespace
+
+template <class R>
+R bind_recipe(const Node& root, const ReadOptions& options, Mistakes& mistakes) {
+  R recipe;
+  recipe.name = name_of(root, R::kKind);
+  read_sections(recipe, root, mistakes);
+  if constexpr (requires { recipe.eval; }) read_choices_file(recipe.eval, recipe, mistakes);
+  resolve_defaults(recipe);
+  if (!recipe.run.out.empty()) recipe.name = fs::path(recipe.run.out).filename().string();
+  check_recipe(recipe, root, mistakes);
+  if (options.check_paths) check_paths(recipe, options, mistakes);
+  return recipe;
+}
+
+template <class R>
+R read_recipe(const Node& root, const ReadOptions& options) {
+  const std::string kind = recipe_kind(root);
+  if (kind != R::kKind) fail_at(root.position(), fmt::format("expected a recipe of kind {}, got {}", R::kKind, kind));
+  Mistakes mistakes;
+  R recipe = bind_recipe<R>(root, options, mistakes);
+  mistakes.throw_if_any();
+  return recipe;
+}
+
+template <class R>
+Node to_node(const R& recipe) {
+  Node root = Node::map();
+  root.set("recipe", Node::scalar(std::string(R::kKind)));
+  R copy = recipe;  // the field lists take mutable sections
+  sections(
+      [&](const char* name, auto& section) {
+        FieldWriter writer(R::kKind, name);
+        fields(writer, section);
+        root.set(name, writer.take());
+      },
+      copy);
+  return root;
+}
+
+template <class R>
+std::string recipe_hash(const R& recipe) {
+  return sha256_hex(to_yaml(hashed_part(to_node(recipe))));
+}
+
+std::vector<std::string> differing_keys(const Node& a, const Node& b) {
+  std::vector<std::string> keys;
+  const Node left = hashed_part(a), right = hashed_part(b);
+  const auto flow = [](const Node* node) { return node ? to_flow(*node) : std::string(); };
+  const auto compare = [&](const Node& one, const Node& other, bool both_ways) {
+    for (const auto& section : one.members()) {
+      const Node* counterpart = other.find(section.key);
+      if (!section.value.is_map()) {
+        if (!both_ways && flow(&section.value) != flow(counterpart)) keys.push_back(section.key);
+        continue;
+      }
+      for (const auto& member : section.value.members()) {
+        const Node* value = counterpart ? counterpart->find(member.key) : nullptr;
+        const bool differs = both_ways ? !value : flow(&member.value) != flow(value);
+        if (differs) keys.push_back(section.key + "." + member.key);
+      }
+    }
+  };
+  compare(left, right, false);
+  compare(right, left, true);
+  return keys;
+}
+
+PipelineRecipe bind_pipeline(const Node& root, Mistakes& mistakes) {
+  return bind_recipe<PipelineRecipe>(root, {.check_paths = false}, mistakes);
+}
+
+namespace {
+
+std::vector<std::string> check_any_kind(const Node& root, const ReadOptions& options, Mistakes& mistakes) {
+  const std::string kind = recipe_kind(root);
+  std::vector<std::string> warnings;
+  for_each_kind([&](const auto& prototype) {
+    using R = std::decay_t<decltype(prototype)>;
+    if (R::kKind == kind) warnings = bind_recipe<R>(root, options, mistakes).warnings;
+  });
+  return warnings;
+}
+
+}  // namespace
+
+std::vector<std::string> validate_recipe(const Node& root, const ReadOptions& options) {
+  Mistakes mistakes;
+  auto warnings = check_any_kind(root, options, mistakes);
+  if (recipe_kind(root) == PipelineRecipe::kKind) {
+    ReadOptions with_outs = options;
+    for (const auto& step : expand_steps(root, mistakes)) {
+      for (auto& warning : check_any_kind(step.recipe, with_outs, mistakes)) {
+        warnings.push_back(step.name + ": " + warning);
+      }
+      with_outs.promised.push_back(step.out);
+    }
+  }
+  mistakes.throw_if_any();
+  return warnings;
+}
+
+#define PRENTICE_READS(R)                                     \
+  template R read_recipe<R>(const Node&, const ReadOptions&); \
+  template Node to_node<R>(const R&);                         \
+  template std::string recipe_hash<R>(const R&);
+PRENTICE_READS(PretrainRecipe)
+PRENTICE_READS(SftRecipe)
+PRENTICE_READS(EvalRecipe)
+PRENTICE_READS(ExportRecipe)
+PRENTICE_READS(GenerateRecipe)
+PRENTICE_READS(PipelineRecipe)
+#undef PRENTICE_READS
+
+}  // namespace prentice
