@@ -128,12 +128,14 @@ void fill(Tensor& destination, const TensorView& view) {
 
 }  // namespace
 
+void check_weights(const ModelSpec& spec, const WeightFolder& weights) { Checker(spec, weights).check(); }
+
 Model load_model(const std::filesystem::path& folder, const LoadOptions& options) {
   const c10::NoGradGuard no_grad;
   const ModelSpec spec = read_spec(folder);
   const WeightFolder weights = WeightFolder::open(folder);
   return with_context(ExitCode::model, folder.string(), [&] {
-    Checker(spec, weights).check();
+    check_weights(spec, weights);
     Model model = make_model(spec, options);
     std::map<std::string, Tensor, std::less<>> destinations;
     visit(model, [&](const std::string& name, Tensor& tensor) { destinations[name] = tensor; });

@@ -53,6 +53,9 @@ struct LoadOptions {
   c10::Device device;
 };
 
+// Tensors of a folder against the spec: names, shapes, types, nothing extra. Errors: `model`, all differences named.
+void check_weights(const ModelSpec&, const class WeightFolder&);
+
 // Weights from *.safetensors (single or sharded). Errors: `model` for missing, extra or misshapen tensors, all named.
 Model load_model(const std::filesystem::path& folder, const LoadOptions&);
 // Normal(0, initializer_range) for matrices, ones for norms, zeros for biases; a function of (seed, name) alone.
