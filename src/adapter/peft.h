@@ -3,29 +3,46 @@
 
 #include <filesystem>
 #include <string>
+#include <utility>
+#include <vector>
 
-#include "config/schema.h"
+#include "adapter/targets.h"
 #include "model/model.h"
 
 namespace prentice {
 
 // What an adapter folder says about itself, without a model.
 struct PeftConfig {
-  int64_t rank = 0;
-  double alpha = 0, dropout = 0;
+  int64_t rank = 8;  // PEFT's defaults for keys that are absent
+  double alpha = 8, dropout = 0;
   bool rslora = false;
-  std::vector<std::string> targets;
-  std::map<std::string, int64_t> rank_pattern;
-  std::map<std::string, double> alpha_pattern;
-  std::string base_model;
+  std::vector<std::string> targets;  // names, or one expression
+  bool targets_are_expression = false;
+  std::vector<std::string> excluded;
+  bool excluded_are_expression = false;
+  std::vector<int64_t> layers;              // layers_to_transform; empty = all
+  std::vector<std::string> layer_prefixes;  // layers_pattern
+  EndPatterns<int64_t> rank_pattern;        // in file order: the first match wins
+  EndPatterns<double> alpha_pattern;
+  std::string base_model;  // "" when the folder does not say
 };
-PeftConfig read_peft_config(
-    const std::filesystem::path& folder);  // errors: `usage` missing, `model` corrupt or unsupported
 
-// Attaches the adapter in `folder`. Every tensor must find its module and shape, and every targeted module its tensors.
+// Errors: `usage` when folder or file are missing; `model` when corrupt, or when a key that changes what the adapter
+// computes holds what this version does not have (by name). Keys known to change nothing are ignored.
+PeftConfig read_peft_config(const std::filesystem::path& folder);
+
+TargetRule target_rule(const PeftConfig&);
+
+// Attaches the adapter in `folder` to a model that has none. Every tensor must find its module and shape, and every
+// targeted module its tensors; a stored copy of the base's embedding or head is accepted when it equals the base's.
+// Errors: `usage` when missing or when the model has an adapter; `model`, all tensors at fault named.
 void load_peft(Model&, const std::filesystem::path& folder);
 
-// Writes the folder (which must exist). dtype: f32, bf16 or f16. Loads in `peft`.
+// The text of adapter_config.json for the adapters in memory, with exactly the keys every PEFT since 0.11 reads.
+std::string peft_config_json(const Model&, const std::string& base_model);
+
+// Writes the folder (which must exist and hold neither file). dtype: f32, bf16 or f16. Loads in `peft`.
+// Errors: `usage` when the model has no adapter or dtype is another word; `storage`.
 void save_peft(const Model&, const std::filesystem::path& folder, const std::string& base_model,
                const std::string& dtype);
 

@@ -1,0 +1,182 @@
+#include <ATen/ops/empty.h>
+#include <ATen/ops/equal.h>
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <cstring>
+#include <optional>
+#include <set>
+
+#include "adapter/lora.h"
+#include "adapter/peft.h"
+#include "core/error.h"
+#include "io/safetensors.h"
+
+namespace prentice {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::string_view kPrefix = "base_model.model.";
+constexpr size_t kMostMistakes = 20;
+
+std::optional<c10::ScalarType> tensor_type(DType dtype) {
+  switch (dtype) {
+    case DType::f32:
+      return at::kFloat;
+    case DType::bf16:
+      return at::kBFloat16;
+    case DType::f16:
+      return at::kHalf;
+    case DType::f64:
+      return at::kDouble;
+    default:
+      return std::nullopt;
+  }
+}
+
+// A copy of the stored values on the CPU; the mapping may be unaligned and goes away.
+Tensor values_of(const TensorView& view) {
+  Tensor tensor = at::empty(view.shape, at::TensorOptions(*tensor_type(view.dtype)));
+  if (!view.bytes.empty()) std::memcpy(tensor.mutable_data_ptr(), view.bytes.data(), view.bytes.size());
+  return tensor;
+}
+
+// Compares what the config and the model ask for with what the file holds.
+class Loader {
+ public:
+  Loader(Model& model, const PeftConfig& config, const SafetensorsFile& file)
+      : model_(model), config_(config), file_(file) {}
+
+  void check() {
+    const TargetRule rule = target_rule(config_);
+    visit_linears(model_, [&](Linear& linear) {
+      if (!rule.matches(linear.name, linear.name == model_.head.name)) return;
+      const int64_t rank = value_for(linear.name, config_.rank_pattern, config_.rank);
+      expect(linear.name + ".lora_A.weight", {rank, linear.in_features});
+      expect(linear.name + ".lora_B.weight", {linear.out_features, rank});
+      targeted_.insert(linear.name);
+    });
+    if (targeted_.empty()) {
+      mistake(
+          fmt::format("target_modules: '{}' matches no linear layer of the model", fmt::join(config_.targets, ", ")),
+          "the adapter was made for another model");
+    }
+    for (const TensorView& view : file_.tensors()) {
+      if (!expected_.contains(view.name)) check_extra(view);
+    }
+    if (mistakes_.empty()) return;
+    if (mistakes_.size() > kMostMistakes) {
+      const size_t more = mistakes_.size() - kMostMistakes;
+      mistakes_.resize(kMostMistakes);
+      mistakes_.push_back({.message = fmt::format("and {} more", more)});
+    }
+    throw Error(ExitCode::model, mistakes_);
+  }
+
+  void attach() {
+    int64_t module = 0;
+    visit_linears(model_, [&](Linear& linear) {
+      const int64_t index = module++;
+      if (!targeted_.contains(linear.name)) return;
+      const Tensor& weight = dense_weight(linear);
+      const auto type = weight.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
+      const auto stored = [&](const char* part) {
+        const std::string name = std::string(kPrefix) + linear.name + part;
+        const Tensor values = values_of(*file_.find(name)).to(weight.options().dtype(type).requires_grad(false));
+        if (!values.isfinite().all().item<bool>()) {
+          fail(ExitCode::model, "tensor " + name + " holds a value that is not finite");
+        }
+        return values;
+      };
+      Lora lora{.a = stored(".lora_A.weight"), .b = stored(".lora_B.weight")};
+      lora.alpha = value_for(linear.name, config_.alpha_pattern, config_.alpha);
+      lora.rslora = config_.rslora;
+      lora.scale = lora_scale(lora.alpha, lora.a.size(0), lora.rslora);
+      lora.dropout = config_.dropout;
+      lora.module = index;
+      linear.lora = std::move(lora);
+    });
+  }
+
+ private:
+  void mistake(std::string message, std::string hint = "") {
+    mistakes_.push_back({.message = std::move(message), .hint = std::move(hint)});
+  }
+
+  void expect(const std::string& name, const std::vector<int64_t>& shape) {
+    const std::string stored = std::string(kPrefix) + name;
+    expected_.insert(stored);
+    const TensorView* view = file_.find(stored);
+    if (!view) return mistake(fmt::format("tensor {} is missing", stored));
+    if (view->shape != shape) {
+      mistake(fmt::format("tensor {}: expected shape [{}], got [{}]", stored, fmt::join(shape, ", "),
+                          fmt::join(view->shape, ", ")));
+    } else if (!tensor_type(view->dtype)) {
+      mistake(fmt::format("tensor {}: type {} is not supported", stored, dtype_name(view->dtype)),
+              "supported: F32, BF16, F16, F64");
+    }
+  }
+
+  // PEFT stores the embedding and the head beside an adapter that touches them.
+  bool repeats_the_base(const TensorView& view) {
+    for (const auto& [name, base] : {std::pair{std::string("model.embed_tokens"), model_.embed},
+                                     std::pair{model_.head.name, dense_weight(model_.head)}}) {
+      const std::string stem = std::string(kPrefix) + name;
+      if (view.name != stem + ".weight" && view.name != stem + ".base_layer.weight") continue;
+      const bool same = base.sizes().vec() == view.shape && tensor_type(view.dtype) &&
+                        at::equal(values_of(view).to(base.options()), base.detach());
+      if (!same) {
+        mistake(fmt::format("tensor {} differs from the base model's: the adapter came with its own", view.name),
+                "merge it in peft first, or load it on the base it was made for");
+      }
+      return true;
+    }
+    return false;
+  }
+
+  void check_extra(const TensorView& view) {
+    if (repeats_the_base(view)) return;
+    if (view.name.find(".lora_embedding_") != std::string::npos) {
+      return mistake(fmt::format("tensor {}: an adapter on the embedding is not in this version", view.name));
+    }
+    if (!view.name.starts_with(kPrefix)) {
+      return mistake(fmt::format("tensor {} does not begin with {}", view.name, kPrefix));
+    }
+    mistake(fmt::format("tensor {} belongs to no module that target_modules names", view.name));
+  }
+
+  Model& model_;
+  const PeftConfig& config_;
+  const SafetensorsFile& file_;
+  std::set<std::string> expected_, targeted_;
+  std::vector<Diagnostic> mistakes_;
+};
+
+SafetensorsFile open_weights(const fs::path& folder) {
+  const fs::path path = folder / "adapter_model.safetensors";
+  std::error_code error;
+  if (fs::exists(path, error)) return SafetensorsFile::open(path);
+  if (fs::exists(folder / "adapter_model.bin", error)) {
+    fail(ExitCode::model, folder.string() + ": adapter_model.bin is a pickle, which can run code when it is read",
+         "convert it once in Python: PeftModel.from_pretrained(BASE, DIR).save_pretrained(DIR)");
+  }
+  fail(ExitCode::model, folder.string() + ": has no adapter_model.safetensors");
+}
+
+}  // namespace
+
+void load_peft(Model& model, const fs::path& folder) {
+  if (has_adapter(model))
+    fail(ExitCode::usage, folder.string() + ": the model has an adapter already", "merge it first");
+  const PeftConfig config = read_peft_config(folder);
+  const SafetensorsFile file = open_weights(folder);
+  with_context(ExitCode::model, folder.string(), [&] {
+    Loader loader(model, config, file);
+    loader.check();
+    loader.attach();
+  });
+}
+
+}  // namespace prentice
