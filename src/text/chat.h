@@ -1,4 +1,5 @@
-// Chat templates: minijinja with the globals and methods Hugging Face defines, and the spans of text an assistant wrote.
+// Chat templates: minijinja with the globals and methods Hugging Face defines, and the spans of text an assistant
+// wrote.
 #pragma once
 
 #include <memory>
@@ -21,11 +22,12 @@ struct Conversation {
 
 struct RenderOptions {
   bool add_generation_prompt = false;
-  Json::Object arguments;  // data.template_args, visible to the template as variables (date_string, enable_thinking, ...)
+  Json::Object
+      arguments;  // data.template_args, visible to the template as variables (date_string, enable_thinking, ...)
 };
 
 struct AssistantSpan {
-  ByteSpan bytes;     // of the rendered text: content, and the end-of-turn token that follows it
+  ByteSpan bytes;      // of the rendered text: content, and the end-of-turn token that follows it
   size_t message = 0;  // index into Conversation::messages
 };
 
@@ -36,7 +38,8 @@ struct RenderedChat {
 
 class ChatTemplate {
  public:
-  // `source` is the Jinja text; special tokens come from the tokenizer. Errors: `model`, naming `origin`, line included.
+  // `source` is the Jinja text; special tokens come from the tokenizer. Errors: `model`, naming `origin`, line
+  // included.
   ChatTemplate(std::string source, std::string origin, const Tokenizer& tokenizer);
   ChatTemplate(ChatTemplate&&) noexcept;
   ~ChatTemplate();

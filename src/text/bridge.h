@@ -1,0 +1,47 @@
+// The Rust crates `tokenizers` and `minijinja` as C++ types. bridge.cpp is the only file that sees their C interface.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <string_view>
+#include <variant>
+
+#include "text/backend.h"
+
+namespace prentice {
+
+// `json` is the text of a tokenizer.json; `extra` are tokens it may lack (tokenizer_config.json's
+// added_tokens_decoder). Truncation, padding and dropout are ignored; offsets keep a token's leading space, and a token
+// that holds part of a character has the whole character's bytes. Errors: `malformed`.
+std::unique_ptr<TokenizerBackend> open_crate_tokenizer(std::string_view json, const std::vector<AddedToken>& extra);
+
+struct JinjaFailure {
+  enum class Kind { syntax, raised, budget, undefined, crash };
+  Kind kind = Kind::raised;
+  std::string text;  // the template's or the engine's words; for `undefined` the variables' names, one a line
+  int line = 0;      // 1-based; 0 = unknown
+};
+
+struct JinjaVariables {
+  std::string_view json;         // an object: the variables a template sees
+  std::string_view date;         // what strftime_now sees
+  std::string_view block_begin;  // written before and after what {% generation %} renders
+  std::string_view block_end;
+};
+
+// A compiled template under fixed budgets of steps, depth and output. Rendering is safe from several threads.
+class JinjaTemplate {
+ public:
+  // `strict`: an undefined variable is an error, as opposed to Jinja's lenient default.
+  static std::variant<JinjaTemplate, JinjaFailure> compile(std::string_view source, bool strict);
+  JinjaTemplate(JinjaTemplate&&) noexcept;
+  JinjaTemplate& operator=(JinjaTemplate&&) noexcept;
+  ~JinjaTemplate();
+  std::variant<std::string, JinjaFailure> render(const JinjaVariables& variables) const;
+
+ private:
+  explicit JinjaTemplate(void* handle) : handle_(handle) {}
+  void* handle_ = nullptr;
+};
+
+}  // namespace prentice

@@ -1,0 +1,90 @@
+//! `{% generation %}`, the tag that transformers adds to Jinja to mark what an assistant wrote. minijinja has no custom
+//! tags, so the two tags become a call block of the same length of life and scope: transformers parses them as one too.
+
+/// The function that the call block calls; it wraps what its caller renders.
+pub const FUNCTION: &str = "__generation";
+
+/// The source with every generation tag rewritten. Tags inside comments, strings and raw blocks stay.
+pub fn rewrite(source: &str) -> String {
+    let mut out = String::with_capacity(source.len() + 64);
+    let mut rest = source;
+    while let Some(at) = rest.find('{') {
+        let (before, tag) = rest.split_at(at);
+        out.push_str(before);
+        let length = if tag.starts_with("{#") {
+            tag.find("#}").map_or(tag.len(), |end| end + 2)
+        } else if tag.starts_with("{{") {
+            end_of_code(tag, "}}")
+        } else if tag.starts_with("{%") {
+            end_of_code(tag, "%}")
+        } else {
+            1
+        };
+        let (whole, after) = tag.split_at(length);
+        out.push_str(&rewritten_tag(whole));
+        rest = after;
+        if tag_word(whole) == Some("raw") {
+            let length = end_of_raw(rest);
+            out.push_str(&rest[..length]);
+            rest = &rest[length..];
+        }
+    }
+    out.push_str(rest);
+    out
+}
+
+/// Bytes up to and including `close`, skipping string literals.
+fn end_of_code(tag: &str, close: &str) -> usize {
+    let bytes = tag.as_bytes();
+    let mut quote = 0u8;
+    let mut at = 2;
+    while at < bytes.len() {
+        let byte = bytes[at];
+        if quote != 0 {
+            if byte == b'\\' {
+                at += 1;
+            } else if byte == quote {
+                quote = 0;
+            }
+        } else if byte == b'"' || byte == b'\'' {
+            quote = byte;
+        } else if bytes[at..].starts_with(close.as_bytes()) {
+            return at + 2;
+        }
+        at += 1;
+    }
+    tag.len()
+}
+
+fn is_control(c: char) -> bool {
+    c == '-' || c == '+'
+}
+
+/// The single word of a tag like `{%- word -%}`.
+fn tag_word(tag: &str) -> Option<&str> {
+    let body = tag.strip_prefix("{%")?.strip_suffix("%}")?;
+    let word = body.trim_start_matches(is_control).trim_end_matches(is_control).trim();
+    (!word.is_empty() && word.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')).then_some(word)
+}
+
+fn rewritten_tag(tag: &str) -> String {
+    match tag_word(tag) {
+        Some("generation") => tag.replacen("generation", &format!("call {FUNCTION}()"), 1),
+        Some("endgeneration") => tag.replacen("endgeneration", "endcall", 1),
+        _ => tag.to_string(),
+    }
+}
+
+/// Bytes up to and including the `{% endraw %}` tag.
+fn end_of_raw(source: &str) -> usize {
+    let mut from = 0;
+    while let Some(at) = source[from..].find("{%") {
+        let start = from + at;
+        let end = source[start..].find("%}").map_or(source.len(), |e| start + e + 2);
+        if tag_word(&source[start..end]) == Some("endraw") {
+            return end;
+        }
+        from = start + 2;
+    }
+    source.len()
+}

@@ -1,0 +1,140 @@
+//! One Jinja template: compile, render under budgets, and say what went wrong in the template's own words.
+
+use crate::template_env::{environment, Render, RENDER};
+use crate::{generation, guarded, text, BridgeError, BridgeSlice, BridgeText, Failure};
+use crate::{BAD_INPUT, BUDGET, RAISED, UNDEFINED};
+use minijinja::{Environment, Error, ErrorKind};
+use std::io::{self, Write};
+
+const NAME: &str = "template";
+const MAX_SOURCE_BYTES: usize = 1 << 20;
+
+pub struct CompiledTemplate {
+    env: Environment<'static>,
+}
+
+/// Stops a rendering that writes more than it may.
+struct Bounded {
+    out: Vec<u8>,
+    limit: usize,
+}
+
+impl Write for Bounded {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if bytes.len() > self.limit - self.out.len() {
+            return Err(io::Error::other("output budget"));
+        }
+        self.out.extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+fn words(error: &Error) -> String {
+    match error.detail() {
+        Some(detail) => format!("{}: {detail}", error.kind()),
+        None => error.kind().to_string(),
+    }
+}
+
+fn failure(error: &Error, code: i32, text: String) -> Failure {
+    Failure { code, text, line: error.line().unwrap_or(0) as u32 }
+}
+
+fn compile(source: &str, strict: bool) -> Result<CompiledTemplate, Failure> {
+    if source.len() > MAX_SOURCE_BYTES {
+        let text = format!("the template has {} bytes, the limit is {MAX_SOURCE_BYTES}", source.len());
+        return Err(Failure::new(BAD_INPUT, text));
+    }
+    let mut env = environment(strict);
+    env.add_template_owned(NAME, generation::rewrite(source)).map_err(|e| failure(&e, BAD_INPUT, words(&e)))?;
+    Ok(CompiledTemplate { env })
+}
+
+/// Variables the template reads that are neither in `context` nor defined by the environment, sorted.
+fn missing_variables(t: &CompiledTemplate, context: &serde_json::Value) -> Vec<String> {
+    let Ok(template) = t.env.get_template(NAME) else { return Vec::new() };
+    let known = |name: &str| context.get(name).is_some() || t.env.globals().any(|(global, _)| global == name);
+    let mut missing: Vec<String> = template.undeclared_variables(false).into_iter().filter(|n| !known(n)).collect();
+    missing.sort();
+    missing
+}
+
+fn render(t: &CompiledTemplate, context: &str, how: Render, limit: usize) -> Result<String, Failure> {
+    let context: serde_json::Value =
+        serde_json::from_str(context).map_err(|e| Failure::new(BAD_INPUT, format!("the values: {e}")))?;
+    let template = t.env.get_template(NAME).map_err(|e| failure(&e, BAD_INPUT, words(&e)))?;
+    RENDER.with(|render| *render.borrow_mut() = how);
+    let mut out = Bounded { out: Vec::new(), limit };
+    let result = template.render_captured_to(&context, &mut out).map(|_| ());
+    let raised = RENDER.with(|render| render.take().raised);
+    let Err(error) = result else {
+        return String::from_utf8(out.out).map_err(|e| Failure::new(BAD_INPUT, e.to_string()));
+    };
+    Err(match error.kind() {
+        _ if raised.is_some() => failure(&error, RAISED, raised.unwrap_or_default()),
+        ErrorKind::OutOfFuel => failure(&error, BUDGET, "the template runs for too many steps".into()),
+        ErrorKind::WriteFailure => failure(&error, BUDGET, format!("the template writes more than {limit} bytes")),
+        ErrorKind::UndefinedError => {
+            let missing = missing_variables(t, &context);
+            let undefined = failure(&error, UNDEFINED, missing.join("\n"));
+            if missing.is_empty() { failure(&error, RAISED, words(&error)) } else { undefined }
+        }
+        _ => failure(&error, RAISED, words(&error)),
+    })
+}
+
+/// # Safety
+/// `source` is readable; `out` and `error` are writable.
+#[no_mangle]
+pub unsafe extern "C" fn bridge_template_compile(
+    source: BridgeSlice,
+    strict: bool,
+    out: *mut *mut CompiledTemplate,
+    error: *mut BridgeError,
+) -> i32 {
+    guarded(error, || {
+        let compiled = compile(text(source)?, strict)?;
+        *out = Box::into_raw(Box::new(compiled));
+        Ok(())
+    })
+}
+
+/// # Safety
+/// `t` came from bridge_template_compile and is not used again.
+#[no_mangle]
+pub unsafe extern "C" fn bridge_template_free(t: *mut CompiledTemplate) {
+    if !t.is_null() {
+        drop(Box::from_raw(t));
+    }
+}
+
+/// `context` is a JSON object, the template's variables. `begin` and `end` are written around generation blocks.
+///
+/// # Safety
+/// Slices are readable; `out` and `error` are writable.
+#[no_mangle]
+pub unsafe extern "C" fn bridge_template_render(
+    t: *const CompiledTemplate,
+    context: BridgeSlice,
+    date: BridgeSlice,
+    begin: BridgeSlice,
+    end: BridgeSlice,
+    max_output: usize,
+    out: *mut BridgeText,
+    error: *mut BridgeError,
+) -> i32 {
+    guarded(error, || {
+        let how = Render {
+            date: text(date)?.to_string(),
+            begin: text(begin)?.to_string(),
+            end: text(end)?.to_string(),
+            raised: None,
+        };
+        *out = BridgeText::new(render(&*t, text(context)?, how, max_output)?);
+        Ok(())
+    })
+}

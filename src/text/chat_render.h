@@ -1,0 +1,47 @@
+// One rendering of a chat template: the variables a template sees, and the template's errors in words.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <variant>
+
+#include "core/error.h"
+#include "text/bridge.h"
+#include "text/chat.h"
+
+namespace prentice {
+
+// What transformers passes: messages, tools, documents, add_generation_prompt, the special tokens that exist, and the
+// template's arguments, which win over all of these.
+class ChatRenderer {
+ public:
+  ChatRenderer(std::string source, std::string origin, const Tokenizer& tokenizer);
+
+  struct Blocks {
+    std::string_view begin, end;  // written around what {% generation %} renders
+  };
+  // Errors: `data`, in the template's own words.
+  std::string render(const Json::Array& messages, const Json& tools, const RenderOptions& options,
+                     Blocks blocks = {}) const;
+  // nullopt where render would fail: a part of a conversation may not suit the template.
+  std::optional<std::string> try_render(const Json::Array& messages, const Json& tools,
+                                        const RenderOptions& options) const;
+
+  const std::string& source() const { return source_; }
+  const std::string& origin() const { return origin_; }
+  bool has_generation_blocks() const { return has_generation_blocks_; }
+
+ private:
+  Json::Object variables(const Json::Array& messages, const Json& tools, const RenderOptions& options) const;
+  std::variant<std::string, JinjaFailure> attempt(const Json::Array& messages, const Json& tools,
+                                                  const RenderOptions& options, Blocks blocks) const;
+  [[noreturn]] void fail_with(const JinjaFailure& failure, ExitCode code) const;
+
+  std::string source_, origin_;
+  Json::Object special_tokens_;  // bos_token and its like
+  std::optional<JinjaTemplate> compiled_;
+  bool has_generation_blocks_ = false;
+};
+
+}  // namespace prentice

@@ -1,0 +1,256 @@
+#include "text/chat_spans.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "core/error.h"
+#include "text/utf8.h"
+
+namespace prentice {
+namespace {
+
+bool is_space(char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
+
+size_t skip_space(const std::string& text, size_t at) {
+  while (at < text.size() && is_space(text[at])) ++at;
+  return at;
+}
+
+bool is_assistant(const Json& message) {
+  const Json* role = message.find("role");
+  return role && role->is_string() && role->as_string() == "assistant";
+}
+
+std::vector<size_t> assistants(const Json::Array& messages) {
+  std::vector<size_t> found;
+  for (size_t i = 0; i < messages.size(); ++i) {
+    if (is_assistant(messages[i])) found.push_back(i);
+  }
+  return found;
+}
+
+Json::Array first_messages(const Json::Array& messages, size_t count) {
+  return {messages.begin(), messages.begin() + static_cast<std::ptrdiff_t>(count)};
+}
+
+// The blocks between `begin` and `end` characters, as bytes of the text without them; `text` receives that text.
+std::vector<ByteSpan> take_blocks(const std::string& rendered, const std::string& begin, const std::string& end,
+                                  std::string& text) {
+  std::vector<ByteSpan> blocks;
+  int depth = 0;
+  for (size_t at = 0; at < rendered.size();) {
+    size_t bytes = std::min(character_bytes(rendered, at), rendered.size() - at);
+    auto here = static_cast<int64_t>(text.size());
+    if (rendered.compare(at, bytes, begin) == 0) {
+      if (depth++ == 0) blocks.push_back({here, here});
+    } else if (rendered.compare(at, bytes, end) == 0) {
+      if (--depth == 0 && !blocks.empty()) blocks.back().end = here;
+    } else {
+      text.append(rendered, at, bytes);
+    }
+    at += bytes;
+  }
+  return blocks;
+}
+
+// A message's spans in order and apart; pieces of one message that touch become one.
+void append(std::vector<AssistantSpan>& spans, AssistantSpan span) {
+  if (!spans.empty()) span.bytes.begin = std::max(span.bytes.begin, spans.back().bytes.end);
+  if (span.bytes.end > span.bytes.begin) spans.push_back(span);
+}
+
+}  // namespace
+
+// One conversation being looked at.
+struct SpanFinder::Turn {
+  const Conversation& conversation;
+  const RenderOptions& options;
+  const std::string& text;
+  std::string prompt;  // what the template writes to make the assistant speak; may be empty
+};
+
+SpanFinder::SpanFinder(const ChatRenderer& renderer, const Tokenizer& tokenizer)
+    : renderer_(renderer), tokens_(tokenizer.added_tokens()) {
+  auto bos = tokenizer.bos_id(), eos = tokenizer.eos_id();
+  if (eos && !std::ranges::count(tokens_, *eos, &AddedToken::id)) {
+    tokens_.push_back({.id = *eos, .content = tokenizer.eos_token(), .special = true});
+  }
+  std::erase_if(tokens_, [&](const AddedToken& token) {
+    return token.content.empty() || (bos && token.id == *bos && bos != eos);
+  });
+  for (auto& token : tokens_) token.special |= eos && token.id == *eos;
+  std::ranges::stable_sort(tokens_, std::greater(), [](const AddedToken& token) { return token.content.size(); });
+}
+
+std::vector<AssistantSpan> SpanFinder::find(const Conversation& conversation, const RenderOptions& options,
+                                            const std::string& text) const {
+  if (assistants(conversation.messages).empty()) return {};
+  Turn turn{conversation, options, text, ""};
+  turn.prompt = generation_prompt(turn);
+  return renderer_.has_generation_blocks() ? from_blocks(turn) : from_markers(turn);
+}
+
+// What add_generation_prompt appends to the messages before the first assistant turn.
+std::string SpanFinder::generation_prompt(const Turn& turn) const {
+  const auto& messages = turn.conversation.messages;
+  size_t first = assistants(messages).front();
+  auto before = first_messages(messages, first == 0 ? messages.size() : first);
+  RenderOptions with = turn.options, without = turn.options;
+  with.add_generation_prompt = true;
+  without.add_generation_prompt = false;
+  auto long_text = renderer_.try_render(before, turn.conversation.tools, with);
+  auto short_text = renderer_.try_render(before, turn.conversation.tools, without);
+  if (!long_text || !short_text) return "";
+  auto differs = std::ranges::mismatch(*long_text, *short_text).in1;
+  return {differs, long_text->end()};
+}
+
+std::optional<UnmarkedText> SpanFinder::marked_rendering(const Turn& turn) const {
+  for (MarkerPlan plan : kMarkerPlans) {
+    auto marked = mark_assistants(turn.conversation.messages, plan, turn.text);
+    auto rendered = renderer_.try_render(marked.messages, turn.conversation.tools, turn.options);
+    if (!rendered) continue;
+    auto found = unmark(*rendered, marked);
+    if (found.text == turn.text) return found;
+  }
+  return std::nullopt;
+}
+
+std::vector<AssistantSpan> SpanFinder::from_markers(const Turn& turn) const {
+  auto found = marked_rendering(turn);
+  if (!found) fail_hidden(assistants(turn.conversation.messages).front());
+  std::vector<AssistantSpan> spans;
+  int64_t done = 0;
+  for (size_t i = 0; i < found->extents.size(); ++i) {
+    const auto& extent = found->extents[i];
+    if (!extent) continue;  // the template leaves this message out
+    auto [begin, end] = extent->bytes;
+    auto prompt_end = begin_after_prompt(turn, i, done, begin);
+    if (begin < done || extent->end_lost || (extent->begin_lost && !prompt_end)) fail_hidden(i);
+    AssistantSpan span{{prompt_end.value_or(begin), end_of_turn(turn, i, end)}, i};
+    done = std::max(done, span.bytes.end);
+    append(spans, span);
+  }
+  return spans;
+}
+
+// Where the generation prompt ends that stands between `from` and `to`, the first of the message's own words.
+std::optional<int64_t> SpanFinder::begin_after_prompt(const Turn& turn, size_t message, int64_t from,
+                                                      int64_t to) const {
+  auto size = static_cast<int64_t>(turn.prompt.size());
+  if (size > 0 && to - size >= from) {
+    size_t at = turn.text.rfind(turn.prompt, static_cast<size_t>(to - size));
+    if (at != std::string::npos && static_cast<int64_t>(at) >= from) return static_cast<int64_t>(at) + size;
+  }
+  // No visible prompt: what the model would see when asked for this turn may still be how the text begins.
+  RenderOptions asking = turn.options;
+  asking.add_generation_prompt = true;
+  auto before =
+      renderer_.try_render(first_messages(turn.conversation.messages, message), turn.conversation.tools, asking);
+  if (!before || !turn.text.starts_with(*before)) return std::nullopt;
+  auto end = static_cast<int64_t>(before->size());
+  return end >= from && end <= to ? std::optional(end) : std::nullopt;
+}
+
+bool SpanFinder::may_end_a_turn(const Turn& turn, const AddedToken& token) const {
+  return turn.prompt.find(token.content) == std::string::npos;
+}
+
+// Bytes of the longest token that may end a turn and begins at text[at].
+std::optional<size_t> SpanFinder::token_at(const Turn& turn, size_t at, bool special_only) const {
+  for (const auto& token : tokens_) {
+    if ((special_only && !token.special) || turn.text.compare(at, token.content.size(), token.content) != 0) continue;
+    return may_end_a_turn(turn, token) ? std::optional(token.content.size()) : std::nullopt;
+  }
+  return std::nullopt;
+}
+
+int64_t SpanFinder::end_of_turn(const Turn& turn, size_t message, int64_t content_end) const {
+  auto end = static_cast<size_t>(content_end);
+  size_t next = skip_space(turn.text, end);
+  if (auto bytes = token_at(turn, next, false)) return static_cast<int64_t>(next + *bytes);
+  if (!turn.conversation.messages[message].find("tool_calls")) return content_end;
+  // A tool call has a frame behind its arguments; the turn's own text bounds the search.
+  auto upto = renderer_.try_render(first_messages(turn.conversation.messages, message + 1), turn.conversation.tools,
+                                   turn.options);
+  size_t limit = upto && turn.text.starts_with(*upto) ? upto->size() : turn.text.size();
+  for (size_t at = end; at < limit; ++at) {
+    if (auto bytes = token_at(turn, at, true)) return static_cast<int64_t>(at + *bytes);
+  }
+  return content_end;
+}
+
+// The block's last run of end tokens and white space is cut behind the first token of the run; a block without one
+// takes the token that follows it.
+int64_t SpanFinder::end_of_block(const Turn& turn, ByteSpan block) const {
+  const std::string& text = turn.text;
+  auto ends_before = [&](size_t at) -> std::optional<size_t> {  // where a token begins that ends at `at`
+    for (const auto& token : tokens_) {
+      size_t bytes = token.content.size();
+      bool fits = token.special && at >= bytes + static_cast<size_t>(block.begin);
+      if (fits && text.compare(at - bytes, bytes, token.content) == 0 && may_end_a_turn(turn, token)) return at - bytes;
+    }
+    return std::nullopt;
+  };
+  std::optional<size_t> cut;
+  for (auto at = static_cast<size_t>(block.end); at > static_cast<size_t>(block.begin);) {
+    if (auto begin = ends_before(at)) {
+      cut = at;
+      at = *begin;
+    } else if (is_space(text[at - 1])) {
+      --at;
+    } else {
+      break;
+    }
+  }
+  if (cut) return static_cast<int64_t>(*cut);
+  size_t next = skip_space(text, static_cast<size_t>(block.end));
+  auto bytes = token_at(turn, next, false);
+  return bytes ? static_cast<int64_t>(next + *bytes) : block.end;
+}
+
+std::vector<AssistantSpan> SpanFinder::from_blocks(const Turn& turn) const {
+  char32_t plane = unused_plane(turn.text);
+  std::string begin = utf8_of(plane), end = utf8_of(plane + 1), plain;
+  auto rendered = renderer_.render(turn.conversation.messages, turn.conversation.tools, turn.options, {begin, end});
+  auto blocks = take_blocks(rendered, begin, end, plain);
+  auto order = assistants(turn.conversation.messages);
+  if (plain != turn.text) fail_hidden(order.front());
+  std::optional<UnmarkedText> marked;
+  if (blocks.size() != order.size()) marked = marked_rendering(turn);
+  std::vector<AssistantSpan> spans;
+  for (size_t i = 0; i < blocks.size(); ++i) {
+    ByteSpan block = blocks[i];
+    size_t message = order[std::min(i, order.size() - 1)];
+    if (marked) {
+      for (size_t k : order) {  // the last message that begins before the block's end
+        const auto& extent = marked->extents[k];
+        if (extent && extent->bytes.begin <= block.end) message = k;
+      }
+    }
+    // What the generation prompt already says is not for the model to write, although the block may hold it.
+    size_t size = turn.prompt.size();
+    for (auto at = static_cast<size_t>(block.end); at > static_cast<size_t>(block.begin); --at) {
+      if (size > 0 && at >= size && turn.text.compare(at - size, size, turn.prompt) == 0 &&
+          at - size < static_cast<size_t>(block.begin)) {
+        block.begin = static_cast<int64_t>(at);
+        break;
+      }
+    }
+    block.end = end_of_block(turn, block);
+    append(spans, {block, message});
+  }
+  return spans;
+}
+
+void SpanFinder::fail_hidden(size_t message) const {
+  fail(ExitCode::model,
+       fmt::format("{}: this chat template does not show where the words of message {} (an assistant's) end up in the "
+                   "text, so what to train on is unknown",
+                   renderer_.origin(), message + 1),
+       "put {% generation %} and {% endgeneration %} around what the assistant writes, or set data.template to another "
+       "template, for instance configs/chat/plain.jinja");
+}
+
+}  // namespace prentice
