@@ -22,14 +22,17 @@ std::string sha256_of_input(const fs::path& path) {
 }
 
 InputHashes::InputHashes(std::vector<InputPath> inputs)
-    : pending_(std::async(std::launch::async, [inputs = std::move(inputs)] {
+    : pending_(std::async(std::launch::async, [this, inputs = std::move(inputs)] {
         std::vector<InputHash> hashes;
         for (const auto& input : inputs) {
-          hashes.push_back(
-              {input.key, fs::absolute(input.path).lexically_normal().string(), sha256_of_input(input.path)});
+          if (unwanted_) break;
+          const auto absolute = fs::absolute(input.path).lexically_normal();
+          hashes.push_back({input.key, absolute.string(), sha256_of_input(absolute)});
         }
         return hashes;
       })) {}
+
+InputHashes::~InputHashes() { unwanted_ = true; }
 
 const std::vector<InputHash>& InputHashes::get() {
   if (pending_.valid()) hashes_ = pending_.get();

@@ -1,6 +1,7 @@
 // SHA-256 of everything a run reads, computed on a thread while the model loads; needed by the first checkpoint.
 #pragma once
 
+#include <atomic>
 #include <filesystem>
 #include <future>
 #include <string>
@@ -25,10 +26,14 @@ std::string sha256_of_input(const std::filesystem::path& path);
 class InputHashes {
  public:
   explicit InputHashes(std::vector<InputPath> inputs);
+  ~InputHashes();  // the thread ends with the file it is at
+  InputHashes(const InputHashes&) = delete;
+
   // Waits for the thread. Errors: as sha256_of_input, once.
   const std::vector<InputHash>& get();
 
  private:
+  std::atomic<bool> unwanted_ = false;
   std::future<std::vector<InputHash>> pending_;
   std::vector<InputHash> hashes_;
 };

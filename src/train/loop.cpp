@@ -144,7 +144,7 @@ void Training::resume_or_start() {
     saved_step_ = state_.step;
     events_.write("resume", {{"step", state_.step}, {"checkpoint", found->folder.filename().string()}});
   }
-  recorder_.emplace(config_, source_.size(), state_);
+  recorder_.emplace(config_, source_.size(), state_, saved_step_);
   if (saved_step_ >= 0) recorder_->note(fmt::format("continuing from step {}/{}", state_.step, source_.size()));
   if (!finished()) prefetcher_.emplace(source_, state_.step, config_.device);
 }

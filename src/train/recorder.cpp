@@ -5,6 +5,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <charconv>
 #include <cmath>
 #include <limits>
 
@@ -27,17 +28,26 @@ std::string board_tag(std::string name) {
   return name;
 }
 
+// The step of a line that write_line wrote; a line without one belongs to no step and counts as past all of them.
+int64_t step_of_line(std::string_view line) {
+  constexpr std::string_view kKey = "\"step\": ";
+  const auto key = line.find(kKey);
+  int64_t step = std::numeric_limits<int64_t>::max();
+  if (key != std::string_view::npos) std::from_chars(line.data() + key + kKey.size(), line.data() + line.size(), step);
+  return step;
+}
+
 }  // namespace
 
-Recorder::Recorder(const TrainConfig& config, int64_t steps, const TrainerState& start)
+Recorder::Recorder(const TrainConfig& config, int64_t steps, const TrainerState& start, int64_t last_saved)
     : config_(config),
       steps_(steps),
       file_([&] {
         const auto path = config.out / "metrics.jsonl";
-        cut_lines(path, [&](std::string_view line) { return Json::parse(line).at("step").as_integer() <= start.step; });
+        cut_lines(path, [&](std::string_view line) { return step_of_line(line) <= last_saved; });
         return AppendFile(path);
       }()),
-      board_(config.out / "tensorboard", start.step),
+      board_(config.out / "tensorboard", last_saved),
       printer_(config.quiet),
       window_begin_(monotonic_seconds()),
       window_step_(start.step),

@@ -30,8 +30,8 @@ struct StepRecord {
 
 class Recorder {
  public:
-  // Lines and points of steps past `start` are cut. Errors (all members): `storage`.
-  Recorder(const TrainConfig& config, int64_t steps, const TrainerState& start);
+  // Lines and points of steps past `last_saved` (-1: all) are cut. Errors (all members): `storage`.
+  Recorder(const TrainConfig& config, int64_t steps, const TrainerState& start, int64_t last_saved);
 
   void add(StepRecord record);
 

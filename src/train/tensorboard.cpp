@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <bit>
 #include <cstring>
@@ -126,7 +127,7 @@ std::string tfrecord(std::string_view data) {
 }
 
 TensorBoard::TensorBoard(const fs::path& folder, int64_t last_step) : file_(new_event_file(folder, last_step)) {
-  std::string event = event_head(wall_time(), last_step);
+  std::string event = event_head(wall_time(), std::max<int64_t>(last_step, 0));
   put_text(event, 3, "brain.Event:2");
   pending_ += tfrecord(event);
 }

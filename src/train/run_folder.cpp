@@ -1,0 +1,192 @@
+#include "train/run_folder.h"
+
+#include <fcntl.h>
+#include <fmt/chrono.h>
+#include <fmt/format.h>
+#include <torch/headeronly/version.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <ctime>
+#include <random>
+#include <set>
+
+#include "core/error.h"
+#include "io/file.h"
+#include "io/publish.h"
+#include "train/checkpoint.h"
+#include "train/clock.h"
+#include "train/provenance.h"
+#include "train/signals.h"
+
+namespace prentice {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr int kRunSchema = 1;
+constexpr const char* kRunFile = "run.json";
+constexpr const char* kRecipeFile = "recipe.yaml";
+
+std::string time_stamp() { return fmt::format("{:%Y%m%d-%H%M%S}", fmt::gmtime(std::time(nullptr))); }
+
+std::string new_run_id() { return fmt::format("{}-{:08x}", time_stamp(), std::random_device{}()); }
+
+// What a run leaves before its first checkpoint, and what it may always leave.
+bool is_start_file(const std::string& name) {
+  static const std::set<std::string> kNames = {".lock",         kRunFile,      kRecipeFile,  "events.jsonl",
+                                               "metrics.jsonl", "tensorboard", "checkpoints"};
+  return kNames.contains(name) || name.starts_with(kTemporaryPrefix);
+}
+
+bool has_only_start_files(const fs::path& out) {
+  std::error_code missing;
+  for (const auto& entry : fs::directory_iterator(out, missing)) {
+    if (!is_start_file(entry.path().filename().string())) return false;
+  }
+  return checkpoint_steps(out).empty();
+}
+
+Json read_run(const fs::path& out) { return Json::parse_file(out / kRunFile); }
+
+// For the destructor, which must not throw: losing the note is better than losing the error that is on its way.
+void write_quietly(const fs::path& path, const std::string& text, int flags) {
+  const int descriptor = ::open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC | flags, 0644);
+  if (descriptor < 0) return;
+  if (::write(descriptor, text.data(), text.size()) < 0) { /* a full disk: the old text stays */
+  }
+  ::close(descriptor);
+}
+
+}  // namespace
+
+RunState run_state(const fs::path& out) {
+  std::error_code missing;
+  if (fs::exists(out, missing) && !fs::is_directory(out, missing)) {
+    fail(ExitCode::usage, fmt::format("{} is a file, expected a run folder", out.string()), "choose another run.out");
+  }
+  const bool described = fs::exists(out / kRunFile, missing);
+  if (described && read_run(out).at("status").as_string() == "done") return RunState::finished;
+  if (has_only_start_files(out)) return RunState::fresh;
+  if (described || !checkpoint_steps(out).empty()) return RunState::unfinished;
+  for (const auto& entry : fs::directory_iterator(out)) {
+    const auto name = entry.path().filename().string();
+    if (is_start_file(name)) continue;
+    fail(ExitCode::usage, fmt::format("{} is no run folder: it holds {}", out.string(), name),
+         "choose another run.out, or pass --fresh to move it aside");
+  }
+  return RunState::fresh;
+}
+
+RunFolder::RunFolder(fs::path out, bool fresh) : out_(std::move(out)) {
+  std::error_code missing;
+  if (!fs::is_directory(out_, missing)) run_state(out_);  // a file of that name has its own message
+  lock_.emplace(out_);
+  if (fresh && !(has_only_start_files(out_) && !fs::exists(out_ / kRunFile, missing))) {
+    const fs::path aside = out_.string() + ".old-" + time_stamp();
+    std::error_code error;
+    fs::rename(out_, aside, error);
+    if (error) fail_system("move aside", out_, error.value());
+    lock_.reset();
+    lock_.emplace(out_);
+  }
+  found_ = run_state(out_);
+}
+
+void RunFolder::require_same_run(bool with_inputs) {
+  Provenance before, now;
+  before.recipe = read_text_file(out_ / kRecipeFile);
+  now.recipe = description_.recipe;
+  if (with_inputs) {
+    now.inputs = inputs_->get();
+    const auto run = read_run(out_);
+    for (const auto& input : run.at("inputs").as_array()) {
+      before.inputs.push_back(
+          {input.at("key").as_string(), input.at("path").as_string(), input.at("sha256").as_string()});
+    }
+  }
+  require_same(before, now, out_.string());
+}
+
+RunState RunFolder::begin(RunDescription description) {
+  description_ = std::move(description);
+  inputs_ = std::make_shared<InputHashes>(description_.inputs);
+  std::error_code missing;
+  const bool described = fs::exists(out_ / kRunFile, missing);
+  if (found_ != RunState::fresh && fs::exists(out_ / kRecipeFile, missing))
+    require_same_run(found_ == RunState::finished);
+  if (described && found_ != RunState::fresh) {
+    const auto run = read_run(out_);
+    run_id_ = run.at("run_id").as_string();
+    sessions_ = run.at("sessions").as_integer();
+    seconds_before_ = run.at("wall_seconds").as_number();
+  } else {
+    run_id_ = new_run_id();
+  }
+  if (found_ == RunState::finished) return found_;
+  started_ = wall_time();
+  ++sessions_;
+  running_ = true;
+  events_.emplace(out_);
+  publish_file(out_ / kRecipeFile, description_.recipe);
+  publish_file(out_ / kRunFile, describe("running", "").dump(1) + "\n");
+  events_->write("start", {{"run_id", run_id_}, {"session", sessions_}, {"command", description_.command}});
+  return found_;
+}
+
+Json RunFolder::describe(const std::string& status, const std::string& reason) const {
+  Json::Object versions;
+  for (const auto& [name, version] : description_.versions) versions.emplace_back(name, version);
+  versions.emplace_back("torch", TORCH_VERSION);
+  Json::Array inputs;
+  // While it runs, hashes are still being computed; a run that did not end well goes without.
+  const auto hashes = status == "done" ? inputs_->get() : std::vector<InputHash>{};
+  for (const auto& input : hashes) {
+    inputs.push_back(Json::Object{{"key", input.key}, {"path", input.path}, {"sha256", input.sha256}});
+  }
+  Json::Array parents;
+  for (const auto& parent : description_.parents) parents.push_back(parent);
+  Json::Object run = {{"schema", kRunSchema},
+                      {"run_id", run_id_},
+                      {"kind", description_.kind},
+                      {"status", status},
+                      {"exit_reason", reason},
+                      {"command", description_.command},
+                      {"host", this_process().host},
+                      {"device", description_.device},
+                      {"threads", description_.threads},
+                      {"seed", description_.seed},
+                      {"sessions", sessions_},
+                      {"started", started_},
+                      {"wall_seconds", seconds_before_ + wall_time() - started_},
+                      {"versions", std::move(versions)},
+                      {"recipe_sha256", recipe_sha256(description_.recipe)},
+                      {"inputs", std::move(inputs)},
+                      {"parents", std::move(parents)}};
+  if (!results_.empty()) run.emplace_back("results", results_);
+  return run;
+}
+
+void RunFolder::finish(Json::Object results) {
+  results_ = std::move(results);
+  const auto run = describe("done", "done");
+  publish_file(out_ / kRunFile, run.dump(1) + "\n");
+  events_->write("end", {{"reason", "done"}, {"wall_seconds", run.at("wall_seconds")}});
+  running_ = false;
+}
+
+RunFolder::~RunFolder() {
+  if (!running_) return;
+  const int signal = stop_signal();
+  const std::string status = signal != 0 ? "stopped" : "failed";
+  const std::string reason = signal == 0 ? "error" : signal == SIGINT ? "SIGINT" : "SIGTERM";
+  const Json event = Json::Object{{"time", wall_time()}, {"event", "end"}, {"reason", reason}};
+  write_quietly(out_ / "events.jsonl", event.dump() + "\n", O_APPEND);
+  const auto temporary = out_ / fmt::format("{}{}", kTemporaryPrefix, kRunFile);
+  write_quietly(temporary, describe(status, reason).dump(1) + "\n", O_TRUNC);
+  std::error_code ignored;
+  fs::rename(temporary, out_ / kRunFile, ignored);
+}
+
+}  // namespace prentice

@@ -1,0 +1,79 @@
+// The life of a run folder: locked, recognised (new, to be continued, done, or someone else's), and its run.json,
+// recipe.yaml and events.jsonl. Every kind that writes a run.out uses it, training or not.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "io/json.h"
+#include "train/events.h"
+#include "train/input_hashes.h"
+#include "train/run_lock.h"
+
+namespace prentice {
+
+enum class RunState {
+  fresh,       // nothing, or only what a run writes before its first checkpoint
+  unfinished,  // something to continue
+  finished,
+};
+
+// What lies in `out`, without locking it. Errors: `usage` when it holds files that no run left, naming one.
+RunState run_state(const std::filesystem::path& out);
+
+// What a run is, for run.json. Everything decided.
+struct RunDescription {
+  std::string kind, command, device;
+  std::string recipe;  // resolved text
+  int64_t seed = 0, threads = 0;
+  std::vector<InputPath> inputs;     // everything that is read; hashed on a thread
+  std::vector<std::string> parents;  // artifact addresses that this run's results stand on
+  std::map<std::string, std::string> versions;
+};
+
+class RunFolder {
+ public:
+  // Creates and locks the folder; `fresh` renames what is in it to OUT.old-TIME first. Errors: `usage` when another
+  // process holds it (at once, naming it) or when it is no run folder.
+  RunFolder(std::filesystem::path out, bool fresh);
+  // Without finish() before, run.json says how the run ended: stopped by a signal, or failed.
+  ~RunFolder();
+  RunFolder(const RunFolder&) = delete;
+
+  RunState found() const { return found_; }
+
+  // Decides, and unless the run is finished writes recipe.yaml, run.json and the start event.
+  // Errors: `usage` naming every key in which an unfinished or finished run here differs from this one.
+  RunState begin(RunDescription description);
+
+  const std::filesystem::path& path() const { return out_; }
+  const std::string& run_id() const { return run_id_; }
+  const std::shared_ptr<InputHashes>& inputs() const { return inputs_; }
+  EventLog& events() { return *events_; }
+
+  // `results` are added to run.json under "results". Waits for the input hashes.
+  void finish(Json::Object results = {});
+
+ private:
+  Json describe(const std::string& status, const std::string& reason) const;
+  void require_same_run(bool with_inputs);
+
+  std::filesystem::path out_;
+  std::optional<RunLock> lock_;
+  RunState found_ = RunState::fresh;
+  RunDescription description_;
+  std::string run_id_;
+  std::shared_ptr<InputHashes> inputs_;
+  std::optional<EventLog> events_;
+  Json::Object results_;
+  double started_ = 0, seconds_before_ = 0;
+  int64_t sessions_ = 0;
+  bool running_ = false;
+};
+
+}  // namespace prentice
