@@ -1,0 +1,47 @@
+// For tests/oracle: reads a model and tokens from a folder, writes our logits and gradients beside them.
+#include <fmt/format.h>
+
+#include <cstring>
+
+#include "io/json.h"
+#include "model/golden.h"
+#include "model/model.h"
+
+namespace prentice {
+namespace {
+
+// Environment: PRENTICE_ORACLE_DIR holds config.json, model.safetensors and tokens.json, a list of token lists (one a
+// sequence); PRENTICE_ORACLE_TYPE is f32 (default) or f64. Writes ours.safetensors: `logits` [T, V] of the flat batch
+// and `grad.NAME` of the mean cross-entropy of every next token inside its sequence.
+TEST(Oracle, WritesLogitsAndGradients) {
+  const char* directory = std::getenv("PRENTICE_ORACLE_DIR");
+  if (!directory) GTEST_SKIP() << "PRENTICE_ORACLE_DIR is not set";
+  const char* type_name = std::getenv("PRENTICE_ORACLE_TYPE");
+  const bool f64 = type_name && std::strcmp(type_name, "f64") == 0;
+  const std::filesystem::path folder = directory;
+  std::vector<std::vector<int64_t>> sequences;
+  for (const Json& list : Json::parse_file(folder / "tokens.json").as_array()) {
+    auto& ids = sequences.emplace_back();
+    for (const Json& id : list.as_array()) ids.push_back(id.as_integer());
+  }
+  const Batch batch = flat_batch(sequences);
+  Model model = load_model(folder, {.dtype = f64 ? at::kDouble : at::kFloat, .device = at::kCPU});
+  require_gradients(model);
+  const Tensor scores = logits(model, forward_hidden(model, batch, {}));
+  mean_cross_entropy(scores, batch).backward();
+
+  std::map<std::string, Tensor> results = {{"logits", scores.detach()}};
+  for (const auto& [name, gradient] : gradients(model)) results["grad." + name] = gradient.contiguous();
+  std::vector<TensorInfo> infos;
+  for (const auto& [name, tensor] : results)
+    infos.push_back({name, f64 ? DType::f64 : DType::f32, tensor.sizes().vec()});
+  std::filesystem::remove(folder / "ours.safetensors");
+  SafetensorsWriter writer(folder / "ours.safetensors", infos);
+  for (const auto& [name, tensor] : results) {
+    writer.write(name, {static_cast<const std::byte*>(tensor.const_data_ptr()), tensor.nbytes()});
+  }
+  writer.finish();
+}
+
+}  // namespace
+}  // namespace prentice
