@@ -1,0 +1,87 @@
+"""Fixtures of every Python test: the real binary, the shared data, llama.cpp's node bindings. What is absent is skipped
+by name, never by accident."""
+
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def setting(name, default):
+    """The environment's word, else what set-up wrote, else the default."""
+    if name in os.environ:
+        return Path(os.environ[name])
+    toolchain = ROOT / "build/toolchain.env"
+    if toolchain.is_file():
+        for line in toolchain.read_text().splitlines():
+            if line.startswith(f"export {name}="):
+                return Path(line.split("=", 1)[1])
+    return Path(default)
+
+
+def full():
+    """True under scripts/test.sh --full: the stated counts instead of the reduced ones."""
+    return bool(os.environ.get("PRENTICE_FULL"))
+
+
+@pytest.fixture(scope="session")
+def binary():
+    path = setting("PRENTICE_BINARY", ROOT / "build/prentice")
+    if not path.is_file():
+        pytest.skip(f"no binary at {path}")
+    return path.resolve()
+
+
+@pytest.fixture(scope="session")
+def shared_data():
+    path = setting("PRENTICE_TEST_DATA", ROOT.parent / "shared/data")
+    if not path.is_dir():
+        pytest.skip(f"no shared test data at {path}")
+    return path.resolve()
+
+
+@pytest.fixture(scope="session")
+def node_modules():
+    path = setting("PRENTICE_NODE_MODULES", ROOT / "node_modules")
+    if not (path / "node-llama-cpp").is_dir():
+        pytest.skip(f"no node-llama-cpp in {path}")
+    return path
+
+
+class Prentice:
+    """Runs the binary; two threads, because the thread count is part of the numerics."""
+
+    def __init__(self, path, folder):
+        self.path, self.folder = path, folder
+
+    def start(self, *words, **options):
+        environment = {**os.environ, "NO_COLOR": "1", "TERM": "dumb", "XDG_CACHE_HOME": str(self.folder / "cache")}
+        return subprocess.Popen([str(self.path), *map(str, words)], cwd=options.pop("cwd", self.folder), env=environment,
+                                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
+
+    def run(self, *words, code=0, timeout=600, **options):
+        process = self.start(*words, **options)
+        try:
+            output, errors = process.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
+        result = subprocess.CompletedProcess(words, process.returncode, output, errors)
+        if code is not None:
+            assert result.returncode == code, f"exit {result.returncode}, wanted {code}\n{output[-4000:]}\n{errors[-4000:]}"
+        return result
+
+
+@pytest.fixture
+def prentice(binary, tmp_path):
+    return Prentice(binary, tmp_path)
+
+
+def read_metrics(run, key="loss"):
+    """{step: value} of a run's metrics.jsonl; lines without the key are evaluations."""
+    lines = (json.loads(line) for line in (Path(run) / "metrics.jsonl").read_text().splitlines())
+    return {line["step"]: line[key] for line in lines if key in line}

@@ -1,0 +1,57 @@
+"""Logits and every gradient of tiny random models against transformers, in f32."""
+
+import json
+import os
+import subprocess
+
+import pytest
+import torch
+import torch.nn.functional as F
+from conftest import ROOT, setting
+from safetensors.torch import load_file
+from tiny_models import MODELS, VOCABULARY, make_model, save_folder
+
+LENGTHS = [23, 7, 40, 2]
+TOLERANCE = 1e-5
+
+
+@pytest.fixture(scope="module")
+def dump_program():
+    path = setting("PRENTICE_BUILD", ROOT / "build") / "test_model"
+    if not path.is_file():
+        pytest.skip(f"no {path}")
+    return path
+
+
+def reference(model, sequences):
+    """Logits of each sequence alone, and the gradients of the mean loss over all their next tokens."""
+    logits = [model(torch.tensor([ids])).logits[0] for ids in sequences]
+    targets = sum(len(ids) - 1 for ids in sequences)
+    losses = [F.cross_entropy(rows[:-1], torch.tensor(ids[1:]), reduction="sum") for rows, ids in zip(logits, sequences)]
+    (sum(losses) / targets).backward()
+    return torch.cat(logits).detach(), {name: p.grad for name, p in model.named_parameters()}
+
+
+def relative(ours, theirs):
+    return ((ours.double() - theirs.double()).norm() / theirs.double().norm()).item()
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_logits_and_gradients_equal_transformers(name, dump_program, tmp_path):
+    model = make_model(name)
+    save_folder(model, tmp_path)
+    generator = torch.Generator().manual_seed(2)
+    sequences = [torch.randint(4, VOCABULARY, (length,), generator=generator).tolist() for length in LENGTHS]
+    (tmp_path / "tokens.json").write_text(json.dumps(sequences))
+    subprocess.run([dump_program, "--gtest_filter=Oracle.WritesLogitsAndGradients"], check=True, capture_output=True,
+                   env={**os.environ, "PRENTICE_ORACLE_DIR": str(tmp_path)})
+    ours = load_file(tmp_path / "ours.safetensors")
+    logits, gradients = reference(model, sequences)
+
+    assert relative(ours.pop("logits"), logits) < TOLERANCE
+    assert {key.removeprefix("grad.") for key in ours} == set(gradients)
+    # A key bias shifts all scores of a query alike, so its gradient is rounding: it is measured against its layer's.
+    for key, gradient in gradients.items():
+        scale = gradient.norm() if "k_proj.bias" not in key else gradients[key.replace("k_proj", "q_proj")].norm()
+        error = ((ours[f"grad.{key}"] - gradient).norm() / scale).item()
+        assert error < TOLERANCE, f"{key}: {error:.2e}"
