@@ -14,6 +14,11 @@
 
 namespace prentice {
 
+// Ids that a vocabulary itself gives a role.
+struct OwnSpecials {
+  std::optional<int32_t> bos, eos, pad, unk;
+};
+
 class TokenizerBackend {
  public:
   virtual ~TokenizerBackend() = default;
@@ -25,6 +30,7 @@ class TokenizerBackend {
   virtual std::optional<int32_t> token_to_id(std::string_view token) const = 0;
   virtual std::optional<std::string> id_to_token(int32_t id) const = 0;
   virtual const std::vector<AddedToken>& added_tokens() const = 0;  // by id
+  virtual OwnSpecials own_specials() const { return {}; }
   virtual TokenizerTables tables() const = 0;
 };
 

@@ -4,7 +4,6 @@
 
 #include <regex>
 
-
 namespace prentice {
 namespace {
 

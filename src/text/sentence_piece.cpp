@@ -46,8 +46,11 @@ class SentencePieceTokenizer : public TokenizerBackend {
       fail(ExitCode::malformed, "the model cannot tokenize \"a\"");
     }
     adds_prefix_ = prefixed_.Normalize("a") != bare_.Normalize("a");
-    bos_ = layers.bos ? token_to_id(*layers.bos) : std::nullopt;
-    eos_ = layers.eos ? token_to_id(*layers.eos) : std::nullopt;
+    auto id_of = [&](const std::optional<std::string>& text, std::optional<int32_t> own) {
+      return !text ? std::nullopt : text->empty() ? own : token_to_id(*text);
+    };
+    bos_ = id_of(layers.bos, own_specials().bos);
+    eos_ = id_of(layers.eos, own_specials().eos);
     vocab_size_ = prefixed_.GetPieceSize();
     for (const auto& token : added_) vocab_size_ = std::max<int64_t>(vocab_size_, int64_t{token.id} + 1);
   }
@@ -116,6 +119,11 @@ class SentencePieceTokenizer : public TokenizerBackend {
 
   const std::vector<AddedToken>& added_tokens() const override { return added_; }
 
+  OwnSpecials own_specials() const override {
+    auto id = [](int value) { return value >= 0 ? std::optional<int32_t>(value) : std::nullopt; };
+    return {id(prefixed_.bos_id()), id(prefixed_.eos_id()), id(prefixed_.pad_id()), id(prefixed_.unk_id())};
+  }
+
   TokenizerTables tables() const override {
     TokenizerTables tables;
     tables.is_bpe = false;
@@ -149,6 +157,10 @@ class SentencePieceTokenizer : public TokenizerBackend {
  private:
   std::vector<AddedToken> resolve_added(std::string_view model, std::vector<AddedToken> tokens) {
     load(prefixed_, model);
+    auto own = own_specials();
+    for (auto id : {own.unk, own.bos, own.eos}) {  // never made of ordinary pieces, though the text may spell them
+      if (id) tokens.push_back({.id = *id, .content = prefixed_.IdToPiece(*id), .special = true});
+    }
     std::vector<AddedToken> kept;
     for (auto& token : tokens) {
       int own = prefixed_.PieceToId(absl::string_view(token.content));

@@ -11,8 +11,9 @@
 namespace prentice {
 
 struct SentencePieceLayers {
-  std::vector<AddedToken> added;        // id -1: the model's own piece of that text, left out if it has none
-  std::optional<std::string> bos, eos;  // written before and after when add_special is asked for
+  std::vector<AddedToken> added;  // id -1: the model's own piece of that text, left out if it has none
+  // Written before and after when add_special is asked for; nullopt: none, "": the piece the model itself names.
+  std::optional<std::string> bos = "", eos = "";
   bool add_bos = true, add_eos = false;
   // true: each segment after an added token gets the dummy space in front (Llama's first behaviour, and llama.cpp's);
   // false: only the beginning of the text.

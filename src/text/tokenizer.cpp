@@ -27,13 +27,16 @@ namespace {
 
 struct SpecialKind {
   std::string_view key, id_key;
+  std::optional<int32_t> OwnSpecials::*own;
   std::vector<std::string_view> conventional;  // names that no file needs to declare
 };
 
-const SpecialKind kBos = {"bos_token", "bos_token_id", {"<s>", "<|begin_of_text|>", "<bos>", "[BOS]"}};
-const SpecialKind kEos = {"eos_token", "eos_token_id", {"</s>", "<|endoftext|>", "<|end_of_text|>", "<eos>", "[EOS]"}};
-const SpecialKind kPad = {"pad_token", "pad_token_id", {"<pad>", "[PAD]"}};
-const SpecialKind kUnk = {"unk_token", "unk_token_id", {"<unk>", "[UNK]"}};
+const SpecialKind kBos = {
+    "bos_token", "bos_token_id", &OwnSpecials::bos, {"<s>", "<|begin_of_text|>", "<bos>", "[BOS]"}};
+const SpecialKind kEos = {
+    "eos_token", "eos_token_id", &OwnSpecials::eos, {"</s>", "<|endoftext|>", "<|end_of_text|>", "<eos>", "[EOS]"}};
+const SpecialKind kPad = {"pad_token", "pad_token_id", &OwnSpecials::pad, {"<pad>", "[PAD]"}};
+const SpecialKind kUnk = {"unk_token", "unk_token_id", &OwnSpecials::unk, {"<unk>", "[UNK]"}};
 
 std::optional<int32_t> find_special(const TokenizerFiles& files, const TokenizerBackend& backend,
                                     const SpecialKind& kind) {
@@ -51,6 +54,7 @@ std::optional<int32_t> find_special(const TokenizerFiles& files, const Tokenizer
   if (first && first->is_integer() && backend.id_to_token(static_cast<int32_t>(first->as_integer()))) {
     return static_cast<int32_t>(first->as_integer());
   }
+  if (auto id = backend.own_specials().*kind.own) return id;
   for (auto name : kind.conventional) {
     if (auto id = backend.token_to_id(name)) return id;
   }
@@ -73,14 +77,10 @@ std::vector<AddedToken> tokens_to_add(const TokenizerFiles& files) {
 std::unique_ptr<TokenizerBackend> open_tokenizer_model(const TokenizerFiles& files) {
   SentencePieceLayers layers;
   layers.added = tokens_to_add(files);
-  for (const char* name : {"<unk>", "<s>", "</s>"}) {
-    if (std::ranges::count(layers.added, name, &AddedToken::content)) continue;
-    layers.added.push_back({.id = -1, .content = name, .special = true});
-  }
   return with_context(ExitCode::model, (files.folder / "tokenizer.model").string(), [&] {
     auto first = [&](const SpecialKind& kind) {
       auto declared = declared_token(files, kind.key);
-      return declared ? *declared : std::optional<std::string>(kind.conventional[0]);
+      return declared ? *declared : std::optional<std::string>("");  // "": the model's own
     };
     layers.bos = first(kBos);
     layers.eos = first(kEos);

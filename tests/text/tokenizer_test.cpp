@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <functional>
+
 #include "core/error.h"
 #include "text/fixtures.h"
 
@@ -115,7 +117,7 @@ TEST(Tokenizer, ARegularExpressionThatBacktracksWithoutEndIsAnErrorNotAHang) {
 
 TEST(Tokenizer, TruncationPaddingAndDropoutAreIgnored) {
   TemporaryFolder folder;
-  std::string json = testing::tiny_tokenizer_json(R"("dropout":0.9,)");
+  std::string json = testing::tiny_tokenizer_json(testing::family_tokens(), R"("dropout":0.9,)");
   json.replace(0, 1,
                R"({"truncation":{"direction":"Right","max_length":4,"strategy":"LongestFirst","stride":0},)"
                R"("padding":{"strategy":{"Fixed":64},"direction":"Right","pad_to_multiple_of":null,"pad_id":0,)"
