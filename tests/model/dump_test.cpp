@@ -20,7 +20,8 @@ TEST(Oracle, WritesLogitsAndGradients) {
   const bool f64 = type_name && std::strcmp(type_name, "f64") == 0;
   const std::filesystem::path folder = directory;
   std::vector<std::vector<int64_t>> sequences;
-  for (const Json& list : Json::parse_file(folder / "tokens.json").as_array()) {
+  const Json document = Json::parse_file(folder / "tokens.json");
+  for (const Json& list : document.as_array()) {
     auto& ids = sequences.emplace_back();
     for (const Json& id : list.as_array()) ids.push_back(id.as_integer());
   }
