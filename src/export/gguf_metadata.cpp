@@ -1,0 +1,204 @@
+#include "export/gguf_metadata.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <numbers>
+#include <unordered_set>
+
+#include "core/error.h"
+#include "text/pre_tokenizer.h"
+
+namespace prentice {
+
+namespace {
+
+constexpr float kPaddingScore = -10000.0f;
+
+uint32_t count(int64_t value) { return static_cast<uint32_t>(value); }
+
+uint32_t file_type(GgmlType type) {
+  switch (type) {
+    case GgmlType::F32:
+      return 0;
+    case GgmlType::F16:
+      return 1;
+    case GgmlType::Q8_0:
+      return 7;
+    case GgmlType::BF16:
+      return 32;
+    default:
+      fail(ExitCode::usage, "GGUF type " + std::string(ggml_type_info(type).name) + " is not in this version",
+           "use F32, F16, BF16 or Q8_0");
+  }
+}
+
+// llama.cpp changes its behaviour for names that look like Phi-3's and then needs that model's tokens.
+std::string harmless_name(std::string name, const Tokenizer& tokenizer) {
+  std::string lower = name;
+  std::ranges::transform(lower, lower.begin(), [](unsigned char c) { return std::tolower(c); });
+  const bool triggers = lower.find("phi-3") != std::string::npos || lower.find("phi3") != std::string::npos;
+  if (!triggers || (tokenizer.token_to_id("<|endoftext|>") && tokenizer.token_to_id("</s>"))) return name;
+  return "model";
+}
+
+void add_architecture(std::vector<GgufEntry>& out, const ModelSpec& spec) {
+  const auto prefix = spec.gguf.architecture + ".";
+  const auto add = [&](const char* key, GgufValue value) { out.push_back({prefix + key, std::move(value)}); };
+  add("vocab_size", count(spec.vocab));
+  add("context_length", count(spec.max_positions));
+  add("embedding_length", count(spec.hidden));
+  add("block_count", count(spec.layers));
+  add("feed_forward_length", count(spec.feed_forward));
+  add("attention.head_count", count(spec.heads));
+  add("attention.head_count_kv", count(spec.kv_heads));
+  add("attention.key_length", count(spec.head_dim));
+  add("attention.value_length", count(spec.head_dim));
+  add("attention.layer_norm_rms_epsilon", static_cast<float>(spec.norm_eps));
+  const auto& rope = spec.ropes.at(0);
+  add("rope.dimension_count", count(rope.rotary_dim));
+  add("rope.freq_base", static_cast<float>(rope.theta));
+  if (rope.kind == RopeKind::linear || rope.kind == RopeKind::yarn) {
+    add("rope.scaling.type", std::string(rope.kind == RopeKind::linear ? "linear" : "yarn"));
+    add("rope.scaling.factor", static_cast<float>(rope.factor));
+  }
+  if (rope.kind == RopeKind::yarn) add("rope.scaling.original_context_length", count(rope.original_max_positions));
+}
+
+void add_token_ids(std::vector<GgufEntry>& out, const ModelSpec& spec, const Tokenizer& tokenizer,
+                   const GgufOptions& options) {
+  const auto first = [](const std::vector<int32_t>& ids) {
+    return ids.empty() ? std::nullopt : std::optional<int32_t>(ids.front());
+  };
+  const auto or_else = [](std::optional<int32_t> id, std::optional<int32_t> other) { return id ? id : other; };
+  const std::pair<const char*, std::optional<int32_t>> ids[] = {
+      {"bos", or_else(tokenizer.bos_id(), first(spec.bos_ids))},
+      {"eos", or_else(options.stop_id, or_else(tokenizer.eos_id(), first(spec.eos_ids)))},
+      {"unknown", tokenizer.unk_id()},
+      {"padding", tokenizer.pad_id()},
+  };
+  for (const auto& [name, id] : ids) {
+    if (!id || *id < 0 || *id >= spec.vocab) continue;
+    out.push_back({fmt::format("tokenizer.ggml.{}_token_id", name), static_cast<uint32_t>(*id)});
+  }
+}
+
+void add_tokenizer(std::vector<GgufEntry>& out, const ModelSpec& spec, const Tokenizer& tokenizer,
+                   const GgufOptions& options) {
+  const auto tables = padded_tables(tokenizer, spec.vocab);
+  const auto pre = gguf_pre_tokenizer(tokenizer);
+  if (pre.empty()) {
+    fail(ExitCode::model,
+         "the tokenizer splits words by an expression that llama.cpp does not know: " + tables.pre_tokenizer_pattern,
+         "serve the merged Hugging Face folder instead");
+  }
+  std::vector<int32_t> types;
+  for (const auto type : tables.types) types.push_back(static_cast<int32_t>(type));
+  out.push_back({"tokenizer.ggml.model", std::string(tables.is_bpe ? "gpt2" : "llama")});
+  out.push_back({"tokenizer.ggml.pre", pre});
+  out.push_back({"tokenizer.ggml.tokens", gguf_array(tables.tokens)});
+  if (!tables.is_bpe) out.push_back({"tokenizer.ggml.scores", gguf_array(tables.scores)});
+  out.push_back({"tokenizer.ggml.token_type", gguf_array(types)});
+  if (tables.is_bpe) out.push_back({"tokenizer.ggml.merges", gguf_array(tables.merges)});
+  add_token_ids(out, spec, tokenizer, options);
+  out.push_back({"tokenizer.ggml.add_bos_token", tables.add_bos});
+  out.push_back({"tokenizer.ggml.add_eos_token", tables.add_eos});
+  if (!tables.is_bpe) out.push_back({"tokenizer.ggml.add_space_prefix", tables.add_space_prefix});
+  const auto& chat_template = options.chat_template ? options.chat_template : tokenizer.chat_template();
+  if (chat_template) out.push_back({"tokenizer.chat_template", *chat_template});
+}
+
+}  // namespace
+
+void check_gguf_can_express(const ModelSpec& spec) {
+  const auto default_scale = 1.0 / std::sqrt(static_cast<double>(spec.head_dim));
+  const std::pair<bool, const char*> cases[] = {
+      {spec.gguf.architecture.empty(), "its family names no GGUF architecture"},
+      {spec.ropes.size() != 1, "its layers differ in rotary positions"},
+      {!spec.ropes.empty() && spec.ropes[0].kind == RopeKind::longrope, "it uses longrope scaling"},
+      {spec.norm != NormKind::rms, "it uses LayerNorm"},
+      {spec.block != BlockKind::sequential, "attention and MLP run in parallel"},
+      {!spec.gated_mlp || spec.activation != Activation::silu, "its MLP is no gated SiLU"},
+      {spec.embed_scale != 1, "it scales its embeddings"},
+      {std::abs(spec.attention_scale / default_scale - 1) > 1e-6, "it has an attention scale of its own"},
+      {spec.attention_softcap != 0 || spec.final_softcap != 0, "it caps logits"},
+      {spec.head_bias, "its head has a bias"},
+  };
+  for (const auto& [present, reason] : cases) {
+    if (present) {
+      fail(ExitCode::model, std::string("this model cannot be written as GGUF in this version: ") + reason,
+           "export a merged Hugging Face folder instead");
+    }
+  }
+}
+
+std::vector<std::string> gguf_warnings(const ModelSpec& spec) {
+  int64_t window = 0;
+  for (const auto& layer : spec.layer) window = std::max(window, layer.window);
+  if (window == 0 || window >= spec.max_positions) return {};
+  return {
+      fmt::format("llama.cpp ignores this model's attention window: it computes the same up to {} tokens only; serve "
+                  "it with --ctx-size {}",
+                  window, window)};
+}
+
+std::vector<GgufEntry> gguf_metadata(const ModelSpec& spec, const Tokenizer& tokenizer, const GgufOptions& options) {
+  std::vector<GgufEntry> out;
+  out.push_back({"general.architecture", spec.gguf.architecture});
+  out.push_back({"general.type", std::string("model")});
+  out.push_back({"general.name", harmless_name(options.name, tokenizer)});
+  for (const auto& [key, value] : options.provenance) out.push_back({key, value});
+  add_architecture(out, spec);
+  add_tokenizer(out, spec, tokenizer, options);
+  out.push_back({"general.file_type", file_type(options.type)});
+  out.push_back({"general.quantization_version", uint32_t{2}});
+  return out;
+}
+
+TokenizerTables padded_tables(const Tokenizer& tokenizer, int64_t rows) {
+  auto tables = tokenizer.tables();
+  const auto known = static_cast<int64_t>(tables.tokens.size());
+  if (known > rows) {
+    fail(ExitCode::model, fmt::format("the tokenizer has {} entries, the embedding {} rows", known, rows),
+         "take the tokenizer that belongs to the model, or resize the embedding");
+  }
+  tables.tokens.resize(rows);
+  tables.types.resize(rows, TokenType::unused);
+  if (!tables.is_bpe) tables.scores.resize(rows, kPaddingScore);
+  std::unordered_set<std::string_view> seen;
+  for (int64_t id = 0; id < rows; ++id) {
+    if (tables.tokens[id].empty()) {  // a padding row, or a number the vocabulary leaves out
+      tables.tokens[id] = fmt::format("[PAD{}]", id);
+      tables.types[id] = TokenType::unused;
+      if (!tables.is_bpe) tables.scores[id] = kPaddingScore;
+    }
+    if (!seen.insert(tables.tokens[id]).second) {
+      fail(ExitCode::model, fmt::format("token {} is the second one spelled \"{}\", which llama.cpp cannot load", id,
+                                        tables.tokens[id]));
+    }
+  }
+  return tables;
+}
+
+std::vector<float> rope_divisors(const RopeSpec& rope) {
+  if (rope.kind != RopeKind::llama3) return {};
+  const double original = static_cast<double>(rope.original_max_positions);
+  std::vector<float> divisors;
+  for (int64_t j = 0; j < rope.rotary_dim / 2; ++j) {
+    const double frequency = std::pow(rope.theta, -2.0 * static_cast<double>(j) / static_cast<double>(rope.rotary_dim));
+    const double wavelength = 2 * std::numbers::pi / frequency;
+    double divisor = 1;
+    if (wavelength > original / rope.low_freq_factor) {
+      divisor = rope.factor;
+    } else if (wavelength >= original / rope.high_freq_factor) {
+      const double smooth =
+          (original / wavelength - rope.low_freq_factor) / (rope.high_freq_factor - rope.low_freq_factor);
+      divisor = 1 / ((1 - smooth) / rope.factor + smooth);
+    }
+    divisors.push_back(static_cast<float>(divisor));
+  }
+  return divisors;
+}
+
+}  // namespace prentice

@@ -1,0 +1,67 @@
+#include "export/gguf_model.h"
+
+#include <algorithm>
+
+#include "core/error.h"
+#include "export/encode.h"
+#include "export/gguf_names.h"
+
+namespace prentice {
+
+std::vector<GgufTensorPlan> plan_gguf_tensors(const WeightSource& source, const ModelSpec& spec,
+                                              const GgufOptions& options) {
+  std::vector<GgufTensorPlan> plans;
+  if (auto divisors = rope_divisors(spec.ropes.at(0)); !divisors.empty()) {
+    const auto size = static_cast<int64_t>(divisors.size());
+    plans.push_back({.info = {"rope_freqs.weight", GgmlType::F32, {size}}, .constants = std::move(divisors)});
+  }
+  for (size_t i = 0; i < source.tensors().size(); ++i) {
+    const auto& [name, shape] = source.tensors()[i];
+    GgufTensorPlan plan{.source = i, .row_order = gguf_row_order(name, spec), .offset = gguf_offset(name, spec)};
+    plan.info.name = gguf_name(name);
+    plan.info.type = gguf_tensor_type(plan.info.name, shape, options.type, options.types);
+    plan.info.dims = {shape.rbegin(), shape.rend()};
+    // Row 1 moves whenever rows move at all, and then within its head.
+    if (shape.size() > 0 && shape[0] > 1 && plan.row_order(1) != 1) plan.rows_together = spec.head_dim;
+    plans.push_back(std::move(plan));
+  }
+  return plans;
+}
+
+void for_each_gguf_block(const WeightSource& source, const GgufTensorPlan& plan,
+                         const std::function<void(std::span<const float>)>& use) {
+  if (!plan.constants.empty()) return use(plan.constants);
+  const int64_t columns = row_shape(source.tensors()[plan.source].shape).columns;
+  std::vector<float> ordered;
+  for_each_block(source, plan.source, plan.rows_together,
+                 [&](int64_t first, int64_t rows, std::span<const float> values) {
+                   if (plan.rows_together == 1 && plan.offset == 0) return use(values);
+                   ordered.resize(values.size());
+                   for (int64_t row = 0; row < rows; ++row) {
+                     const auto from = values.subspan((plan.row_order(first + row) - first) * columns, columns);
+                     std::ranges::transform(from, ordered.begin() + row * columns,
+                                            [&](float value) { return value + plan.offset; });
+                   }
+                   use(ordered);
+                 });
+}
+
+void write_gguf(const WeightSource& source, const ModelSpec& spec, const Tokenizer& tokenizer,
+                const std::filesystem::path& path, const GgufOptions& options) {
+  check_gguf_can_express(spec);
+  const auto plans = plan_gguf_tensors(source, spec, options);
+  std::vector<GgufTensorInfo> infos;
+  for (const auto& plan : plans) infos.push_back(plan.info);
+  GgufWriter writer(path, gguf_metadata(spec, tokenizer, options), std::move(infos));
+  std::vector<std::byte> bytes;
+  for (const auto& plan : plans) {
+    for_each_gguf_block(source, plan, [&](std::span<const float> values) {
+      bytes.clear();
+      with_context(ExitCode::model, "tensor " + plan.info.name, [&] { encode(values, plan.info.type, bytes); });
+      writer.write(plan.info.name, bytes);
+    });
+  }
+  writer.finish();
+}
+
+}  // namespace prentice

@@ -1,0 +1,31 @@
+// A whole model as one GGUF file that llama.cpp and Ollama load.
+#pragma once
+
+#include <filesystem>
+
+#include "export/gguf_metadata.h"
+#include "export/weight_source.h"
+
+namespace prentice {
+
+// How one GGUF tensor is made.
+struct GgufTensorPlan {
+  GgufTensorInfo info;
+  size_t source = 0;                          // index into WeightSource::tensors()
+  std::function<int64_t(int64_t)> row_order;  // GGUF row -> source row
+  int64_t rows_together = 1;                  // rows that are reordered among themselves
+  float offset = 0;                           // added to every value
+  std::vector<float> constants;               // the values themselves, where there is no source (rope_freqs)
+};
+std::vector<GgufTensorPlan> plan_gguf_tensors(const WeightSource&, const ModelSpec&, const GgufOptions&);
+
+// Calls use(values) for blocks of rows as GGUF wants them, in order, before they are encoded.
+void for_each_gguf_block(const WeightSource&, const GgufTensorPlan&,
+                         const std::function<void(std::span<const float> values)>& use);
+
+// Creates the file `path`, tensor by tensor. Errors: `model` when the model cannot be expressed (the reason is named);
+// `storage`.
+void write_gguf(const WeightSource&, const ModelSpec&, const Tokenizer&, const std::filesystem::path& path,
+                const GgufOptions&);
+
+}  // namespace prentice

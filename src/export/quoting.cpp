@@ -1,0 +1,44 @@
+#include <algorithm>
+
+#include "export/serving.h"
+#include "io/json.h"
+
+namespace prentice {
+
+std::string shell_word(const std::string& text) {
+  const bool plain = !text.empty() && std::ranges::all_of(text, [](unsigned char c) {
+    return std::isalnum(c) || c == '_' || c == '-' || c == '.' || c == '/' || c == ':' || c == '=' || c == '+';
+  });
+  if (plain) return text;
+  std::string quoted = "'";
+  for (const char c : text) {
+    if (c == '\'') {
+      quoted += "'\\''";
+    } else {
+      quoted += c == '\n' || c == '\r' ? ' ' : c;
+    }
+  }
+  return quoted + "'";
+}
+
+std::string markdown_text(const std::string& text) {
+  std::string escaped;
+  for (const char c : text) {
+    if (c == '\n' || c == '\r') {
+      escaped += ' ';
+    } else if (c == '<') {
+      escaped += "&lt;";
+    } else if (c == '&') {
+      escaped += "&amp;";
+    } else {
+      if (std::string_view("\\`*_[]#|!").find(c) != std::string_view::npos) escaped += '\\';
+      escaped += c;
+    }
+  }
+  return escaped;
+}
+
+// YAML's double-quoted strings are a superset of JSON's.
+std::string yaml_string(const std::string& text) { return Json(text).dump(); }
+
+}  // namespace prentice

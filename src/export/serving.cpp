@@ -1,0 +1,146 @@
+#include "export/serving.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "io/json.h"
+#include "io/sha256.h"
+
+namespace prentice {
+
+namespace {
+
+constexpr int64_t kVllmDefaultRank = 16;
+
+std::string code(const std::string& command) { return "```\n" + command + "\n```\n\n"; }
+
+std::string vllm_section(const ServingInfo& info) {
+  std::string text;
+  const auto length = info.max_length > 0 ? fmt::format(" --max-model-len {}", info.max_length) : "";
+  if (info.merged) {
+    text += "Merged model:\n\n" +
+            code(fmt::format("vllm serve merged --served-model-name {}{}", shell_word(info.name), length));
+  }
+  if (info.peft && !info.base_model.empty()) {
+    // vLLM refuses an adapter above its default without the flag.
+    const auto rank = info.rank > kVllmDefaultRank ? fmt::format(" --max-lora-rank {}", info.rank) : "";
+    text += "Base model with the adapter on top (the base is shared with other adapters):\n\n" +
+            code(fmt::format("vllm serve {} --enable-lora --lora-modules {}{}{}", shell_word(info.base_model),
+                             shell_word(info.name + "=adapter"), rank, length));
+  }
+  return text.empty() ? "" : "## vLLM\n\n" + text;
+}
+
+std::string llama_cpp_section(const ServingInfo& info) {
+  if (info.gguf_files.empty()) return "";
+  std::string text = "## llama.cpp\n\n";
+  for (const auto& file : info.gguf_files) {
+    const auto length = info.max_length > 0 ? fmt::format(" --ctx-size {}", info.max_length) : "";
+    const auto jinja = info.has_chat_template && !info.trained_on_raw_text ? " --jinja" : "";
+    text += code(fmt::format("llama-server -m {}{}{}", shell_word("gguf/" + file), length, jinja));
+  }
+  return text;
+}
+
+std::string ollama_section(const ServingInfo& info) {
+  if (info.gguf_files.empty()) return "";
+  std::string text = "## Ollama\n\n" +
+                     code(fmt::format("ollama create {0} -f serve/Modelfile\nollama run {0}", shell_word(info.name)));
+  if (info.has_chat_template && !info.trained_on_raw_text) {
+    text +=
+        "Ollama's templates are not Jinja. It recognises the chat templates of well-known models in the GGUF file; "
+        "compare `ollama show " +
+        shell_word(info.name) + " --template` with `tokenizer.chat_template` before use.\n\n";
+  }
+  return text;
+}
+
+}  // namespace
+
+std::string serve_markdown(const ServingInfo& info) {
+  std::string text = "# Serving " + markdown_text(info.name) + "\n\nRun these from the folder that holds `serve/`.\n\n";
+  for (const auto& warning : info.warnings) text += "> " + markdown_text(warning) + "\n\n";
+  if (info.trained_on_raw_text) {
+    text +=
+        "> Trained on raw prompts and completions: use the completion endpoint (`/v1/completions`), not the chat "
+        "one.\n\n";
+  }
+  text += vllm_section(info) + llama_cpp_section(info) + ollama_section(info);
+  return text + "## Check what was received\n\n" + code("sha256sum -c SHA256SUMS") +
+         "`serve/selftest.json` holds prompts with their token ids, the ids that greedy decoding appends, and the five "
+         "most "
+         "likely next ids with their log-probabilities. Token ids must be equal. Log-probabilities of an F32 file "
+         "agree within "
+         "1e-4 where the server computes in F32; greedy ids are equal where the best two candidates are further apart "
+         "than "
+         "the type's rounding.\n";
+}
+
+std::string modelfile(const ServingInfo& info) {
+  if (info.gguf_files.empty()) return "";
+  // One line whatever the name holds: a line break could smuggle in an instruction.
+  std::string path = "../gguf/" + info.gguf_files.front();
+  std::erase_if(path, [](unsigned char c) { return c < 0x20 || c == 0x7f; });
+  std::string text = "# ollama create NAME -f serve/Modelfile\nFROM " + path + "\n";
+  if (info.max_length > 0) text += fmt::format("PARAMETER num_ctx {}\n", info.max_length);
+  if (info.trained_on_raw_text) text += "TEMPLATE \"{{ .Prompt }}\"\n";  // the one template that is the same everywhere
+  return text;
+}
+
+std::string selftest_json(const std::string& name, const std::vector<SelfTestCase>& cases) {
+  Json::Array rows;
+  for (const auto& test : cases) {
+    Json::Array top;
+    for (const auto& [id, log_prob] : test.top_log_probs)
+      top.push_back(Json::Object{{"id", id}, {"log_prob", log_prob}});
+    rows.push_back(Json::Object{{"prompt", test.prompt},
+                                {"prompt_ids", Json::Array(test.prompt_ids.begin(), test.prompt_ids.end())},
+                                {"greedy_ids", Json::Array(test.greedy_ids.begin(), test.greedy_ids.end())},
+                                {"top_log_probs", std::move(top)}});
+  }
+  return Json(Json::Object{{"schema", 1}, {"model", name}, {"cases", std::move(rows)}}).dump(2) + "\n";
+}
+
+std::string model_card(const CardInfo& info) {
+  std::string text = "---\n";
+  if (!info.base_model.empty()) text += "base_model: " + yaml_string(info.base_model) + "\n";
+  text += info.is_adapter ? "library_name: peft\n" : "library_name: transformers\n";
+  text += "pipeline_tag: text-generation\n";
+  if (!info.licence.empty()) text += "license: " + yaml_string(info.licence) + "\n";
+  text += info.is_adapter ? "tags: [lora]\n" : "";
+  text += "---\n\n# " + markdown_text(info.name) + "\n\n";
+  text += info.base_model.empty() ? "Trained from scratch with Prentice.\n"
+          : info.is_adapter ? "A LoRA adapter for " + markdown_text(info.base_model) + ", trained with Prentice.\n"
+                            : markdown_text(info.base_model) + ", fine-tuned with Prentice.\n";
+  const auto table = [&](const char* title, const auto& rows) {
+    if (rows.empty()) return;
+    text += fmt::format("\n## {}\n\n| | |\n|---|---|\n", title);
+    for (const auto& [key, value] : rows) text += "| " + markdown_text(key) + " | " + markdown_text(value) + " |\n";
+  };
+  table("Training", info.training);
+  table("Results", info.results);
+  if (!info.base_model.empty() && info.licence.empty()) {
+    text += "\n## Licence\n\nThe licence of the base model applies to this work.\n";
+  }
+  return text;
+}
+
+std::string checksums(const std::filesystem::path& folder, const std::vector<std::string>& names) {
+  namespace fs = std::filesystem;
+  std::vector<std::string> files;
+  for (const auto& name : names) {
+    const auto path = folder / name;
+    if (fs::is_regular_file(fs::symlink_status(path))) files.push_back(name);
+    if (!fs::is_directory(fs::symlink_status(path))) continue;
+    for (const auto& entry : fs::recursive_directory_iterator(path)) {
+      if (entry.is_regular_file() && !entry.is_symlink()) files.push_back(fs::relative(entry.path(), folder).string());
+    }
+  }
+  std::ranges::sort(files);
+  std::string text;
+  for (const auto& file : files) text += sha256_file(folder / file) + "  " + file + "\n";
+  return text;
+}
+
+}  // namespace prentice

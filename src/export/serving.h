@@ -1,0 +1,57 @@
+// What a serving team gets beside the files: exact commands, a Modelfile, a self-test and checksums (reliability 5.3).
+// Everything written here is quoted for where it goes: names come from recipes and files.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace prentice {
+
+struct ServingInfo {
+  std::string name;                     // served model name
+  std::string base_model;               // as the user named it; "" when trained from scratch
+  bool peft = false;                    // adapter/ stands beside
+  bool merged = false;                  // merged/ stands beside
+  std::vector<std::string> gguf_files;  // names below gguf/
+  int64_t rank = 0;                     // largest LoRA rank
+  bool has_chat_template = false;
+  bool trained_on_raw_text = false;   // prompts and completions without the template
+  int64_t max_length = 0;             // longest context it was trained or configured for; 0 = unknown
+  std::vector<std::string> warnings;  // one sentence each
+};
+
+// serve/serve.md: commands for vLLM, llama.cpp and Ollama, run from the folder above serve/.
+std::string serve_markdown(const ServingInfo&);
+// serve/Modelfile for the first GGUF file. No TEMPLATE: Ollama's language is not Jinja, and it reads the file's own.
+std::string modelfile(const ServingInfo&);
+
+// One prompt and what the trained model answers: the receiver compares.
+struct SelfTestCase {
+  std::string prompt;
+  std::vector<int32_t> prompt_ids;
+  std::vector<int32_t> greedy_ids;                        // what greedy decoding appends
+  std::vector<std::pair<int32_t, double>> top_log_probs;  // after the prompt: the five most likely ids
+};
+std::string selftest_json(const std::string& name, const std::vector<SelfTestCase>& cases);
+
+// Model card of adapter/ or merged/ with the front matter the hub reads.
+struct CardInfo {
+  std::string name, base_model, licence;
+  bool is_adapter = false;
+  std::vector<std::pair<std::string, std::string>> training;  // "learning rate" -> "0.0002"
+  std::vector<std::pair<std::string, std::string>> results;   // "accuracy" -> "0.935 (200 examples)"
+};
+std::string model_card(const CardInfo&);
+
+// SHA256SUMS of `folder`, as sha256sum -c reads it: every file below the given names, sorted. Links are not followed.
+std::string checksums(const std::filesystem::path& folder, const std::vector<std::string>& names);
+
+// Quoting: one shell word; text that Markdown shows as it is; a YAML double-quoted string.
+std::string shell_word(const std::string& text);
+std::string markdown_text(const std::string& text);
+std::string yaml_string(const std::string& text);
+
+}  // namespace prentice

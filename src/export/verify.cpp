@@ -1,0 +1,220 @@
+#include "export/verify.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <map>
+#include <set>
+
+#include "export/encode.h"
+#include "io/json.h"
+#include "io/safetensors.h"
+
+namespace prentice {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+Check equal_check(std::string name, bool equal, std::string detail) {
+  return {
+      .name = std::move(name), .passed = equal, .value = equal ? 0.0 : 1.0, .limit = 0, .detail = std::move(detail)};
+}
+
+// Collects over all tensors; reports the worst one.
+class Comparison {
+ public:
+  void missing(const std::string& tensor) { problem("tensors", tensor + " is missing"); }
+  void extra(const std::string& tensor) { problem("tensors", tensor + " does not belong here"); }
+  void layout(const std::string& tensor, bool equal) {
+    if (!equal) problem("types and shapes", tensor + " has another type or shape");
+  }
+
+  // Compares one block of rows; errors are measured in units of what rounding explains.
+  void values(const std::string& tensor, std::span<const float> wanted, std::span<const std::byte> stored,
+              GgmlType type) {
+    bounds_.resize(wanted.size());
+    found_.resize(wanted.size());
+    rounding_bounds(wanted, type, bounds_);
+    decode(stored, type, found_);
+    for (size_t i = 0; i < wanted.size(); ++i) {
+      const double error = std::abs(static_cast<double>(wanted[i]) - found_[i]);
+      if (error == 0) continue;
+      const double ratio = std::isfinite(error) ? error / bounds_[i] : HUGE_VAL;  // a bound of 0: infinite
+      if (ratio > worst_) worst_ = ratio, worst_tensor_ = tensor;
+    }
+  }
+
+  std::vector<Check> checks() const {
+    std::vector<Check> checks;
+    for (const char* name : {"tensors", "types and shapes"}) {
+      const auto found = problems_.find(name);
+      const auto count = found == problems_.end() ? size_t{0} : found->second.size();
+      checks.push_back({.name = name,
+                        .passed = count == 0,
+                        .value = static_cast<double>(count),
+                        .limit = 0,
+                        .detail = count == 0 ? "" : found->second.front()});
+    }
+    checks.push_back(
+        {.name = "values",
+         .passed = worst_ <= 1,
+         .value = worst_,
+         .limit = 1,
+         .detail = worst_tensor_.empty() ? "all equal" : "largest difference, in units of rounding: " + worst_tensor_});
+    return checks;
+  }
+
+ private:
+  void problem(const char* check, std::string text) { problems_[check].push_back(std::move(text)); }
+  std::map<std::string, std::vector<std::string>> problems_;
+  std::vector<float> bounds_, found_;
+  std::string worst_tensor_;
+  double worst_ = 0;
+};
+
+void append(Verification& result, std::vector<Check> checks) {
+  for (auto& check : checks) result.checks.push_back(std::move(check));
+}
+
+Check companions_check(const fs::path& folder, const fs::path& companions, const HfFolderOptions& options) {
+  for (const auto& name : companion_files(companions)) {
+    if (options.chat_template && name == "chat_template.jinja") continue;
+    std::error_code error;
+    if (!fs::exists(folder / name, error) ||
+        MappedFile::open(folder / name).text() != MappedFile::open(companions / name).text()) {
+      return equal_check("tokenizer and template files", false, name + " differs from its source");
+    }
+  }
+  const bool template_equal =
+      !options.chat_template || MappedFile::open(folder / "chat_template.jinja").text() == *options.chat_template;
+  return equal_check("tokenizer and template files", template_equal,
+                     template_equal ? "byte for byte" : "chat_template.jinja differs");
+}
+
+Check tokens_check(const GgufReader& file, const Tokenizer& tokenizer, int64_t rows) {
+  const auto wanted = padded_tables(tokenizer, rows);
+  const auto found = file.get<GgufArray>("tokenizer.ggml.tokens").strings();
+  const auto types = file.get<GgufArray>("tokenizer.ggml.token_type").integers();
+  bool equal = found.size() == wanted.tokens.size() && types.size() == wanted.types.size();
+  size_t id = 0;
+  for (; equal && id < found.size(); ++id) {
+    equal = found[id] == wanted.tokens[id] && types[id] == static_cast<int32_t>(wanted.types[id]);
+  }
+  if (equal && wanted.is_bpe) {
+    const auto merges = file.get<GgufArray>("tokenizer.ggml.merges").strings();
+    equal = std::ranges::equal(merges, wanted.merges);
+  } else if (equal) {
+    equal = file.get<GgufArray>("tokenizer.ggml.scores").floats() == wanted.scores;
+  }
+  return equal_check("token list", equal,
+                     equal ? fmt::format("{} tokens", found.size()) : fmt::format("differs at or after id {}", id));
+}
+
+Check template_check(const GgufReader& file, const Tokenizer& tokenizer, const GgufOptions& options) {
+  const auto& wanted = options.chat_template ? options.chat_template : tokenizer.chat_template();
+  const auto* found = file.find("tokenizer.chat_template");
+  const auto* text = found == nullptr ? nullptr : std::get_if<std::string>(found);
+  const bool equal = wanted ? text != nullptr && *text == *wanted : found == nullptr;
+  return equal_check("chat template", equal, !equal ? "differs" : wanted ? "byte for byte" : "none");
+}
+
+}  // namespace
+
+bool Verification::passed() const { return std::ranges::all_of(checks, &Check::passed); }
+
+Verification verify_hf_folder(const fs::path& folder, const WeightSource& source, const ModelSpec& spec,
+                              const fs::path& companions, const HfFolderOptions& options) {
+  Verification result;
+  const auto weights = WeightFolder::open(folder);
+  result.checks.push_back(
+      equal_check("container", true, fmt::format("{} files read strictly", weights.files().size())));
+  Comparison comparison;
+  std::set<std::string> expected;
+  for (size_t i = 0; i < source.tensors().size(); ++i) {
+    const auto& [name, shape] = source.tensors()[i];
+    expected.insert(name);
+    const auto* found = weights.find(name);
+    if (found == nullptr) {
+      comparison.missing(name);
+      continue;
+    }
+    const bool same_layout = found->dtype == dtype_of(options.type) && found->shape == shape;
+    comparison.layout(name, same_layout);
+    if (!same_layout) continue;
+    const int64_t row_bytes = row_shape(shape).columns * dtype_bits(found->dtype) / 8;
+    for_each_block(source, i, 1, [&](int64_t first, int64_t rows, std::span<const float> values) {
+      comparison.values(name, values, found->bytes.subspan(first * row_bytes, rows * row_bytes), options.type);
+    });
+    weights.release_pages();
+  }
+  for (const auto* tensor : weights.tensors()) {
+    if (!expected.contains(tensor->name)) comparison.extra(tensor->name);
+  }
+  append(result, comparison.checks());
+  const bool config_equal = Json::parse_file(folder / "config.json") == exported_config(spec, options.type);
+  result.checks.push_back(equal_check("config.json", config_equal, config_equal ? "" : "differs"));
+  result.checks.push_back(companions_check(folder, companions, options));
+  return result;
+}
+
+Verification verify_gguf(const fs::path& path, const WeightSource& source, const ModelSpec& spec,
+                         const Tokenizer& tokenizer, const GgufOptions& options) {
+  Verification result;
+  const auto file = GgufReader::open(path);
+  result.checks.push_back(
+      equal_check("container", true, fmt::format("{} tensors read strictly", file.tensors().size())));
+  result.checks.push_back(tokens_check(file, tokenizer, spec.vocab));
+  result.checks.push_back(template_check(file, tokenizer, options));
+  Comparison comparison;
+  std::set<std::string> expected;
+  for (const auto& plan : plan_gguf_tensors(source, spec, options)) {
+    const auto& name = plan.info.name;
+    expected.insert(name);
+    const auto* found = file.find_tensor(name);
+    if (found == nullptr) {
+      comparison.missing(name);
+      continue;
+    }
+    const bool same_layout = found->type == plan.info.type && found->dims == plan.info.dims;
+    comparison.layout(name, same_layout);
+    if (!same_layout) continue;
+    uint64_t offset = 0;
+    const auto& type = ggml_type_info(plan.info.type);
+    for_each_gguf_block(source, plan, [&](std::span<const float> values) {
+      const uint64_t bytes = values.size() / type.block_elements * type.block_bytes;
+      comparison.values(name, values, found->bytes.subspan(offset, bytes), plan.info.type);
+      offset += bytes;
+    });
+    file.release_pages();
+  }
+  for (const auto& tensor : file.tensors()) {
+    if (!expected.contains(tensor.name)) comparison.extra(tensor.name);
+  }
+  append(result, comparison.checks());
+  return result;
+}
+
+std::string verification_json(const Verification& verification) {
+  Json::Array checks;
+  for (const auto& check : verification.checks) {
+    checks.push_back(Json::Object{{"name", check.name},
+                                  {"passed", check.passed},
+                                  {"value", check.value},
+                                  {"limit", check.limit},
+                                  {"detail", check.detail}});
+  }
+  // What only a forward pass can measure is null here.
+  return Json(Json::Object{{"schema", 1},
+                           {"passed", verification.passed()},
+                           {"checks", std::move(checks)},
+                           {"kld_mean", nullptr},
+                           {"kld_p99", nullptr},
+                           {"top1", nullptr},
+                           {"perplexity_ratio", nullptr}})
+             .dump(2) +
+         "\n";
+}
+
+}  // namespace prentice

@@ -1,0 +1,38 @@
+// Proof that an exported file holds what it was made from: read again from the disk by the strict readers and compared
+// tensor by tensor. Separate from the writers so that a mistake there cannot hide here.
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "export/gguf_model.h"
+#include "export/hf_folder.h"
+
+namespace prentice {
+
+struct Check {
+  std::string name;
+  bool passed = false;
+  double value = 0;  // what was measured
+  double limit = 0;  // the most that passes
+  std::string detail;
+};
+
+struct Verification {
+  std::vector<Check> checks;
+  bool passed() const;
+};
+
+// Container, tensor set, types and shapes, values within the rounding of the type, config and companion files.
+Verification verify_hf_folder(const std::filesystem::path& folder, const WeightSource&, const ModelSpec&,
+                              const std::filesystem::path& companions, const HfFolderOptions&);
+
+// Container, metadata, token list and chat template, tensor set, types and shapes, values within the rounding.
+Verification verify_gguf(const std::filesystem::path& path, const WeightSource&, const ModelSpec&, const Tokenizer&,
+                         const GgufOptions&);
+
+// verify.json (schema 1). Several artifacts of one run share the file: a check's name begins with the artifact's.
+std::string verification_json(const Verification&);
+
+}  // namespace prentice

@@ -1,0 +1,155 @@
+#include "export/weight_source.h"
+
+#include <ATen/ops/from_blob.h>
+#include <c10/core/GradMode.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <map>
+#include <memory>
+
+#include "core/error.h"
+#include "export/adapter_deltas.h"
+#include "export/encode.h"
+#include "io/safetensors.h"
+
+namespace prentice {
+
+namespace {
+
+constexpr int64_t kBlockValues = int64_t{1} << 22;  // 16 MB of f32
+
+std::string_view module_of(std::string_view tensor) {
+  constexpr std::string_view kWeight = ".weight";
+  return tensor.ends_with(kWeight) ? tensor.substr(0, tensor.size() - kWeight.size()) : std::string_view();
+}
+
+GgmlType stored_type(const TensorView& view) {
+  switch (view.dtype) {
+    case DType::f32:
+      return GgmlType::F32;
+    case DType::f16:
+      return GgmlType::F16;
+    case DType::bf16:
+      return GgmlType::BF16;
+    default:
+      fail(ExitCode::model,
+           "tensor " + view.name + ": type " + std::string(dtype_name(view.dtype)) + " cannot be exported",
+           "F32, F16 and BF16 weights can");
+  }
+}
+
+void read_stored(const TensorView& view, GgmlType type, int64_t first, int64_t count, std::span<float> out) {
+  const int64_t row_bytes = row_shape(view.shape).columns * dtype_bits(view.dtype) / 8;
+  const auto bytes = view.bytes.subspan(first * row_bytes, count * row_bytes);
+  const auto alignment = static_cast<uintptr_t>(ggml_type_info(type).block_bytes);
+  if (reinterpret_cast<uintptr_t>(bytes.data()) % alignment == 0) return decode(bytes, type, out);
+  const std::vector<std::byte> aligned(bytes.begin(), bytes.end());
+  decode(aligned, type, out);
+}
+
+void read_tensor(const Tensor& tensor, int64_t first, int64_t count, std::span<float> out) {
+  const c10::NoGradGuard no_grad;
+  const Tensor rows = tensor.dim() > 0 ? tensor.narrow(0, first, count) : tensor;
+  at::from_blob(out.data(), rows.sizes(), at::TensorOptions(at::kFloat)).copy_(rows);
+}
+
+}  // namespace
+
+RowShape row_shape(const std::vector<int64_t>& shape) {
+  if (shape.empty()) return {};
+  RowShape result{.rows = shape[0], .columns = 1};
+  for (size_t i = 1; i < shape.size(); ++i) result.columns *= shape[i];
+  return result;
+}
+
+WeightSource WeightSource::from_folder(const ModelSpec& spec, const std::filesystem::path& base,
+                                       const std::filesystem::path& adapter) {
+  WeightSource source;
+  source.tensors_ = expected_tensors(spec);
+  // Shared, because the entries' functions are copied and the mapping must outlive them all.
+  const auto weights = std::make_shared<const WeightFolder>(WeightFolder::open(base));
+  with_context(ExitCode::model, base.string(), [&] { check_weights(spec, *weights); });
+  auto deltas = adapter.empty() ? std::map<std::string, AdapterDelta>() : read_adapter_deltas(adapter, spec);
+  for (const auto& tensor : source.tensors_) {
+    const TensorView* view = weights->find(tensor.name);
+    const GgmlType type = with_context(ExitCode::model, base.string(), [&] { return stored_type(*view); });
+    Entry entry{.read = [weights, view, type](int64_t first, int64_t count, std::span<float> out) {
+      read_stored(*view, type, first, count, out);
+    }};
+    if (const auto found = deltas.find(std::string(module_of(tensor.name))); found != deltas.end()) {
+      entry.delta = std::move(found->second);
+      deltas.erase(found);
+    }
+    source.entries_.push_back(std::move(entry));
+  }
+  if (!deltas.empty()) {
+    fail(ExitCode::model, adapter.string() + ": adapts " + deltas.begin()->first +
+                              ", which has no weight of its own in " + base.string());
+  }
+  source.release_ = [weights] { weights->release_pages(); };
+  return source;
+}
+
+WeightSource WeightSource::from_model(const Model& model) {
+  const c10::NoGradGuard no_grad;
+  WeightSource source;
+  std::map<std::string, AdapterDelta> deltas;
+  visit_linears(model, [&](const Linear& linear) {
+    if (!linear.lora) return;
+    const auto on_host = [](const Tensor& t) { return t.to(at::kCPU, at::kFloat).contiguous(); };
+    deltas[linear.name] = {on_host(linear.lora->a), on_host(linear.lora->b), linear.lora->scale};
+  });
+  visit(model, [&](const std::string& name, const Tensor& tensor) {
+    source.tensors_.push_back({name, tensor.sizes().vec()});
+    Entry entry{.read = [tensor](int64_t first, int64_t count, std::span<float> out) {
+      read_tensor(tensor, first, count, out);
+    }};
+    if (const auto found = deltas.find(std::string(module_of(name))); found != deltas.end()) {
+      entry.delta = std::move(found->second);
+      deltas.erase(found);
+    }
+    source.entries_.push_back(std::move(entry));
+  });
+  if (!deltas.empty()) {
+    fail(ExitCode::usage,
+         "the adapter on " + deltas.begin()->first + " cannot be merged: its weight is the embedding's too",
+         "leave the head out of adapter.targets");
+  }
+  return source;
+}
+
+void WeightSource::read_rows(size_t index, int64_t first, int64_t count, std::span<float> out) const {
+  const auto& entry = entries_.at(index);
+  entry.read(first, count, out);
+  if (entry.delta.a.defined()) {
+    const c10::NoGradGuard no_grad;
+    const int64_t columns = entry.delta.a.size(1);
+    auto rows = at::from_blob(out.data(), {count, columns}, at::TensorOptions(at::kFloat));
+    rows.addmm_(entry.delta.b.narrow(0, first, count), entry.delta.a, 1, entry.delta.scale);
+  }
+  // One pass without branches: infinities and NaNs are what becomes NaN times zero.
+  float poisoned = 0;
+  for (const float value : out) poisoned += value * 0.0f;
+  if (std::isfinite(poisoned)) return;
+  fail(ExitCode::numerical, "tensor " + tensors_[index].name + " has a value that is not finite");
+}
+
+void for_each_block(const WeightSource& source, size_t index, int64_t multiple,
+                    const std::function<void(int64_t, int64_t, std::span<const float>)>& use) {
+  const auto shape = row_shape(source.tensors()[index].shape);
+  const int64_t blocks = kBlockValues / (multiple * std::max<int64_t>(shape.columns, 1));
+  const int64_t step = multiple * std::max<int64_t>(blocks, 1);
+  std::vector<float> values;
+  for (int64_t first = 0; first < shape.rows; first += step) {
+    const int64_t rows = std::min(step, shape.rows - first);
+    values.resize(rows * shape.columns);
+    source.read_rows(index, first, rows, values);
+    use(first, rows, values);
+  }
+  source.release();
+}
+
+}  // namespace prentice
