@@ -1,0 +1,41 @@
+// Scores a model on examples: loss, choice, exact. Everything a task reads comes in one struct, everything it finds
+// leaves in an EvalReport.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "config/schema.h"
+#include "data/encode.h"
+#include "eval/report.h"
+#include "model/model.h"
+#include "text/tokenizer.h"
+
+namespace prentice {
+
+struct EvalInput {
+  const Model& model;
+  const Tokenizer& tokenizer;
+  const DataSet& data;  // made with EncodeOptions::for_evaluation
+  const EvalSection& section;
+  std::vector<std::string> choices;  // of `choice`; a record's own `choices` go before them
+  std::vector<int32_t> stop_ids;     // of `exact`
+  int64_t micro_tokens = 4096;       // tokens a forward pass
+  int threads = 1;                   // of the tokenizer
+  std::function<void(const std::string& task, int64_t done, int64_t total)> progress = {};  // examples, may be empty
+};
+
+// Runs section.tasks on the first section.limit examples (0 = all) and checks section.require. Adapters count as they
+// are; no gradients. Errors: `usage` for an unknown task or metric, or for choices that nobody names; `data` for
+// examples that a task cannot read.
+EvalReport evaluate(const EvalInput&);
+
+LossResult score_loss(const EvalInput&);
+ExactResult score_exact(const EvalInput&);  // greedy; output and reference are compared without surrounding space
+
+// Number of examples that section.limit leaves.
+int64_t example_count(const EvalInput&);
+
+}  // namespace prentice
