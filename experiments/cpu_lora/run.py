@@ -1,0 +1,127 @@
+"""Times `prentice sft` and peer.py (TRL + PEFT) in turns on the same rows; writes every step's time and the ratio."""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parent.parent
+LENGTH, BATCH, ANSWER, WARM_UP = 512, 4, 64, 2
+
+
+def make_model(folder):
+    """The SmolLM2-135M shape with random weights; the quickstart's tokenizer uses the first 1,536 of its words."""
+    import shutil
+
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    torch.manual_seed(0)
+    LlamaForCausalLM(LlamaConfig(
+        vocab_size=49152, hidden_size=576, intermediate_size=1536, num_hidden_layers=30, num_attention_heads=9,
+        num_key_value_heads=3, max_position_embeddings=2048, tie_word_embeddings=True, bos_token_id=None, eos_token_id=0,
+    )).save_pretrained(folder)
+    for file in (ROOT / "data/quickstart/tokenizer").iterdir():
+        shutil.copy(file, folder)
+
+
+def make_rows(path, count):
+    """Prompt and completion that are LENGTH tokens together with the end token, cut where no token straddles."""
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(str(ROOT / "data/quickstart/tokenizer/tokenizer.json"))
+    words = (ROOT / "data/office.txt").read_text().replace("\n", " ")
+    spans = tokenizer.encode(words[: count * LENGTH * 8]).offsets
+    with open(path, "w") as out:
+        at = made = 0
+        while made < count:
+            # A row starts and its answer begins at a word, so that cutting does not change the tokens.
+            while not words[spans[at][0]].isspace():
+                at += 1
+            border = at + LENGTH - 1 - ANSWER
+            end = at + LENGTH - 1
+            prompt = words[spans[at][0] : spans[border][0]]
+            completion = words[spans[border][0] : spans[end][0]]
+            at = end
+            total = len(tokenizer.encode(prompt + completion).ids)
+            if total != LENGTH - 1 or len(tokenizer.encode(prompt).ids) + len(tokenizer.encode(completion).ids) != total:
+                at += 1
+                continue
+            out.write(json.dumps({"prompt": prompt, "completion": completion}) + "\n")
+            made += 1
+
+
+def measured(command, environment):
+    """Runs the command; seconds, and the peak resident memory of it alone."""
+    start = time.monotonic()
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    errors = process.stderr.read()
+    _, status, usage = os.wait4(process.pid, 0)
+    if status != 0:
+        sys.exit(f"{' '.join(map(str, command))} failed:\n{errors.decode()[-3000:]}")
+    return time.monotonic() - start, usage.ru_maxrss * 1024
+
+
+def run_ours(folder, steps, mode, number):
+    out = folder / f"ours-{mode}-{number}"
+    began = time.time()
+    seconds, memory = measured([
+        ROOT / "build/prentice", "sft", f"model.path={folder / 'model'}", f"data.train={folder / 'rows.jsonl'}",
+        "data.format=completion", f"data.train_on={'all' if mode == 'all' else 'completion'}", "data.shuffle=false",
+        "data.eval_split=0", f"data.max_length={LENGTH}", f"train.batch={BATCH}", f"train.steps={steps}",
+        f"train.micro_tokens={LENGTH * BATCH}", "run.precision=f32", "run.device=cpu", "run.threads=2", "run.log_every=1",
+        "train.recompute=none", "export.verify=false", f"run.out={out}"], dict(os.environ))
+    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    times = [line["time"] for line in lines if "loss" in line]
+    return describe(times, began, seconds, memory)
+
+
+def run_peer(folder, steps, mode, number):
+    report = folder / f"peer-{mode}-{number}.json"
+    environment = {**os.environ, "OMP_NUM_THREADS": "2", "MKL_NUM_THREADS": "2", "TOKENIZERS_PARALLELISM": "false"}
+    began = time.time()
+    seconds, memory = measured([sys.executable, HERE / "peer.py", folder / "model", folder / "rows.jsonl", mode, str(steps),
+                                str(BATCH), str(LENGTH), report], environment)
+    return describe(json.loads(report.read_text()), began, seconds, memory)
+
+
+def describe(times, began, seconds, memory):
+    """`times`: the clock at the end of each step."""
+    steps = [b - a for a, b in zip(times, times[1:])][WARM_UP - 1 :]
+    return {"step_seconds": steps, "tokens_per_second": LENGTH * BATCH / statistics.median(steps),
+            "first_step_after_seconds": times[0] - began, "wall_seconds": seconds, "peak_bytes": memory}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--steps", type=int, default=8)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--modes", nargs="+", default=["all", "answers"])
+    parser.add_argument("--out", type=Path, required=True)
+    options = parser.parse_args()
+    result = {"machine": platform.processor() or platform.machine(), "cores": os.cpu_count(), "threads": 2, "length": LENGTH,
+              "batch": BATCH, "date": time.strftime("%Y-%m-%d"), "modes": {}}
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        make_model(folder / "model")
+        make_rows(folder / "rows.jsonl", options.steps * BATCH)
+        for mode in options.modes:
+            rounds = [{"ours": run_ours(folder, options.steps, mode, number), "peer": run_peer(folder, options.steps, mode, number)}
+                      for number in range(options.rounds)]
+            ratios = sorted(r["ours"]["tokens_per_second"] / r["peer"]["tokens_per_second"] for r in rounds)
+            result["modes"][mode] = {"ratio": statistics.median(ratios), "ratio_range": [ratios[0], ratios[-1]], "rounds": rounds}
+            print(f"{mode}: {statistics.median(ratios):.2f} times TRL + PEFT ({ratios[0]:.2f} to {ratios[-1]:.2f}); ours "
+                  f"{rounds[0]['ours']['tokens_per_second']:.0f} tokens/s, {rounds[0]['ours']['peak_bytes'] / 1e9:.2f} GB; theirs "
+                  f"{rounds[0]['peer']['tokens_per_second']:.0f} tokens/s, {rounds[0]['peer']['peak_bytes'] / 1e9:.2f} GB", flush=True)
+            options.out.write_text(json.dumps(result, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
