@@ -145,25 +145,40 @@ void FieldReader::finish() {
     }
     const std::string near = closest_match(member.key, known_);
     std::string hint = near.empty() ? "" : "did you mean " + near + "?";
-    if (near.empty() && !holders.empty()) hint = "did you mean " + holders.front() + "." + member.key + "?";
+    if (hint.empty()) hint = foreign_name_hint(member.key);
+    if (hint.empty() && !holders.empty()) hint = "did you mean " + holders.front() + "." + member.key + "?";
     if (hint.empty()) hint = fmt::format("keys of {}: {}", section_, joined(known_));
     mistakes_.add(member.position, full, "unknown key", hint);
   }
 }
 
 std::vector<FieldDoc> describe_fields(std::string_view kind) {
+  const auto list = [&](auto recipe) {
+    recipe.run.out = "runs/NAME";
+    resolve_defaults(recipe);
+    std::vector<FieldDoc> docs;
+    sections([&](const char* name, auto& section) { fields(FieldLister(kind, name, docs), section); }, recipe);
+    return docs;
+  };
   std::vector<FieldDoc> docs;
   for_each_kind([&](auto recipe) {
     if (recipe.kKind != kind) return;
-    resolve_defaults(recipe);
-    sections([&](const char* name, auto& section) { fields(FieldLister(kind, name, docs), section); }, recipe);
+    docs = list(recipe);
+    if constexpr (requires { recipe.adapter; }) {
+      recipe.adapter.kind = AdapterKind::full;
+      const auto full = list(recipe);
+      for (size_t i = 0; i < docs.size(); ++i) {
+        if (full[i].default_text != docs[i].default_text && docs[i].section != "adapter")
+          docs[i].full_default = full[i].default_text;
+      }
+    }
   });
   return docs;
 }
 
 PathKind path_kind(std::string_view section_key) {
   for (const auto& doc : all_fields()) {
-    if (doc.full() == section_key) return doc.path;
+    if (doc.name() == section_key) return doc.path;
   }
   return PathKind::none;
 }
@@ -171,9 +186,54 @@ PathKind path_kind(std::string_view section_key) {
 std::vector<std::string> sections_with_key(std::string_view key) {
   std::vector<std::string> found;
   for (const auto& doc : all_fields()) {
-    if (doc.key == key) push_new(found, doc.section);
+    if (doc.key == key && !doc.later) push_new(found, doc.section);
   }
   return found;
+}
+
+std::string foreign_name_hint(std::string_view key) {
+  static constexpr std::pair<std::string_view, std::string_view> kNames[] = {
+      {"learning_rate", "optim.lr"},
+      {"optimizer", "optim.name"},
+      {"lr_scheduler", "optim.schedule"},
+      {"lr_scheduler_type", "optim.schedule"},
+      {"warmup_ratio", "optim.warmup"},
+      {"warmup_steps", "optim.warmup"},
+      {"max_grad_norm", "optim.clip"},
+      {"num_epochs", "train.epochs"},
+      {"num_train_epochs", "train.epochs"},
+      {"max_steps", "train.steps"},
+      {"batch_size", "train.batch"},
+      {"gradient_accumulation_steps", "train.batch"},
+      {"per_device_train_batch_size", "train.micro_tokens"},
+      {"micro_batch_size", "train.micro_tokens"},
+      {"gradient_checkpointing", "train.recompute"},
+      {"save_steps", "train.checkpoint_every"},
+      {"eval_steps", "train.eval_every"},
+      {"logging_steps", "run.log_every"},
+      {"output_dir", "run.out"},
+      {"bf16", "run.precision"},
+      {"dtype", "run.precision"},
+      {"r", "adapter.rank"},
+      {"lora_r", "adapter.rank"},
+      {"lora_rank", "adapter.rank"},
+      {"lora_alpha", "adapter.alpha"},
+      {"lora_dropout", "adapter.dropout"},
+      {"target_modules", "adapter.targets"},
+      {"lora_target", "adapter.targets"},
+      {"base_model", "model.path"},
+      {"model_name_or_path", "model.path"},
+      {"dataset", "data.train"},
+      {"datasets", "data.train"},
+      {"max_seq_length", "data.max_length"},
+      {"max_seq_len", "data.max_length"},
+      {"cutoff_len", "data.max_length"},
+      {"sequence_len", "data.max_length"},
+  };
+  for (const auto& [theirs, ours] : kNames) {
+    if (theirs == key) return fmt::format("did you mean {}?", ours);
+  }
+  return "";
 }
 
 std::vector<std::string> sections_of_kind(std::string_view kind) {

@@ -35,6 +35,7 @@ class FieldReader {
     if constexpr (std::is_same_v<T, bool> || std::is_same_v<T, std::vector<std::string>>) {
       if (about.later && read != value) return refuse_later(*node, full);
     }
+    if (read != value) facts_.changed.insert(full);
     make_absolute(read, *node, about);
     value = std::move(read);
     facts_.given[full] = *node;
@@ -77,10 +78,11 @@ class FieldWriter {
 // What is known about one key, as data: explain, the JSON schema and the tests read this.
 struct FieldDoc {
   std::string kind, section, key, type, help, why, later_words, default_text;
+  std::string full_default;  // with adapter.kind: full, where it differs
   PathKind path = PathKind::none;
   Json schema;
   bool later = false;  // the whole key
-  std::string full() const { return section + "." + key; }
+  std::string name() const { return section + "." + key; }
 };
 // All keys of a kind, reserved ones included; the defaults are those that resolve_defaults leaves.
 std::vector<FieldDoc> describe_fields(std::string_view kind);
@@ -88,6 +90,8 @@ std::vector<FieldDoc> describe_fields(std::string_view kind);
 PathKind path_kind(std::string_view section_key);
 // The sections that have this key, in any kind: for hints.
 std::vector<std::string> sections_with_key(std::string_view key);
+// "did you mean optim.lr?" for a name that other trainers use (learning_rate), else "".
+std::string foreign_name_hint(std::string_view key);
 std::vector<std::string> sections_of_kind(std::string_view kind);
 std::vector<std::string> kinds_with_section(std::string_view section);
 

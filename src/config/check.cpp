@@ -26,12 +26,18 @@ class Checker {
     mistakes_.add(found == facts_.given.end() ? root_.position() : found->second.position(), std::string(key),
                   std::move(message), std::move(hint));
   }
-  void missing(std::string_view key, std::string what, std::string hint) { mistake(key, "is missing: " + what, hint); }
+  // A key that is there but could not be read has been reported.
+  void missing(std::string_view key, std::string what, std::string hint) {
+    const Node* section = root_.find(key.substr(0, key.find('.')));
+    if (section && section->find(key.substr(key.find('.') + 1))) return;
+    mistake(key, "is missing: " + what, std::move(hint));
+  }
   // Each of `keys` that was given has no effect because of `reason`.
   void without_effect(std::initializer_list<std::string_view> keys, std::string_view reason,
                       std::string hint = "remove the key") {
     for (const auto key : keys) {
-      if (has(key)) mistake(key, fmt::format("has no effect {}", reason), hint);
+      if (!facts_.changed.contains(std::string(key))) continue;
+      mistake(key, fmt::format("has no effect {}", reason), hint);
     }
   }
   void exclusive(std::string_view key, std::string_view other) {
@@ -111,7 +117,7 @@ void check_data(Checker& c, const DataSection& data, bool training) {
               prompt ? "add data.prompt, for instance \"{{ question }}\""
                      : "add data.completion, for instance \"{{ answer }}\"");
   }
-  if (!data.prompt.empty() && data.format != DataFormat::automatic) {
+  if (!data.prompt.empty() && data.format != DataFormat::automatic && data.format != DataFormat::completion) {
     c.without_effect({"data.format"}, "when data.prompt and data.completion build the rows");
   }
   const bool text = data.format == DataFormat::text;
@@ -155,7 +161,8 @@ void check_optim(Checker& c, const OptimSection& optim, const TrainSection& trai
               fmt::format("{} steps of warm-up, but train.steps is {}", number_text(*optim.warmup), train.steps));
   }
   if (optim.schedule != Schedule::wsd) c.without_effect({"optim.decay"}, "without optim.schedule: wsd");
-  if (optim.schedule == Schedule::constant) c.without_effect({"optim.min_lr"}, "with optim.schedule: constant");
+  if (optim.schedule == Schedule::constant && *optim.min_lr != 0)
+    c.without_effect({"optim.min_lr"}, "with optim.schedule: constant");
   if (optim.name != OptimizerName::adamw) c.without_effect({"optim.eps"}, "without optim.name: adamw");
 }
 
@@ -184,7 +191,7 @@ void check_eval(Checker& c, const EvalSection& eval, bool training) {
       c.mistake("eval.require", "unknown metric " + metric, "metrics: loss, accuracy, choice.accuracy, exact.accuracy");
     } else if (task->empty() ? scoring == 0 : !tasks.contains(*task)) {
       c.mistake("eval.require", fmt::format("{} needs a task that is not run", metric),
-                fmt::format("add eval.tasks: [{}]", task->empty() ? "choice" : *task));
+                task->empty() ? "add eval.tasks: [choice] or [exact]" : fmt::format("add eval.tasks: [{}]", *task));
     } else if (task->empty() && scoring > 1) {
       c.mistake("eval.require", "accuracy is not clear: several tasks have one",
                 "write choice.accuracy or exact.accuracy");
@@ -229,6 +236,10 @@ class PathChecker {
   void one(std::string_view key, const std::string& value, const About& about) {
     const std::string full = section_ + "." + std::string(key);
     if (value.empty() || !checker_.has(full)) return;
+    if (value.find("${steps.") != std::string::npos) {
+      if (!options_.in_pipeline) checker_.mistake(full, "${steps.NAME.out} has a value only as a step of a pipeline");
+      return;
+    }
     if (about.path == PathKind::address) {
       if (!address_exists(value, options_.promised)) missing_address(full, value);
     } else if (about.path == PathKind::input || about.path == PathKind::tokenizer || is_open_path(value, about)) {

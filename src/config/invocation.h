@@ -19,6 +19,7 @@ struct Invocation {
   bool debug = false;        // more about errors
   bool fresh = false;        // move what is in run.out aside
   bool trust_store = false;  // open stores that no manifest vouches for
+  bool in_pipeline = false;  // a step: a changed recipe moves its folder aside instead of being refused
   bool chat = false;         // generate: a conversation in the terminal
   std::string fit;           // plan --fit: the memory to fit, for instance 16GB
   int rows = 10;             // audit --rows: how many training rows to show

@@ -109,7 +109,8 @@ void resolve_defaults(PretrainRecipe& r) {
 void resolve_defaults(SftRecipe& r) {
   const bool full = r.adapter.kind == AdapterKind::full;
   resolve_run(r.run, r);
-  decide(r.adapter.alpha, r.adapter.rslora ? 8.0 : 32.0);
+  const bool goes_on = r.adapter.init != "default" && r.adapter.init != "gaussian";  // an adapter brings its own alpha
+  if (!full && !goes_on) decide(r.adapter.alpha, r.adapter.rslora ? 8.0 : 32.0);
   resolve_optimizer(r.optim, full ? 1e-5 : 2e-4, {0.9, 0.999}, 0.0);
   resolve_amount(r.train, 16, 0, 3);
   if (full && !r.has("export.peft")) r.exports.peft = false;

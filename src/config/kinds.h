@@ -2,6 +2,7 @@
 #pragma once
 
 #include <map>
+#include <set>
 #include <span>
 #include <string>
 #include <string_view>
@@ -16,6 +17,7 @@ namespace prentice {
 struct RecipeFacts {
   std::string name;                   // of the run: the last part of run.out (default: the recipe file's stem)
   std::map<std::string, Node> given;  // "section.key" -> what the user wrote; everything else is a default
+  std::set<std::string> changed;      // of those, the keys whose value is not the default
   std::vector<std::string> warnings;  // legal, but worth a line
 
   bool has(std::string_view key) const { return given.contains(std::string(key)); }

@@ -128,7 +128,7 @@ std::string Node::described() const {
     case Kind::null:
       return "nothing";
     case Kind::list:
-      return "a list";
+      return fmt::format("a list of {}", items_.size());
     case Kind::map:
       return "a map";
     case Kind::scalar:

@@ -6,6 +6,7 @@
 #include <map>
 
 #include "config/address.h"
+#include "config/bind.h"
 
 namespace prentice {
 
@@ -141,19 +142,22 @@ void set_key(Node& recipe, const std::string& key, Node value, const Position& p
 }
 
 std::vector<ExpandedStep> expand_steps(const Node& pipeline, Mistakes& mistakes) {
-  Mistakes already_reported;
+  Mistakes reported_by_the_reader;
+  const fs::path out = bind_pipeline(pipeline, reported_by_the_reader).run.out;
   const Node* section = pipeline.find("pipeline");
   const Node* list = section ? section->find("steps") : nullptr;
-  const auto recipe = bind_pipeline(pipeline, already_reported);
-  if (!list || !already_reported.empty()) return {};
+  if (!list) return {};
   const Node steps = unfolded(*list, "pipeline.steps");
   std::map<std::string, fs::path> outs;
   std::vector<ExpandedStep> expanded;
-  for (size_t i = 0; i < recipe.pipeline.steps.size(); ++i) {
-    const PipelineStep& step = recipe.pipeline.steps[i];
-    const Node& written = steps.is_list() ? steps.items()[i] : steps;
+  for (const Node& written : steps.is_list() ? steps.items() : std::vector<Node>{steps}) {
+    std::vector<PipelineStep> read(1);
+    const About about{.help = ""};
+    if (!Codec<PipelineStep>::read(written, read[0], {reported_by_the_reader, "pipeline.steps", about})) continue;
+    make_absolute(read, written, about);
+    const PipelineStep& step = read[0];
     if (!is_good_step(step, written, outs, mistakes)) continue;
-    ExpandedStep next = expand_step(pipeline, written, step, recipe.run.out, outs, mistakes);
+    ExpandedStep next = expand_step(pipeline, written, step, out, outs, mistakes);
     if (next.kind == PipelineRecipe::kKind) {
       mistakes.add(written.position(), "pipeline.steps", "a pipeline in a pipeline is not allowed",
                    "list its steps here");

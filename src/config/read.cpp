@@ -1,6 +1,7 @@
 #include "config/read.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <cctype>
@@ -37,6 +38,8 @@ void refuse_top_level(const Node::Member& member, std::string_view kind, Mistake
     const std::string near = closest_match(member.key, known);
     std::string hint = near.empty() ? "" : "did you mean " + near + "?";
     if (!holders.empty()) hint = fmt::format("did you mean {}.{}?", holders.front(), member.key);
+    if (hint.empty()) hint = foreign_name_hint(member.key);
+    if (hint.empty()) hint = fmt::format("sections of {}: {}", kind, fmt::join(known, ", "));
     mistakes.add(member.position, member.key, "unknown section", hint);
   }
 }
@@ -201,6 +204,7 @@ std::vector<std::string> validate_recipe(const Node& root, const ReadOptions& op
   auto warnings = check_any_kind(root, options, mistakes);
   if (recipe_kind(root) == PipelineRecipe::kKind) {
     ReadOptions with_outs = options;
+    with_outs.in_pipeline = true;
     for (const auto& step : expand_steps(root, mistakes)) {
       for (auto& warning : check_any_kind(step.recipe, with_outs, mistakes)) {
         warnings.push_back(step.name + ": " + warning);

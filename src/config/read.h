@@ -26,6 +26,7 @@ std::string recipe_kind(const Node& recipe);
 struct ReadOptions {
   std::vector<std::filesystem::path> promised;  // folders that an earlier pipeline step will make
   bool check_paths = true;                      // inputs must exist
+  bool in_pipeline = false;                     // ${steps.NAME.out} has been looked at
 };
 
 // Binds, resolves the kind's defaults and checks combinations. All paths come out absolute. Errors: `usage`, all

@@ -68,6 +68,7 @@ struct AdapterSection {
 struct WeightedFile {
   std::string path;
   double weight = 1;
+  bool operator==(const WeightedFile&) const = default;
 };
 
 struct DataSection {
@@ -157,6 +158,7 @@ struct PipelineStep {
   std::string name;
   std::string recipe;
   std::map<std::string, std::string> overrides;
+  bool operator==(const PipelineStep&) const = default;
 };
 
 struct PipelineSection {

@@ -50,6 +50,10 @@ bool Reading::allowed(const Node& node, const std::string& word) const {
 Node unfolded(const Node& node, const std::string& key) {
   if (!node.is_scalar() || node.quoted() || !(node.text().starts_with('[') || node.text().starts_with('{')))
     return node;
+  const char close = node.text().front() == '[' ? ']' : '}';
+  if (node.text().back() != close) {
+    fail_at(node.position(), fmt::format("{}: `{}` is never closed by `{}`", key, node.text().front(), close));
+  }
   const Node tree = parse_yaml(node.text(), node.position().file + ": " + key);
   // Every part counts as written where the word was.
   const auto place = [&](auto&& self, const Node& part) -> Node {
@@ -146,10 +150,12 @@ std::string number_hint(const Node& node) {
   }
   if (stripped != text && parse_number(stripped)) return "write " + stripped;
   const bool negative = text.starts_with('-');
+  if (const auto number = parse_number(text); number && *number == std::floor(*number)) {
+    return "write " + number_text(*number);  // 2.0 or 1e3 where an integer is wanted
+  }
   const size_t digits = text.find_first_not_of('0', negative);
-  if (digits != text.npos && parse_number(text.substr(digits)))
-    return std::string("write ") + (negative ? "-" : "") + text.substr(digits);
-  return "";
+  if (digits == text.npos || !parse_number(text.substr(digits))) return "";
+  return std::string(negative ? "write -" : "write ") + text.substr(digits);
 }
 
 }  // namespace

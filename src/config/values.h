@@ -129,11 +129,7 @@ struct Codec<E> {
     }
     return true;
   }
-  static Node write(E value) {
-    const auto& table = Words<E>::table;
-    return text_node(std::string(
-        std::find_if(std::begin(table), std::end(table), [&](const auto& word) { return word.value == value; })->word));
-  }
+  static Node write(E value) { return text_node(std::string(word_of(value))); }
   static std::string type(const About&) { return choices_text(choices()); }
   static Json schema(const About&) {
     const auto all = choices();

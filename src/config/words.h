@@ -139,6 +139,15 @@ struct Words<Select> {
   };
 };
 
+// The word of a value: every value has one.
+template <class E>
+std::string_view word_of(E value) {
+  for (const auto& entry : Words<E>::table) {
+    if (entry.value == value) return entry.word;
+  }
+  return {};
+}
+
 // Words of keys whose values are texts rather than enumerations.
 inline constexpr Choice kModelInit[] = {{"weights"}, {"random"}};
 inline constexpr Choice kQuantize[] = {{"none"}, {"nf4", kLater}, {"nf4-single", kLater}};

@@ -18,7 +18,7 @@ namespace {
 constexpr size_t kMaxBytes = size_t{1} << 20;
 constexpr size_t kMaxDepth = 32;
 constexpr size_t kMaxNodes = 20000;
-constexpr int kMaxFlowDepth = 64;  // a cheap bound before the library looks at the text
+constexpr int kMaxOpenBrackets = 500;
 
 class Builder : public YAML::EventHandler {
  public:
@@ -75,8 +75,7 @@ class Builder : public YAML::EventHandler {
   // The library reports "?" for plain and "!" for quoted values that carry no tag.
   void refuse_tag(const YAML::Mark& mark, const std::string& tag) const {
     if (tag.empty() || tag == "?" || tag == "!") return;
-    fail_at(position(mark), "tags (" + tag.substr(0, 40) + ") are not allowed",
-            "a value is parsed by the key it is for");
+    fail_at(position(mark), "tags (!name) are not allowed", "a value is parsed by the key it is for");
   }
 
   void open(Node node, const YAML::Mark& mark, const std::string& tag, YAML::anchor_t anchor) {
@@ -114,6 +113,7 @@ class Builder : public YAML::EventHandler {
       if (!frame.keys.insert(node.text()).second) fail_duplicate(frame, node);
       frame.has_key = true, frame.key = node.text(), frame.key_position = node.position();
     } else {
+      if (node.is_null()) node = Node::null(frame.key_position);  // an absent value stands nowhere
       frame.node.members().push_back({std::move(frame.key), std::move(frame.key_position), std::move(node)});
       frame.has_key = false;
     }
@@ -138,7 +138,6 @@ class Builder : public YAML::EventHandler {
 std::pair<std::string, std::string> reworded(const std::string& message) {
   using namespace YAML::ErrorMsg;
   const auto is = [&](const char* known) { return message == known; };
-  if (is(TAB_IN_INDENTATION)) return {"a tab in the indentation", "indent with spaces"};
   if (is(END_OF_MAP) || is(END_OF_SEQ)) {
     return {"this line fits neither the map nor the list around it", "check the indentation and the `:` after the key"};
   }
@@ -148,8 +147,7 @@ std::pair<std::string, std::string> reworded(const std::string& message) {
   if (is(END_OF_MAP_FLOW)) return {"this `{` is never closed by `}`", ""};
   if (is(END_OF_SEQ_FLOW)) return {"this `[` is never closed by `]`", ""};
   if (is(FLOW_END)) return {"a `]` or `}` that nothing opened", ""};
-  if (is(EOF_IN_SCALAR)) return {"this quote is never closed", ""};
-  if (is(DOC_IN_SCALAR)) return {"a document marker inside quotes", ""};
+  if (is(EOF_IN_SCALAR) || is(DOC_IN_SCALAR)) return {"a quote that was opened before is never closed", ""};
   if (message.rfind(INVALID_ESCAPE, 0) == 0 || message.rfind("bad character", 0) == 0) {
     return {"an escape in double quotes that YAML does not know", "use single quotes, or write \\\\ for a backslash"};
   }
@@ -160,6 +158,14 @@ std::pair<std::string, std::string> reworded(const std::string& message) {
     return {"anchors and aliases (&name, *name) are not allowed", "write the value out, or quote the text"};
   }
   return {"this is not valid YAML", "check quotes and indentation around this place"};
+}
+
+bool has_tab_indent(std::string_view text, int line) {
+  size_t at = 0;
+  for (; line > 0 && at != text.npos; --line)
+    at = text.find('\n', at) == text.npos ? text.npos : text.find('\n', at) + 1;
+  while (at < text.size() && text[at] == ' ') ++at;
+  return at < text.size() && text[at] == '\t';
 }
 
 // Overlong forms, surrogates and stray bytes included (Unicode 15, table 3-7).
@@ -203,14 +209,13 @@ void check_bytes(std::string_view text, const std::string& file) {
   if (const size_t bad = first_bad_utf8(text); bad != text.npos) {
     fail_at(position_of(text, bad, file), "bytes that are not UTF-8", "save the file as UTF-8");
   }
-  // Brackets in a row are the only nesting that the library reads ahead of its events.
-  int run = 0;
+  // Brackets are what the library reads ahead of its events; text with that many unclosed ones is no recipe.
+  int open = 0;
   for (size_t i = 0; i < text.size(); ++i) {
     if (text[i] == '[' || text[i] == '{') {
-      if (++run > kMaxFlowDepth)
-        fail_at(position_of(text, i, file), fmt::format("nesting is deeper than {}", kMaxDepth));
-    } else if (text[i] != ' ' && text[i] != '\n' && text[i] != '\r' && text[i] != '\t') {
-      run = 0;
+      if (++open > kMaxOpenBrackets) fail_at(position_of(text, i, file), "brackets are opened and never closed");
+    } else if ((text[i] == ']' || text[i] == '}') && open > 0) {
+      --open;
     }
   }
 }
@@ -219,7 +224,8 @@ void check_bytes(std::string_view text, const std::string& file) {
 
 Node parse_yaml(std::string_view text, const std::string& file) {
   check_bytes(text, file);
-  std::istringstream stream{std::string(text)};
+  // The end marker makes the library see a quote that is never closed.
+  std::istringstream stream{std::string(text) + "\n...\n"};
   Builder builder(file);
   try {
     YAML::Parser parser(stream);
@@ -231,6 +237,9 @@ Node parse_yaml(std::string_view text, const std::string& file) {
     }
     return root;
   } catch (const YAML::Exception& error) {
+    if (has_tab_indent(text, error.mark.line)) {
+      fail_at({file, error.mark.line + 1, 1}, "a tab in the indentation", "indent with spaces");
+    }
     const auto [message, hint] = reworded(error.msg);
     fail_at({file, error.mark.line + 1, error.mark.column + 1}, message, hint);
   }
