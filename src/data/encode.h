@@ -15,14 +15,16 @@
 namespace prentice {
 
 struct EncodeOptions {
-  int64_t max_length = 0;  // the hard limit on ids a row; 0 = none
+  // The limit on ids a row when data.max_length is automatic, and the most data.max_length may ask for; 0 = none.
+  int64_t max_length = 0;
   int threads = 1;
   bool for_evaluation = false;  // no EOS after `text` rows
 };
 
-// An example before tokenization: what a person would call one row. Kept for audit, eval prompts and reports.
+// An example before tokenization: what a person would call one row. Kept for audit, eval prompts and reports. In a
+// conversation the last answer that is trained counts as the completion.
 struct Example {
-  std::string prompt;      // text before what is trained (rendered), or "" for text
+  std::string prompt;      // what is before the completion; for_evaluation: ends with the template's generation prompt
   std::string completion;  // trained text
   std::string text;        // the whole rendered text
   std::string reference;   // the expected answer as the data spells it (no end-of-turn token): eval's `exact`, `choice`
@@ -44,13 +46,14 @@ struct TrainEvalSets {
 };
 
 // Reads data.train and data.eval (or splits by eval_split). Errors: `data`, each with file, line and reason; `usage`
-// when a path does not exist.
+// when a path does not exist. `options.for_evaluation` applies to the train side; the eval side always has it.
 TrainEvalSets load_data(const DataSection&, const Tokenizer&, const EncodeOptions&, uint64_t seed);
 // One side only, for the kinds that only evaluate.
 DataSet load_data_set(const std::vector<WeightedFile>& files, const DataSection&, const Tokenizer&,
                       const EncodeOptions&);
 
-// The template that applies: data.template, else the tokenizer's own; nullopt when neither. Errors: `usage`, `model`.
+// The template that applies: data.template (a file, or one embedded as configs/...), else the tokenizer's own; nullopt
+// when neither. Errors: `usage`, `model`.
 std::optional<ChatTemplate> open_chat_template(const DataSection&, const Tokenizer&);
 
 }  // namespace prentice

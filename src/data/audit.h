@@ -1,0 +1,50 @@
+// The first training rows as the model will see them: ids, text, which tokens are trained, where sequences end.
+// Separate from encoding because only people read it; the audit verb prints it.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "data/encode.h"
+#include "data/lengths.h"
+#include "text/tokenizer.h"
+
+namespace prentice {
+
+struct AuditToken {
+  int32_t id = 0;
+  std::string text;  // what this token adds to the text; "" while a character is incomplete
+  bool trained = false;
+  float weight = 0;  // of the token as a target; 0 = not trained
+};
+
+struct AuditSequence {
+  EncodedSet::Origin origin;
+  int32_t piece = 0;
+  std::vector<AuditToken> tokens;
+  int64_t trained = 0;  // tokens
+};
+
+struct Audit {
+  std::string description;               // what was found
+  std::vector<AuditSequence> sequences;  // the first ones, in file order
+  int64_t rows = 0;                      // after dropping
+  TokenTotals totals;
+  double trained_share = 0;  // of all tokens
+  int64_t dropped = 0, truncated = 0, truncated_tokens = 0;
+  std::vector<std::string> warnings;
+};
+
+Audit audit_data(const DataSet& set, const Tokenizer& tokenizer, int64_t sequences);
+
+enum class AuditStyle {
+  brackets,  // trained text stands [in brackets]; control characters and brackets of the text itself are escaped
+  colour,    // trained text is green (ANSI)
+};
+
+// Plain text for a terminal: one block a sequence, then totals and warnings. Bytes of the data that a terminal would
+// obey (control characters) are shown as escapes.
+std::string render_audit(const Audit& audit, AuditStyle style, bool show_ids = true);
+
+}  // namespace prentice

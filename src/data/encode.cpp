@@ -1,0 +1,145 @@
+#include "data/encode.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <utility>
+
+#include "config/configs.h"
+#include "data/formats.h"
+#include "data/load.h"
+#include "data/problems.h"
+#include "data/row_encoder.h"
+#include "data/split.h"
+#include "io/file.h"
+
+namespace prentice {
+
+namespace {
+
+// A path below configs/ need not exist on this machine: its file is in the binary.
+std::optional<std::string> embedded_config(const std::string& path) {
+  constexpr std::string_view kFolder = "configs/";
+  const auto at = path.rfind(kFolder);
+  const bool whole_name = at == 0 || (at != std::string::npos && path[at - 1] == '/');
+  return whole_name ? read_config(std::string_view(path).substr(at + kFolder.size())) : std::nullopt;
+}
+
+void add_warnings(const DataSection& section, const Tokenizer& tokenizer, const ChatTemplate* chat_template,
+                  DataSet& set) {
+  auto& warnings = set.encoded.warnings;
+  const bool raw_pairs = !set.chat && set.format != DataFormat::text;
+  if (raw_pairs && (chat_template || tokenizer.chat_template())) {
+    warnings.push_back(
+        "these rows are raw text although the tokenizer has a chat template: serve the model as raw completion, or set "
+        "data.chat: on");
+  }
+  if (set.chat && chat_template->asks_for_the_date() && !section.template_args.contains("date_string")) {
+    warnings.push_back(fmt::format("{} writes a date into every row; data.template_args.date_string fixes which",
+                                   chat_template->origin()));
+  }
+  const auto& encoded = set.encoded;
+  if (encoded.dropped > 0) {
+    warnings.push_back(
+        fmt::format("{} rows are left out: they do not fit into data.max_length", with_commas(encoded.dropped)));
+  }
+  if (encoded.truncated > 0) {
+    warnings.push_back(fmt::format("{} rows are cut, by {} tokens in all", with_commas(encoded.truncated),
+                                   with_commas(encoded.truncated_tokens)));
+  }
+}
+
+// Where the rows of one side come from.
+struct Provenance {
+  DataFormat format;
+  bool weighted;
+  std::string files;
+  std::string note;  // ", held out"
+};
+
+DataSet encode_rows(std::vector<Row> rows, const Provenance& from, const DataSection& section,
+                    const Tokenizer& tokenizer, const ChatTemplate* chat_template, const EncodeOptions& options) {
+  DataSet set;
+  set.format = from.format;
+  set.chat = std::any_of(rows.begin(), rows.end(), [](const Row& row) { return row.kind == RowKind::chat; });
+  set.description = fmt::format(
+      "{}{}, {} rows from {}{}", format_word(from.format),
+      set.chat && from.format != DataFormat::messages && from.format != DataFormat::sharegpt ? " as conversations" : "",
+      with_commas(static_cast<int64_t>(rows.size())), from.files, from.note);
+  RowEncoder(section, tokenizer, chat_template, options).encode(std::move(rows), set);
+  if (!from.weighted) set.encoded.mix_weights.clear();
+  if (set.examples.empty()) fail(ExitCode::data, fmt::format("no row of {} is left", from.files));
+  add_warnings(section, tokenizer, chat_template, set);
+  return set;
+}
+
+const ChatTemplate* pointer(const std::optional<ChatTemplate>& chat_template) {
+  return chat_template ? &*chat_template : nullptr;
+}
+
+void append(std::vector<std::string>& to, const std::vector<std::string>& from) {
+  to.insert(to.end(), from.begin(), from.end());
+}
+
+}  // namespace
+
+std::optional<ChatTemplate> open_chat_template(const DataSection& section, const Tokenizer& tokenizer) {
+  if (section.chat_template == "auto") {
+    if (!tokenizer.chat_template()) return std::nullopt;
+    return ChatTemplate(*tokenizer.chat_template(), (tokenizer.folder() / "its chat template").string(), tokenizer);
+  }
+  std::error_code ignored;
+  const bool exists = std::filesystem::exists(section.chat_template, ignored);
+  auto source = exists ? std::nullopt : embedded_config(section.chat_template);
+  if (!source) source = read_text_file(section.chat_template, uint64_t{1} << 20);
+  return ChatTemplate(std::move(*source), section.chat_template, tokenizer);
+}
+
+DataSet load_data_set(const std::vector<WeightedFile>& files, const DataSection& section, const Tokenizer& tokenizer,
+                      const EncodeOptions& options) {
+  const auto chat_template = open_chat_template(section, tokenizer);
+  const RowMaker maker(section, chat_template.has_value());
+  auto loaded = load_rows(files, section, maker, options.threads);
+  auto set = encode_rows(std::move(loaded.rows), {loaded.format, loaded.weighted, loaded.files, ""}, section, tokenizer,
+                         pointer(chat_template), options);
+  append(set.encoded.warnings, loaded.warnings);
+  return set;
+}
+
+TrainEvalSets load_data(const DataSection& section, const Tokenizer& tokenizer, const EncodeOptions& options,
+                        uint64_t seed) {
+  if (!section.eval.empty() && section.eval_split.value_or(0) > 0) {
+    fail(ExitCode::usage, "data.eval_split and data.eval both say what is held out", "remove one of them");
+  }
+  const auto chat_template = open_chat_template(section, tokenizer);
+  const RowMaker maker(section, chat_template.has_value());
+  auto loaded = load_rows(section.train, section, maker, options.threads);
+  const auto rows = static_cast<int64_t>(loaded.rows.size());
+  const int64_t held_out = section.eval.empty() ? held_out_count(section.eval_split, rows) : 0;
+  std::vector<Row> train_rows, eval_rows;
+  const auto is_held_out = choose_held_out(loaded.rows, held_out, section, seed);
+  for (size_t i = 0; i < loaded.rows.size(); ++i) {
+    (is_held_out[i] ? eval_rows : train_rows).push_back(std::move(loaded.rows[i]));
+  }
+
+  auto eval_options = options;
+  eval_options.for_evaluation = true;
+  TrainEvalSets sets;
+  sets.train = encode_rows(std::move(train_rows), {loaded.format, loaded.weighted, loaded.files, ""}, section,
+                           tokenizer, pointer(chat_template), options);
+  append(sets.train.encoded.warnings, loaded.warnings);
+  if (!section.eval.empty()) {
+    auto given = load_rows(section.eval, section, maker, options.threads);
+    sets.eval = encode_rows(std::move(given.rows), {given.format, given.weighted, given.files, ""}, section, tokenizer,
+                            pointer(chat_template), eval_options);
+    append(sets.eval->encoded.warnings, given.warnings);
+  } else if (!eval_rows.empty()) {
+    sets.eval = encode_rows(std::move(eval_rows), {loaded.format, false, loaded.files, ", held out"}, section,
+                            tokenizer, pointer(chat_template), eval_options);
+  }
+  if (sets.eval) sets.overlap = find_overlap(sets.train, *sets.eval);
+  return sets;
+}
+
+}  // namespace prentice

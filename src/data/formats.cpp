@@ -1,0 +1,68 @@
+#include "data/formats.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "config/words.h"
+#include "data/messages.h"
+#include "data/problems.h"
+
+namespace prentice {
+
+std::string_view format_word(DataFormat format) {
+  for (const auto& word : Words<DataFormat>::table) {
+    if (word.value == format) return word.word;
+  }
+  return "?";
+}
+
+DataFormat detect_format(const Json& record) {
+  if (!record.is_object()) bad_record(fmt::format("expected an object, got {}", record.kind()));
+  const auto has = [&](std::string_view key) { return record.find(key) != nullptr; };
+  const Json* label = record.find("label");
+  if ((has("chosen") && has("rejected")) || (has("chosen_messages") && has("rejected_messages"))) {
+    return DataFormat::preference;
+  }
+  if (label && label->is_bool() && (has("completion") || has("messages"))) return DataFormat::labels;
+  for (const std::string_view key : {"messages", "conversations"}) {
+    const Json* list = record.find(key);
+    if (!list || !is_message_list(*list)) continue;
+    return list->as_array().front().find("from") ? DataFormat::sharegpt : DataFormat::messages;
+  }
+  if (has("instruction") && has("output")) return DataFormat::alpaca;
+  if (has("prompt") && has("completion")) return DataFormat::completion;
+  if (has("text")) return DataFormat::text;
+  std::vector<std::string> names;
+  for (const auto& [name, value] : record.as_object()) names.push_back(name);
+  bad_record(
+      fmt::format("no data format fits a record with: {}", joined(names)),
+      "say what is the question and what the answer: data.prompt='{{ ... }}' data.completion='{{ ... }}'; or name the "
+      "members with data.fields");
+}
+
+void refuse_preference(DataFormat format) {
+  if (format == DataFormat::preference) {
+    bad_record("these are preference pairs (chosen and rejected), which this kind of recipe does not read",
+               "use `recipe: dpo`");
+  }
+  if (format == DataFormat::labels) {
+    bad_record("these are rows with a label true or false, which this kind of recipe does not read",
+               "use `recipe: kto`");
+  }
+}
+
+std::vector<std::string> unread_members(const Json& record, DataFormat format) {
+  std::vector<std::string_view> read;
+  if (format == DataFormat::alpaca) read = {"instruction", "input", "output", "system", "history"};
+  if (format == DataFormat::completion) read = {"prompt", "completion", "tools", "system", "choices"};
+  if (format == DataFormat::text) read = {"text"};
+  std::vector<std::string> unread;
+  if (read.empty() || !record.is_object()) return unread;
+  for (const auto& [name, value] : record.as_object()) {
+    if (std::find(read.begin(), read.end(), name) == read.end()) unread.push_back(name);
+  }
+  return unread;
+}
+
+}  // namespace prentice

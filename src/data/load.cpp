@@ -1,0 +1,97 @@
+#include "data/load.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+#include <set>
+
+#include "data/formats.h"
+#include "data/messages.h"
+#include "data/parallel.h"
+#include "data/problems.h"
+#include "data/source.h"
+
+namespace prentice {
+
+namespace {
+
+// Weights that are all 1 are a plain list: every row once an epoch.
+bool is_mix(const std::vector<WeightedFile>& files) {
+  std::set<std::string> seen;
+  double sum = 0;
+  for (const auto& file : files) {
+    if (!seen.insert(file.path).second) fail(ExitCode::usage, fmt::format("data: {} is named twice", file.path));
+    if (!std::isfinite(file.weight) || file.weight < 0) {
+      fail(ExitCode::usage, fmt::format("data: {}: expected a weight of 0 or more, got {}", file.path, file.weight));
+    }
+    sum += file.weight;
+  }
+  if (sum <= 0) fail(ExitCode::usage, "data: all weights of the mix are 0");
+  return std::any_of(files.begin(), files.end(), [](const WeightedFile& file) { return file.weight != 1; });
+}
+
+// The format of a file: as the recipe says, else as its first record looks.
+DataFormat format_of(const Source& source, const DataSection& section, const RowMaker& maker) {
+  if (maker.builds_rows()) return DataFormat::completion;
+  auto format = section.format;
+  if (format == DataFormat::automatic && source.plain_text) format = DataFormat::text;
+  if (format == DataFormat::automatic) format = detect_format(renamed(source.records.front().value, section.fields));
+  refuse_preference(format);
+  return format;
+}
+
+void make_rows(Source& source, DataFormat format, double weight, const RowMaker& maker, int threads, LoadedRows& loaded,
+               Problems& problems) {
+  const auto count = static_cast<int64_t>(source.records.size());
+  std::vector<Row> rows(count);
+  std::vector<Problems> found(std::max(threads, 1));
+  parallel_ranges(count, threads, [&](int64_t chunk, int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      found[chunk].collect({source.path, source.records[i].line},
+                           [&] { rows[i] = maker.make(std::move(source.records[i].value), format); });
+      rows[i].origin = {source.path, source.records[i].line};
+      rows[i].mix_weight = weight;
+    }
+  });
+  for (const auto& part : found) problems.merge(part);
+  std::move(rows.begin(), rows.end(), std::back_inserter(loaded.rows));
+}
+
+}  // namespace
+
+LoadedRows load_rows(const std::vector<WeightedFile>& files, const DataSection& section, const RowMaker& maker,
+                     int threads) {
+  LoadedRows loaded{.weighted = is_mix(files)};
+  Problems problems;
+  double sum = 0;
+  for (const auto& file : files) sum += file.weight;
+  for (const auto& file : files) {
+    const int64_t left = section.limit == 0 ? 0 : section.limit - static_cast<int64_t>(loaded.rows.size());
+    if (section.limit > 0 && left <= 0) break;
+    auto source = read_source(file.path, {section.lines, left, threads}, problems);
+    const auto name = std::filesystem::path(file.path).filename().string();
+    const auto share = loaded.weighted ? fmt::format(" ({:.3g} %)", 100 * file.weight / sum) : "";
+    loaded.files += (loaded.files.empty() ? "" : ", ") + name + share;
+    if (source.records.empty()) continue;
+    auto format = DataFormat::automatic;
+    if (!problems.collect({file.path, source.records.front().line},
+                          [&] { format = format_of(source, section, maker); })) {
+      continue;
+    }
+    maker.is_chat(format);  // the recipe's mistakes come before those of single rows
+    if (loaded.format == DataFormat::automatic) loaded.format = format;
+    const auto unread = maker.builds_rows() || section.format != DataFormat::automatic
+                            ? std::vector<std::string>{}
+                            : unread_members(renamed(source.records.front().value, section.fields), format);
+    if (!unread.empty()) {
+      loaded.warnings.push_back(fmt::format("{}: read as {}; not used: {}", name, format_word(format), joined(unread)));
+    }
+    make_rows(source, format, file.weight, maker, threads, loaded, problems);
+  }
+  problems.throw_if_any();
+  return loaded;
+}
+
+}  // namespace prentice

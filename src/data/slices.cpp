@@ -1,0 +1,145 @@
+#include "data/slices.h"
+
+namespace prentice {
+
+namespace {
+
+bool is_space(char c) { return c == ' ' || c == '\t' || c == '\n' || c == '\r'; }
+
+class Scanner {
+ public:
+  explicit Scanner(std::string_view text) : text_(text) {}
+
+  size_t at() const { return at_; }
+  char peek() const { return at_ < text_.size() ? text_[at_] : '\0'; }
+  bool take(char wanted) {
+    skip_space();
+    if (peek() != wanted) return false;
+    ++at_;
+    return true;
+  }
+  void skip_space() {
+    for (; at_ < text_.size() && is_space(text_[at_]); ++at_) line_ += text_[at_] == '\n';
+  }
+
+  std::optional<Slice> string() {
+    skip_space();
+    const Slice slice{at_, at_, line_};
+    return peek() == '"' && skip_string() ? std::optional(Slice{slice.begin, at_, slice.line}) : std::nullopt;
+  }
+
+  // Any value: up to its last byte, brackets balanced.
+  std::optional<Slice> value() {
+    skip_space();
+    const Slice slice{at_, at_, line_};
+    int64_t depth = 0;
+    do {
+      skip_space();
+      const char c = peek();
+      if (at_ >= text_.size()) return std::nullopt;
+      if (c == '"') {
+        if (!skip_string()) return std::nullopt;
+      } else if (c == '{' || c == '[') {
+        ++depth, ++at_;
+      } else if (c == '}' || c == ']') {
+        if (--depth < 0) return std::nullopt;
+        ++at_;
+      } else if (depth > 0 && (c == ',' || c == ':')) {
+        ++at_;
+      } else if (!skip_word()) {
+        return std::nullopt;
+      }
+    } while (depth > 0);
+    return Slice{slice.begin, at_, slice.line};
+  }
+
+  std::optional<std::vector<Slice>> array() {
+    std::vector<Slice> elements;
+    if (!take('[')) return std::nullopt;
+    if (take(']')) return elements;
+    do {
+      const auto element = value();
+      if (!element) return std::nullopt;
+      elements.push_back(*element);
+    } while (take(','));
+    return take(']') ? std::optional(std::move(elements)) : std::nullopt;
+  }
+
+ private:
+  bool skip_string() {
+    for (++at_; at_ < text_.size(); ++at_) {
+      if (text_[at_] == '\\') {
+        ++at_;
+      } else if (text_[at_] == '"') {
+        ++at_;
+        return true;
+      } else if (text_[at_] == '\n') {
+        return false;
+      }
+    }
+    return false;
+  }
+  bool skip_word() {
+    const size_t begin = at_;
+    while (at_ < text_.size() && !is_space(text_[at_]) &&
+           std::string_view("{}[],:\"").find(text_[at_]) == std::string_view::npos)
+      ++at_;
+    return at_ > begin;
+  }
+
+  std::string_view text_;
+  size_t at_ = 0;
+  int64_t line_ = 1;
+};
+
+}  // namespace
+
+std::vector<Slice> line_slices(std::string_view text) {
+  std::vector<Slice> slices;
+  int64_t line = 1;
+  for (size_t begin = 0; begin < text.size(); ++line) {
+    size_t end = text.find('\n', begin);
+    if (end == std::string_view::npos) end = text.size();
+    if (text.substr(begin, end - begin).find_first_not_of(" \t\r") != std::string_view::npos) {
+      slices.push_back({begin, end, line});
+    }
+    begin = end + 1;
+  }
+  return slices;
+}
+
+std::optional<JsonLayout> json_layout(std::string_view text) {
+  Scanner scanner(text);
+  JsonLayout layout;
+  scanner.skip_space();
+  if (scanner.peek() == '[') {
+    auto elements = scanner.array();
+    if (!elements) return std::nullopt;
+    layout.arrays.emplace_back("", std::move(*elements));
+    layout.end = scanner.at();
+    return layout;
+  }
+  if (!scanner.take('{')) return std::nullopt;
+  layout.is_object = true;
+  if (!scanner.take('}')) {
+    do {
+      const auto key = scanner.string();
+      if (!key || !scanner.take(':')) return std::nullopt;
+      scanner.skip_space();
+      if (scanner.peek() == '[') {
+        auto elements = scanner.array();
+        if (!elements) return std::nullopt;
+        layout.arrays.emplace_back(text.substr(key->begin + 1, key->end - key->begin - 2), std::move(*elements));
+      } else {
+        const auto value = scanner.value();
+        if (!value) return std::nullopt;
+        layout.others.push_back(*value);
+      }
+    } while (scanner.take(','));
+    if (!scanner.take('}')) return std::nullopt;
+  }
+  layout.end = scanner.at();
+  return layout;
+}
+
+}  // namespace prentice

@@ -1,0 +1,35 @@
+// Files to records: JSON Lines, JSON, CSV, TSV and plain text, by extension and content. Knows no data format.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "data/problems.h"
+#include "io/json.h"
+
+namespace prentice {
+
+struct Record {
+  Json value;
+  int64_t line = 0;  // 1-based line where it begins
+};
+
+struct Source {
+  std::string path;
+  std::string kind;             // "JSON Lines", "JSON", "CSV", "TSV", "text": for messages
+  bool plain_text = false;      // records are {"text": ...}, made from a text file
+  std::vector<Record> records;  // of CSV: objects of strings
+};
+
+struct SourceOptions {
+  bool lines = false;  // of a plain text file: one record a line (blank ones left out), not one a file
+  int64_t limit = 0;   // at most this many records; 0 = all
+  int threads = 1;
+};
+
+// Bad bytes and bad records go to `problems`; the rest is returned. Errors: `usage` when the path is missing or of a
+// kind that is not read (Parquet, compressed files).
+Source read_source(const std::string& path, const SourceOptions& options, Problems& problems);
+
+}  // namespace prentice
