@@ -76,17 +76,19 @@ def sentence(rng, frame, topic, frames):
     names = rng.sample(frames["names"], 2)
     nouns = rng.sample(topic["nouns"], 2)
     words = {"team": topic["team"], "name": names[0], "name2": names[1], "noun": nouns[0], "noun2": nouns[1]}
+    words["tags"] = topic.get("tags")
     for slot, key in (("problem", "problems"), ("action", "actions"), ("rule", "rules"), ("quote", "train")):
         words[slot] = rng.choice(topic[key])
     text = re.sub(r"<(\w+)>", lambda slot: words.get(slot.group(1), slot.group(0)), frame)
     text = fill(rng, text, frames["fillers"])
-    return text[0].upper() + text[1:]
+    begins_with_a_label = frame.startswith("<tags>")
+    return text if begins_with_a_label else text[0].upper() + text[1:]
 
 
 def paragraph(rng, topics, frames):
-    if rng.random() < 0.12:
-        topic = topics[rng.choice(sorted(topics))]
-        return " ".join(sentence(rng, frame, topic, frames) for frame in rng.sample(frames["general"], 4))
+    if rng.random() < 0.16:
+        topic = {**topics[rng.choice(sorted(topics))], "tags": "/".join(rng.sample(sorted(topics), 6))}
+        return " ".join(sentence(rng, frame, topic, frames) for frame in rng.sample(frames["general"], 5))
     topic = topics[rng.choice(sorted(topics))]
     plan = [rng.choice(frames["begin"]), *rng.sample(frames["middle"], rng.choice([2, 3])), *rng.sample(frames["end"], rng.choice([1, 2]))]
     return " ".join(sentence(rng, frame, topic, frames) for frame in plan)
