@@ -71,6 +71,22 @@ bool adds_space_prefix(const Json& json) {
   return false;
 }
 
+// Byte fallback, or spaces made visible as SentencePiece makes them and no byte-level alphabet.
+bool is_sentence_piece_like(const Json& json) {
+  const Json* fallback = json.at("model").find("byte_fallback");
+  if (fallback && fallback->as_bool()) return true;
+  bool marks_spaces = false;
+  for (const Json* part : parts(json.find("normalizer"), "normalizers")) {
+    const Json* content = type_of(*part) == "Replace" ? part->find("content") : nullptr;
+    marks_spaces |= content && content->as_string() == kSpaceMark;
+  }
+  for (const Json* part : parts(json.find("pre_tokenizer"), "pretokenizers")) {
+    if (type_of(*part) == "ByteLevel") return false;
+    marks_spaces |= type_of(*part) == "Metaspace";
+  }
+  return marks_spaces;
+}
+
 std::pair<std::string, std::string> merge_parts(const Json& merge) {
   const auto& pair = merge.as_array();
   if (pair.size() != 2) fail(ExitCode::malformed, "merges: expected pairs of pieces");
@@ -165,8 +181,7 @@ TokenizerTables tables_of_json(const Json& json) {
     fail(ExitCode::malformed, fmt::format("a {} tokenizer has no form in GGUF, only BPE has", type_of(model)));
   }
   TokenizerTables tables;
-  const Json* fallback = model.find("byte_fallback");
-  tables.is_bpe = !(fallback && fallback->as_bool());
+  tables.is_bpe = !is_sentence_piece_like(json);
   size_t size = static_cast<size_t>(highest_id(json) + 1);
   tables.tokens.resize(size);
   tables.types.assign(size, TokenType::unused);

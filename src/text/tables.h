@@ -8,11 +8,12 @@ namespace prentice {
 
 // `json` is a whole tokenizer.json with merges as pairs. Errors: `malformed`.
 //
-// SentencePiece-like means byte fallback. Such a file has merges but no scores, and llama.cpp's SPM tokenizer joins the
-// neighbours whose joined piece has the highest score. A BPE joins by rank, so a piece gets minus the lowest rank of
-// the merges that produce it: then both join in the same order (the ranks of one piece's merges are neighbours in files
-// made from a SentencePiece model, because they are sorted by that piece's own score). Pieces that no merge produces
-// are never the result of a join; they get a score below all others.
+// SentencePiece-like means byte fallback, or spaces written as U+2581 without a byte-level alphabet. Such a file has
+// merges but no scores, and llama.cpp's SPM tokenizer joins the neighbours whose joined piece has the highest score. A
+// BPE joins by rank, so a piece gets minus the lowest rank of the merges that produce it: then both join in the same
+// order (the ranks of one piece's merges are neighbours in files made from a SentencePiece model, because they are
+// sorted by that piece's own score). Pieces that no merge produces are never the result of a join; they get a score
+// below all others.
 TokenizerTables tables_of_json(const Json& json);
 
 // The type llama.cpp gives to an added token: control if special or written like a marker, else user defined.
