@@ -1,0 +1,199 @@
+#include "export/gguf_model.h"
+
+#include <fstream>
+
+#include "export/encode.h"
+#include "export/gguf_names.h"
+#include "export/tiny.h"
+#include "export/verify.h"
+
+namespace prentice {
+namespace {
+
+TEST(GgufNames, FollowTheMap) {
+  const std::pair<const char*, const char*> cases[] = {
+      {"model.embed_tokens.weight", "token_embd.weight"},
+      {"model.norm.weight", "output_norm.weight"},
+      {"lm_head.weight", "output.weight"},
+      {"model.layers.0.input_layernorm.weight", "blk.0.attn_norm.weight"},
+      {"model.layers.12.self_attn.q_proj.weight", "blk.12.attn_q.weight"},
+      {"model.layers.12.self_attn.k_proj.bias", "blk.12.attn_k.bias"},
+      {"model.layers.1.self_attn.v_proj.weight", "blk.1.attn_v.weight"},
+      {"model.layers.1.self_attn.o_proj.weight", "blk.1.attn_output.weight"},
+      {"model.layers.1.mlp.gate_proj.weight", "blk.1.ffn_gate.weight"},
+      {"model.layers.1.mlp.up_proj.weight", "blk.1.ffn_up.weight"},
+      {"model.layers.1.mlp.down_proj.weight", "blk.1.ffn_down.weight"},
+      {"model.layers.1.post_attention_layernorm.weight", "blk.1.ffn_norm.weight"},
+  };
+  for (const auto& [from, to] : cases) EXPECT_EQ(gguf_name(from), to);
+  for (const auto* name :
+       {"model.layers.1.mlp.experts.0.weight", "x", "model.layers.x", "model.norm", "lm_head.scale"}) {
+    EXPECT_TRUE(contains(message_of([&] { gguf_name(name); }), "has no place in a GGUF file")) << name;
+  }
+}
+
+// formats 2.4: per head, view [2, E/2, in], swapped to [E/2, 2, in].
+TEST(GgufNames, QueryAndKeyRowsAreInterleavedPerHead) {
+  auto spec = read_spec(tiny_config());
+  const auto order = gguf_row_order("model.layers.0.self_attn.k_proj.weight", spec);
+  const int64_t expected[] = {0, 4, 1, 5, 2, 6, 3, 7, 8, 12, 9, 13};
+  for (int64_t row = 0; row < 12; ++row) EXPECT_EQ(order(row), expected[row]);
+  EXPECT_EQ(gguf_row_order("model.layers.0.self_attn.q_proj.bias", spec)(1), 4);
+  EXPECT_EQ(gguf_row_order("model.layers.0.self_attn.v_proj.weight", spec)(1), 1);
+  spec.gguf.permute_qk = false;
+  EXPECT_EQ(gguf_row_order("model.layers.0.self_attn.q_proj.weight", spec)(1), 1);
+}
+
+TEST(GgufNames, TypesFollowTheRule) {
+  struct Case {
+    const char* name;
+    std::vector<int64_t> shape;
+    GgmlType wanted;
+    std::map<std::string, std::string> types;
+    GgmlType expected;
+  };
+  const Case cases[] = {
+      {"blk.0.attn_q.weight", {64, 64}, GgmlType::Q8_0, {}, GgmlType::Q8_0},
+      {"token_embd.weight", {100, 64}, GgmlType::Q8_0, {}, GgmlType::Q8_0},
+      {"blk.0.ffn_down.weight", {64, 172}, GgmlType::Q8_0, {}, GgmlType::F16},
+      {"blk.0.attn_norm.weight", {64}, GgmlType::Q8_0, {}, GgmlType::F32},
+      {"blk.0.attn_q_norm.weight", {6, 8}, GgmlType::F16, {}, GgmlType::F32},
+      {"blk.0.attn_q.bias", {64}, GgmlType::BF16, {}, GgmlType::F32},
+      {"output.weight", {64, 64}, GgmlType::BF16, {}, GgmlType::BF16},
+      {"blk.3.attn_v.weight", {64, 64}, GgmlType::Q8_0, {{"attn_v", "F16"}}, GgmlType::F16},
+      {"blk.3.attn_v.weight", {64, 64}, GgmlType::Q8_0, {{"blk\\.[0-2]\\.attn_v\\.weight", "F16"}}, GgmlType::Q8_0},
+      {"blk.3.attn_v.weight", {64, 64}, GgmlType::F16, {{"blk\\.\\d\\..*", "Q8_0"}}, GgmlType::Q8_0},
+  };
+  for (const auto& [name, shape, wanted, types, expected] : cases) {
+    EXPECT_EQ(gguf_tensor_type(name, shape, wanted, types), expected) << name;
+  }
+  ExitCode code = ExitCode::ok;
+  EXPECT_EQ(message_of(
+                [&] {
+                  gguf_tensor_type("a.weight", {32, 32}, GgmlType::F16, {{"a", "Q9"}});
+                },
+                &code),
+            "export.types: a: unknown type \"Q9\"");
+  EXPECT_EQ(code, ExitCode::usage);
+}
+
+// formats 7.1: the divisors of Llama 3.1.
+TEST(GgufMetadata, Llama3ScalingBecomesDivisors) {
+  const RopeSpec rope{.kind = RopeKind::llama3,
+                      .theta = 5e5,
+                      .rotary_dim = 128,
+                      .factor = 8,
+                      .low_freq_factor = 1,
+                      .high_freq_factor = 4,
+                      .original_max_positions = 8192};
+  const auto divisors = rope_divisors(rope);
+  ASSERT_EQ(divisors.size(), 64u);
+  const double middle[] = {1.207484, 1.553415, 2.026313, 2.694530, 3.684253, 5.257327};
+  for (int j = 0; j <= 28; ++j) EXPECT_EQ(divisors[j], 1.0f) << j;
+  for (int j = 29; j <= 34; ++j) EXPECT_NEAR(divisors[j], middle[j - 29], 1e-6) << j;
+  for (int j = 35; j < 64; ++j) EXPECT_EQ(divisors[j], 8.0f) << j;
+  EXPECT_TRUE(rope_divisors({.kind = RopeKind::linear, .rotary_dim = 128, .factor = 8}).empty());
+}
+
+TEST(GgufMetadata, WhatLlamaCppWouldComputeDifferentlyIsRefused) {
+  const auto good = read_spec(tiny_config());
+  EXPECT_NO_THROW(check_gguf_can_express(good));
+  const std::pair<std::function<void(ModelSpec&)>, const char*> cases[] = {
+      {[](ModelSpec& s) { s.norm = NormKind::layer; }, "it uses LayerNorm"},
+      {[](ModelSpec& s) { s.activation = Activation::gelu; }, "its MLP is no gated SiLU"},
+      {[](ModelSpec& s) { s.embed_scale = 8; }, "it scales its embeddings"},
+      {[](ModelSpec& s) { s.attention_scale *= 2; }, "an attention scale of its own"},
+      {[](ModelSpec& s) { s.final_softcap = 30; }, "it caps logits"},
+      {[](ModelSpec& s) { s.ropes.push_back(s.ropes[0]); }, "its layers differ in rotary positions"},
+      {[](ModelSpec& s) { s.gguf.architecture = ""; }, "no GGUF architecture"},
+  };
+  for (const auto& [change, reason] : cases) {
+    auto spec = good;
+    change(spec);
+    EXPECT_TRUE(contains(message_of([&] { check_gguf_can_express(spec); }), reason)) << reason;
+  }
+  auto window = good;
+  for (auto& layer : window.layer) layer.window = 16;
+  EXPECT_TRUE(gguf_warnings(good).empty());
+  ASSERT_EQ(gguf_warnings(window).size(), 1u);
+  EXPECT_TRUE(contains(gguf_warnings(window)[0], "up to 16 tokens only"));
+}
+
+class GgufModel : public testing::TestWithParam<const char*> {};
+
+// A real model in every type: written, read back strictly, equal within the rounding of the type.
+TEST_P(GgufModel, EveryTypeIsVerifiedAndDamageIsSeen) {
+  const auto folder = shared_model(GetParam());
+  PRENTICE_NEEDS_SHARED(folder);
+  const Scratch scratch;
+  const auto spec = read_spec(folder);
+  const auto tokenizer = Tokenizer::load(folder);
+  const auto source = WeightSource::from_folder(spec, folder);
+  for (const auto type : {GgmlType::F32, GgmlType::F16, GgmlType::BF16, GgmlType::Q8_0}) {
+    const GgufOptions options{.type = type, .name = "tiny", .chat_template = "{{ messages }}"};
+    const auto path = scratch / (std::string(ggml_type_info(type).name) + ".gguf");
+    write_gguf(source, spec, tokenizer, path, options);
+    const auto verification = verify_gguf(path, source, spec, tokenizer, options);
+    EXPECT_TRUE(verification.passed()) << verification_json(verification);
+
+    const auto file = GgufReader::open(path);
+    const auto* weight = file.find_tensor("blk.1.attn_k.weight");
+    const auto* start = reinterpret_cast<const char*>(weight->bytes.data());
+    auto bytes = read_text_file(path);
+    const size_t at = bytes.find(std::string(start, 64));
+    // One bit below the top of a stored value: the exponent of a float, the code of a Q8_0 block.
+    bytes[at + (type == GgmlType::Q8_0 ? 5 : type == GgmlType::F32 ? 3 : 1)] ^= 0x20;
+    std::ofstream(scratch / "damaged.gguf", std::ios::trunc) << bytes;
+    EXPECT_FALSE(verify_gguf(scratch / "damaged.gguf", source, spec, tokenizer, options).passed());
+    const GgufOptions other{.type = type, .name = "tiny", .chat_template = "{{ message }}"};
+    EXPECT_FALSE(verify_gguf(path, source, spec, tokenizer, other).passed());
+  }
+}
+
+INSTANTIATE_TEST_SUITE_P(Shared, GgufModel, testing::Values("stories260K-hf", "babyllama105-hf"));
+
+TEST(GgufMetadata, HoldsWhatLlamaCppAsksFor) {
+  const auto folder = shared_model("stories260K-hf");
+  PRENTICE_NEEDS_SHARED(folder);
+  const Scratch scratch;
+  const auto spec = read_spec(folder);
+  const auto tokenizer = Tokenizer::load(folder);
+  write_gguf(WeightSource::from_folder(spec, folder), spec, tokenizer, scratch / "a.gguf",
+             {.type = GgmlType::Q8_0, .name = "my-Phi-3", .stop_id = 7, .provenance = {{"general.license", "mit"}}});
+  const auto file = GgufReader::open(scratch / "a.gguf");
+  EXPECT_EQ(file.get<std::string>("general.architecture"), "llama");
+  EXPECT_EQ(file.get<std::string>("general.name"), "model") << "a name that makes llama.cpp look for Phi-3's tokens";
+  EXPECT_EQ(file.get<std::string>("general.license"), "mit");
+  const std::pair<const char*, uint32_t> numbers[] = {
+      {"llama.context_length", 512},         {"llama.embedding_length", 64},     {"llama.block_count", 5},
+      {"llama.feed_forward_length", 172},    {"llama.attention.head_count", 8},  {"llama.attention.head_count_kv", 4},
+      {"llama.rope.dimension_count", 8},     {"llama.vocab_size", 512},          {"general.file_type", 7},
+      {"general.quantization_version", 2},   {"tokenizer.ggml.bos_token_id", 1}, {"tokenizer.ggml.eos_token_id", 7},
+      {"tokenizer.ggml.unknown_token_id", 0}};
+  for (const auto& [key, value] : numbers) EXPECT_EQ(file.get<uint32_t>(key), value) << key;
+  EXPECT_EQ(file.get<float>("llama.attention.layer_norm_rms_epsilon"), 1e-5f);
+  EXPECT_EQ(file.get<float>("llama.rope.freq_base"), 10000.0f);
+  EXPECT_EQ(file.get<std::string>("tokenizer.ggml.model"), "llama");
+  EXPECT_EQ(file.get<std::string>("tokenizer.ggml.pre"), "default");
+  EXPECT_TRUE(file.get<bool>("tokenizer.ggml.add_bos_token"));
+  EXPECT_EQ(file.get<GgufArray>("tokenizer.ggml.scores").count, 512u);
+  EXPECT_EQ(file.find("tokenizer.chat_template"), nullptr);
+  EXPECT_EQ(file.find_tensor("output.weight"), nullptr) << "the head is tied";
+}
+
+TEST(GgufMetadata, RowsBeyondTheVocabularyAreUnusedTokens) {
+  const auto folder = shared_model("stories260K-hf");
+  PRENTICE_NEEDS_SHARED(folder);
+  const auto tokenizer = Tokenizer::load(folder);
+  const auto tables = padded_tables(tokenizer, 515);
+  EXPECT_EQ(tables.tokens[514], "[PAD514]");
+  EXPECT_EQ(tables.types[512], TokenType::unused);
+  EXPECT_EQ(tables.scores[514], -10000.0f);
+  ExitCode code = ExitCode::ok;
+  EXPECT_EQ(message_of([&] { padded_tables(tokenizer, 511); }, &code),
+            "the tokenizer has 512 entries, the embedding 511 rows");
+  EXPECT_EQ(code, ExitCode::model);
+}
+
+}  // namespace
+}  // namespace prentice

@@ -1,0 +1,90 @@
+#include "export/serving.h"
+
+#include <gtest/gtest.h>
+
+#include "io/file.h"
+#include "io/json.h"
+#include "io/scratch.h"
+
+namespace prentice {
+namespace {
+
+TEST(Serving, QuotesForWhereTheTextGoes) {
+  EXPECT_EQ(shell_word("a-b/c.gguf"), "a-b/c.gguf");
+  EXPECT_EQ(shell_word(""), "''");
+  EXPECT_EQ(shell_word("my model"), "'my model'");
+  EXPECT_EQ(shell_word("x; rm -rf $HOME `y`"), "'x; rm -rf $HOME `y`'");
+  EXPECT_EQ(shell_word("it's\nnew"), "'it'\\''s new'");
+  EXPECT_EQ(markdown_text("<b>*x*|`y`\n# z"), "&lt;b>\\*x\\*\\|\\`y\\` \\# z");
+  EXPECT_EQ(yaml_string("a: \"b\"\n- c"), "\"a: \\\"b\\\"\\n- c\"");
+}
+
+TEST(Serving, CommandsNameTheFlagsThatMatter) {
+  const ServingInfo info{.name = "tickets",
+                         .base_model = "meta/Llama 3",
+                         .peft = true,
+                         .merged = true,
+                         .gguf_files = {"tickets-Q8_0.gguf"},
+                         .rank = 64,
+                         .has_chat_template = true,
+                         .max_length = 2048,
+                         .warnings = {"windows"}};
+  const auto text = serve_markdown(info);
+  for (const auto* part : {"vllm serve merged --served-model-name tickets --max-model-len 2048",
+                           "vllm serve 'meta/Llama 3' --enable-lora --lora-modules tickets=adapter --max-lora-rank 64",
+                           "llama-server -m gguf/tickets-Q8_0.gguf --ctx-size 2048 --jinja",
+                           "ollama create tickets -f serve/Modelfile", "> windows", "sha256sum -c SHA256SUMS"}) {
+    EXPECT_TRUE(contains(text, part)) << part;
+  }
+  auto small = info;
+  small.rank = 16;
+  small.trained_on_raw_text = true;
+  EXPECT_FALSE(contains(serve_markdown(small), "--max-lora-rank"));
+  EXPECT_FALSE(contains(serve_markdown(small), "--jinja"));
+  EXPECT_TRUE(contains(serve_markdown(small), "/v1/completions"));
+}
+
+TEST(Serving, TheModelfileHoldsNoForeignInstruction) {
+  const ServingInfo info{.name = "x", .gguf_files = {"a\nSYSTEM \"\"\"evil.gguf"}, .max_length = 64};
+  EXPECT_EQ(modelfile(info),
+            "# ollama create NAME -f serve/Modelfile\nFROM ../gguf/aSYSTEM \"\"\"evil.gguf\nPARAMETER num_ctx 64\n");
+  EXPECT_TRUE(
+      contains(modelfile({.gguf_files = {"a.gguf"}, .trained_on_raw_text = true}), "TEMPLATE \"{{ .Prompt }}\""));
+  EXPECT_EQ(modelfile({}), "");
+}
+
+TEST(Serving, TheSelfTestIsReadableByAMachine) {
+  const auto json = Json::parse(selftest_json(
+      "m",
+      {{.prompt = "Once \"x\"", .prompt_ids = {1, 2}, .greedy_ids = {3}, .top_log_probs = {{3, -0.1}, {4, -2.5}}}}));
+  const auto& test = json.at("cases").as_array().at(0);
+  EXPECT_EQ(test.at("prompt").as_string(), "Once \"x\"");
+  EXPECT_EQ(test.at("prompt_ids").dump(), "[1, 2]");
+  EXPECT_EQ(test.at("top_log_probs").dump(), "[{\"id\": 3, \"log_prob\": -0.1}, {\"id\": 4, \"log_prob\": -2.5}]");
+}
+
+TEST(Serving, CardsCarryTheBaseAndEscapeWhatUsersWrote) {
+  const auto card = model_card({.name = "<x>",
+                                .base_model = "org/base\": evil",
+                                .is_adapter = true,
+                                .training = {{"lr", "1|2"}},
+                                .results = {{"accuracy", "0.9"}}});
+  EXPECT_TRUE(card.starts_with("---\nbase_model: \"org/base\\\": evil\"\nlibrary_name: peft\n"));
+  EXPECT_TRUE(contains(card, "# &lt;x>\n"));
+  EXPECT_TRUE(contains(card, "| lr | 1\\|2 |"));
+  EXPECT_TRUE(contains(card, "| accuracy | 0.9 |"));
+  EXPECT_TRUE(contains(card, "The licence of the base model applies"));
+}
+
+TEST(Serving, ChecksumsListFilesInOrder) {
+  const Scratch scratch;
+  std::filesystem::create_directories(scratch / "b/c");
+  write_file_durably(scratch / "b/c/x", "abc");
+  write_file_durably(scratch / "a", "");
+  EXPECT_EQ(checksums(scratch.path(), {"b", "a", "none"}),
+            "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855  a\n"
+            "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad  b/c/x\n");
+}
+
+}  // namespace
+}  // namespace prentice
