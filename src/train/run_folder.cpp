@@ -79,22 +79,26 @@ RunState run_state(const fs::path& out) {
   return RunState::fresh;
 }
 
-RunFolder::RunFolder(fs::path out, bool fresh) : out_(std::move(out)) {
+RunFolder::RunFolder(fs::path out, bool fresh, IfDifferent if_different)
+    : out_(std::move(out)), if_different_(if_different) {
   std::error_code missing;
   if (!fs::is_directory(out_, missing)) run_state(out_);  // a file of that name has its own message
   lock_.emplace(out_);
-  if (fresh && !(has_only_start_files(out_) && !fs::exists(out_ / kRunFile, missing))) {
-    const fs::path aside = out_.string() + ".old-" + time_stamp();
-    std::error_code error;
-    fs::rename(out_, aside, error);
-    if (error) fail_system("move aside", out_, error.value());
-    lock_.reset();
-    lock_.emplace(out_);
-  }
+  if (fresh && !(has_only_start_files(out_) && !fs::exists(out_ / kRunFile, missing))) move_aside();
   found_ = run_state(out_);
 }
 
-void RunFolder::require_same_run(bool with_inputs) {
+void RunFolder::move_aside() {
+  const fs::path aside = out_.string() + ".old-" + time_stamp();
+  std::error_code error;
+  fs::rename(out_, aside, error);
+  if (error) fail_system("move aside", out_, error.value());
+  lock_.reset();
+  lock_.emplace(out_);
+  found_ = RunState::fresh;
+}
+
+bool RunFolder::is_same_run(bool with_inputs) {
   Provenance before, now;
   before.recipe = read_text_file(out_ / kRecipeFile);
   now.recipe = description_.recipe;
@@ -106,16 +110,20 @@ void RunFolder::require_same_run(bool with_inputs) {
           {input.at("key").as_string(), input.at("path").as_string(), input.at("sha256").as_string()});
     }
   }
-  require_same(before, now, out_.string());
+  if (if_different_ == IfDifferent::refuse) require_same(before, now, out_.string());
+  return differences(before, now).empty();
 }
 
 RunState RunFolder::begin(RunDescription description) {
   description_ = std::move(description);
   inputs_ = std::make_shared<InputHashes>(description_.inputs);
   std::error_code missing;
+  if (if_different_ == IfDifferent::adopt && found_ == RunState::finished) found_ = RunState::unfinished;
+  if (found_ != RunState::fresh && fs::exists(out_ / kRecipeFile, missing) &&
+      !is_same_run(found_ == RunState::finished) && if_different_ == IfDifferent::move_aside) {
+    move_aside();
+  }
   const bool described = fs::exists(out_ / kRunFile, missing);
-  if (found_ != RunState::fresh && fs::exists(out_ / kRecipeFile, missing))
-    require_same_run(found_ == RunState::finished);
   if (described && found_ != RunState::fresh) {
     const auto run = read_run(out_);
     run_id_ = run.at("run_id").as_string();

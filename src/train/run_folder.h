@@ -23,6 +23,13 @@ enum class RunState {
   finished,
 };
 
+// What happens when the folder holds a run made with other values.
+enum class IfDifferent {
+  refuse,
+  move_aside,  // it is renamed OUT.old-TIME and the run starts afresh
+  adopt,       // the new values hold and the run goes on, a finished one too (a pipeline: its steps decide)
+};
+
 // What lies in `out`, without locking it. Errors: `usage` when it holds files that no run left, naming one.
 RunState run_state(const std::filesystem::path& out);
 
@@ -40,7 +47,7 @@ class RunFolder {
  public:
   // Creates and locks the folder; `fresh` renames what is in it to OUT.old-TIME first. Errors: `usage` when another
   // process holds it (at once, naming it) or when it is no run folder.
-  RunFolder(std::filesystem::path out, bool fresh);
+  RunFolder(std::filesystem::path out, bool fresh, IfDifferent if_different = IfDifferent::refuse);
   // Without finish() before, run.json says how the run ended: stopped by a signal, or failed.
   ~RunFolder();
   RunFolder(const RunFolder&) = delete;
@@ -61,9 +68,11 @@ class RunFolder {
 
  private:
   Json describe(const std::string& status, const std::string& reason) const;
-  void require_same_run(bool with_inputs);
+  bool is_same_run(bool with_inputs);  // errors: `usage` when it is not and that is refused
+  void move_aside();
 
   std::filesystem::path out_;
+  IfDifferent if_different_;
   std::optional<RunLock> lock_;
   RunState found_ = RunState::fresh;
   RunDescription description_;

@@ -1,0 +1,187 @@
+#include "recipes/artifact.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cctype>
+#include <cstdio>
+#include <cstdlib>
+#include <optional>
+
+#include "adapter/peft.h"
+#include "config/configs.h"
+#include "config/read.h"
+#include "core/error.h"
+
+namespace prentice {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+fs::path absolute_path(const fs::path& path) { return fs::weakly_canonical(fs::absolute(path)); }
+
+// The newest snapshot of ORG/NAME in the Hugging Face cache, or empty.
+fs::path cached_snapshot(const std::string& name) {
+  const char* home = std::getenv("HF_HOME");
+  const char* user = std::getenv("HOME");
+  if (!home && !user) return {};
+  std::string folder = "models--" + name;
+  folder.replace(folder.find('/'), 1, "--");
+  const fs::path model = (home ? fs::path(home) : fs::path(user) / ".cache/huggingface") / "hub" / folder;
+  const fs::path main = model / "refs" / "main";
+  std::error_code error;
+  if (!fs::exists(main, error)) return {};
+  std::string revision;
+  if (FILE* file = std::fopen(main.c_str(), "r")) {
+    char line[128] = {};
+    if (std::fgets(line, sizeof line, file)) revision = line;
+    std::fclose(file);
+  }
+  while (!revision.empty() && std::isspace(static_cast<unsigned char>(revision.back()))) revision.pop_back();
+  const fs::path snapshot = model / "snapshots" / revision;
+  return !revision.empty() && fs::exists(snapshot / "config.json", error) ? snapshot : fs::path();
+}
+
+Artifact of_hugging_face_folder(const std::string& address, const fs::path& folder) {
+  return {.address = address, .base = absolute_path(folder), .tokenizer = absolute_path(folder)};
+}
+
+// The run whose product a run folder stands for: itself, or the last training step of a pipeline.
+fs::path training_run(const fs::path& folder) {
+  const Node recipe = read_recipe_file((folder / "recipe.yaml").string());
+  if (recipe_kind(recipe) != "pipeline") return folder;
+  fs::path last;
+  for (const auto& step : expand_steps(recipe)) {
+    const fs::path out = folder / step.out.filename();
+    if ((step.kind == "pretrain" || step.kind == "sft") && fs::exists(out / "recipe.yaml")) last = out;
+  }
+  if (last.empty()) fail(ExitCode::model, folder.string() + ": no step of this pipeline has trained a model yet");
+  return last;
+}
+
+std::string checkpoint_name(const fs::path& run, const std::string& which) {
+  if (which != "best") return fmt::format("step-{:08}", std::atoll(which.c_str()));
+  const Json facts = with_context(ExitCode::model, "model", [&] { return Json::parse_file(run / "run.json"); });
+  const Json* results = facts.find("results");
+  const Json* best = results ? results->find("best_step") : nullptr;
+  if (!best)
+    fail(ExitCode::usage, run.string() + "@best: this run has no best step", "train.select names what is best");
+  return fmt::format("step-{:08}", best->as_integer());
+}
+
+// A run's recipe.yaml is resolved: it names the base and what was trained; the product lies beside it.
+Artifact of_run(const std::string& address, const fs::path& folder, const std::string& which) {
+  const fs::path run = training_run(folder);
+  const Node recipe = read_recipe_file((run / "recipe.yaml").string());
+  const std::string kind = recipe_kind(recipe);
+  if (kind != "sft" && kind != "pretrain")
+    fail(ExitCode::model, address + ": this run (" + kind + ") did not train a model");
+  const Node* adapter = recipe.find("adapter");
+  const bool is_full = kind == "pretrain" || (adapter && adapter->at("kind").as_string() == "full");
+  const fs::path product =
+      which.empty() ? run / (is_full ? "merged" : "adapter") : run / "checkpoints" / checkpoint_name(run, which);
+  if (!fs::exists(product)) {
+    fail(which.empty() ? ExitCode::model : ExitCode::usage,
+         fmt::format("{}: {} is not there", address, product.string()),
+         which.empty() ? "the run has not finished; a checkpoint is addressed as RUN@STEP" : "");
+  }
+  const Node& model = recipe.at("model");
+  const std::string& tokenizer = model.at("tokenizer").as_string();
+  Artifact artifact =
+      is_full ? of_hugging_face_folder(address, product) : resolve_artifact(model.at("path").as_string());
+  artifact.address = address;
+  artifact.run = absolute_path(run);
+  if (!is_full) artifact.adapter = absolute_path(product);
+  if (!tokenizer.empty()) artifact.tokenizer = tokenizer;
+  return artifact;
+}
+
+Artifact of_adapter_folder(const std::string& address, const fs::path& folder) {
+  const std::string base = read_peft_config(folder).base_model;
+  if (base.empty() || !fs::exists(fs::path(base) / "config.json")) {
+    fail(ExitCode::usage, fmt::format("{}: an adapter alone; its base '{}' is not here", address, base),
+         "name both: BASE+" + address);
+  }
+  Artifact artifact = of_hugging_face_folder(address, base);
+  artifact.adapter = absolute_path(folder);
+  return artifact;
+}
+
+Artifact of_existing_path(const std::string& address, const fs::path& path) {
+  if (!fs::is_directory(path)) {
+    if (path.extension() == ".gguf") fail(ExitCode::usage, address + ": a GGUF file as a model is not in this version");
+    fail(ExitCode::model, address + ": expected a model folder, got a file");
+  }
+  if (fs::exists(path / "run.json")) return of_run(address, path, "");
+  if (fs::exists(path / "config.json")) return of_hugging_face_folder(address, path);
+  if (fs::exists(path / "adapter_config.json")) return of_adapter_folder(address, path);
+  fail(ExitCode::model, address + ": no config.json, adapter_config.json or run.json in this folder",
+       "a model is a Hugging Face folder, an adapter folder or a run folder");
+}
+
+// "RUN@120" or "RUN@best"; nullopt when the address has another form.
+std::optional<Artifact> of_checkpoint(const std::string& address) {
+  const size_t at = address.rfind('@');
+  if (at == std::string::npos || at == 0) return std::nullopt;
+  const std::string which = address.substr(at + 1);
+  const bool is_step = !which.empty() && which.find_first_not_of("0123456789") == std::string::npos;
+  const fs::path folder = address.substr(0, at);
+  if ((!is_step && which != "best") || !fs::exists(folder / "run.json")) return std::nullopt;
+  return of_run(address, folder, which);
+}
+
+std::optional<Artifact> of_base_and_adapter(const std::string& address) {
+  const size_t plus = address.rfind('+');
+  if (plus == std::string::npos || plus == 0 || plus + 1 == address.size()) return std::nullopt;
+  const std::string adapter = address.substr(plus + 1);
+  Artifact artifact = resolve_artifact(address.substr(0, plus));
+  if (!artifact.adapter.empty()) {
+    fail(ExitCode::usage, fmt::format("{}: the base already has an adapter ({})", address, artifact.adapter.string()),
+         "export it merged first, then name the merged folder");
+  }
+  if (!fs::exists(adapter)) fail(ExitCode::usage, adapter + ": no such adapter folder");
+  const bool is_run = fs::exists(fs::path(adapter) / "run.json");
+  artifact.adapter = is_run ? resolve_artifact(adapter).adapter : absolute_path(adapter);
+  artifact.address = address;
+  return artifact;
+}
+
+}  // namespace
+
+Artifact resolve_artifact(const std::string& address) {
+  if (address.empty()) fail(ExitCode::usage, "model.path: a model is needed", "model.path=FOLDER");
+  if (fs::exists(address)) return of_existing_path(address, address);
+  if (auto artifact = of_checkpoint(address)) return *artifact;
+  if (auto artifact = of_base_and_adapter(address)) return *artifact;
+  const auto slashes = std::count(address.begin(), address.end(), '/');
+  if (slashes == 1 && address.front() != '/' && address.front() != '.') {
+    if (const fs::path snapshot = cached_snapshot(address); !snapshot.empty())
+      return of_hugging_face_folder(address, snapshot);
+  }
+  if (read_config("models/" + address + ".json")) return {.address = address, .shape = "models/" + address + ".json"};
+  std::vector<std::string> shapes;
+  for (const auto& path : list_configs("models/")) shapes.push_back(fs::path(path).stem().string());
+  const std::string near = closest_match(address, shapes);
+  fail(ExitCode::usage,
+       fmt::format("model.path: '{}' is no folder, run, cached model or name under configs/models", address),
+       near.empty() ? "" : fmt::format("did you mean the shape '{}'?", near));
+}
+
+Artifact resolve_model(const ModelSection& section) {
+  Artifact artifact = resolve_artifact(section.adapter.empty() ? section.path : section.path + "+" + section.adapter);
+  if (!section.tokenizer.empty()) {
+    if (!fs::exists(section.tokenizer)) fail(ExitCode::usage, "model.tokenizer: no such folder: " + section.tokenizer);
+    artifact.tokenizer = absolute_path(section.tokenizer);
+  }
+  return artifact;
+}
+
+Json artifact_config(const Artifact& artifact) {
+  if (artifact.has_weights()) {
+    return with_context(ExitCode::model, "model", [&] { return Json::parse_file(artifact.base / "config.json"); });
+  }
+  return Json::parse(*read_config(artifact.shape));
+}
+
+}  // namespace prentice

@@ -1,0 +1,32 @@
+// Artifact addresses: every place that names a model resolves it here (a folder, a run, a checkpoint, BASE+ADAPTER, a
+// name in the Hugging Face cache, a shape under configs/models).
+#pragma once
+
+#include <filesystem>
+#include <string>
+
+#include "config/schema.h"
+#include "io/json.h"
+
+namespace prentice {
+
+struct Artifact {
+  std::string address;              // as the user wrote it
+  std::filesystem::path base;       // Hugging Face folder; empty when only the shape is known
+  std::filesystem::path adapter;    // PEFT folder or checkpoint with an adapter; empty = none
+  std::filesystem::path tokenizer;  // folder the tokenizer and chat template are read from; empty = none
+  std::filesystem::path run;        // the run folder the address names; empty = none
+  std::string shape;                // configs/models entry, for instance models/llama-3.1-8b.json
+  bool has_weights() const { return !base.empty(); }
+};
+
+// Errors: `usage` when nothing of that name exists, with what was tried; `model` when it exists and is no model.
+Artifact resolve_artifact(const std::string& address);
+
+// The same with model.adapter and model.tokenizer applied.
+Artifact resolve_model(const ModelSection&);
+
+// config.json of the artifact, from its folder or from configs/models.
+Json artifact_config(const Artifact&);
+
+}  // namespace prentice

@@ -1,0 +1,137 @@
+// The kind `eval`: score an artifact on tasks; eval.json, and with eval.require a gate.
+#include <fmt/format.h>
+
+#include "config/read.h"
+#include "core/error.h"
+#include "data/encode.h"
+#include "eval/choice.h"
+#include "eval/score.h"
+#include "io/publish.h"
+#include "io/sha256.h"
+#include "recipes/console.h"
+#include "recipes/kinds.h"
+#include "recipes/prepare.h"
+#include "recipes/products.h"
+#include "recipes/stopping.h"
+#include "train/progress.h"
+#include "train/run_folder.h"
+#include "train/signals.h"
+
+namespace prentice {
+
+namespace {
+
+constexpr int64_t kEvalMicroTokens = 4096;
+
+RunDescription describe(const EvalRecipe& recipe, const Artifact& artifact, const Invocation& invocation) {
+  RunDescription description{.kind = "eval",
+                             .command = invocation.command,
+                             .device = *recipe.run.device,
+                             .recipe = to_yaml(to_node(recipe)),
+                             .seed = recipe.run.seed,
+                             .threads = *recipe.run.threads,
+                             .parents = {artifact.address}};
+  if (artifact.has_weights()) description.inputs.push_back({"model.path", artifact.base});
+  if (!artifact.adapter.empty()) description.inputs.push_back({"model.adapter", artifact.adapter});
+  for (size_t i = 0; i < recipe.data.eval.size(); ++i) {
+    description.inputs.push_back({fmt::format("data.eval[{}]", i), recipe.data.eval[i].path});
+  }
+  return description;
+}
+
+// The training completions are the choices when neither recipe nor records name any (semantics 2.6).
+std::vector<std::string> choices_of(const EvalRecipe& recipe, const Tokenizer& tokenizer, const EncodeOptions& encode) {
+  if (recipe.data.train.empty()) return resolve_choices(recipe.eval, nullptr);
+  const DataSet train = load_data_set(recipe.data.train, recipe.data, tokenizer, encode);
+  return resolve_choices(recipe.eval, &train);
+}
+
+// What a person asked: the last user message of a conversation, else the prompt as it stands.
+std::string question(const Example& example) {
+  const Json* messages = example.record.find("messages");
+  if (!messages || !messages->is_array()) return example.prompt;
+  std::string text = example.prompt;
+  for (const Json& message : messages->as_array()) {
+    const Json *role = message.find("role"), *content = message.find("content");
+    if (role && content && content->is_string() && *role == Json("user")) text = content->as_string();
+  }
+  return text;
+}
+
+// The answers beside their questions, for people and for the report: eval.json holds numbers.
+std::string answers_jsonl(const EvalReport& report, const DataSet& data) {
+  std::string lines;
+  const auto add = [&](int64_t index, const std::string& expected, const std::string& answer) {
+    const Example& example = data.examples.at(static_cast<size_t>(index));
+    const Json line =
+        Json::Object{{"index", index}, {"prompt", question(example)}, {"expected", expected}, {"answer", answer}};
+    lines += line.dump() + "\n";
+  };
+  if (report.choice) {
+    for (const auto& example : report.choice->examples) add(example.index, example.expected, example.answer);
+  } else if (report.exact) {
+    for (const auto& example : report.exact->examples) add(example.index, example.expected, example.output);
+  }
+  return lines;
+}
+
+int print_score(const EvalReport& report, const std::filesystem::path& out, const Invocation& invocation) {
+  if (invocation.json) {
+    fmt::print("{}\n", to_json(report).dump());
+  } else {
+    for (const auto& warning : report.warnings) fmt::print(stderr, "warning: {}\n", warning);
+    for (const auto& line : summary(report)) fmt::print("{}\n", line);
+    for (const auto& gate : report.gates) {
+      fmt::print("{}  {} {:.6g}, bound {:.6g}\n", gate.passed ? "met" : "MISSED", gate.metric, gate.value, gate.bound);
+    }
+    fmt::print("{}\n", (out / "eval.json").string());
+  }
+  return report.passed() ? 0 : static_cast<int>(ExitCode::gate);
+}
+
+}  // namespace
+
+int run_eval(EvalRecipe recipe, const Invocation& invocation) {
+  const Machine machine = decide_machine(recipe.run);
+  apply_machine(machine, recipe.run.deterministic);
+  const Artifact artifact = resolve_model(recipe.model);
+  const ModelSpec spec = open_spec(artifact);
+  const Tokenizer tokenizer = open_tokenizer(artifact, spec);
+  EncodeOptions encode{.max_length = recipe.data.max_length.value_or(spec.max_positions),
+                       .threads = machine.threads,
+                       .for_evaluation = true};
+  const DataSet data = load_data_set(recipe.data.eval, recipe.data, tokenizer, encode);
+  if (!recipe.data.max_length) recipe.data.max_length = data.encoded.longest;
+  if (recipe.eval.tasks.empty()) recipe.eval.tasks = {"loss"};
+
+  RunFolder folder(recipe.run.out, invocation.fresh, run_policy(invocation));
+  if (folder.begin(describe(recipe, artifact, invocation)) == RunState::finished) {
+    print_already_done(folder.path(), invocation);
+    return 0;
+  }
+  const Model model = open_model(artifact, spec, machine, recipe.model.init == "random", recipe.run.seed);
+  ProgressPrinter progress(invocation.quiet || invocation.json);
+  EvalReport report = evaluate({.model = model,
+                                .tokenizer = tokenizer,
+                                .data = data,
+                                .section = recipe.eval,
+                                .choices = choices_of(recipe, tokenizer, encode),
+                                .stop_ids = stop_token_ids(artifact, spec, tokenizer),
+                                .micro_tokens = kEvalMicroTokens,
+                                .threads = machine.threads,
+                                .progress = [&](const std::string& task, int64_t done, int64_t total) {
+                                  throw_if_stopped();
+                                  progress.show(fmt::format("{} {}/{}", task, done, total));
+                                }});
+  report.model = artifact.address;
+  for (const auto& file : recipe.data.eval) report.data.emplace_back(file.path, cached_sha256_file(file.path));
+  publish_file(folder.path() / "eval.json", to_json(report).dump(1) + "\n");
+  if (const std::string answers = answers_jsonl(report, data); !answers.empty()) {
+    publish_file(folder.path() / "examples.jsonl", answers);
+  }
+  write_checksums(folder.path());
+  folder.finish();
+  return print_score(report, folder.path(), invocation);
+}
+
+}  // namespace prentice

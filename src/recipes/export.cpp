@@ -1,0 +1,74 @@
+// The kind `export`: an artifact to PEFT, merged Hugging Face folder and GGUF, tensor by tensor: no model is loaded.
+#include <fmt/format.h>
+
+#include "config/read.h"
+#include "core/error.h"
+#include "export/weight_source.h"
+#include "io/publish.h"
+#include "io/safetensors.h"
+#include "recipes/console.h"
+#include "recipes/kinds.h"
+#include "recipes/prepare.h"
+#include "recipes/products.h"
+#include "recipes/stopping.h"
+#include "train/run_folder.h"
+#include "train/signals.h"
+
+namespace prentice {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+// A PEFT folder goes along byte for byte: what was trained is what is handed over.
+void copy_adapter(const fs::path& from, const fs::path& to) {
+  TempFolder folder(to);
+  for (const char* name : {"adapter_config.json", "adapter_model.safetensors"}) {
+    fs::copy_file(from / name, folder.path() / name);
+  }
+  folder.publish(IfExists::replace);
+}
+
+}  // namespace
+
+int run_export(ExportRecipe recipe, const Invocation& invocation) {
+  const Machine machine = decide_machine(recipe.run);
+  apply_machine(machine, recipe.run.deterministic);
+  const Artifact artifact = resolve_model(recipe.model);
+  const ModelSpec spec = open_spec(artifact);
+  const Tokenizer tokenizer = open_tokenizer(artifact, spec);
+  if (!artifact.has_weights()) fail(ExitCode::usage, artifact.address + ": these are shapes without weights");
+  RunFolder folder(recipe.run.out, invocation.fresh, run_policy(invocation));
+  RunDescription description{.kind = "export",
+                             .command = invocation.command,
+                             .device = "cpu",
+                             .recipe = to_yaml(to_node(recipe)),
+                             .seed = recipe.run.seed,
+                             .threads = *recipe.run.threads,
+                             .inputs = {{"model.path", artifact.base}},
+                             .parents = {artifact.address}};
+  if (!artifact.adapter.empty()) description.inputs.push_back({"model.adapter", artifact.adapter});
+  if (folder.begin(description) == RunState::finished) {
+    print_already_done(folder.path(), invocation);
+    return 0;
+  }
+  if (recipe.exports.peft && !artifact.adapter.empty()) copy_adapter(artifact.adapter, folder.path() / "adapter");
+  throw_if_stopped();
+  const std::string name = recipe.exports.name.empty() ? recipe.name : recipe.exports.name;
+  const Products products = write_products({.spec = spec,
+                                            .tokenizer = tokenizer,
+                                            .weights = WeightSource::from_folder(spec, artifact.base, artifact.adapter),
+                                            .companions = artifact.tokenizer,
+                                            .adapter = artifact.adapter,
+                                            .base_model = artifact.address,
+                                            .stop_ids = stop_token_ids(artifact, spec, tokenizer),
+                                            .chat_template = std::nullopt,
+                                            .max_length = spec.max_positions},
+                                           recipe.exports, name, folder.path());
+  write_checksums(folder.path());
+  folder.finish();
+  print_products(products, folder.path(), invocation);
+  return 0;
+}
+
+}  // namespace prentice

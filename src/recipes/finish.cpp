@@ -1,0 +1,152 @@
+#include "recipes/finish.h"
+
+#include <fmt/format.h>
+#include <sys/resource.h>
+
+#include "adapter/peft.h"
+#include "eval/report.h"
+#include "export/hf_folder.h"
+#include "io/file.h"
+#include "io/publish.h"
+#include "recipes/console.h"
+#include "recipes/products.h"
+#include "recipes/report.h"
+#include "recipes/stopping.h"
+#include "recipes/units.h"
+
+namespace prentice {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+// All weights trained in f32 are handed over in f32, unless the recipe asks for another type.
+GgmlType merged_type(const ExportSection& section) {
+  return section.merged == "bf16" ? GgmlType::BF16 : section.merged == "f16" ? GgmlType::F16 : GgmlType::F32;
+}
+
+void publish_trained_model(const Model& model, const PreparedRun& run, const ExportSection& section,
+                           const fs::path& out) {
+  const bool full = run.adapter.kind == AdapterKind::full;
+  TempFolder folder(out / (full ? "merged" : "adapter"));
+  if (full) {
+    write_hf_folder(WeightSource::from_model(model), run.spec, run.artifact.tokenizer, folder.path(),
+                    {.type = merged_type(section)});
+  } else {
+    save_peft(model, folder.path(), run.artifact.base.string(), section.dtype);
+  }
+  folder.publish(IfExists::replace);
+}
+
+Products write_run_products(const Model& model, const PreparedRun& run, ExportSection section, const fs::path& out) {
+  const bool full = run.adapter.kind == AdapterKind::full;
+  if (full) section.merged = "none";  // merged/ is the trained model itself
+  const std::string name = section.name.empty() ? out.filename().string() : section.name;
+  const bool has_template = run.tokenizer.chat_template().has_value();
+  const fs::path adapter = full ? fs::path() : out / "adapter";
+  // From the files just written, where there are some: what is exported is what lies on the disk.
+  const bool from_files = !full && run.artifact.has_weights();
+  return write_products({.spec = run.spec,
+                         .tokenizer = run.tokenizer,
+                         .weights = from_files ? WeightSource::from_folder(run.spec, run.artifact.base, adapter)
+                                               : WeightSource::from_model(model),
+                         .companions = run.artifact.tokenizer,
+                         .adapter = adapter,
+                         .base_model = run.artifact.address,
+                         .stop_ids = stop_token_ids(run.artifact, run.spec, run.tokenizer),
+                         .chat_template = std::nullopt,
+                         .raw_text = has_template && !run.data.train.chat,
+                         .max_length = run.data.train.encoded.longest},
+                        section, name, out);
+}
+
+int64_t peak_resident_bytes() {
+  rusage usage{};
+  getrusage(RUSAGE_SELF, &usage);
+  return int64_t{usage.ru_maxrss} * 1024;
+}
+
+void write_run_report(const PreparedRun& run, const TrainResult& result, const std::optional<EvalReport>& score,
+                      const fs::path& out) {
+  Report report{.title = out.filename().string(),
+                .subtitle = fmt::format("{} trained on {}", run.artifact.address, run.data.train.description)};
+  report.headline = {{"loss", fmt::format("{:.4g}", result.last_loss)},
+                     {"steps", std::to_string(result.steps)},
+                     {"tokens", human_count(static_cast<double>(result.input_tokens))},
+                     {"time", human_duration(result.wall_seconds)},
+                     {"peak memory", human_bytes(static_cast<double>(peak_resident_bytes()))}};
+  for (const char* key : {"loss", "eval.loss", "eval.accuracy", "lr", "grad_norm", "tokens_per_second"}) {
+    report.curves.push_back(read_curve(out / "metrics.jsonl", key));
+  }
+  if (score) {
+    ReportTable table{.title = "Held-out rows", .header = {"metric", "value"}, .rows = {}};
+    for (const auto& [metric, value] : metrics(*score)) table.rows.push_back({metric, fmt::format("{:.6g}", value)});
+    report.tables.push_back(std::move(table));
+  }
+  ReportTable plan{.title = "Plan and fact", .header = {"", "plan", "fact"}, .rows = {}};
+  plan.rows.push_back({"time", human_duration(run.plan.seconds), human_duration(result.wall_seconds)});
+  plan.rows.push_back({"peak memory", human_bytes(static_cast<double>(run.plan.memory.peak())),
+                       human_bytes(static_cast<double>(peak_resident_bytes()))});
+  report.tables.push_back(std::move(plan));
+  publish_file(out / "report.html", to_html(report));
+}
+
+void print_end(const PreparedRun& run, const TrainResult& result, const std::optional<EvalReport>& score,
+               const Products& products, const fs::path& out, const Invocation& invocation) {
+  if (invocation.json) {
+    Json::Object scores;
+    if (score) {
+      for (const auto& [metric, value] : metrics(*score)) scores.emplace_back(metric, value);
+    }
+    const Json json = Json::Object{{"schema", 1},
+                                   {"out", out.string()},
+                                   {"steps", result.steps},
+                                   {"loss", result.last_loss},
+                                   {"best_step", result.best_step},
+                                   {"eval", scores},
+                                   {"wall_seconds", result.wall_seconds}};
+    fmt::print("{}\n", json.dump());
+    return;
+  }
+  const auto before = result.first_eval.find("eval.loss"), after = result.last_eval.find("eval.loss");
+  if (before != result.first_eval.end() && after != result.last_eval.end()) {
+    fmt::print("held-out loss {:.4g} -> {:.4g}\n", before->second, after->second);
+  }
+  if (score) {
+    for (const auto& line : summary(*score)) fmt::print("{}\n", line);
+  }
+  fmt::print("Done in {} (plan: {}), peak {} (plan: {}); final loss {:.4g}\n", human_duration(result.wall_seconds),
+             human_duration(run.plan.seconds), human_bytes(static_cast<double>(peak_resident_bytes())),
+             human_bytes(static_cast<double>(run.plan.memory.peak())), result.last_loss);
+  print_products(products, out, invocation);
+  fmt::print("  look    {}\n  try     prentice generate model.path={} --chat\n  serve   {}\n",
+             (out / "report.html").string(), out.string(), (out / "serve/serve.md").string());
+}
+
+}  // namespace
+
+void save_trained_model(const Model& model, const PreparedRun& run, const fs::path& path) {
+  if (run.adapter.kind != AdapterKind::full) return save_peft(model, path, run.artifact.base.string(), "f32");
+  write_hf_folder(WeightSource::from_model(model), run.spec, run.artifact.tokenizer, path, {.type = GgmlType::F32});
+}
+
+int finish_run(const Model& model, const PreparedRun& run, const ExportSection& exports, const EvalSection& eval,
+               const Validation& validation, const TrainResult& result, RunFolder& folder,
+               const Invocation& invocation) {
+  const fs::path& out = folder.path();
+  publish_trained_model(model, run, exports, out);
+  std::optional<EvalReport> score;
+  if (validation.has_data() && (!eval.tasks.empty() || !eval.require.empty())) {
+    score = validation.score();
+    score->model = out.string();
+    publish_file(out / "eval.json", to_json(*score).dump(1) + "\n");
+  }
+  const Products products = write_run_products(model, run, exports, out);
+  write_run_report(run, result, score, out);
+  write_checksums(out);
+  folder.finish({{"steps", result.steps}, {"best_step", result.best_step}, {"loss", result.last_loss}});
+  print_end(run, result, score, products, out, invocation);
+  return score && !score->passed() ? static_cast<int>(ExitCode::gate) : 0;
+}
+
+}  // namespace prentice

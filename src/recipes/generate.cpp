@@ -1,0 +1,129 @@
+// The kind `generate`: sample from an artifact, once or in a conversation.
+#include "model/generate.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <iostream>
+#include <string>
+
+#include "core/error.h"
+#include "recipes/kinds.h"
+#include "recipes/prepare.h"
+#include "recipes/stopping.h"
+#include "text/chat.h"
+#include "train/signals.h"
+
+namespace prentice {
+
+namespace {
+
+struct Sampler {
+  Model model;
+  Tokenizer tokenizer;
+  std::optional<ChatTemplate> chat;
+  SampleOptions options;
+  std::vector<std::string> stop;
+
+  struct Answer {
+    std::vector<int32_t> ids;
+    std::string text;
+    bool stopped = false;  // by a stop token or stop text, not by the limit
+  };
+
+  std::vector<int32_t> prompt_ids(const Json::Array& messages) const {
+    const std::string text = chat->render({.messages = messages}, {.add_generation_prompt = true});
+    const std::string bos = tokenizer.bos_token();
+    const bool has_bos = !bos.empty() && text.starts_with(bos);
+    return tokenizer.encode(text, !has_bos);
+  }
+
+  Answer answer(const std::vector<int32_t>& prompt, uint64_t seed, bool stream) const {
+    Answer result;
+    StreamDecoder decoder(tokenizer);
+    SampleOptions sampling = options;
+    sampling.seed = seed;
+    const auto emit = [&](const std::string& text) {
+      result.text += text;
+      if (stream) std::fputs(text.c_str(), stdout), std::fflush(stdout);
+    };
+    result.ids = generate(model, prompt, sampling, [&](int32_t id) {
+      throw_if_stopped();
+      const auto& ends = sampling.stop_ids;
+      result.stopped = std::find(ends.begin(), ends.end(), id) != ends.end();
+      if (!result.stopped) emit(decoder.push(id));
+      for (const auto& word : stop) {
+        const size_t at = result.text.find(word);
+        if (at != std::string::npos) result.text.resize(at), result.stopped = true;
+      }
+      return !result.stopped;
+    });
+    emit(decoder.finish());
+    return result;
+  }
+};
+
+int converse(const Sampler& sampler) {
+  if (!sampler.chat) fail(ExitCode::usage, "--chat: this model has no chat template");
+  Json::Array messages;
+  const bool terminal = isatty(STDIN_FILENO);
+  if (terminal) fmt::print("An empty line ends the conversation.\n");
+  for (std::string line; (terminal ? fmt::print("> ") : void(), std::fflush(stdout), std::getline(std::cin, line));) {
+    if (line.empty()) break;
+    messages.push_back(Json::Object{{"role", "user"}, {"content", line}});
+    const auto answer = sampler.answer(sampler.prompt_ids(messages), sampler.options.seed, /*stream=*/true);
+    fmt::print("\n");
+    messages.push_back(Json::Object{{"role", "assistant"}, {"content", answer.text}});
+  }
+  return 0;
+}
+
+}  // namespace
+
+int run_generate(GenerateRecipe recipe, const Invocation& invocation) {
+  if (recipe.generate.prompt.empty() && !invocation.chat) {
+    fail(ExitCode::usage, "generate.prompt: a prompt is needed",
+         "generate.prompt=\"...\", or --chat for a conversation");
+  }
+  const Machine machine = decide_machine(recipe.run);
+  apply_machine(machine, recipe.run.deterministic);
+  const Artifact artifact = resolve_model(recipe.model);
+  const ModelSpec spec = open_spec(artifact);
+  Tokenizer tokenizer = open_tokenizer(artifact, spec);
+  std::optional<ChatTemplate> chat = open_chat_template({}, tokenizer);
+  const GenerateSection& section = recipe.generate;
+  Sampler sampler{.model = open_model(artifact, spec, machine, recipe.model.init == "random", recipe.run.seed),
+                  .tokenizer = std::move(tokenizer),
+                  .chat = std::move(chat),
+                  .options = {.max_new_tokens = section.max_new_tokens,
+                              .temperature = section.temperature,
+                              .top_p = section.top_p,
+                              .top_k = section.top_k,
+                              .seed = static_cast<uint64_t>(section.seed)},
+                  .stop = section.stop};
+  sampler.options.stop_ids = stop_token_ids(artifact, spec, sampler.tokenizer);
+  if (invocation.chat) return converse(sampler);
+
+  const auto prompt = sampler.chat ? sampler.prompt_ids({Json::Object{{"role", "user"}, {"content", section.prompt}}})
+                                   : sampler.tokenizer.encode(section.prompt, /*add_special=*/true);
+  Json::Array outputs;
+  for (int64_t i = 0; i < section.n; ++i) {
+    const auto answer = sampler.answer(prompt, static_cast<uint64_t>(section.seed + i), !invocation.json);
+    if (!invocation.json) fmt::print("\n");
+    outputs.push_back(Json::Object{{"text", answer.text},
+                                   {"ids", Json::Array(answer.ids.begin(), answer.ids.end())},
+                                   {"finish", answer.stopped ? "stop" : "length"}});
+  }
+  if (invocation.json) {
+    const Json result = Json::Object{{"schema", 1},
+                                     {"model", artifact.address},
+                                     {"prompt", section.prompt},
+                                     {"prompt_ids", Json::Array(prompt.begin(), prompt.end())},
+                                     {"outputs", outputs}};
+    fmt::print("{}\n", result.dump());
+  }
+  return 0;
+}
+
+}  // namespace prentice

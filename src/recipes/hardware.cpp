@@ -1,0 +1,80 @@
+// The machines a plan can be for: this one, asked without creating a context, or one described under configs/hardware.
+#include <c10/core/Device.h>
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
+
+#include "config/configs.h"
+#include "config/node.h"
+#include "core/error.h"
+#include "kernels/cuda_plugin.h"
+#include "recipes/plan.h"
+
+namespace prentice {
+
+namespace {
+
+constexpr double kGib = 1024.0 * 1024 * 1024;
+// What a LoRA step reaches of a GPU's data-sheet peak, and a core of plain f32 products (performance.md: 50-100 GFLOP/s
+// on 2 cores): the time estimate is no better than these.
+constexpr double kGpuShare = 0.4;
+constexpr double kFlopsPerCore = 30e9;
+
+Hardware described(const std::string& name) {
+  const std::string path = "hardware/" + name + ".yaml";
+  const auto text = read_config(path);
+  if (!text) {
+    std::vector<std::string> known;
+    for (const auto& file : list_configs("hardware/")) known.push_back(std::filesystem::path(file).stem().string());
+    const std::string near = closest_match(name, known);
+    fail(ExitCode::usage, fmt::format("plan.hardware: '{}' is not under configs/hardware", name),
+         near.empty() ? "" : "did you mean '" + near + "'?");
+  }
+  const Node node = parse_yaml(*text, path);
+  const double peak = node.at("bf16_tflops").as_number() * 1e12;
+  return {.name = node.at("name").as_string(),
+          .is_gpu = true,
+          .memory_bytes = static_cast<int64_t>(node.at("memory_gib").as_number() * kGib),
+          .peak_flops = peak,
+          .usable_flops = peak * kGpuShare,
+          .price_per_hour = node.at("price_per_hour").as_number(),
+          .currency = node.at("currency").as_string()};
+}
+
+// The smaller of the machine's memory and the cgroup's limit.
+int64_t host_memory() {
+  int64_t bytes = static_cast<int64_t>(sysconf(_SC_PHYS_PAGES)) * sysconf(_SC_PAGE_SIZE);
+  std::ifstream limit("/sys/fs/cgroup/memory.max");
+  int64_t maximum = 0;
+  if (limit >> maximum && maximum > 0) bytes = std::min(bytes, maximum);
+  return bytes;
+}
+
+}  // namespace
+
+Hardware describe_hardware(const std::string& hardware, const std::string& device, int64_t threads) {
+  if (!hardware.empty()) return described(hardware);
+  if (device == "cpu") {
+    return {.name = fmt::format("CPU, {} threads", threads),
+            .memory_bytes = host_memory(),
+            .usable_flops = kFlopsPerCore * static_cast<double>(threads)};
+  }
+  const int index = c10::Device(device).has_index() ? c10::Device(device).index() : 0;
+  char name[256] = {};
+  size_t free = 0, total = 0;
+  if (cuda()->device_name(index, name, sizeof name) != 0 || cuda()->memory(index, &free, &total) != 0) {
+    fail(ExitCode::internal, fmt::format("the driver does not answer for device {}", index));
+  }
+  Hardware found{.name = name, .is_gpu = true, .memory_bytes = static_cast<int64_t>(total)};
+  for (const auto& file : list_configs("hardware/")) {  // the peak of a card we know, by the model name in its title
+    const Hardware known = described(std::filesystem::path(file).stem().string());
+    const std::string model = known.name.substr(0, known.name.rfind(' '));
+    if (found.name.starts_with(model)) found.peak_flops = known.peak_flops, found.usable_flops = known.usable_flops;
+  }
+  return found;
+}
+
+}  // namespace prentice

@@ -1,0 +1,27 @@
+// The device, precision and threads a recipe runs on: decided once, then applied to LibTorch.
+#pragma once
+
+#include <c10/core/Device.h>
+#include <c10/core/ScalarType.h>
+
+#include "config/schema.h"
+
+namespace prentice {
+
+struct Machine {
+  c10::Device device = c10::kCPU;
+  c10::ScalarType dtype = c10::kFloat;  // of frozen weights and of products
+  int threads = 1;
+};
+
+// Fills run.device, run.precision and run.threads where they are `auto`. Touches no device.
+// Errors: `usage` for a device that is not there.
+Machine decide_machine(RunSection&);
+
+// Sets LibTorch's threads and its deterministic switches.
+void apply_machine(const Machine&, bool deterministic);
+
+// Cores this process may use: the cgroup's quota, the affinity mask, at most 8.
+int available_threads();
+
+}  // namespace prentice

@@ -1,0 +1,70 @@
+// What can be known before weights load: steps, tokens, peak memory by phase, time, disk, price; and the values of
+// every `auto` that depends on them.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "config/schema.h"
+#include "io/json.h"
+#include "model/spec.h"
+
+namespace prentice {
+
+// The machine a plan is for. Facts only: nothing here depends on what happens to be free.
+struct Hardware {
+  std::string name;
+  bool is_gpu = false;
+  int64_t memory_bytes = 0;   // total, of the device that trains
+  double peak_flops = 0;      // bf16 of the data sheet; 0 = unknown
+  double usable_flops = 0;    // what a training step reaches of it: the basis of the time estimate
+  double price_per_hour = 0;  // 0 = unknown
+  std::string currency;
+};
+// `hardware` is a name under configs/hardware, or "" for this machine with the device `device` ("cuda", "cpu") and
+// `threads`. Errors: `usage` for an unknown name.
+Hardware describe_hardware(const std::string& hardware, const std::string& device, int64_t threads);
+
+struct MemoryByPhase {
+  int64_t load = 0, forward = 0, backward = 0, step = 0, eval = 0, save = 0, export_ = 0;
+  int64_t peak() const;
+};
+
+// What a training step holds, as counts; bytes follow from it alone.
+struct StepShape {
+  ModelSpec spec;
+  int64_t weight_bytes = 4;      // an element of a weight in memory
+  int64_t parameters = 0;        // all weights
+  int64_t trainable = 0;         // elements that train (f32, with gradient and moments)
+  int64_t moments = 2;           // f32 tensors of the optimizer per trainable element
+  int64_t adapter_rank_sum = 0;  // sum over adapted modules of their rank: saved products a token
+  int64_t micro_tokens = 0;
+  int64_t longest = 0;
+  bool full = false;  // the weights themselves train
+  bool recompute_blocks = false;
+  bool is_gpu = false;
+};
+MemoryByPhase step_memory(const StepShape&);
+
+// Multiply-adds count twice; forward, input gradients, and weight gradients where the weights train (performance.md).
+double flops_per_token(const StepShape&, double mean_length);
+
+struct Plan {
+  bool fits = true;
+  int64_t steps = 0;
+  double tokens_per_step = 0;  // that pass through the model
+  double trained_tokens = 0;   // in the whole run
+  double flops_per_token = 0;  // of a training step
+  double seconds = 0;
+  double cost = 0;
+  int64_t disk_bytes = 0;
+  int64_t host_peak_bytes = 0;
+  Hardware hardware;
+  MemoryByPhase memory;
+  std::vector<std::pair<std::string, std::string>> decided;  // key -> value of every auto
+};
+Json to_json(const Plan&);
+std::string to_text(const Plan&);  // the table `plan` prints
+
+}  // namespace prentice

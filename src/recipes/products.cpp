@@ -1,0 +1,162 @@
+#include "recipes/products.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+
+#include "adapter/peft.h"
+#include "core/error.h"
+#include "export/gguf_model.h"
+#include "export/hf_folder.h"
+#include "export/serving.h"
+#include "export/verify.h"
+#include "io/file.h"
+#include "io/publish.h"
+#include "io/sha256.h"
+
+namespace prentice {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+constexpr const char* kProductNames[] = {"adapter",     "merged",    "gguf",       "serve",
+                                         "verify.json", "eval.json", "report.html"};
+
+GgmlType type_named(const std::string& word) {
+  const std::string upper = word == "f32" ? "F32" : word == "f16" ? "F16" : word == "bf16" ? "BF16" : word;
+  return find_ggml_type_name(upper)->type;
+}
+
+// Collects checks under the artifact's name; a failed artifact keeps its bytes under NAME.rejected.
+struct Verifier {
+  Verification all;
+  std::vector<std::string> rejected;
+
+  bool passes(const std::string& name, Verification verification) {
+    const bool passed = verification.passed();
+    if (!passed) rejected.push_back(name);
+    for (auto& check : verification.checks) {
+      check.name = name + ": " + check.name;
+      all.checks.push_back(std::move(check));
+    }
+    return passed;
+  }
+};
+
+void reject(const fs::path& temporary, const fs::path& final_path) {
+  fs::path target = final_path;
+  target += ".rejected";
+  std::error_code ignored;
+  fs::remove_all(target, ignored);
+  fs::rename(temporary, target, ignored);
+}
+
+void write_merged(const ProductSource& source, const ExportSection& section, const fs::path& out, Verifier& verifier) {
+  const HfFolderOptions options{.type = type_named(section.merged), .chat_template = source.chat_template};
+  TempFolder folder(out / "merged");
+  write_hf_folder(source.weights, source.spec, source.companions, folder.path(), options);
+  if (section.verify && !verifier.passes("merged", verify_hf_folder(folder.path(), source.weights, source.spec,
+                                                                    source.companions, options))) {
+    return reject(folder.path(), folder.final_path());
+  }
+  folder.publish(IfExists::replace);
+}
+
+// Of several stop tokens the chat model's own end of turn is the one a server must know.
+std::optional<int32_t> turn_end(const ProductSource& source) {
+  if (const auto eos = source.tokenizer.eos_id()) return eos;
+  return source.stop_ids.empty() ? std::nullopt : std::optional<int32_t>(source.stop_ids.front());
+}
+
+std::string write_gguf_file(const ProductSource& source, const ExportSection& section, const std::string& type,
+                            const std::string& name, const fs::path& out, Verifier& verifier) {
+  const GgufOptions options{.type = type_named(type),
+                            .name = name,
+                            .types = section.types,
+                            .chat_template = source.chat_template,
+                            .stop_id = turn_end(source)};
+  const std::string file_name = fmt::format("{}-{}.gguf", name, type);
+  TempFile file(out / "gguf" / file_name);
+  write_gguf(source.weights, source.spec, source.tokenizer, file.path(), options);
+  if (section.verify && !verifier.passes("gguf/" + file_name, verify_gguf(file.path(), source.weights, source.spec,
+                                                                          source.tokenizer, options))) {
+    reject(file.path(), file.final_path());
+    return "";
+  }
+  file.publish(IfExists::replace);
+  return file_name;
+}
+
+void write_serving(const ServingInfo& info, const fs::path& out) {
+  TempFolder folder(out / "serve");
+  write_file_durably(folder.path() / "serve.md", serve_markdown(info));
+  if (!info.gguf_files.empty()) write_file_durably(folder.path() / "Modelfile", modelfile(info));
+  folder.publish(IfExists::replace);
+}
+
+}  // namespace
+
+int64_t size_on_disk(const fs::path& path) {
+  if (!fs::is_directory(path)) return fs::exists(path) ? static_cast<int64_t>(fs::file_size(path)) : 0;
+  int64_t bytes = 0;
+  for (const auto& entry : fs::recursive_directory_iterator(path)) {
+    if (entry.is_regular_file()) bytes += static_cast<int64_t>(entry.file_size());
+  }
+  return bytes;
+}
+
+Products write_products(const ProductSource& source, const ExportSection& section, const std::string& name,
+                        const fs::path& out) {
+  ServingInfo info{.name = name,
+                   .base_model = source.base_model,
+                   .peft = fs::exists(out / "adapter"),
+                   .has_chat_template = source.chat_template || source.tokenizer.chat_template(),
+                   .trained_on_raw_text = source.raw_text,
+                   .max_length = source.max_length,
+                   .warnings = gguf_warnings(source.spec)};
+  if (!source.adapter.empty()) info.rank = read_peft_config(source.adapter).rank;
+  Verifier verifier;
+  if (section.merged != "none") write_merged(source, section, out, verifier);
+  for (const auto& type : section.gguf) {
+    const std::string file = write_gguf_file(source, section, type, name, out, verifier);
+    if (!file.empty()) info.gguf_files.push_back(file);
+  }
+  if (!verifier.all.checks.empty()) publish_file(out / "verify.json", verification_json(verifier.all));
+  if (!verifier.rejected.empty()) {
+    fail(ExitCode::gate, fmt::format("{} of {} failed verification", fmt::join(verifier.rejected, ", "), out.string()),
+         "verify.json says why; the file is kept as NAME.rejected");
+  }
+  info.merged = fs::exists(out / "merged");
+  write_serving(info, out);
+  Products products{.verified = !verifier.all.checks.empty()};
+  for (const std::string product : {"adapter", "merged"}) {
+    if (fs::exists(out / product)) products.written.push_back({product, size_on_disk(out / product)});
+  }
+  for (const auto& file : info.gguf_files)
+    products.written.push_back({"gguf/" + file, size_on_disk(out / "gguf" / file)});
+  return products;
+}
+
+void write_checksums(const fs::path& out) {
+  std::vector<std::string> names;
+  for (const char* name : kProductNames) {
+    if (fs::exists(out / name)) names.emplace_back(name);
+  }
+  publish_file(out / "SHA256SUMS", checksums(out, names));
+}
+
+bool products_intact(const fs::path& out) {
+  if (!fs::exists(out / "SHA256SUMS")) return true;
+  const std::string text = read_text_file(out / "SHA256SUMS");
+  for (size_t begin = 0, end; (end = text.find('\n', begin)) != std::string::npos; begin = end + 1) {
+    const std::string line = text.substr(begin, end - begin);  // "HASH  NAME"
+    if (line.size() < 67) return false;
+    const fs::path file = out / line.substr(66);
+    if (!fs::exists(file) || cached_sha256_file(file) != line.substr(0, 64)) return false;
+  }
+  return true;
+}
+
+}  // namespace prentice

@@ -1,0 +1,54 @@
+// What a run hands over: adapter, merged folder, GGUF files, each verified before it gets its name; the serving folder
+// and the checksums. Shared by training runs and the kind `export`.
+#pragma once
+
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "config/schema.h"
+#include "export/weight_source.h"
+#include "model/spec.h"
+#include "text/tokenizer.h"
+
+namespace prentice {
+
+struct ProductSource {
+  const ModelSpec& spec;
+  const Tokenizer& tokenizer;
+  WeightSource weights;              // adapter folded in
+  std::filesystem::path companions;  // folder whose tokenizer and generation files go along
+  std::filesystem::path adapter;     // PEFT folder, or empty
+  std::string base_model;            // as the user named it
+  std::vector<int32_t> stop_ids;
+  std::optional<std::string> chat_template;  // overrides the tokenizer's own
+  bool raw_text = false;                     // trained on raw text although the model has a template
+  int64_t max_length = 0;
+};
+
+struct Product {
+  std::string name;  // "merged", "gguf/quickstart-Q8_0.gguf"
+  int64_t bytes = 0;
+};
+
+struct Products {
+  std::vector<Product> written;
+  bool verified = false;  // everything that was checked passed
+};
+
+// Writes what `section` asks for into `out`, replacing what stands there, and verify.json; then serve/ and SHA256SUMS.
+// `name` is the served name. Errors: `gate` when a file fails its verification (it is renamed NAME.rejected);
+// `storage`; `model` for what a format cannot carry.
+Products write_products(const ProductSource&, const ExportSection& section, const std::string& name,
+                        const std::filesystem::path& out);
+
+// SHA256SUMS of everything a run made, over what stands in `out`.
+void write_checksums(const std::filesystem::path& out);
+// Whether every file that SHA256SUMS lists is there with its hash. A folder without the list has no products to miss.
+bool products_intact(const std::filesystem::path& out);
+
+// Bytes of a file, or of everything below a folder.
+int64_t size_on_disk(const std::filesystem::path& path);
+
+}  // namespace prentice

@@ -1,0 +1,168 @@
+#include "recipes/story.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <map>
+
+#include "core/error.h"
+#include "io/file.h"
+#include "io/sha256.h"
+#include "recipes/products.h"
+#include "recipes/units.h"
+
+namespace prentice {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+constexpr size_t kExamplesShown = 12;
+
+std::string evaluation_line(const Json& eval) {
+  std::string line;
+  for (const auto& [task, result] : eval.at("tasks").as_object()) {
+    if (!line.empty()) line += "; ";
+    if (const Json* accuracy = result.find("accuracy")) {
+      line += fmt::format("{:.1f} % of {} right", 100 * accuracy->as_number(), result.at("count").as_integer());
+    } else {
+      line +=
+          fmt::format("loss {:.4g} over {} tokens", result.at("mean").as_number(), result.at("tokens").as_integer());
+    }
+  }
+  return line;
+}
+
+std::string training_line(const fs::path& out) {
+  const Curve loss = read_curve(out / "metrics.jsonl", "loss");
+  if (loss.points.empty()) return "";
+  return fmt::format("loss {:.4g} -> {:.4g} in {:.0f} steps", loss.points.front().second, loss.points.back().second,
+                     loss.points.back().first);
+}
+
+// examples.jsonl of an evaluation: index -> (prompt, expected, answer).
+std::map<int64_t, Json> answers(const fs::path& out) {
+  std::map<int64_t, Json> found;
+  if (!fs::exists(out / "examples.jsonl")) return found;
+  const std::string text = read_text_file(out / "examples.jsonl");
+  for (size_t begin = 0, end; (end = text.find('\n', begin)) != std::string::npos; begin = end + 1) {
+    Json line = Json::parse(std::string_view(text).substr(begin, end - begin));
+    const int64_t index = line.at("index").as_integer();
+    found.emplace(index, std::move(line));
+  }
+  return found;
+}
+
+std::vector<StoryExample> compared_examples(const fs::path& first, const fs::path& last) {
+  const auto before = answers(first), after = answers(last);
+  std::vector<StoryExample> examples;
+  for (const auto& [index, line] : after) {
+    const auto earlier = before.find(index);
+    if (earlier == before.end()) continue;
+    examples.push_back({.prompt = line.at("prompt").as_string(),
+                        .expected = line.at("expected").as_string(),
+                        .before = earlier->second.at("answer").as_string(),
+                        .after = line.at("answer").as_string()});
+  }
+  std::stable_partition(examples.begin(), examples.end(),
+                        [](const auto& e) { return e.after == e.expected && e.before != e.expected; });
+  return examples;
+}
+
+}  // namespace
+
+Story tell(const std::vector<ExpandedStep>& steps) {
+  Story story;
+  std::vector<fs::path> evaluations;
+  for (const auto& step : steps) {
+    StoryStep told{.name = step.name, .kind = step.kind, .out = step.out, .line = ""};
+    if (step.kind == "pretrain" || step.kind == "sft") {
+      told.line = training_line(step.out);
+      story.model = step.out;
+    } else if (step.kind == "eval") {
+      told.line = with_context(ExitCode::model, step.out.string(),
+                               [&] { return evaluation_line(Json::parse_file(step.out / "eval.json")); });
+      evaluations.push_back(step.out);
+    } else if (step.kind == "export") {
+      for (const char* product : {"adapter", "merged", "gguf"}) {
+        if (!fs::exists(step.out / product)) continue;
+        told.line += fmt::format("{}{} {}", told.line.empty() ? "" : ", ", product,
+                                 human_bytes(static_cast<double>(size_on_disk(step.out / product))));
+      }
+    }
+    if (fs::exists(step.out / "gguf")) {
+      for (const auto& entry : fs::directory_iterator(step.out / "gguf")) {
+        if (entry.path().extension() == ".gguf") story.gguf = entry.path();
+      }
+    }
+    story.steps.push_back(std::move(told));
+  }
+  if (evaluations.size() > 1) story.examples = compared_examples(evaluations.front(), evaluations.back());
+  return story;
+}
+
+Report story_report(const Story& story, const fs::path& out) {
+  Report report{.title = out.filename().string(), .subtitle = "A pipeline of Prentice, step by step."};
+  ReportTable steps{.title = "Steps", .header = {"step", "kind", "result"}, .rows = {}};
+  for (const auto& step : story.steps) {
+    steps.rows.push_back({step.name, step.kind, step.line});
+    if (step.kind == "eval") report.headline.emplace_back(step.name, step.line.substr(0, step.line.find(" of ")));
+    if (!fs::exists(step.out / "metrics.jsonl")) continue;
+    Curve curve = read_curve(step.out / "metrics.jsonl", "loss");
+    curve.title = step.name + ": loss";
+    report.curves.push_back(std::move(curve));
+  }
+  report.tables.push_back(std::move(steps));
+  ReportTable examples{.title = "Before and after", .header = {"input", "expected", "before", "after"}, .rows = {}};
+  for (size_t i = 0; i < std::min(kExamplesShown, story.examples.size()); ++i) {
+    const StoryExample& example = story.examples[i];
+    examples.rows.push_back({example.prompt, example.expected, example.before, example.after});
+  }
+  report.tables.push_back(std::move(examples));
+  ReportTable files{.title = "Files", .header = {"file", "bytes", "SHA-256"}, .rows = {}};
+  for (const auto& step : story.steps) {
+    for (const char* product : {"adapter/adapter_model.safetensors", "merged/model.safetensors"}) {
+      const fs::path file = step.out / product;
+      if (!fs::exists(file)) continue;
+      files.rows.push_back(
+          {fs::relative(file, out).string(), std::to_string(fs::file_size(file)), cached_sha256_file(file)});
+    }
+  }
+  if (!story.gguf.empty()) {
+    files.rows.push_back({fs::relative(story.gguf, out).string(), std::to_string(fs::file_size(story.gguf)),
+                          cached_sha256_file(story.gguf)});
+  }
+  report.tables.push_back(std::move(files));
+  return report;
+}
+
+void print_story(const Story& story, const fs::path& out, double seconds, const Invocation& invocation) {
+  if (invocation.json) {
+    Json::Array steps;
+    for (const auto& step : story.steps) {
+      steps.push_back(
+          Json::Object{{"name", step.name}, {"kind", step.kind}, {"out", step.out.string()}, {"result", step.line}});
+    }
+    fmt::print("{}\n",
+               Json(Json::Object{{"schema", 1}, {"out", out.string()}, {"seconds", seconds}, {"steps", steps}}).dump());
+    return;
+  }
+  fmt::print("\n");
+  for (size_t i = 0; i < story.steps.size(); ++i) {
+    fmt::print("{} {:<10} {}\n", i + 1, story.steps[i].name, story.steps[i].line);
+  }
+  if (!story.examples.empty()) {
+    const StoryExample& example = story.examples.front();
+    const std::string prompt = example.prompt.size() > 70 ? example.prompt.substr(0, 67) + "..." : example.prompt;
+    fmt::print("\n  \"{}\"\n    before  {}\n    after   {}\n", prompt, example.before, example.after);
+  }
+  const fs::path here = fs::relative(out);
+  fmt::print("\nDone in {}.\n  look    {}\n", human_duration(seconds), (here / "report.html").string());
+  if (!story.model.empty()) fmt::print("  try     build/prentice generate model.path={} --chat\n", here.string());
+  if (!story.gguf.empty()) {
+    fmt::print("  serve   llama-server -m {}    (vLLM, Ollama: {})\n", (here / "gguf" / story.gguf.filename()).string(),
+               (here / "serve/serve.md").string());
+  }
+}
+
+}  // namespace prentice

@@ -1,0 +1,36 @@
+// What a pipeline has achieved, step by step: the screen and the page at its end.
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "config/invocation.h"
+#include "config/read.h"
+#include "recipes/report.h"
+
+namespace prentice {
+
+// One example as it was answered in the first and in the last evaluation.
+struct StoryExample {
+  std::string prompt, expected, before, after;
+};
+
+struct StoryStep {
+  std::string name, kind;
+  std::filesystem::path out;
+  std::string line;  // "loss 5.54 -> 1.92", "14.0 % of 200"
+};
+
+struct Story {
+  std::vector<StoryStep> steps;
+  std::vector<StoryExample> examples;  // those that changed first
+  std::filesystem::path model;         // the last trained step's run; empty = none
+  std::filesystem::path gguf;          // a file to serve; empty = none
+};
+
+Story tell(const std::vector<ExpandedStep>& steps);
+Report story_report(const Story&, const std::filesystem::path& out);
+void print_story(const Story&, const std::filesystem::path& out, double seconds, const Invocation&);
+
+}  // namespace prentice

@@ -1,0 +1,142 @@
+#include "recipes/supervised.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "adapter/lora.h"
+#include "config/read.h"
+#include "core/error.h"
+#include "objective/cross_entropy.h"
+#include "recipes/console.h"
+#include "recipes/finish.h"
+#include "recipes/kinds.h"
+#include "recipes/prepare.h"
+#include "recipes/units.h"
+#include "recipes/validation.h"
+#include "train/checkpoint.h"
+#include "train/loop.h"
+#include "train/run_folder.h"
+#include "train/trained_weights.h"
+
+namespace prentice {
+
+namespace {
+
+template <class Recipe>
+TrainConfig train_config(const Recipe& recipe, const PreparedRun& run, const RunFolder& folder,
+                         const std::string& resolved, bool quiet) {
+  const OptimSection& optim = recipe.optim;
+  const auto [beta1, beta2] = *optim.betas;
+  const double steps = static_cast<double>(run.steps->size());
+  const double warmup = optim.warmup ? (*optim.warmup < 1 ? std::ceil(*optim.warmup * steps) : *optim.warmup)
+                                     : std::max(5.0, std::ceil(0.03 * steps));
+  return {.out = folder.path(),
+          .run_id = folder.run_id(),
+          .log_every = recipe.run.log_every,
+          .checkpoint_every = recipe.train.checkpoint_every.value_or(0),
+          .keep = recipe.train.keep,
+          .eval_every = recipe.train.eval_every.value_or(0),
+          .select = recipe.train.select,
+          .patience = recipe.train.patience,
+          .optimizer = optim.name,
+          .lr = *optim.lr,
+          .weight_decay = *optim.weight_decay,
+          .eps = optim.eps,
+          .clip = optim.clip,
+          .min_lr = *optim.min_lr,
+          .decay = optim.decay,
+          .warmup_steps = warmup,
+          .schedule = optim.schedule,
+          .beta1 = beta1,
+          .beta2 = beta2,
+          .lr_ratio = run.adapter.lr_ratio,
+          .flops_per_token = run.plan.flops_per_token,
+          .peak_flops = run.plan.hardware.peak_flops,
+          .device = run.machine.device,
+          .recipe = resolved,
+          .inputs = folder.inputs(),
+          .quiet = quiet};
+}
+
+template <class Recipe>
+RunDescription describe(const Recipe& recipe, const PreparedRun& run, const std::string& resolved,
+                        const Invocation& invocation) {
+  RunDescription description{.kind = std::string(Recipe::kKind),
+                             .command = invocation.command,
+                             .device = run.plan.hardware.name,
+                             .recipe = resolved,
+                             .seed = recipe.run.seed,
+                             .threads = *recipe.run.threads,
+                             .parents = {run.artifact.address}};
+  if (run.artifact.has_weights()) description.inputs.push_back({"model.path", run.artifact.base});
+  if (run.artifact.tokenizer != run.artifact.base)
+    description.inputs.push_back({"model.tokenizer", run.artifact.tokenizer});
+  if (std::filesystem::exists(run.adapter.init)) description.inputs.push_back({"adapter.init", run.adapter.init});
+  const auto add_files = [&](const std::string& key, const std::vector<WeightedFile>& files) {
+    for (size_t i = 0; i < files.size(); ++i)
+      description.inputs.push_back({fmt::format("{}[{}]", key, i), files[i].path});
+  };
+  add_files("data.train", recipe.data.train);
+  add_files("data.eval", recipe.data.eval);
+  return description;
+}
+
+void print_start(const PreparedRun& run, const RunFolder& folder, const std::vector<std::string>& warnings) {
+  const auto& set = run.data.train;
+  fmt::print(stderr, "{}\n", set.description);
+  if (run.data.eval) fmt::print(stderr, "held out: {}\n", run.data.eval->description);
+  for (const auto& warning : warnings) fmt::print(stderr, "warning: {}\n", warning);
+  for (const auto& warning : set.encoded.warnings) fmt::print(stderr, "warning: {}\n", warning);
+  for (const auto& line : run.data.overlap) fmt::print(stderr, "warning: the same row in train and eval: {}\n", line);
+  fmt::print(stderr, "plan: {} steps, about {}, {} of memory, {} of disk -> {}\n", run.plan.steps,
+             human_duration(run.plan.seconds), human_bytes(run.plan.memory.peak()), human_bytes(run.plan.disk_bytes),
+             folder.path().string());
+}
+
+}  // namespace
+
+template <class Recipe>
+int run_supervised(Recipe recipe, const Invocation& invocation) {
+  RunFolder folder(recipe.run.out, invocation.fresh, run_policy(invocation));
+  PreparedRun run = prepare_run(recipe);
+  const std::string resolved = to_yaml(to_node(recipe));
+  if (folder.begin(describe(recipe, run, resolved, invocation)) == RunState::finished) {
+    print_already_done(folder.path(), invocation);
+    return 0;
+  }
+  if (!run.plan.fits) refuse_plan(run.plan);
+  if (!invocation.quiet) print_start(run, folder, recipe.warnings);
+
+  Model model = open_model(run.artifact, run.spec, run.machine, recipe.model.init == "random", recipe.run.seed);
+  if (run.adapter.kind != AdapterKind::full) attach_lora(model, run.adapter, recipe.run.seed);
+  const NamedTensors weights = trainable(model, run.adapter);
+
+  ForwardOptions forward{.training = true,
+                         .recompute_blocks = *recipe.train.recompute == Recompute::block,
+                         .seed = static_cast<uint64_t>(recipe.run.seed)};
+  const Objective objective = [&](const Batch& batch, const Counts& counts, Metrics&) {
+    return cross_entropy_share(forward_hidden(model, batch, forward), model.head, model.spec.final_softcap, batch,
+                               counts);
+  };
+  const Validation validation(model, run, recipe.eval, *recipe.train.micro_tokens);
+  const Hooks hooks{.save_model = [&](const auto& path) { save_trained_model(model, run, path); },
+                    .evaluate = validation.hook(),
+                    .before_step = [&](int64_t step) { forward.step = step; }};
+  const TrainConfig config = train_config(recipe, run, folder, resolved, invocation.quiet);
+  const TrainResult result = train(config, weights, *run.steps, objective, hooks);
+  if (recipe.train.select != Select::last) restore_trained(checkpoint_folder(folder.path(), result.best_step), weights);
+  return finish_run(model, run, recipe.exports, recipe.eval, validation, result, folder, invocation);
+}
+
+template int run_supervised<PretrainRecipe>(PretrainRecipe, const Invocation&);
+template int run_supervised<SftRecipe>(SftRecipe, const Invocation&);
+
+int run_pretrain(PretrainRecipe recipe, const Invocation& invocation) {
+  return run_supervised(std::move(recipe), invocation);
+}
+
+int run_sft(SftRecipe recipe, const Invocation& invocation) { return run_supervised(std::move(recipe), invocation); }
+
+}  // namespace prentice
