@@ -32,7 +32,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr double kSaveSeconds = 30 * 60;   // between checkpoints, where the recipe names no number of steps
-constexpr uint64_t kSmallFiles = 4 << 20;  // bytes of a checkpoint beside its tensors
+constexpr uint64_t kSmallFiles = 1 << 20;  // bytes of a checkpoint beside its tensors
 constexpr const char* kOptimizerFile = "optimizer-00000-of-00001.safetensors";
 
 uint64_t bytes_of(const NamedTensors& tensors) {
@@ -52,6 +52,7 @@ class Training {
   void restore(const fs::path& folder);
   void take_step();
   Tensor accumulate_gradients(Step& step, Metrics& extra);
+  void flush();
   void evaluate();
   void save();
   void write_checkpoint(const fs::path& folder);
@@ -214,7 +215,12 @@ void Training::take_step() {
   if (log_due()) state_.last_loss = recorder_->flush_and_log(watch_, all_state(), prefetcher_->seconds_waited());
 }
 
+void Training::flush() {
+  if (const double loss = recorder_->flush(watch_); !std::isnan(loss)) state_.last_loss = loss;
+}
+
 void Training::evaluate() {
+  flush();  // lines stand in the order of steps, and nobody evaluates weights that are not finite
   const double begin = monotonic_seconds();
   const auto metrics = hooks_.evaluate();
   recorder_->exclude(monotonic_seconds() - begin);
@@ -222,6 +228,7 @@ void Training::evaluate() {
   for (const auto& [name, value] : metrics) {
     if (!std::isfinite(value)) fail(ExitCode::numerical, fmt::format("step {}: {} is {}", state_.step, name, value));
   }
+  if (saved_step_ == state_.step) saved_step_ = -1;  // that checkpoint does not know this evaluation
   new_best_ = note_evaluation(state_, config_.select, metrics) && config_.select != Select::last;
   recorder_->add_evaluation(state_.step, epoch(), metrics);
 }
@@ -242,6 +249,7 @@ void Training::write_checkpoint(const fs::path& folder) {
 }
 
 void Training::save() {
+  flush();
   const double begin = monotonic_seconds();
   require_finite(trainable_, state_.step);
   recorder_->sync();
@@ -277,10 +285,7 @@ TrainResult Training::run() {
   resume_or_start();
   for (;;) {
     if (evaluation_due() && stop_signal() == 0) evaluate();
-    if (save_due()) {
-      if (const double loss = recorder_->flush(watch_); !std::isnan(loss)) state_.last_loss = loss;
-      save();
-    }
+    if (save_due()) save();
     if (finished() && !evaluation_due()) break;
     throw_if_stopped();
     take_step();

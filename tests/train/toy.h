@@ -1,16 +1,16 @@
 // A training that the loop can run without a model: a two-layer network on a table of 64 rows, in f32 on the CPU.
 #pragma once
 
+#include <ATen/Parallel.h>
+#include <ATen/core/grad_mode.h>
 #include <ATen/ops/arange.h>
-#include <ATen/ops/cos.h>
 #include <ATen/ops/empty.h>
-#include <ATen/ops/full.h>
-#include <ATen/ops/ones.h>
 #include <ATen/ops/sin.h>
 #include <ATen/ops/tanh.h>
 #include <ATen/ops/zeros.h>
 #include <gtest/gtest.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include <filesystem>
 #include <string>
@@ -45,7 +45,8 @@ class Source : public StepSource {
       const int64_t count = std::min(options_.micro, end - first);
       Tensor ids = at::empty({count}, at::kLong);
       for (int64_t i = 0; i < count; ++i) {
-        ids.mutable_data_ptr<int64_t>()[i] = ((first + i) * 37 + static_cast<int64_t>(options_.seed) * epoch + 11) % kRows;
+        ids.mutable_data_ptr<int64_t>()[i] =
+            ((first + i) * 37 + static_cast<int64_t>(options_.seed) * epoch + 11) % kRows;
       }
       step.micros.push_back({.tokens = ids});
     }
@@ -60,21 +61,23 @@ struct Network {
   Tensor a, b, bias;
 
   Network() {
-    const auto wave = [](std::vector<int64_t> shape, double phase) {
-      const int64_t count = shape[0] * shape[1];
-      return at::arange(count, at::kFloat).mul(0.7).add(phase).sin().mul(0.3).reshape(shape).requires_grad_(true);
-    };
-    a = wave({kHidden, kInputs}, 0.1);
-    b = wave({1, kHidden}, 0.5);
+    a = wave({kHidden, kInputs}, 0.1).requires_grad_(true);
+    b = wave({1, kHidden}, 0.5).requires_grad_(true);
     bias = at::zeros({1}, at::kFloat).requires_grad_(true);
   }
 
-  NamedTensors trainable() const { return {{"layer.lora_A.weight", a}, {"layer.lora_B.weight", b}, {"layer.bias", bias}}; }
+  static Tensor wave(std::vector<int64_t> shape, double phase) {
+    return at::arange(shape[0] * shape[1], at::kFloat).mul(0.7).add(phase).sin().mul(0.3).reshape(shape);
+  }
+
+  NamedTensors trainable() const {
+    return {{"layer.lora_A.weight", a}, {"layer.lora_B.weight", b}, {"layer.bias", bias}};
+  }
 
   Tensor share(const Batch& batch, const Counts& counts) const {
     const Tensor row = batch.tokens.to(at::kFloat).unsqueeze(1);
     const Tensor inputs = row.mul(at::arange(1, kInputs + 1, at::kFloat)).mul(0.37).sin();
-    const Tensor wanted = row.squeeze(1).mul(0.21).cos();
+    const Tensor wanted = inputs.matmul(wave({kHidden, kInputs}, 2.3).t()).tanh().sum(1);
     const Tensor got = inputs.matmul(a.t()).tanh().matmul(b.t()).squeeze(1).add(bias);
     return got.sub(wanted).square().sum().div(counts.tokens);
   }
@@ -88,11 +91,13 @@ struct Network {
   }
 };
 
-// A folder that is gone when the test is over.
+// A folder that is gone when the test is over; in memory where possible, because checkpoints wait for the disk.
 class TempDir {
  public:
   TempDir() {
-    std::string name = (std::filesystem::temp_directory_path() / "prentice-train-XXXXXX").string();
+    const bool in_memory = ::access("/dev/shm", W_OK) == 0;
+    const auto parent = in_memory ? "/dev/shm" : std::filesystem::temp_directory_path();
+    std::string name = (parent / "prentice-train-XXXXXX").string();
     path_ = ::mkdtemp(name.data());
   }
   ~TempDir() {
@@ -107,7 +112,9 @@ class TempDir {
   std::filesystem::path path_;
 };
 
+// On one thread, as the processes that tests fork (process.h): a checkpoint binds its run to the number.
 inline TrainConfig config_for(const std::filesystem::path& out) {
+  at::set_num_threads(1);
   TrainConfig config;
   config.out = out;
   config.run_id = "toy";

@@ -1,0 +1,145 @@
+#include "train/optimizer.h"
+
+#include <ATen/ops/full.h>
+#include <ATen/ops/tensor.h>
+#include <ATen/ops/zeros.h>
+#include <gtest/gtest.h>
+
+#include "core/error.h"
+#include "io/json.h"
+#include "train/clip.h"
+
+namespace prentice {
+namespace {
+
+const Json& golden() {
+  static const Json json = Json::parse_file("tests/golden/train/optimizer.json");
+  return json;
+}
+
+NamedTensors tensors_of(const Json& flat) {
+  NamedTensors tensors;
+  for (const auto& [name, shape] : golden().at("shapes").as_object()) {
+    std::vector<float> values;
+    for (const auto& value : flat.at(name).as_array()) values.push_back(static_cast<float>(value.as_number()));
+    std::vector<int64_t> sizes;
+    for (const auto& size : shape.as_array()) sizes.push_back(size.as_integer());
+    tensors.emplace_back(name, at::tensor(values).reshape(sizes));
+  }
+  return tensors;
+}
+
+OptimizerOptions options_of(const Json& wanted) {
+  const auto& name = wanted.at("name").as_string();
+  return {.name = name == "adamw"  ? OptimizerName::adamw
+                  : name == "lion" ? OptimizerName::lion
+                                   : OptimizerName::sgd,
+          .beta1 = wanted.at("betas").as_array()[0].as_number(),
+          .beta2 = wanted.at("betas").as_array()[1].as_number(),
+          .eps = wanted.at("eps").as_number(),
+          .weight_decay = wanted.at("weight_decay").as_number(),
+          .lr_ratio = wanted.at("lr_ratio").as_number()};
+}
+
+TEST(Optimizer, TwentyClippedStepsEqualTorch) {
+  for (const auto& wanted : golden().at("cases").as_array()) {
+    const auto weights = tensors_of(golden().at("weights"));
+    Optimizer optimizer(options_of(wanted), weights);
+    const auto& steps = golden().at("gradients").as_array();
+    const Tensor skip = at::zeros({}, at::kFloat);
+    for (size_t i = 0; i < steps.size(); ++i) {
+      std::vector<Tensor> gradients;
+      for (const auto& [name, gradient] : tensors_of(steps[i])) gradients.push_back(gradient);
+      const Tensor norm = global_norm(gradients);
+      EXPECT_NEAR(norm.item<double>(), wanted.at("norms").as_array()[i].as_number(), 1e-6 * norm.item<double>());
+      clip_by_norm(gradients, norm, 1.0);
+      optimizer.step(wanted.at("lr").as_number() * (0.5 + static_cast<double>(i) / 20), gradients, skip);
+    }
+    for (const auto& [name, expected] : tensors_of(wanted.at("weights"))) {
+      for (const auto& [got_name, got] : weights) {
+        if (got_name != name) continue;
+        const double error = got.sub(expected).norm().item<double>() / expected.norm().item<double>();
+        EXPECT_LT(error, 5e-7) << wanted.at("name").as_string() << " " << name;
+      }
+    }
+  }
+}
+
+TEST(Optimizer, SkippedStepsWithBadGradientsChangeNothing) {
+  for (const auto name : {OptimizerName::adamw, OptimizerName::lion, OptimizerName::sgd}) {
+    const auto weights = tensors_of(golden().at("weights"));
+    Optimizer optimizer({.name = name, .weight_decay = 0.1}, weights);
+    const auto step = [&](double value, float skip) {
+      std::vector<Tensor> gradients;
+      for (const auto& [key, tensor] : weights) gradients.push_back(at::full(tensor.sizes(), value, at::kFloat));
+      optimizer.step(0.1, gradients, at::full({}, skip, at::kFloat));
+    };
+    step(0.5, 0);
+    std::vector<Tensor> before;
+    for (const auto& [key, tensor] : weights) before.push_back(tensor.clone());
+    for (const auto& [key, tensor] : optimizer.state()) before.push_back(tensor.clone());
+    for (const double bad : {1.0, double(NAN), double(INFINITY)}) step(bad, 1);
+    size_t next = 0;
+    for (const auto& [key, tensor] : weights) EXPECT_TRUE(tensor.equal(before[next++])) << key;
+    for (const auto& [key, tensor] : optimizer.state()) EXPECT_TRUE(tensor.equal(before[next++])) << key;
+  }
+}
+
+TEST(Optimizer, StateWrittenIntoAnotherOneContinuesTheSame) {
+  for (const auto name : {OptimizerName::adamw, OptimizerName::lion, OptimizerName::sgd}) {
+    const auto weights = tensors_of(golden().at("weights"));
+    Optimizer optimizer({.name = name}, weights);
+    const auto step = [](Optimizer& which, size_t index) {
+      std::vector<Tensor> gradients;
+      for (const auto& [key, tensor] : tensors_of(golden().at("gradients").as_array()[index]))
+        gradients.push_back(tensor);
+      which.step(0.01, gradients, at::zeros({}, at::kFloat));
+    };
+    for (size_t i = 0; i < 5; ++i) step(optimizer, i);
+    NamedTensors copies;
+    for (const auto& [key, tensor] : weights) copies.emplace_back(key, tensor.clone());
+    Optimizer restored({.name = name}, copies);
+    const auto from = optimizer.state(), to = restored.state();
+    ASSERT_EQ(from.size(), to.size());
+    for (size_t i = 0; i < from.size(); ++i) {
+      EXPECT_EQ(from[i].first, to[i].first);
+      to[i].second.copy_(from[i].second);
+    }
+    step(optimizer, 5);
+    step(restored, 5);
+    for (size_t i = 0; i < weights.size(); ++i) EXPECT_TRUE(weights[i].second.equal(copies[i].second));
+  }
+}
+
+TEST(Optimizer, AnUnbuiltOneIsRefusedByName) {
+  try {
+    Optimizer({.name = OptimizerName::adamw8bit}, tensors_of(golden().at("weights")));
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ExitCode::usage);
+    EXPECT_EQ(std::string(error.what()), "optim.name: adamw8bit is not in this version");
+  }
+}
+
+TEST(FiniteWatch, RemembersTheFirstBadStepAndSkipsFromItOn) {
+  const auto scalar = [](double value) { return at::full({}, value, at::kDouble); };
+  struct Case {
+    double loss, norm;
+    bool bad;
+  };
+  for (const auto& [loss, norm, bad] :
+       {Case{1, 2, false}, Case{NAN, 2, true}, Case{1, NAN, true}, Case{INFINITY, 2, true},
+        Case{INFINITY, -INFINITY, true}, Case{1e300, 1e300, false}}) {
+    FiniteWatch watch(at::kCPU);
+    watch.observe(scalar(1), scalar(1), 1);
+    EXPECT_EQ(watch.first_bad_step(), -1);
+    watch.observe(scalar(loss), scalar(norm), 2);
+    watch.observe(scalar(NAN), scalar(1), 3);
+    watch.observe(scalar(1), scalar(1), 4);
+    EXPECT_EQ(watch.first_bad_step(), bad ? 2 : 3);
+    EXPECT_EQ(watch.skip().item<float>(), 1);
+  }
+}
+
+}  // namespace
+}  // namespace prentice
