@@ -37,6 +37,7 @@ class ConfigReader {
 
   // Notes `FILE: key: message`.
   void mistake(std::string_view key, std::string message, std::string hint = "");
+  bool clean() const { return mistakes_.empty(); }  // no mistake so far
   // Errors: `model`, all mistakes together, if there are any.
   void check() const;
 

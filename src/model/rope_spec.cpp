@@ -81,7 +81,6 @@ int64_t original_positions(ConfigReader& reader, const Dictionary& dictionary, i
 RopeSpec read_rope(ConfigReader& reader, int64_t head_dim, int64_t max_positions) {
   RopeSpec rope;
   rope.rotary_dim = head_dim;
-  if (head_dim % 2 != 0) reader.mistake("head_dim", fmt::format("must be even for rotary positions, got {}", head_dim));
   const Dictionary dictionary = find_dictionary(reader);
   check_partial(reader, dictionary);
   rope.theta = reader.positive("rope_theta", rope.theta);

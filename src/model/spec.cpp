@@ -18,6 +18,22 @@ namespace {
 constexpr int64_t kMaxWidth = int64_t{1} << 22, kMaxVocabulary = int64_t{1} << 26, kMaxLayers = 4096,
                   kMaxPositions = int64_t{1} << 31;
 
+// How sizes must fit together; said only of sizes that are good alone.
+void check_heads(ConfigReader& reader, const ModelSpec& spec, bool own_head_dim) {
+  if (spec.heads % spec.kv_heads != 0) {
+    reader.mistake("num_key_value_heads",
+                   fmt::format("must divide num_attention_heads {}, got {}", spec.heads, spec.kv_heads));
+  }
+  if (!own_head_dim && spec.hidden % spec.heads != 0) {
+    reader.mistake("num_attention_heads", fmt::format("must divide hidden_size {}, got {}", spec.hidden, spec.heads));
+  } else if (spec.head_dim * spec.heads > kMaxWidth) {
+    reader.mistake("head_dim",
+                   fmt::format("{} for {} heads is above the limit of {}", spec.head_dim, spec.heads, kMaxWidth));
+  } else if (spec.head_dim % 2 != 0) {
+    reader.mistake("head_dim", fmt::format("must be even for rotary positions, got {}", spec.head_dim));
+  }
+}
+
 void read_shape(ConfigReader& reader, ModelSpec& spec) {
   spec.hidden = reader.size("hidden_size", kMaxWidth);
   spec.layers = reader.size("num_hidden_layers", kMaxLayers);
@@ -25,23 +41,10 @@ void read_shape(ConfigReader& reader, ModelSpec& spec) {
   spec.feed_forward = reader.size("intermediate_size", kMaxWidth);
   spec.vocab = reader.size("vocab_size", kMaxVocabulary);
   spec.kv_heads = reader.optional_size("num_key_value_heads", kMaxWidth).value_or(spec.heads);
-  if (spec.heads % spec.kv_heads != 0) {
-    reader.mistake("num_key_value_heads",
-                   fmt::format("must divide num_attention_heads {}, got {}", spec.heads, spec.kv_heads));
-  }
-  if (const auto head_dim = reader.optional_size("head_dim", kMaxWidth)) {
-    spec.head_dim = *head_dim;
-    if (spec.head_dim * spec.heads > kMaxWidth) {
-      reader.mistake("head_dim",
-                     fmt::format("{} for {} heads is above the limit of {}", spec.head_dim, spec.heads, kMaxWidth));
-    }
-  } else {
-    spec.head_dim = spec.hidden / spec.heads;
-    if (spec.hidden % spec.heads != 0) {
-      reader.mistake("num_attention_heads", fmt::format("must divide hidden_size {}, got {}", spec.hidden, spec.heads));
-    }
-  }
+  const auto head_dim = reader.optional_size("head_dim", kMaxWidth);
+  spec.head_dim = head_dim.value_or(spec.hidden / spec.heads);
   spec.max_positions = reader.size("max_position_embeddings", kMaxPositions);
+  if (reader.clean()) check_heads(reader, spec, head_dim.has_value());
 }
 
 // What changes the arithmetic and is not built.

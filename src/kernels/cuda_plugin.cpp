@@ -1,0 +1,74 @@
+#include "kernels/cuda_plugin.h"
+
+#include <dlfcn.h>
+
+#include <system_error>
+
+namespace prentice {
+
+namespace {
+
+constexpr const char* kFileName = "libprentice_cuda.so";
+
+struct Found {
+  const CudaTable* table = nullptr;
+  std::string absence = "the CUDA plug-in was not looked for";
+};
+
+Found& found() {
+  static Found state;
+  return state;
+}
+
+// Asked of the driver alone, which takes milliseconds; the plug-in with LibTorch's CUDA half takes seconds to load.
+std::string why_no_device() {
+  void* driver = dlopen("libcuda.so.1", RTLD_NOW | RTLD_LOCAL);
+  if (!driver) return "no NVIDIA driver (libcuda.so.1)";
+  const auto init = reinterpret_cast<int (*)(unsigned)>(dlsym(driver, "cuInit"));
+  const auto count = reinterpret_cast<int (*)(int*)>(dlsym(driver, "cuDeviceGetCount"));
+  int devices = 0;
+  if (!init || !count || init(0) != 0 || count(&devices) != 0 || devices == 0) return "no CUDA device";
+  return "";
+}
+
+// Beside the program, or in ../lib of an installation.
+std::filesystem::path find_plugin() {
+  std::error_code error;
+  const auto folder = std::filesystem::read_symlink("/proc/self/exe", error).parent_path();
+  for (const auto& candidate : {folder / kFileName, folder.parent_path() / "lib" / kFileName}) {
+    if (std::filesystem::exists(candidate, error)) return candidate;
+  }
+  return {};
+}
+
+}  // namespace
+
+const CudaTable* open_cuda_plugin(const std::filesystem::path& path, std::string& reason) {
+  void* library = dlopen(path.c_str(), RTLD_NOW | RTLD_GLOBAL);
+  if (!library) {
+    reason = dlerror();
+    return nullptr;
+  }
+  const auto entry = reinterpret_cast<const CudaTable* (*)()>(dlsym(library, "prentice_cuda_table"));
+  const CudaTable* table = entry ? entry() : nullptr;
+  if (table && table->version == kCudaTableVersion) return table;
+  reason = path.string() + " belongs to another version of the program";
+  return nullptr;
+}
+
+void load_cuda_plugin() {
+  Found& state = found();
+  state.absence = why_no_device();
+  if (!state.absence.empty()) return;
+  const auto path = find_plugin();
+  if (path.empty()) {
+    state.absence = std::string(kFileName) + " is not beside the program";
+    return;
+  }
+  state.table = open_cuda_plugin(path, state.absence);
+}
+
+const CudaTable* cuda() { return found().table; }
+const std::string& cuda_absence() { return found().absence; }
+
+}  // namespace prentice
