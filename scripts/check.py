@@ -29,7 +29,7 @@ MAY_USE = {
     "eval": "core config io text data nn model adapter objective",
     "export": "core io config text quant nn model adapter objective eval",
     "recipes": "core io config text quant kernels data nn model adapter objective teacher dist train eval export",
-    "cli": "core config recipes",
+    "cli": "core io config kernels train recipes",
 }
 # Each library is seen by one file, so that replacing it stays a one-file change.
 ONE_FILE = {
@@ -43,10 +43,21 @@ MAY_CATCH = {
     "src/cli/main.cpp": "turns every error into its message and exit code",
     "src/core/error.h": "with_context",
     "src/core/error.cpp": "with_context, thread joins",
+    "src/config/yaml.cpp": "the YAML library reports mistakes as exceptions",
+    "src/data/parallel.h": "thread join",
+    "src/data/problems.h": "with_context for many rows: several bad ones are reported together",
+    "src/text/sentence_piece.cpp": "thread join",
+    "src/kernels/plugin_cuda.cpp": "plug-in edge",
+}
+# Words of file formats that are also names of families.
+FORMAT_WORDS = {
+    "src/text/pre_tokenizer.cpp": "values of tokenizer.ggml.pre",
+    "src/text/vocab_merges.cpp": "class names of tokenizer_config.json",
+    "src/export/gguf_metadata.cpp": "values of tokenizer.ggml.model, and llama.cpp's name triggers",
 }
 FORBIDDEN_NAMES = {"utils", "common", "helpers", "manager", "base", "misc"}
-# File-format words that contain a family's name but do not mean it.
-NOT_A_FAMILY = re.compile(r"llama[._-]?(cpp|server)|llama3\b|tokenizer model \"llama\"|general\.architecture", re.I)
+# A program, and a kind of rope scaling.
+NOT_A_FAMILY = re.compile(r"llama[._-]?(cpp|server)|llama3\b", re.I)
 FAMILY = re.compile(r"(?<![a-z])(llama|mistral|qwen|gemma|smollm|stablelm|phi[-_]?[0-9])", re.I)
 MACHINE_PATH = re.compile(r"(?<![\w.}])/(root|home|w[o]rk|Users|mnt)/\w")
 HOST = re.compile(r"\b(pypi\.[o]rg|pythonhosted\.[o]rg|crates\.[i]o|npmjs\.[o]rg|npmjs\.[c]om|deb\.debian\.[o]rg)\b")
@@ -117,7 +128,7 @@ def check_sizes(path, name, lines):
 def check_cpp(path, name, text):
     code = blank(text)
     for line, length in functions(blank(text, strings=True)):
-        if length > FUNCTION_LINES:
+        if length > FUNCTION_LINES and name.startswith("src/"):  # tests hold tables
             complain(path, line, f"a function of {length} lines; at most {FUNCTION_LINES}")
     if path.suffix == ".h" and not text.startswith("//"):
         complain(path, 1, "a header opens with what lives here and why it is separate")
@@ -141,7 +152,7 @@ def check_src_line(path, name, number, line):
                 seen_by.setdefault(library, set()).add(name)
                 if not name.startswith(owner):
                     complain(path, number, f"only one file of {owner} sees {library}")
-    if FAMILY.search(NOT_A_FAMILY.sub("", line)):
+    if name not in FORMAT_WORDS and FAMILY.search(NOT_A_FAMILY.sub("", line)):
         complain(path, number, "a family's name in src; facts about families stand in configs/families")
     if re.search(r"\bcatch\s*\(", line) and name not in MAY_CATCH:
         complain(path, number, "catch stands only where scripts/check.py lists it")
