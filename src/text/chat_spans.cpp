@@ -22,6 +22,11 @@ bool is_assistant(const Json& message) {
   return role && role->is_string() && role->as_string() == "assistant";
 }
 
+bool has_tool_calls(const Json& message) {
+  const Json* calls = message.find("tool_calls");
+  return is_assistant(message) && calls && calls->is_array() && !calls->as_array().empty();
+}
+
 std::vector<size_t> assistants(const Json::Array& messages) {
   std::vector<size_t> found;
   for (size_t i = 0; i < messages.size(); ++i) {
@@ -32,6 +37,17 @@ std::vector<size_t> assistants(const Json::Array& messages) {
 
 Json::Array first_messages(const Json::Array& messages, size_t count) {
   return {messages.begin(), messages.begin() + static_cast<std::ptrdiff_t>(count)};
+}
+
+// How much of the generation prompt to look for: all, then less of the white space at its end, which a template may
+// write otherwise in a finished turn.
+std::vector<size_t> prompt_sizes(const std::string& prompt) {
+  std::vector<size_t> sizes;
+  for (size_t size = prompt.size(); size > 0; --size) {
+    sizes.push_back(size);
+    if (!is_space(prompt[size - 1])) break;
+  }
+  return sizes;
 }
 
 // The blocks between `begin` and `end` characters, as bytes of the text without them; `text` receives that text.
@@ -102,8 +118,10 @@ std::string SpanFinder::generation_prompt(const Turn& turn) const {
   auto long_text = renderer_.try_render(before, turn.conversation.tools, with);
   auto short_text = renderer_.try_render(before, turn.conversation.tools, without);
   if (!long_text || !short_text) return "";
-  auto differs = std::ranges::mismatch(*long_text, *short_text).in1;
-  return {differs, long_text->end()};
+  auto [prompt, rest] = std::ranges::mismatch(*long_text, *short_text);
+  std::string found(prompt, long_text->end()), ending(rest, short_text->end());
+  if (found.ends_with(ending)) found.resize(found.size() - ending.size());  // what every text ends with
+  return found;
 }
 
 std::optional<UnmarkedText> SpanFinder::marked_rendering(const Turn& turn) const {
@@ -112,6 +130,7 @@ std::optional<UnmarkedText> SpanFinder::marked_rendering(const Turn& turn) const
     auto rendered = renderer_.try_render(marked.messages, turn.conversation.tools, turn.options);
     if (!rendered) continue;
     auto found = unmark(*rendered, marked);
+    found.everything = plan.everything;
     if (found.text == turn.text) return found;
   }
   return std::nullopt;
@@ -120,6 +139,7 @@ std::optional<UnmarkedText> SpanFinder::marked_rendering(const Turn& turn) const
 std::vector<AssistantSpan> SpanFinder::from_markers(const Turn& turn) const {
   auto found = marked_rendering(turn);
   if (!found) fail_hidden(assistants(turn.conversation.messages).front());
+  require_calls(turn, found);
   std::vector<AssistantSpan> spans;
   int64_t done = 0;
   for (size_t i = 0; i < found->extents.size(); ++i) {
@@ -138,19 +158,32 @@ std::vector<AssistantSpan> SpanFinder::from_markers(const Turn& turn) const {
 // Where the generation prompt ends that stands between `from` and `to`, the first of the message's own words.
 std::optional<int64_t> SpanFinder::begin_after_prompt(const Turn& turn, size_t message, int64_t from,
                                                       int64_t to) const {
-  auto size = static_cast<int64_t>(turn.prompt.size());
-  if (size > 0 && to - size >= from) {
-    size_t at = turn.text.rfind(turn.prompt, static_cast<size_t>(to - size));
-    if (at != std::string::npos && static_cast<int64_t>(at) >= from) return static_cast<int64_t>(at) + size;
+  for (size_t size : prompt_sizes(turn.prompt)) {
+    if (to - static_cast<int64_t>(size) < from) continue;
+    std::string_view prompt = std::string_view(turn.prompt).substr(0, size);
+    size_t at = turn.text.rfind(prompt, static_cast<size_t>(to) - size);
+    if (at != std::string::npos && static_cast<int64_t>(at) >= from) return static_cast<int64_t>(at + size);
   }
   // No visible prompt: what the model would see when asked for this turn may still be how the text begins.
+  const auto& messages = turn.conversation.messages;
   RenderOptions asking = turn.options;
   asking.add_generation_prompt = true;
-  auto before =
-      renderer_.try_render(first_messages(turn.conversation.messages, message), turn.conversation.tools, asking);
+  auto before = renderer_.try_render(first_messages(messages, message), turn.conversation.tools, asking);
   if (!before || !turn.text.starts_with(*before)) return std::nullopt;
-  auto end = static_cast<int64_t>(before->size());
-  return end >= from && end <= to ? std::optional(end) : std::nullopt;
+  size_t begin = before->size();
+  if (static_cast<int64_t>(begin) < from || static_cast<int64_t>(begin) > to) return std::nullopt;
+  if (skip_space(turn.text, begin) >= static_cast<size_t>(to)) return static_cast<int64_t>(begin);
+  if (!has_tool_calls(messages[message])) return std::nullopt;  // a header, which is not trained
+  // Before a tool call stands its frame, perhaps behind a header: the one that a plain answer has.
+  auto plain = first_messages(messages, message);
+  plain.push_back(Json::Object{{"role", "assistant"}, {"content", "X"}});
+  auto answered = renderer_.try_render(plain, turn.conversation.tools, turn.options);
+  size_t word = answered ? answered->find('X', begin) : std::string::npos;
+  if (word == std::string::npos || !answered->starts_with(*before)) return std::nullopt;
+  std::string_view header = std::string_view(*answered).substr(begin, word - begin);
+  bool empty = skip_space(*answered, begin) == word;
+  if (!empty && turn.text.compare(begin, header.size(), header) != 0) return std::nullopt;
+  return static_cast<int64_t>(empty ? begin : std::min(begin + header.size(), static_cast<size_t>(to)));
 }
 
 bool SpanFinder::may_end_a_turn(const Turn& turn, const AddedToken& token) const {
@@ -170,7 +203,7 @@ int64_t SpanFinder::end_of_turn(const Turn& turn, size_t message, int64_t conten
   auto end = static_cast<size_t>(content_end);
   size_t next = skip_space(turn.text, end);
   if (auto bytes = token_at(turn, next, false)) return static_cast<int64_t>(next + *bytes);
-  if (!turn.conversation.messages[message].find("tool_calls")) return content_end;
+  if (!has_tool_calls(turn.conversation.messages[message])) return content_end;
   // A tool call has a frame behind its arguments; the turn's own text bounds the search.
   auto upto = renderer_.try_render(first_messages(turn.conversation.messages, message + 1), turn.conversation.tools,
                                    turn.options);
@@ -210,6 +243,28 @@ int64_t SpanFinder::end_of_block(const Turn& turn, ByteSpan block) const {
   return bytes ? static_cast<int64_t>(next + *bytes) : block.end;
 }
 
+// What the generation prompt already says is not for the model to write, although the block may hold its end.
+int64_t SpanFinder::begin_of_block(const Turn& turn, ByteSpan block) const {
+  auto begin = static_cast<size_t>(block.begin);
+  for (size_t size : prompt_sizes(turn.prompt)) {
+    for (size_t at = std::min(begin + size - 1, static_cast<size_t>(block.end)); at >= begin && at >= size; --at) {
+      if (turn.text.compare(at - size, size, turn.prompt, 0, size) == 0) return static_cast<int64_t>(at);
+    }
+  }
+  return block.begin;
+}
+
+// Some templates end the last turn and then the text (<|end|>, newline, <|endoftext|>): the first end is the turn's.
+bool SpanFinder::is_second_end(const Turn& turn, const std::vector<AssistantSpan>& spans, ByteSpan block) const {
+  if (spans.empty() ||
+      skip_space(turn.text, static_cast<size_t>(spans.back().bytes.end)) < static_cast<size_t>(block.begin)) {
+    return false;
+  }
+  size_t at = skip_space(turn.text, static_cast<size_t>(block.begin));
+  auto bytes = token_at(turn, at, true);
+  return bytes && static_cast<int64_t>(at + *bytes) == block.end;
+}
+
 std::vector<AssistantSpan> SpanFinder::from_blocks(const Turn& turn) const {
   char32_t plane = unused_plane(turn.text);
   std::string begin = utf8_of(plane), end = utf8_of(plane + 1), plain;
@@ -218,30 +273,35 @@ std::vector<AssistantSpan> SpanFinder::from_blocks(const Turn& turn) const {
   auto order = assistants(turn.conversation.messages);
   if (plain != turn.text) fail_hidden(order.front());
   std::optional<UnmarkedText> marked;
-  if (blocks.size() != order.size()) marked = marked_rendering(turn);
+  bool calls = std::ranges::any_of(turn.conversation.messages, has_tool_calls);
+  if (calls || blocks.size() != order.size()) marked = marked_rendering(turn);
+  require_calls(turn, marked);
   std::vector<AssistantSpan> spans;
   for (size_t i = 0; i < blocks.size(); ++i) {
     ByteSpan block = blocks[i];
     size_t message = order[std::min(i, order.size() - 1)];
-    if (marked) {
+    if (marked && blocks.size() != order.size()) {
       for (size_t k : order) {  // the last message that begins before the block's end
         const auto& extent = marked->extents[k];
         if (extent && extent->bytes.begin <= block.end) message = k;
       }
     }
-    // What the generation prompt already says is not for the model to write, although the block may hold it.
-    size_t size = turn.prompt.size();
-    for (auto at = static_cast<size_t>(block.end); at > static_cast<size_t>(block.begin); --at) {
-      if (size > 0 && at >= size && turn.text.compare(at - size, size, turn.prompt) == 0 &&
-          at - size < static_cast<size_t>(block.begin)) {
-        block.begin = static_cast<int64_t>(at);
-        break;
-      }
-    }
+    block.begin = begin_of_block(turn, block);
     block.end = end_of_block(turn, block);
-    append(spans, {block, message});
+    if (!is_second_end(turn, spans, block)) append(spans, {block, message});
   }
   return spans;
+}
+
+// A template without tool calls would turn them into empty answers, and training on those is worse than stopping.
+void SpanFinder::require_calls(const Turn& turn, const std::optional<UnmarkedText>& marked) const {
+  const auto& messages = turn.conversation.messages;
+  for (size_t i = 0; marked && i < messages.size(); ++i) {
+    if (!has_tool_calls(messages[i]) || marked->extents[i] || !marked->everything) continue;
+    fail(ExitCode::model,
+         fmt::format("{}: this chat template leaves out the tool calls of message {}", renderer_.origin(), i + 1),
+         "set data.template to a template that writes tool calls, or leave such conversations out");
+  }
 }
 
 void SpanFinder::fail_hidden(size_t message) const {

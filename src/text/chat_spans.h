@@ -11,13 +11,13 @@ namespace prentice {
 
 // A span is what the model has to produce in a turn: from the end of the generation prompt (so a thinking block or the
 // frame of a tool call that the template writes after it belongs to the span) through the end-of-turn token. Where no
-// generation prompt is found, it begins with the first non-space character of the content.
+// generation prompt is found, it begins with the first non-space character of the content: a header is not trained.
 class SpanFinder {
  public:
   SpanFinder(const ChatRenderer& renderer, const Tokenizer& tokenizer);
 
   // By {% generation %} blocks if the template has them, else by markers. Errors: `model`, naming the template, when
-  // neither shows where the assistant's words are.
+  // neither shows where the assistant's words are, or when the template leaves out a tool call.
   std::vector<AssistantSpan> find(const Conversation& conversation, const RenderOptions& options,
                                   const std::string& text) const;
 
@@ -29,9 +29,12 @@ class SpanFinder {
   std::string generation_prompt(const Turn& turn) const;
   std::optional<int64_t> begin_after_prompt(const Turn& turn, size_t message, int64_t from, int64_t to) const;
   int64_t end_of_turn(const Turn& turn, size_t message, int64_t content_end) const;
+  bool is_second_end(const Turn& turn, const std::vector<AssistantSpan>& spans, ByteSpan block) const;
+  int64_t begin_of_block(const Turn& turn, ByteSpan block) const;
   int64_t end_of_block(const Turn& turn, ByteSpan block) const;
   std::optional<size_t> token_at(const Turn& turn, size_t at, bool special_only) const;
   bool may_end_a_turn(const Turn& turn, const AddedToken& token) const;
+  void require_calls(const Turn& turn, const std::optional<UnmarkedText>& marked) const;
   [[noreturn]] void fail_hidden(size_t message) const;
 
   const ChatRenderer& renderer_;

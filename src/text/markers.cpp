@@ -34,16 +34,18 @@ class Marking {
 
   void mark_message(Json& message, size_t index) {
     index_ = index;
-    if (plan_.tool_names) {
+    if (plan_.everything) {
       for (const char* name : {"reasoning_content", "thinking", "reasoning"}) mark_member(message, name, false);
     }
-    mark_member(message, "content", plan_.tool_names);
     Json* calls = member(message, "tool_calls");
-    if (!calls || !calls->is_array()) return;
+    bool has_calls = calls && calls->is_array() && !calls->as_array().empty();
+    // A template often writes an empty content in another way than none; beside calls it needs no marker.
+    mark_member(message, "content", plan_.everything && !has_calls);
+    if (!has_calls) return;
     for (auto& call : calls->as_array()) {
       Json* function = member(call, "function");
       Json& called = function ? *function : call;
-      if (plan_.tool_names) mark_member(called, "name", false);
+      if (plan_.everything) mark_member(called, "name", false);
       if (Json* arguments = member(called, "arguments")) mark_strings(*arguments);
     }
   }

@@ -15,7 +15,7 @@ namespace prentice {
 // characters of a content, or parse the thinking tags in it, so one choice does not fit all.
 struct MarkerPlan {
   bool inside = false;     // after the first and before the last character, as opposed to before and after
-  bool tool_names = true;  // also the names of called functions, the reasoning and empty contents
+  bool everything = true;  // also the reasoning, the names of called functions, and contents that are empty
 };
 inline constexpr MarkerPlan kMarkerPlans[] = {{false, true}, {true, true}, {false, false}, {true, false}};
 
@@ -46,6 +46,7 @@ struct MarkedExtent {
 struct UnmarkedText {
   std::string text;
   std::vector<std::optional<MarkedExtent>> extents;  // by message; nullopt: no marker survived
+  bool everything = false;                           // of the plan
 };
 
 // Takes the markers out again.

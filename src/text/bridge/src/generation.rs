@@ -1,8 +1,10 @@
 //! `{% generation %}`, the tag that transformers adds to Jinja to mark what an assistant wrote. minijinja has no custom
-//! tags, so the two tags become a call block of the same length of life and scope: transformers parses them as one too.
+//! tags, so the two tags become a filter block, which hands over what it renders, around a `with` block: a variable
+//! that is set inside does not leave it. (transformers makes a call block of them; a call block of minijinja does not
+//! see a namespace that its body only assigns to.)
 
-/// The function that the call block calls; it wraps what its caller renders.
-pub const FUNCTION: &str = "__generation";
+/// The filter that receives what a generation block renders.
+pub const FILTER: &str = "__generation";
 
 /// The source with every generation tag rewritten. Tags inside comments, strings and raw blocks stay.
 pub fn rewrite(source: &str) -> String {
@@ -67,12 +69,14 @@ fn tag_word(tag: &str) -> Option<&str> {
     (!word.is_empty() && word.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')).then_some(word)
 }
 
+/// The tag's own white space control stays on the outer sides of the two tags it becomes.
 fn rewritten_tag(tag: &str) -> String {
-    match tag_word(tag) {
-        Some("generation") => tag.replacen("generation", &format!("call {FUNCTION}()"), 1),
-        Some("endgeneration") => tag.replacen("endgeneration", "endcall", 1),
-        _ => tag.to_string(),
-    }
+    let (word, outer, inner) = match tag_word(tag) {
+        Some("generation") => ("generation", format!("filter {FILTER}"), "with"),
+        Some("endgeneration") => ("endgeneration", "endwith".to_string(), "endfilter"),
+        _ => return tag.to_string(),
+    };
+    tag.replacen(word, &format!("{outer} %}}{{% {inner}"), 1)
 }
 
 /// Bytes up to and including the `{% endraw %}` tag.

@@ -2,6 +2,7 @@
 //! freed, an error is a code and a text, and no panic crosses the boundary.
 
 mod generation;
+mod meter;
 mod pyjson;
 mod pymethods;
 mod strftime;
@@ -77,19 +78,20 @@ fn silence_panics() {
     });
 }
 
+/// Runs `body`; a panic becomes a failure.
+pub fn without_panic<T>(body: impl FnOnce() -> Result<T, Failure>) -> Result<T, Failure> {
+    silence_panics();
+    catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|payload| {
+        let said = payload.downcast_ref::<String>().cloned();
+        let said = said.or_else(|| payload.downcast_ref::<&str>().map(|s| s.to_string()));
+        let text = said.unwrap_or_else(|| PANIC_TEXT.with(|text| text.borrow().clone()));
+        Err(Failure::new(PANIC, text))
+    })
+}
+
 /// Runs `body`; every way to fail becomes a code and a text in `error`.
 pub fn guarded(error: *mut BridgeError, body: impl FnOnce() -> Result<(), Failure>) -> i32 {
-    silence_panics();
-    let failure = match catch_unwind(AssertUnwindSafe(body)) {
-        Ok(Ok(())) => return OK,
-        Ok(Err(failure)) => failure,
-        Err(payload) => {
-            let said = payload.downcast_ref::<String>().cloned();
-            let said = said.or_else(|| payload.downcast_ref::<&str>().map(|s| s.to_string()));
-            let text = said.unwrap_or_else(|| PANIC_TEXT.with(|text| text.borrow().clone()));
-            Failure::new(PANIC, text)
-        }
-    };
+    let Err(failure) = without_panic(body) else { return OK };
     if !error.is_null() {
         // SAFETY: the caller passes a valid place for the error.
         unsafe { error.write(BridgeError { text: BridgeText::new(failure.text), line: failure.line }) };

@@ -1,16 +1,17 @@
 //! One Jinja template: compile, render under budgets, and say what went wrong in the template's own words.
 
 use crate::template_env::{environment, Render, RENDER};
-use crate::{generation, guarded, text, BridgeError, BridgeSlice, BridgeText, Failure};
+use crate::{generation, guarded, meter, text, without_panic, BridgeError, BridgeSlice, BridgeText, Failure};
 use crate::{BAD_INPUT, BUDGET, RAISED, UNDEFINED};
 use minijinja::{Environment, Error, ErrorKind};
 use std::io::{self, Write};
+use std::sync::Arc;
 
 const NAME: &str = "template";
 const MAX_SOURCE_BYTES: usize = 1 << 20;
 
 pub struct CompiledTemplate {
-    env: Environment<'static>,
+    env: Arc<Environment<'static>>,
 }
 
 /// Stops a rendering that writes more than it may.
@@ -51,22 +52,22 @@ fn compile(source: &str, strict: bool) -> Result<CompiledTemplate, Failure> {
     }
     let mut env = environment(strict);
     env.add_template_owned(NAME, generation::rewrite(source)).map_err(|e| failure(&e, BAD_INPUT, words(&e)))?;
-    Ok(CompiledTemplate { env })
+    Ok(CompiledTemplate { env: Arc::new(env) })
 }
 
 /// Variables the template reads that are neither in `context` nor defined by the environment, sorted.
-fn missing_variables(t: &CompiledTemplate, context: &serde_json::Value) -> Vec<String> {
-    let Ok(template) = t.env.get_template(NAME) else { return Vec::new() };
-    let known = |name: &str| context.get(name).is_some() || t.env.globals().any(|(global, _)| global == name);
+fn missing_variables(env: &Environment, context: &serde_json::Value) -> Vec<String> {
+    let Ok(template) = env.get_template(NAME) else { return Vec::new() };
+    let known = |name: &str| context.get(name).is_some() || env.globals().any(|(global, _)| global == name);
     let mut missing: Vec<String> = template.undeclared_variables(false).into_iter().filter(|n| !known(n)).collect();
     missing.sort();
     missing
 }
 
-fn render(t: &CompiledTemplate, context: &str, how: Render, limit: usize) -> Result<String, Failure> {
+fn render(env: &Environment, context: &str, how: Render, limit: usize) -> Result<String, Failure> {
     let context: serde_json::Value =
         serde_json::from_str(context).map_err(|e| Failure::new(BAD_INPUT, format!("the values: {e}")))?;
-    let template = t.env.get_template(NAME).map_err(|e| failure(&e, BAD_INPUT, words(&e)))?;
+    let template = env.get_template(NAME).map_err(|e| failure(&e, BAD_INPUT, words(&e)))?;
     RENDER.with(|render| *render.borrow_mut() = how);
     let mut out = Bounded { out: Vec::new(), limit };
     let result = template.render_captured_to(&context, &mut out).map(|_| ());
@@ -79,12 +80,20 @@ fn render(t: &CompiledTemplate, context: &str, how: Render, limit: usize) -> Res
         ErrorKind::OutOfFuel => failure(&error, BUDGET, "the template runs for too many steps".into()),
         ErrorKind::WriteFailure => failure(&error, BUDGET, format!("the template writes more than {limit} bytes")),
         ErrorKind::UndefinedError => {
-            let missing = missing_variables(t, &context);
+            let missing = missing_variables(env, &context);
             let undefined = failure(&error, UNDEFINED, missing.join("\n"));
             if missing.is_empty() { failure(&error, RAISED, words(&error)) } else { undefined }
         }
         _ => failure(&error, RAISED, words(&error)),
     })
+}
+
+fn render_bounded(t: &CompiledTemplate, context: &str, how: Render, limit: usize) -> Result<String, Failure> {
+    let (env, context) = (t.env.clone(), context.to_string());
+    let done = meter::bounded(move || without_panic(|| render(&env, &context, how, limit)))
+        .map_err(|e| Failure::new(BAD_INPUT, format!("no thread for the template: {e}")))?;
+    let too_much = || Failure::new(BUDGET, format!("the template uses more than {} MiB of memory", meter::limit() >> 20));
+    done.unwrap_or_else(|| Err(too_much()))
 }
 
 /// # Safety
@@ -134,7 +143,7 @@ pub unsafe extern "C" fn bridge_template_render(
             end: text(end)?.to_string(),
             raised: None,
         };
-        *out = BridgeText::new(render(&*t, text(context)?, how, max_output)?);
+        *out = BridgeText::new(render_bounded(&*t, text(context)?, how, max_output)?);
         Ok(())
     })
 }

@@ -5,7 +5,7 @@ use minijinja::value::{Kwargs, Rest, Value, ValueKind};
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, Output, State, UndefinedBehavior};
 use std::cell::RefCell;
 
-const FUEL: u64 = 20_000_000;
+const FUEL: u64 = 10_000_000;
 const MAX_RECURSION: usize = 120;
 
 /// What one rendering needs beside the template's own variables.
@@ -33,7 +33,7 @@ pub fn environment(strict: bool) -> Environment<'static> {
     env.set_formatter(print);
     env.add_function("raise_exception", raise_exception);
     env.add_function("strftime_now", strftime_now);
-    env.add_function(generation::FUNCTION, generation_block);
+    env.add_filter(generation::FILTER, generation_block);
     env.add_filter("tojson", tojson);
     env.add_filter("string", |value: &Value| pyjson::str(value));
     env.add_filter("join", join);
@@ -62,11 +62,9 @@ fn strftime_now(format: &str) -> Result<String, Error> {
 }
 
 /// The body of a generation block, between the markers of this rendering (none when only the text is wanted).
-fn generation_block(state: &State, arguments: Kwargs) -> Result<Value, Error> {
-    let caller: Value = arguments.get("caller")?;
-    let body = caller.call(state, &[])?;
+fn generation_block(body: &Value) -> Value {
     let (begin, end) = RENDER.with(|render| (render.borrow().begin.clone(), render.borrow().end.clone()));
-    Ok(Value::from_safe_string(format!("{begin}{body}{end}")))
+    Value::from_safe_string(format!("{begin}{body}{end}"))
 }
 
 fn tojson(value: &Value, indent: Option<Value>, arguments: Kwargs) -> Result<Value, Error> {

@@ -1,0 +1,133 @@
+"""Live references for the text room: transformers' template renderer on every template that TRL ships, with the spans
+of its {% generation %} blocks, and the tokenizers of the shared data on shared text. Drives test_text through a file."""
+import json
+import os
+import random
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "scripts/golden"))
+import text as golden  # noqa: E402
+
+DATA = Path(os.environ.get("PRENTICE_TEST_DATA", ROOT / "../shared/data")).resolve()
+BINARY = Path(os.environ.get("PRENTICE_BUILD", ROOT / "build")).resolve() / "test_text"
+
+# By the beginning of a template's name: the tokens of its tokenizer, end tokens first; BOS and EOS.
+FAMILIES = {
+    "llama3": (["<|eot_id|>", "<|end_of_text|>", "<|eom_id|>", "<|start_header_id|>", "<|end_header_id|>", "<|begin_of_text|>", "<|python_tag|>"],
+               "<|begin_of_text|>", "<|eot_id|>"),
+    "gemma": (["<end_of_turn>", "<eos>", "<start_of_turn>", "<bos>"], "<bos>", "<eos>"),
+    "phi3": (["<|end|>", "<|endoftext|>", "<|user|>", "<|assistant|>", "<|system|>", "<s>"], "<s>", "<|endoftext|>"),
+    "qwen": (["<|im_end|>", "<|endoftext|>", "<|im_start|>"], None, "<|im_end|>"),
+}
+NOT_SPECIAL = ["<think>", "</think>", "<tool_call>", "</tool_call>", "<tool_response>", "</tool_response>"]
+# Multimodal or of a family this program does not train; their text is compared all the same.
+WITH_SPANS = ["llama3_training", "gemma_training", "gemma3_training", "phi3_training", "phi3_5_training", "qwen2_5_training",
+              "qwen3_training", "qwen3_instruct_2507_training"]
+# The same text with and without {% generation %}: here the markers must find what the blocks say.
+TWINS = {"qwen2_5": "qwen2_5_training", "phi3": "phi3_training", "phi3_5": "phi3_5_training", "llama3": "llama3_training",
+         "gemma": "gemma_training", "gemma3": "gemma3_training", "qwen3_instruct_2507": "qwen3_instruct_2507_training", "qwen3": "qwen3_training"}
+
+
+def family(name):
+    for prefix, value in FAMILIES.items():
+        if name.startswith(prefix):
+            return value
+    return ["</s>", "<s>"], "<s>", "</s>"
+
+
+def expected_spans(case, messages, ends):
+    """What an assistant must write, from transformers' block ranges: without what the generation prompt says (a leading
+    newline, an empty thinking block), without the newline behind the end token and a second end token after it."""
+    text, out = case["text"], []
+    turns = [i for i, m in enumerate(messages) if m["role"] == "assistant"]
+    for k, (begin, end) in enumerate(case["blocks"]):
+        piece = text[begin:end].rstrip("\n")
+        if not text[:begin].endswith("\n"):
+            piece = piece.removeprefix("\n")
+        if case["arguments"].get("enable_thinking") is False:
+            piece = piece.removeprefix("<think>\n\n</think>\n\n")
+        if out and piece in ends and text[:begin].rstrip("\n").endswith(tuple(ends)):
+            continue
+        out.append([turns[min(k, len(turns) - 1)], piece])
+    return out
+
+
+def template_cases():
+    import trl
+
+    folder = Path(trl.__file__).parent / "chat_templates"
+    cases = []
+    for path in sorted(folder.glob("*.jinja")):
+        source, name = path.read_text(), path.stem
+        tokens, bos, eos = family(name)
+        special = {key: value for key, value in (("bos_token", bos), ("eos_token", eos)) if value}
+        added = [[t, True] for t in tokens] + [[t, False] for t in NOT_SPECIAL]
+        options = {k: v for k, v in golden.OPTIONS.items() if not v or any(key in source for key in v)}
+        twin = golden.template_cases(TWINS[name], (folder / (TWINS[name] + ".jinja")).read_text(), special, options) if name in TWINS else None
+        for index, case in enumerate(golden.template_cases(name, source, special, options)):
+            case |= {"source": source, "added": added, "config": special}
+            blocks = case.pop("blocks", None)
+            calls = any("tool_calls" in m for m in case["messages"])
+            reasons = any("reasoning_content" in m for m in case["messages"])
+            if (calls and "tool_calls" not in source) or (reasons and case["arguments"].get("enable_thinking") is False):
+                cases.append(case)  # refused, or a contradiction: only the text is compared
+                continue
+            if twin and twin[index].get("text") == case.get("text") and "text" in case:
+                case["spans"] = expected_spans(twin[index], case["messages"], tokens[:2])
+            elif name in WITH_SPANS and "text" in case:
+                case["spans"] = expected_spans({**case, "blocks": blocks}, case["messages"], tokens[:2])
+            cases.append(case)
+    return cases
+
+
+def shared_text():
+    rows = []
+    for name in ("datasets/wikitext2/valid.txt", "datasets/tinyshakespeare/input.txt", "datasets/llamafactory_demo/wiki_demo.txt"):
+        rows += [line for line in (DATA / name).read_text(errors="replace").splitlines() if line.strip()][:300]
+    for name in ("datasets/tinystories/train.jsonl", "datasets/gsm8k/train.jsonl"):
+        for line in (DATA / name).read_text().splitlines()[:150]:
+            rows.append(" ".join(str(value) for value in json.loads(line).values()))
+    return rows
+
+
+def random_text(count):
+    """Code points of all planes, white space and pieces of special tokens, in no order."""
+    generator = random.Random(11)
+    pieces = ["<|im_end|>", "</s>", "<|", "|>", "\n", "\r\n", "  ", "\t", "\u2581", "'s", "12", "\u0301", "\u200d"]
+
+    def one():
+        if generator.random() < 0.4:
+            return generator.choice(pieces)
+        top = generator.choice([0x80, 0x250, 0x3000, 0xD7FF, 0x1FAFF, 0x10FFFF])
+        code = generator.randrange(1, top)
+        return chr(code) if not 0xD800 <= code <= 0xDFFF else "x"
+
+    return ["".join(one() for _ in range(generator.randrange(1, 40))) for _ in range(count)]
+
+
+def run(cases, tmp_path):
+    if not BINARY.exists():
+        pytest.skip(f"{BINARY} is not built")
+    path = tmp_path / "cases.json"
+    path.write_text(json.dumps({"cases": cases}))
+    environment = {**os.environ, "PRENTICE_TEXT_CASES": str(path), "PRENTICE_TEST_DATA": str(DATA)}
+    result = subprocess.run([BINARY, "--gtest_filter=Golden.CasesOfALiveOracle"], cwd=ROOT, env=environment, capture_output=True, text=True)
+    assert result.returncode == 0, f"{len(re.findall('Failure', result.stdout))} failures\n" + result.stdout[:6000]
+    assert "SKIPPED" not in result.stdout
+
+
+def test_every_template_of_trl_renders_alike_and_gives_the_same_spans(tmp_path):
+    cases = template_cases()
+    assert len(cases) > 500 and sum("spans" in case for case in cases) > 100
+    run(cases, tmp_path)
+
+
+@pytest.mark.skipif(not DATA.exists(), reason=f"{DATA} is absent")
+def test_shared_tokenizers_give_the_same_ids_on_shared_and_on_random_text(tmp_path):
+    run(golden.tokenizer_cases(DATA, golden.CORPUS + shared_text() + random_text(400)), tmp_path)
