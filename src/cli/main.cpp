@@ -1,1 +1,99 @@
-int main(){}
+// From the command line to an exit status: the one place that prints errors.
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <cstdlib>
+#include <new>
+#include <string_view>
+#include <typeinfo>
+
+#include "cli/terminal.h"
+#include "cli/verbs.h"
+#include "io/json.h"
+#include "train/signals.h"
+
+namespace prentice {
+namespace {
+
+struct Edge {
+  bool json = false, debug = false, k8s = false;
+
+  int status(ExitCode code) const { return code == ExitCode::distributed && k8s ? 200 : static_cast<int>(code); }
+
+  int report(ExitCode code, const std::vector<Diagnostic>& diagnostics) const {
+    if (code == ExitCode::malformed) code = ExitCode::data;
+    Json::Array errors;
+    for (const auto& d : diagnostics) {
+      fmt::print(stderr, "{} {}\n", styled("error:", Style::error, STDERR_FILENO), printable(to_string(d)));
+      if (!d.hint.empty())
+        fmt::print(stderr, "{} {}\n", styled("hint:", Style::hint, STDERR_FILENO), printable(d.hint));
+      errors.push_back(Json::Object{{"file", printable(d.file)},
+                                    {"line", d.line},
+                                    {"column", d.column},
+                                    {"key", printable(d.key)},
+                                    {"message", printable(d.message)},
+                                    {"hint", printable(d.hint)}});
+    }
+    if (json)
+      print_result(
+          Json(Json::Object{{"schema", 1}, {"errors", std::move(errors)}, {"exit_code", status(code)}}).dump() + "\n");
+    return status(code);
+  }
+
+  // LibTorch and the standard library throw these when the host or the device has no memory left.
+  int report_foreign(const std::exception& error) const {
+    const std::string_view what = error.what();
+    if (dynamic_cast<const std::bad_alloc*>(&error) || what.find("can't allocate memory") != what.npos ||
+        what.find("out of memory") != what.npos) {
+      return report(ExitCode::memory,
+                    {{.message = "out of memory", .hint = "`prentice plan` shows what each phase needs"}});
+    }
+    if (debug) fmt::print(stderr, "{}\n", printable(what));
+    const std::string first(what.substr(0, what.find('\n')));
+    return report(ExitCode::internal,
+                  {{.message = fmt::format("internal error: {} ({})", first, typeid(error).name()),
+                    .hint = "this is a bug: please report it with the command, the recipe and the output of --debug"}});
+  }
+};
+
+// A full disk shows when the buffer is written; a reader that has left (`| head`) is no mistake.
+int flush_results(int status, const Edge& edge) {
+  errno = 0;
+  if (std::fflush(stdout) == 0 || errno == EPIPE || status != 0) return status;
+  return edge.report(ExitCode::storage, {{.message = "the result could not be written to stdout"}});
+}
+
+int run(const std::vector<std::string>& words) {
+  Edge edge;
+  for (const auto& word : words) {  // before parsing, so that its errors take the asked form too
+    edge.json = edge.json || word == "--json";
+    edge.debug = edge.debug || word == "--debug";
+    edge.k8s = edge.k8s || word == "--k8s-exit-codes";
+  }
+  int status = 0;
+  try {
+    catch_stop_signals();
+    status = run_command(parse_arguments(words));
+  } catch (const Error& error) {
+    status = edge.report(error.code(), error.diagnostics());
+  } catch (const Stopped& stopped) {
+    fmt::print(stderr, "stopped: {}\n", stopped.what());
+    std::fflush(stdout);
+    leave_by_signal(stopped.signal());
+  } catch (const std::exception& error) {
+    status = edge.report_foreign(error);
+  }
+  return flush_results(status, edge);
+}
+
+}  // namespace
+}  // namespace prentice
+
+int main(int argc, char** argv) {
+  // Read by cuBLAS and MKL when they start: results must not depend on free workspace or load.
+  setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8", 0);
+  setenv("MKL_DYNAMIC", "FALSE", 0);
+  return prentice::run({argv + 1, argv + argc});
+}

@@ -24,7 +24,6 @@ constexpr Unused kUnused[] = {
     {"eval", "run.log_every"},     {"eval", "data.eval_split"},    {"eval", "data.split_by"},
     {"eval", "data.stratify"},     {"eval", "data.packing"},       {"eval", "data.shuffle"},
     {"export", "run.log_every"},   {"generate", "run.out"},        {"generate", "run.log_every"},
-    {"generate", "run.seed"},      {"pipeline", "run.log_every"},
 };
 
 constexpr std::string_view kLaterKinds[] = {"dpo",     "kto",    "orpo",    "simpo",    "distill", "reward",  "teach",

@@ -141,6 +141,12 @@ void set_key(Node& recipe, const std::string& key, Node value, const Position& p
   }
 }
 
+void set_default(Node& recipe, const std::string& key, Node value) {
+  const size_t dot = key.find('.');
+  const Node* section = recipe.find(key.substr(0, dot));
+  if (!section || !section->find(key.substr(dot + 1))) set_key(recipe, key, std::move(value), {});
+}
+
 std::vector<ExpandedStep> expand_steps(const Node& pipeline, Mistakes& mistakes) {
   Mistakes reported_by_the_reader;
   const fs::path out = bind_pipeline(pipeline, reported_by_the_reader).run.out;

@@ -18,4 +18,7 @@ PipelineRecipe bind_pipeline(const Node& pipeline, Mistakes& mistakes);
 // Lays `value` over the key "section.key" (or deeper: "section.key.name" in a key that is a map) of `recipe`.
 void set_key(Node& recipe, const std::string& key, Node value, const Position& position);
 
+// The same, unless the key has a value already.
+void set_default(Node& recipe, const std::string& key, Node value);
+
 }  // namespace prentice

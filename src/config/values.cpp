@@ -186,7 +186,7 @@ bool Codec<std::string>::read(const Node& node, std::string& value, const Readin
   const bool closed = !reading.about.choices.empty() && reading.about.path != PathKind::if_path;
   if (!node.is_scalar()) {
     reading.expected(node, closed ? choices_text(reading.about.choices) : "a text",
-                     node.is_null() ? "write \"\" for an empty text" : "");
+                     node.is_null() ? "write \"\" for an empty text, or remove the key" : "");
     return false;
   }
   if (closed && !reading.allowed(node, node.text())) return false;

@@ -17,7 +17,8 @@ namespace fs = std::filesystem;
 const fs::path kFolder = "tests/config/bad_recipes";
 
 std::string without(std::string text, const std::string& part, const std::string& by) {
-  for (size_t at = text.find(part); at != text.npos; at = text.find(part, at + by.size())) text.replace(at, part.size(), by);
+  for (size_t at = text.find(part); at != text.npos; at = text.find(part, at + by.size()))
+    text.replace(at, part.size(), by);
   return text;
 }
 

@@ -42,18 +42,20 @@ TEST(Node, AnAbsentValueStandsWhereItsKeyStands) {
 }
 
 TEST(Scalars, IntegersAreDecimalDigitsOnly) {
-  for (const char* good : {"0", "7", "-3", "9223372036854775807", "-9223372036854775808"}) EXPECT_TRUE(parse_integer(good)) << good;
-  for (const char* bad : {"", "-", "+1", "01", "-01", "1_000", "1,000", "1.0", "1e3", "0x10", "0o17", " 1", "1 ", "12:30",
-                          "9223372036854775808", "ten"}) {
+  for (const char* good : {"0", "7", "-3", "9223372036854775807", "-9223372036854775808"})
+    EXPECT_TRUE(parse_integer(good)) << good;
+  for (const char* bad : {"", "-", "+1", "01", "-01", "1_000", "1,000", "1.0", "1e3", "0x10", "0o17", " 1", "1 ",
+                          "12:30", "9223372036854775808", "ten"}) {
     EXPECT_FALSE(parse_integer(bad)) << bad;
   }
 }
 
 TEST(Scalars, NumbersAreFiniteAndDecimal) {
-  const std::pair<const char*, double> good[] = {{"1e-5", 1e-5}, {"2E+3", 2000}, {".5", 0.5}, {"5.", 5}, {"-0.25", -0.25},
-                                                 {"1e-08", 1e-8}, {"16", 16}};
+  const std::pair<const char*, double> good[] = {{"1e-5", 1e-5},   {"2E+3", 2000},  {".5", 0.5}, {"5.", 5},
+                                                 {"-0.25", -0.25}, {"1e-08", 1e-8}, {"16", 16}};
   for (const auto& [text, value] : good) EXPECT_EQ(parse_number(text), value) << text;
-  for (const char* bad : {"", ".", "-", "e5", "1e", "1e+", "+1", "00.5", "1_0", "inf", ".inf", "nan", "0x1p3", "1e999", "1.2.3"}) {
+  for (const char* bad :
+       {"", ".", "-", "e5", "1e", "1e+", "+1", "00.5", "1_0", "inf", ".inf", "nan", "0x1p3", "1e999", "1.2.3"}) {
     EXPECT_FALSE(parse_number(bad)) << bad;
   }
 }
@@ -65,8 +67,13 @@ TEST(Scalars, BooleansAreTrueAndFalseOnly) {
 }
 
 TEST(Scalars, NumbersAreWrittenShortAndReadBack) {
-  const std::pair<double, const char*> table[] = {{2e-4, "0.0002"}, {1e-8, "1e-8"}, {5e-7, "5e-7"}, {1e22, "1e22"},
-                                                  {0.1, "0.1"}, {16, "16"}, {1.0 / 3, "0.3333333333333333"}};
+  const std::pair<double, const char*> table[] = {{2e-4, "0.0002"},
+                                                  {1e-8, "1e-8"},
+                                                  {5e-7, "5e-7"},
+                                                  {1e22, "1e22"},
+                                                  {0.1, "0.1"},
+                                                  {16, "16"},
+                                                  {1.0 / 3, "0.3333333333333333"}};
   for (const auto& [value, text] : table) {
     EXPECT_EQ(number_text(value), text);
     EXPECT_EQ(parse_number(text), value);
@@ -74,9 +81,34 @@ TEST(Scalars, NumbersAreWrittenShortAndReadBack) {
 }
 
 TEST(Yaml, WhatIsWrittenReadsBackTheSame) {
-  const char* hard[] = {"", "no", "null", "~", "1e-5", "true", "a: b", "# x", "- x", " lead", "trail ", "tab\there",
-                        "two\nlines\n", "quote\"back\\slash", "{{ x }}", "[a", "é \xE2\x82\xAC", "*a", "&a", "!t", "%", "@x", "`x",
-                        "bell\x07", "x: |", "'single'", "?", "..."};
+  const char* hard[] = {"",
+                        "no",
+                        "null",
+                        "~",
+                        "1e-5",
+                        "true",
+                        "a: b",
+                        "# x",
+                        "- x",
+                        " lead",
+                        "trail ",
+                        "tab\there",
+                        "two\nlines\n",
+                        "quote\"back\\slash",
+                        "{{ x }}",
+                        "[a",
+                        "é \xE2\x82\xAC",
+                        "*a",
+                        "&a",
+                        "!t",
+                        "%",
+                        "@x",
+                        "`x",
+                        "bell\x07",
+                        "x: |",
+                        "'single'",
+                        "?",
+                        "..."};
   for (const char* text : hard) {
     Node root = Node::map();
     root.set("section", Node::map()).set("key", Node::scalar(text, true));
@@ -123,7 +155,11 @@ TEST(Yaml, BombsFailFast) {
   for (int i = 0; i < 60000; ++i) keys += "k" + std::to_string(i) + ": 1\n";
   for (int i = 0; i < 100000; ++i) nested += "[a, ";
   for (int i = 1; i < 1000; ++i) deep_block += std::string(i, ' ') + "a:\n";
-  const std::string bombs[] = {std::string(900000, '['), nested, keys, deep_block, "a: " + std::string(2 << 20, 'x'),
+  const std::string bombs[] = {std::string(900000, '['),
+                               nested,
+                               keys,
+                               deep_block,
+                               "a: " + std::string(2 << 20, 'x'),
                                "a: &a [x]\nb: &b [*a, *a]\nc: [*b, *b]"};
   for (const auto& bomb : bombs) {
     const auto start = std::chrono::steady_clock::now();

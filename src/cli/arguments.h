@@ -1,0 +1,27 @@
+// The words of the command line: a verb, what it is about, overrides and flags.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "config/invocation.h"
+
+namespace prentice {
+
+struct Arguments {
+  std::string verb;                    // "" when none was given
+  std::vector<std::string> words;      // neither flag nor override
+  std::vector<std::string> overrides;  // section.key=value, STEP:section.key=value
+  Invocation flags;                    // json, quiet, debug, fresh, fit, ...; `command` is the whole line
+  bool help = false, version = false, json_schema = false, k8s_exit_codes = false;
+  std::string configs;  // --configs DIR
+  std::string out;      // repro run --out DIR
+};
+
+// `words` without the program's name. Errors: `usage` for an unknown flag (with "did you mean") or a missing value.
+Arguments parse_arguments(const std::vector<std::string>& words);
+
+// `text` as a shell word.
+std::string shell_quoted(const std::string& text);
+
+}  // namespace prentice

@@ -1,0 +1,174 @@
+// `init KIND`: a commented starter recipe that fits the data at hand.
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <array>
+#include <filesystem>
+
+#include "cli/sniff.h"
+#include "cli/terminal.h"
+#include "cli/verbs.h"
+#include "config/bind.h"
+#include "config/pipeline.h"
+#include "config/read.h"
+#include "io/publish.h"
+
+namespace prentice {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+// The keys a starter shows, where the kind has them; `explain` knows the rest.
+constexpr std::array kShown = {"model.path",           "model.init",      "adapter.rank",
+                               "adapter.targets",      "data.train",      "data.eval",
+                               "data.prompt",          "data.completion", "data.system",
+                               "data.max_length",      "train.batch",     "train.batch_tokens",
+                               "train.epochs",         "train.select",    "optim.lr",
+                               "eval.tasks",           "eval.require",    "export.merged",
+                               "export.gguf",          "generate.prompt", "generate.max_new_tokens",
+                               "generate.temperature", "run.out",         "run.seed",
+                               "pipeline.steps"};
+
+struct Proposal {
+  Node recipe;                     // values that stand uncommented
+  std::vector<std::string> notes;  // what was found, for the first comments
+};
+
+bool holds(const std::vector<std::string>& fields, const std::string& field) {
+  return std::find(fields.begin(), fields.end(), field) != fields.end();
+}
+
+std::string first_of(const std::vector<std::string>& fields, std::initializer_list<const char*> wanted) {
+  for (const char* field : wanted) {
+    if (holds(fields, field)) return field;
+  }
+  return "";
+}
+
+// A record whose fields no format knows becomes a prompt and a completion.
+void propose_rows(Proposal& proposal, const DataLook& look) {
+  const auto& fields = look.fields;
+  for (const char* known : {"messages", "conversations", "chosen"}) {
+    if (!holds(fields, known)) continue;
+    proposal.notes.push_back(fmt::format("rows with `{}`: their format is found by itself", known));
+    return;
+  }
+  if ((holds(fields, "prompt") && holds(fields, "completion")) ||
+      (holds(fields, "instruction") && holds(fields, "output")))
+    return;
+  if (fields.size() == 1 && fields[0] == "text") return;
+  std::string answer = first_of(
+      fields, {"completion", "response", "answer", "output", "target", "label", "category", "intent", "class", "sql"});
+  std::string question = first_of(
+      fields, {"prompt", "question", "query", "input", "text", "instruction", "message", "utterance", "sentence"});
+  if (answer.empty() && fields.size() > 1) answer = fields.back();
+  if (question.empty() && !fields.empty()) question = fields.front();
+  if (question.empty() || answer.empty() || question == answer) return;
+  const auto variable = [](const std::string& field) {
+    const bool plain =
+        field.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_") == field.npos;
+    return Node::scalar(plain ? "{{ " + field + " }}" : "{{ record['" + field + "'] }}", true);
+  };
+  set_default(proposal.recipe, "data.prompt", variable(question));
+  set_default(proposal.recipe, "data.completion", variable(answer));
+  proposal.notes.push_back("a guess from the field names: check data.prompt and data.completion with `prentice audit`");
+}
+
+void look_at_train(Proposal& proposal, const std::string& kind, const fs::path& folder) {
+  Node* data = proposal.recipe.find("data");
+  for (const char* key : {"train", "eval"}) {
+    Node* value = data ? data->find(key) : nullptr;
+    if (!value || !value->is_scalar() || value->text().starts_with('[')) continue;
+    const fs::path file = value->text();
+    const DataLook look = look_at_data(file);
+    if (std::string_view(key) == "train") {
+      std::string note = fmt::format("{}: {}", file.filename().string(), look.form);
+      if (look.rows > 0) note += fmt::format(", {} rows", look.rows);
+      if (!look.fields.empty()) note += fmt::format("; fields: {}", fmt::join(look.fields, ", "));
+      proposal.notes.push_back(printable(note));
+      if (kind == "sft" && look.form != "text") propose_rows(proposal, look);
+    }
+    *value = Node::scalar(fs::relative(fs::absolute(file), fs::absolute(folder)).string(), true);
+    data = proposal.recipe.find("data");  // propose_rows may have moved it
+  }
+}
+
+std::string starter_text(const std::string& kind, const std::string& file, const Proposal& proposal) {
+  std::string out = fmt::format("# prentice run {}\n", shell_quoted(file));
+  for (const auto& note : proposal.notes) out += "# " + note + '\n';
+  out +=
+      fmt::format("# Keys behind # show their defaults; `prentice explain {}` has them all.\nrecipe: {}\n", kind, kind);
+  std::string section, body;
+  bool live = false;
+  const auto flush = [&] {
+    if (!section.empty()) out += fmt::format("\n{}{}:\n{}", live ? "" : "# ", section, body);
+    body.clear(), live = false;
+  };
+  for (const auto& doc : describe_fields(kind)) {
+    const Node* chosen_section = proposal.recipe.find(doc.section);
+    const Node* chosen = chosen_section ? chosen_section->find(doc.key) : nullptr;
+    const bool shown = std::find(kShown.begin(), kShown.end(), doc.name()) != kShown.end();
+    if (!chosen && !shown) continue;
+    if (doc.section != section) flush(), section = doc.section;
+    const std::string value = chosen ? to_flow(*chosen) : doc.default_text;
+    body +=
+        fmt::format("  {}{}: {}  # {}\n", chosen ? "" : "# ", doc.key, value, doc.help.substr(0, doc.help.find(':')));
+    live = live || chosen;
+  }
+  flush();
+  return out;
+}
+
+// What a kind cannot run without, as a placeholder.
+void add_placeholders(Proposal& proposal, const std::string& kind) {
+  if (kind == "pipeline") {
+    Node step = Node::map();
+    step.set("recipe", Node::scalar("sft.yaml"));
+    step.set("set", Node::map()).set("train.epochs", Node::scalar("1"));
+    set_default(proposal.recipe, "pipeline.steps", Node::list({step}));
+    return;
+  }
+  set_default(proposal.recipe, "model.path", Node::scalar("MODEL", true));
+  if (kind == "pretrain") set_default(proposal.recipe, "model.init", Node::scalar("random"));
+  if (kind == "pretrain" || kind == "sft")
+    set_default(proposal.recipe, "data.train", Node::scalar("train.jsonl", true));
+  if (kind == "eval") set_default(proposal.recipe, "data.eval", Node::scalar("test.jsonl", true));
+  if (kind == "generate") set_default(proposal.recipe, "generate.prompt", Node::scalar("Hello", true));
+}
+
+}  // namespace
+
+int verb_init(const Arguments& arguments) {
+  const auto& words = arguments.words;
+  if (words.empty() || words.size() > 2) {
+    fail(ExitCode::usage, words.empty() ? "init: a kind is needed" : "init: expected one file, got also " + words[2],
+         fmt::format("prentice init KIND [FILE]; kinds: {}", fmt::join(recipe_kinds(), ", ")));
+  }
+  Proposal proposal{.recipe = recipe_from_words(words[0], arguments.overrides)};
+  const std::string kind = recipe_kind(proposal.recipe);
+  const fs::path file = words.size() == 2 ? fs::path(words[1]) : fs::path(kind + ".yaml");
+  if (fs::exists(file))
+    fail(ExitCode::usage, fmt::format("{}: there is a file already", file.string()),
+         fmt::format("name another: prentice init {} FILE.yaml", kind));
+  look_at_train(proposal, kind, file.parent_path());
+  const bool has_model = proposal.recipe.find("model") && proposal.recipe.find("model")->find("path");
+  add_placeholders(proposal, kind);
+  const std::string text = starter_text(kind, file.string(), proposal);
+  publish_file(fs::absolute(file), text, IfExists::refuse);
+  if (arguments.flags.json) {
+    print_result(Json(Json::Object{{"schema", 1}, {"file", file.string()}, {"kind", kind}, {"text", text}}).dump() +
+                 "\n");
+    return 0;
+  }
+  std::string next = fmt::format("wrote {}\n", file.string());
+  for (const auto& note : proposal.notes) next += fmt::format("  {}\n", note);
+  if (!has_model && kind != "pipeline") next += "next: set model.path in it, then\n";
+  for (const char* verb : {"validate", "plan", "run"})
+    next += fmt::format("  prentice {} {}\n", verb, shell_quoted(file.string()));
+  print_result(next);
+  return 0;
+}
+
+}  // namespace prentice

@@ -1,0 +1,209 @@
+// `inspect PATH`: what a file or folder holds, without trusting it.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cstring>
+#include <filesystem>
+
+#include "cli/terminal.h"
+#include "cli/verbs.h"
+#include "io/file.h"
+#include "io/gguf.h"
+#include "io/json.h"
+#include "io/safetensors.h"
+#include "recipes/units.h"
+
+namespace prentice {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+struct Row {
+  std::string name, type;
+  std::vector<int64_t> shape;  // as torch prints it, outermost first
+  uint64_t bytes = 0;
+};
+
+struct Contents {
+  std::string kind;
+  Json::Object metadata;
+  std::vector<Row> tensors;
+};
+
+constexpr size_t kLongText = 2000;  // of a metadata value; a chat template is longer
+
+Json short_text(std::string_view text) {
+  if (text.size() <= kLongText) return printable(text);
+  return fmt::format("{}... ({} bytes)", printable(text.substr(0, kLongText)), text.size());
+}
+
+Json gguf_json(const GgufValue& value) {
+  return std::visit(
+      [](const auto& v) -> Json {
+        using T = std::decay_t<decltype(v)>;
+        if constexpr (std::is_same_v<T, std::string>) {
+          return short_text(v);
+        } else if constexpr (std::is_same_v<T, GgufArray>) {
+          return fmt::format("[{} x {}]", v.count, gguf_type_name(v.type));
+        } else if constexpr (std::is_same_v<T, bool> || std::is_same_v<T, uint64_t>) {
+          return Json(v);
+        } else if constexpr (std::is_floating_point_v<T>) {
+          return Json(static_cast<double>(v));
+        } else {
+          return Json(static_cast<int64_t>(v));
+        }
+      },
+      value);
+}
+
+Contents of_gguf(const fs::path& path) {
+  const GgufReader reader = GgufReader::open(path);
+  Contents contents{.kind = "gguf"};
+  for (const auto& entry : reader.metadata())
+    contents.metadata.emplace_back(printable(entry.key), gguf_json(entry.value));
+  for (const auto& tensor : reader.tensors()) {
+    Row row{printable(tensor.name), std::string(ggml_type_info(tensor.type).name), tensor.dims, tensor.bytes.size()};
+    std::reverse(row.shape.begin(), row.shape.end());
+    contents.tensors.push_back(std::move(row));
+  }
+  return contents;
+}
+
+void add_tensor(Contents& contents, const TensorView& tensor) {
+  contents.tensors.push_back(
+      {printable(tensor.name), std::string(dtype_name(tensor.dtype)), tensor.shape, tensor.bytes.size()});
+}
+
+void add_safetensors(Contents& contents, const SafetensorsFile& file) {
+  for (const auto& [key, value] : file.metadata()) contents.metadata.emplace_back(printable(key), short_text(value));
+  for (const auto& tensor : file.tensors()) add_tensor(contents, tensor);
+}
+
+void add_weights(Contents& contents, const fs::path& folder, const std::string& name) {
+  for (const TensorView* tensor : WeightFolder::open(folder, name).tensors()) add_tensor(contents, *tensor);
+}
+
+// Every member of a JSON file, texts shortened.
+void add_json(Contents& contents, const fs::path& path, const std::string& key) {
+  Json value = with_context(ExitCode::model, "inspect", [&] { return Json::parse_file(path); });
+  contents.metadata.emplace_back(key, std::move(value));
+}
+
+Contents of_folder(const fs::path& folder) {
+  Contents contents;
+  if (fs::exists(folder / "manifest.json")) {
+    contents.kind = "checkpoint";
+    add_json(contents, folder / "manifest.json", "manifest");
+    if (fs::exists(folder / "trainer.json")) add_json(contents, folder / "trainer.json", "trainer");
+    std::vector<fs::path> files;
+    for (const auto& entry : fs::directory_iterator(folder)) {
+      if (entry.path().extension() == ".safetensors") files.push_back(entry.path());
+    }
+    std::sort(files.begin(), files.end());
+    for (const auto& file : files) add_safetensors(contents, SafetensorsFile::open(file));
+  } else if (fs::exists(folder / "run.json")) {
+    contents.kind = "run";
+    add_json(contents, folder / "run.json", "run");
+    Json::Array steps;
+    std::error_code error;
+    for (const auto& entry : fs::directory_iterator(folder / "checkpoints", error))
+      steps.emplace_back(printable(entry.path().filename().string()));
+    std::sort(steps.begin(), steps.end(), [](const Json& a, const Json& b) { return a.as_string() < b.as_string(); });
+    contents.metadata.emplace_back("checkpoints", std::move(steps));
+    if (fs::exists(folder / "adapter")) add_weights(contents, folder / "adapter", "adapter_model");
+  } else if (fs::exists(folder / "adapter_config.json")) {
+    contents.kind = "adapter";
+    add_json(contents, folder / "adapter_config.json", "adapter_config");
+    add_weights(contents, folder, "adapter_model");
+  } else {
+    contents.kind = "safetensors";
+    if (fs::exists(folder / "config.json")) add_json(contents, folder / "config.json", "config");
+    add_weights(contents, folder, "model");
+  }
+  return contents;
+}
+
+Contents of_file(const fs::path& path) {
+  const std::string extension = path.extension().string();
+  for (const char* pickle : {".bin", ".pt", ".pth", ".ckpt", ".pkl"}) {
+    if (extension == pickle) {
+      fail(ExitCode::model, fmt::format("{}: a pickle can run code when it is read and is refused", path.string()),
+           "convert it: python -c \"import torch, safetensors.torch as s; s.save_file(torch.load('FILE', "
+           "weights_only=True), 'out.safetensors')\"");
+    }
+  }
+  if (extension == ".h5" || extension == ".hdf5")
+    fail(ExitCode::usage, path.string() + ": teacher stores are not in this version");
+  char magic[4] = {};
+  InputFile file(path);
+  const size_t read = file.read(std::as_writable_bytes(std::span(magic)));
+  if (read == 4 && std::memcmp(magic, "GGUF", 4) == 0) return of_gguf(path);
+  Contents contents{.kind = "safetensors"};
+  add_safetensors(contents, SafetensorsFile::open(path));
+  return contents;
+}
+
+Json to_json(const Contents& contents) {
+  Json::Array tensors;
+  for (const auto& row : contents.tensors) {
+    Json::Array shape(row.shape.begin(), row.shape.end());
+    tensors.push_back(
+        Json::Object{{"name", row.name}, {"type", row.type}, {"shape", std::move(shape)}, {"bytes", row.bytes}});
+  }
+  return Json::Object{
+      {"schema", 1}, {"kind", contents.kind}, {"metadata", contents.metadata}, {"tensors", std::move(tensors)}};
+}
+
+std::string one_line(const Json& value) {
+  std::string text = value.is_string() ? printable(value.as_string()) : printable(value.dump());
+  return text.size() > 100 ? text.substr(0, 97) + "..." : text;
+}
+
+void append_metadata(std::string& out, const Json::Object& metadata, const std::string& indent) {
+  for (const auto& [key, value] : metadata) {
+    if (value.is_object()) {
+      out += fmt::format("{}{}:\n", indent, printable(key));
+      append_metadata(out, value.as_object(), indent + "  ");
+    } else {
+      out += fmt::format("{}{}: {}\n", indent, printable(key), one_line(value));
+    }
+  }
+}
+
+std::string to_text(const fs::path& path, const Contents& contents) {
+  uint64_t bytes = 0;
+  double elements = 0;
+  size_t width = 4;
+  for (const auto& row : contents.tensors) {
+    double count = 1;
+    for (const int64_t size : row.shape) count *= static_cast<double>(size);
+    elements += count, bytes += row.bytes, width = std::max(width, row.name.size());
+  }
+  std::string out =
+      fmt::format("{}: {}, {} tensors, {} elements, {}\n", path.string(), contents.kind, contents.tensors.size(),
+                  human_count(elements), human_bytes(static_cast<double>(bytes)));
+  append_metadata(out, contents.metadata, "  ");
+  if (contents.tensors.empty()) return out;
+  out += fmt::format("\n{:<{}}  {:<6} {:>10}  shape\n", "name", width, "type", "bytes");
+  for (const auto& row : contents.tensors) {
+    std::string shape;
+    for (const int64_t size : row.shape) shape += (shape.empty() ? "" : ", ") + std::to_string(size);
+    out += fmt::format("{:<{}}  {:<6} {:>10}  [{}]\n", row.name, width, row.type, row.bytes, shape);
+  }
+  return out;
+}
+
+}  // namespace
+
+int verb_inspect(const Arguments& arguments) {
+  if (arguments.words.size() != 1) fail(ExitCode::usage, "inspect: expected one path", "prentice inspect PATH");
+  const fs::path path = arguments.words[0];
+  std::error_code error;
+  if (!fs::exists(path, error)) fail(ExitCode::usage, path.string() + ": no such file or folder");
+  const Contents contents = fs::is_directory(path) ? of_folder(path) : of_file(path);
+  print_result(arguments.flags.json ? to_json(contents).dump() + "\n" : to_text(path, contents));
+  return 0;
+}
+
+}  // namespace prentice

@@ -1,0 +1,21 @@
+#include "cli/plugin.h"
+
+namespace prentice {
+
+namespace fs = std::filesystem;
+
+fs::path program_folder() {
+  std::error_code error;
+  const fs::path program = fs::read_symlink("/proc/self/exe", error);
+  return error ? fs::current_path() : program.parent_path();
+}
+
+fs::path cuda_plugin_path() { return program_folder() / "libprentice_cuda.so"; }
+
+bool has_nvidia_driver() {
+  std::error_code error;
+  return fs::exists("/proc/driver/nvidia/version", error) || fs::exists("/dev/nvidiactl", error) ||
+         fs::exists("/dev/dxg", error);
+}
+
+}  // namespace prentice

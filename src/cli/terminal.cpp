@@ -1,0 +1,77 @@
+#include "cli/terminal.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstdlib>
+
+namespace prentice {
+
+namespace {
+
+bool has_colour(int descriptor) {
+  const char* no_color = std::getenv("NO_COLOR");
+  const char* term = std::getenv("TERM");
+  return isatty(descriptor) && !(no_color && *no_color) && term && std::string_view(term) != "dumb";
+}
+
+const char* code_of(Style style) {
+  switch (style) {
+    case Style::error:
+      return "\033[1;31m";
+    case Style::hint:
+      return "\033[36m";
+    case Style::good:
+      return "\033[32m";
+    case Style::weak:
+      return "\033[2m";
+    case Style::strong:
+      return "\033[1m";
+  }
+  return "";
+}
+
+// Bytes of the well-formed UTF-8 character at `at`, 0 when there is none.
+size_t character_length(std::string_view text, size_t at) {
+  const auto byte = [&](size_t i) { return i < text.size() ? static_cast<unsigned char>(text[i]) : 0u; };
+  const auto tail = [&](size_t i, unsigned low = 0x80, unsigned high = 0xBF) {
+    return byte(i) >= low && byte(i) <= high;
+  };
+  const unsigned a = byte(at);
+  if (a < 0x80) return 1;
+  if (a >= 0xC2 && a <= 0xDF) return tail(at + 1) ? 2 : 0;
+  if (a >= 0xE0 && a <= 0xEF)
+    return tail(at + 1, a == 0xE0 ? 0xA0 : 0x80, a == 0xED ? 0x9F : 0xBF) && tail(at + 2) ? 3 : 0;
+  if (a < 0xF0 || a > 0xF4) return 0;
+  return tail(at + 1, a == 0xF0 ? 0x90 : 0x80, a == 0xF4 ? 0x8F : 0xBF) && tail(at + 2) && tail(at + 3) ? 4 : 0;
+}
+
+}  // namespace
+
+std::string styled(std::string_view text, Style style, int descriptor) {
+  if (!has_colour(descriptor)) return std::string(text);
+  return fmt::format("{}{}\033[0m", code_of(style), text);
+}
+
+std::string printable(std::string_view text) {
+  std::string out;
+  for (size_t at = 0; at < text.size();) {
+    const auto byte = static_cast<unsigned char>(text[at]);
+    const size_t length = character_length(text, at);
+    const bool control =
+        byte < 0x20 || byte == 0x7F || (byte == 0xC2 && length == 2 && static_cast<unsigned char>(text[at + 1]) < 0xA0);
+    if (length == 0 || control) {
+      out += fmt::format("\\x{:02x}", byte);
+      at += 1;
+    } else {
+      out += text.substr(at, length);
+      at += length;
+    }
+  }
+  return out;
+}
+
+void print_result(std::string_view text) { std::fwrite(text.data(), 1, text.size(), stdout); }
+
+}  // namespace prentice

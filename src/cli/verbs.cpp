@@ -1,0 +1,262 @@
+#include "cli/verbs.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <filesystem>
+
+#include "cli/terminal.h"
+#include "cli/version.h"
+#include "config/configs.h"
+#include "config/read.h"
+#include "io/json.h"
+#include "kernels/cuda_plugin.h"
+#include "recipes/kinds.h"
+#include "recipes/repro.h"
+
+namespace prentice {
+
+namespace {
+
+[[noreturn]] void fail_usage(const Arguments& arguments, std::string_view usage, const std::string& message) {
+  fail(ExitCode::usage, fmt::format("{}: {}", arguments.verb, message), fmt::format("usage: prentice {}", usage));
+}
+
+// The recipe that `run`, `plan`, ... are about: a file and overrides.
+Invocation open_recipe(const Arguments& arguments) {
+  if (arguments.words.size() != 1) {
+    fail_usage(arguments, arguments.verb + " FILE.yaml [section.key=value ...]",
+               arguments.words.empty() ? "a recipe file is needed"
+                                       : fmt::format("expected one file, got also {}", arguments.words[1]));
+  }
+  Invocation invocation = arguments.flags;
+  invocation.verb = arguments.verb;
+  invocation.file = arguments.words[0];
+  invocation.recipe = read_recipe_file(invocation.file, arguments.overrides);
+  invocation.kind = recipe_kind(invocation.recipe);
+  return invocation;
+}
+
+int verb_run(const Arguments& arguments) {
+  const Invocation invocation = open_recipe(arguments);
+  load_cuda_plugin();
+  return run_recipe(invocation);
+}
+
+// `prentice sft FILE k=v`, or only words.
+int run_kind(const Arguments& arguments) {
+  if (arguments.words.size() > 1) {
+    fail_usage(arguments, arguments.verb + " [FILE.yaml] [section.key=value ...]",
+               fmt::format("expected section.key=value, got {}", arguments.words[1]));
+  }
+  Invocation invocation = arguments.flags;
+  invocation.verb = "run";
+  invocation.kind = arguments.verb;
+  if (arguments.words.empty()) {
+    invocation.recipe = recipe_from_words(arguments.verb, arguments.overrides);
+  } else {
+    invocation.file = arguments.words[0];
+    invocation.recipe = read_recipe_file(invocation.file, arguments.overrides);
+    const std::string kind = recipe_kind(invocation.recipe);
+    if (kind != arguments.verb) {
+      fail(ExitCode::usage, fmt::format("{}: this recipe is of kind {}, not {}", invocation.file, kind, arguments.verb),
+           fmt::format("prentice run {}", invocation.file));
+    }
+  }
+  load_cuda_plugin();
+  return run_recipe(invocation);
+}
+
+int verb_plan(const Arguments& arguments) { return plan_recipe(open_recipe(arguments)); }
+int verb_audit(const Arguments& arguments) { return audit_recipe(open_recipe(arguments)); }
+
+int verb_validate(const Arguments& arguments) {
+  const Invocation invocation = open_recipe(arguments);
+  const auto warnings = validate_recipe(invocation.recipe);
+  if (invocation.json) {
+    Json::Array list;
+    for (const auto& warning : warnings) list.emplace_back(warning);
+    const Json result = Json::Object{{"schema", 1},
+                                     {"file", invocation.file},
+                                     {"kind", invocation.kind},
+                                     {"valid", true},
+                                     {"warnings", std::move(list)}};
+    print_result(result.dump() + "\n");
+    return 0;
+  }
+  for (const auto& warning : warnings) fmt::print(stderr, "warning: {}\n", warning);
+  print_result(fmt::format("{}: a valid recipe of kind {}\n", invocation.file, invocation.kind));
+  return 0;
+}
+
+int verb_resume(const Arguments& arguments) {
+  if (arguments.words.size() != 1) fail_usage(arguments, "resume DIR", "one run folder is needed");
+  const std::filesystem::path folder = arguments.words[0];
+  if (!arguments.overrides.empty()) {
+    fail(ExitCode::usage, "resume: a run goes on as it was started, got " + arguments.overrides[0]);
+  }
+  if (!std::filesystem::is_directory(folder)) fail(ExitCode::usage, folder.string() + ": no such run folder");
+  load_cuda_plugin();
+  return resume_run(folder, arguments.flags);
+}
+
+int verb_repro(const Arguments& arguments) {
+  const auto& words = arguments.words;
+  if (words.size() == 3 && words[0] == "diff") return repro_diff(words[1], words[2], arguments.flags);
+  if (words.size() != 2 || words[0] != "run")
+    fail_usage(arguments, "repro diff A B | repro run DIR [--out DIR2]", "expected diff or run");
+  load_cuda_plugin();
+  return repro_run(words[1], arguments.out, arguments.flags);
+}
+
+int verb_generate(const Arguments& arguments) { return run_kind(arguments); }
+
+int verb_help_text(const Arguments& arguments) {
+  if (arguments.words.empty()) {
+    print_result(general_help());
+    return 0;
+  }
+  Arguments about = arguments;
+  about.verb = arguments.words[0];
+  about.words.clear();
+  about.help = true;
+  return run_command(about);
+}
+
+constexpr Verb kVerbs[] = {
+    {"run", "run FILE [section.key=value ...] [--fresh]", "run a recipe, or continue its unfinished run",
+     "A finished run of the same recipe and inputs is left alone. --fresh moves what is in run.out aside.\n", verb_run},
+    {"resume", "resume DIR", "go on with the run in DIR; never a fresh start", "", verb_resume},
+    {"plan", "plan FILE [section.key=value ...] [--fit 16GB]", "steps, memory, time, disk, price: before weights load",
+     "", verb_plan},
+    {"validate", "validate FILE [section.key=value ...]", "every mistake of a recipe at once",
+     "A pipeline is checked with all its steps.\n", verb_validate},
+    {"audit", "audit FILE [section.key=value ...] [--rows N]", "the first training rows as the model will see them", "",
+     verb_audit},
+    {"explain", "explain [KIND[.section[.key]]] [--json-schema]", "every key, its default and the reason for it",
+     "--json-schema prints a JSON schema: point your editor's YAML plug-in at it.\n", verb_explain},
+    {"recipes", "recipes", "the recipes that ship", "", verb_recipes},
+    {"init", "init KIND [FILE] [section.key=value ...]", "write a commented starter recipe",
+     "Looks at data.train first: `prentice init sft data.train=tickets.csv`. FILE defaults to KIND.yaml.\n", verb_init},
+    {"generate", "generate model.path=MODEL generate.prompt=TEXT | --chat",
+     "sample from a model, a run or MODEL+ADAPTER", "", verb_generate},
+    {"inspect", "inspect PATH", "what is in a safetensors, GGUF, adapter, checkpoint or run folder",
+     "Safe on hostile files: nothing in them is trusted, nothing is run.\n", verb_inspect},
+    {"repro", "repro diff A B | repro run DIR [--out DIR2]", "where two runs part; whether a run gives its bytes again",
+     "", verb_repro},
+    {"doctor", "doctor", "versions, devices, limits, and what is missing", "", verb_doctor},
+    {"help", "help [VERB]", "this text, or a verb's", "", verb_help_text},
+};
+
+std::string kind_help(const std::string& kind) {
+  return fmt::format(
+      "prentice {0} [FILE.yaml] [section.key=value ...]\n  {1}\n\n`prentice explain {0}` lists its keys, `prentice "
+      "init {0}` "
+      "writes a starter recipe.\n",
+      kind, describe_kind(kind));
+}
+
+// A flag that a verb does not read is a mistake, as an unknown key is.
+void check_flags(const Arguments& a, bool is_kind) {
+  const Invocation none;
+  const auto only_for = [&](bool given, std::string_view flag, bool right_verb) {
+    if (given && !right_verb)
+      fail(ExitCode::usage, fmt::format("{} has no effect with {}", flag, a.verb), "remove the flag");
+  };
+  only_for(a.flags.fresh, "--fresh", a.verb == "run" || is_kind);
+  only_for(a.flags.chat, "--chat", a.verb == "generate" || a.verb == "run");
+  only_for(a.flags.fit != none.fit, "--fit", a.verb == "plan");
+  only_for(a.flags.rows != none.rows, "--rows", a.verb == "audit");
+  only_for(a.json_schema, "--json-schema", a.verb == "explain");
+  only_for(!a.out.empty(), "--out", a.verb == "repro");
+  const bool takes_overrides = is_kind || a.verb == "run" || a.verb == "plan" || a.verb == "validate" ||
+                               a.verb == "audit" || a.verb == "init" || a.verb == "generate" || a.verb == "resume";
+  if (!a.overrides.empty() && !takes_overrides) {
+    fail(ExitCode::usage, fmt::format("{} has no effect with {}", a.overrides[0], a.verb), "remove the word");
+  }
+}
+
+[[noreturn]] void fail_unknown_verb(const std::string& verb) {
+  if (verb.ends_with(".yaml") || verb.ends_with(".yml")) {
+    fail(ExitCode::usage, fmt::format("{} is a file, not a verb", verb), "prentice run " + verb);
+  }
+  const auto later = later_kinds();
+  if (std::find(later.begin(), later.end(), verb) != later.end())
+    fail(ExitCode::usage, verb + " is not in this version");
+  std::vector<std::string> known = recipe_kinds();
+  for (const auto& candidate : kVerbs) known.emplace_back(candidate.name);
+  const std::string near = closest_match(verb, known);
+  fail(ExitCode::usage, "unknown verb " + verb,
+       near.empty() ? "`prentice --help` lists the verbs" : "did you mean " + near + "?");
+}
+
+}  // namespace
+
+std::span<const Verb> verbs() { return kVerbs; }
+
+std::string general_help() {
+  std::string out = fmt::format(
+      "{}\nFine-tunes language models on one machine: adapters and full weights, GGUF out.\n\n", version_line());
+  out += "prentice VERB [RECIPE.yaml] [section.key=value ...] [flags]\n\nVerbs\n";
+  for (const auto& verb : kVerbs) out += fmt::format("  {:<10} {}\n", verb.name, verb.help);
+  out += "\nRecipe kinds, as verbs too: prentice sft recipe.yaml optim.lr=1e-4\n";
+  for (const auto& kind : recipe_kinds()) {
+    if (kind != "generate") out += fmt::format("  {:<10} {}\n", kind, describe_kind(kind));
+  }
+  out +=
+      "\nFlags\n"
+      "  --json             one JSON object to stdout, errors too\n"
+      "  --quiet            no progress\n"
+      "  --debug            more about errors\n"
+      "  --fresh            run: move what is in run.out aside\n"
+      "  --configs DIR      use this folder's files before the built-in configs\n"
+      "  --trust-store      open data stores that no manifest vouches for\n"
+      "  --k8s-exit-codes   200 instead of 8, so that a job controller retries\n"
+      "  --help, --version\n"
+      "\nExit codes  0 done, 1 a bug, 2 usage or recipe, 3 data, 4 model file, 5 storage, 6 numerical, 7 memory,\n"
+      "            8 distributed, 9 gate not met, 130/143 stopped by a signal after a good checkpoint\n"
+      "\nFirst steps\n"
+      "  prentice run recipes/quickstart.yaml\n"
+      "  prentice init sft data.train=tickets.csv\n";
+  return out;
+}
+
+std::string verb_help(const Verb& verb) {
+  return fmt::format("prentice {}\n  {}\n{}{}", verb.usage, verb.help, verb.more.empty() ? "" : "\n", verb.more);
+}
+
+int run_command(const Arguments& arguments) {
+  if (arguments.version) {
+    print_result(arguments.flags.json ? version_json().dump() + "\n" : version_line() + "\n");
+    return 0;
+  }
+  if (!arguments.configs.empty()) override_configs(arguments.configs);
+  if (arguments.verb.empty()) {
+    if (!arguments.help && !arguments.overrides.empty()) {
+      fail(ExitCode::usage, "a verb is missing before " + arguments.overrides[0],
+           "for instance prentice sft " + arguments.overrides[0]);
+    }
+    print_result(general_help());
+    return arguments.help ? 0 : static_cast<int>(ExitCode::usage);
+  }
+  for (const auto& verb : kVerbs) {
+    if (verb.name != arguments.verb) continue;
+    if (arguments.help) {
+      print_result(verb_help(verb));
+      return 0;
+    }
+    check_flags(arguments, verb.name == "generate");
+    return verb.run(arguments);
+  }
+  const auto& kinds = recipe_kinds();
+  if (std::find(kinds.begin(), kinds.end(), arguments.verb) == kinds.end()) fail_unknown_verb(arguments.verb);
+  if (arguments.help) {
+    print_result(kind_help(arguments.verb));
+    return 0;
+  }
+  check_flags(arguments, true);
+  return run_kind(arguments);
+}
+
+}  // namespace prentice
