@@ -9,6 +9,22 @@ namespace prentice {
 
 namespace fs = std::filesystem;
 
+Json to_json(const std::vector<InputHash>& hashes) {
+  Json::Array array;
+  for (const auto& input : hashes) {
+    array.push_back(Json::Object{{"key", input.key}, {"path", input.path}, {"sha256", input.sha256}});
+  }
+  return array;
+}
+
+std::vector<InputHash> input_hashes_from(const Json& json) {
+  std::vector<InputHash> hashes;
+  for (const auto& input : json.as_array()) {
+    hashes.push_back({input.at("key").as_string(), input.at("path").as_string(), input.at("sha256").as_string()});
+  }
+  return hashes;
+}
+
 std::string sha256_of_input(const fs::path& path) {
   std::error_code error;
   if (!fs::is_directory(path, error)) return cached_sha256_file(path);

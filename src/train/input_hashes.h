@@ -7,6 +7,8 @@
 #include <string>
 #include <vector>
 
+#include "io/json.h"
+
 namespace prentice {
 
 struct InputPath {
@@ -18,6 +20,9 @@ struct InputHash {
   std::string key, path, sha256;
   bool operator==(const InputHash&) const = default;
 };
+
+Json to_json(const std::vector<InputHash>& hashes);
+std::vector<InputHash> input_hashes_from(const Json& json);  // errors: `malformed`
 
 // Of a file: its SHA-256. Of a folder: the SHA-256 of "HASH  NAME\n" for each plain file in it, sorted by name, as
 // `sha256sum` prints them (sub-folders are not read). Errors: `usage` when missing, `storage`.

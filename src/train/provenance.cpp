@@ -79,29 +79,21 @@ std::string recipe_sha256(const std::string& recipe) {
 }
 
 Json to_json(const Provenance& provenance) {
-  Json::Array inputs;
-  for (const auto& input : provenance.inputs) {
-    inputs.push_back(Json::Object{{"key", input.key}, {"path", input.path}, {"sha256", input.sha256}});
-  }
   return Json::Object{{"config_sha256", recipe_sha256(provenance.recipe)},
                       {"data_order_sha256", provenance.order},
                       {"world_size", provenance.world_size},
                       {"threads", provenance.threads},
                       {"binary_sha256", provenance.binary},
-                      {"inputs", std::move(inputs)}};
+                      {"inputs", to_json(provenance.inputs)}};
 }
 
 Provenance provenance_from(const Json& json, std::string recipe) {
-  Provenance provenance{.recipe = std::move(recipe),
-                        .order = json.at("data_order_sha256").as_string(),
-                        .world_size = json.at("world_size").as_integer(),
-                        .threads = json.at("threads").as_integer(),
-                        .binary = json.at("binary_sha256").as_string()};
-  for (const auto& input : json.at("inputs").as_array()) {
-    provenance.inputs.push_back(
-        {input.at("key").as_string(), input.at("path").as_string(), input.at("sha256").as_string()});
-  }
-  return provenance;
+  return {.recipe = std::move(recipe),
+          .inputs = input_hashes_from(json.at("inputs")),
+          .order = json.at("data_order_sha256").as_string(),
+          .world_size = json.at("world_size").as_integer(),
+          .threads = json.at("threads").as_integer(),
+          .binary = json.at("binary_sha256").as_string()};
 }
 
 std::vector<std::string> differences(const Provenance& before, const Provenance& now) {

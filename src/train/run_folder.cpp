@@ -16,6 +16,7 @@
 #include "io/publish.h"
 #include "train/checkpoint.h"
 #include "train/clock.h"
+#include "train/manifest.h"
 #include "train/provenance.h"
 #include "train/signals.h"
 
@@ -49,6 +50,17 @@ bool has_only_start_files(const fs::path& out) {
 }
 
 Json read_run(const fs::path& out) { return Json::parse_file(out / kRunFile); }
+
+std::vector<InputHash> inputs_of_newest_checkpoint(const fs::path& out) {
+  const auto steps = checkpoint_steps(out);
+  for (auto step = steps.rbegin(); step != steps.rend(); ++step) {
+    const auto folder = checkpoint_folder(out, *step);
+    if (!damage_of(folder).empty()) continue;
+    const auto manifest = read_manifest(folder);
+    return input_hashes_from(manifest.at("inputs"));
+  }
+  return {};
+}
 
 // For the destructor, which must not throw: losing the note is better than losing the error that is on its way.
 void write_quietly(const fs::path& path, const std::string& text, int flags) {
@@ -89,8 +101,11 @@ RunFolder::RunFolder(fs::path out, bool fresh, IfDifferent if_different)
 }
 
 void RunFolder::move_aside() {
-  const fs::path aside = out_.string() + ".old-" + time_stamp();
   std::error_code error;
+  fs::path aside = out_.string() + ".old-" + time_stamp();
+  for (int second = 2; fs::exists(aside, error); ++second) {
+    aside = fmt::format("{}.old-{}-{}", out_.string(), time_stamp(), second);
+  }
   fs::rename(out_, aside, error);
   if (error) fail_system("move aside", out_, error.value());
   lock_.reset();
@@ -98,17 +113,16 @@ void RunFolder::move_aside() {
   found_ = RunState::fresh;
 }
 
-bool RunFolder::is_same_run(bool with_inputs) {
-  Provenance before, now;
-  before.recipe = read_text_file(out_ / kRecipeFile);
-  now.recipe = description_.recipe;
-  if (with_inputs) {
-    now.inputs = inputs_->get();
+bool RunFolder::is_same_run() {
+  Provenance before{.recipe = read_text_file(out_ / kRecipeFile)}, now{.recipe = description_.recipe};
+  if (found_ == RunState::finished) {
     const auto run = read_run(out_);
-    for (const auto& input : run.at("inputs").as_array()) {
-      before.inputs.push_back(
-          {input.at("key").as_string(), input.at("path").as_string(), input.at("sha256").as_string()});
-    }
+    before.inputs = input_hashes_from(run.at("inputs"));
+    now.inputs = inputs_->get();
+  } else if (!differences(before, now).empty()) {
+    // Perhaps an input only moved: what it held is known to the checkpoints.
+    before.inputs = inputs_of_newest_checkpoint(out_);
+    now.inputs = inputs_->get();
   }
   if (if_different_ == IfDifferent::refuse) require_same(before, now, out_.string());
   return differences(before, now).empty();
@@ -119,8 +133,8 @@ RunState RunFolder::begin(RunDescription description) {
   inputs_ = std::make_shared<InputHashes>(description_.inputs);
   std::error_code missing;
   if (if_different_ == IfDifferent::adopt && found_ == RunState::finished) found_ = RunState::unfinished;
-  if (found_ != RunState::fresh && fs::exists(out_ / kRecipeFile, missing) &&
-      !is_same_run(found_ == RunState::finished) && if_different_ == IfDifferent::move_aside) {
+  if (found_ != RunState::fresh && fs::exists(out_ / kRecipeFile, missing) && !is_same_run() &&
+      if_different_ == IfDifferent::move_aside) {
     move_aside();
   }
   const bool described = fs::exists(out_ / kRunFile, missing);
@@ -147,12 +161,8 @@ Json RunFolder::describe(const std::string& status, const std::string& reason) c
   Json::Object versions;
   for (const auto& [name, version] : description_.versions) versions.emplace_back(name, version);
   versions.emplace_back("torch", TORCH_VERSION);
-  Json::Array inputs;
   // While it runs, hashes are still being computed; a run that did not end well goes without.
   const auto hashes = status == "done" ? inputs_->get() : std::vector<InputHash>{};
-  for (const auto& input : hashes) {
-    inputs.push_back(Json::Object{{"key", input.key}, {"path", input.path}, {"sha256", input.sha256}});
-  }
   Json::Array parents;
   for (const auto& parent : description_.parents) parents.push_back(parent);
   Json::Object run = {{"schema", kRunSchema},
@@ -170,7 +180,7 @@ Json RunFolder::describe(const std::string& status, const std::string& reason) c
                       {"wall_seconds", seconds_before_ + wall_time() - started_},
                       {"versions", std::move(versions)},
                       {"recipe_sha256", recipe_sha256(description_.recipe)},
-                      {"inputs", std::move(inputs)},
+                      {"inputs", to_json(hashes)},
                       {"parents", std::move(parents)}};
   if (!results_.empty()) run.emplace_back("results", results_);
   return run;

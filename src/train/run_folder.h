@@ -68,7 +68,7 @@ class RunFolder {
 
  private:
   Json describe(const std::string& status, const std::string& reason) const;
-  bool is_same_run(bool with_inputs);  // errors: `usage` when it is not and that is refused
+  bool is_same_run();  // errors: `usage` when it is not and that is refused
   void move_aside();
 
   std::filesystem::path out_;

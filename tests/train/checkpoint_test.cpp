@@ -67,7 +67,7 @@ TEST_F(Damage, EveryTruncationOfEveryFileIsFoundAndNamed) {
   testing::internal::CaptureStderr();
   for (const auto& file : files_of(newest_)) {
     const auto whole = read_text_file(file);
-    for (int trial = 0; trial < 20; ++trial) {
+    for (int trial = 0; trial < toy::trials(5, 20); ++trial) {
       overwrite(file, whole.substr(0, random() % whole.size()));
       EXPECT_NE(damage_of(newest_), "") << file;
       EXPECT_EQ(resumed_step(), 24) << file;
@@ -85,7 +85,7 @@ TEST_F(Damage, EveryTruncationOfEveryFileIsFoundAndNamed) {
 TEST_F(Damage, EveryFlippedBitIsFound) {
   std::mt19937_64 random(4);
   const auto files = files_of(newest_);
-  for (int trial = 0; trial < 1000; ++trial) {
+  for (int trial = 0; trial < toy::trials(100, 1000); ++trial) {
     const auto& file = files[random() % files.size()];
     const int descriptor = ::open(file.c_str(), O_RDWR);
     const auto offset = static_cast<off_t>(random() % fs::file_size(file));
@@ -198,7 +198,7 @@ TEST(Checkpoint, AResumeWithOtherValuesNamesThem) {
 TEST(Checkpoint, AFullDiskIsExitFiveAndThePreviousCheckpointStays) {
   toy::TempDir dir;
   std::mt19937 random(5);
-  for (int trial = 0; trial < 20; ++trial) {
+  for (int trial = 0; trial < toy::trials(6, 20); ++trial) {
     const auto config = toy::config_for(dir / std::to_string(trial));
     const rlim_t budget = 200 + random() % 4000;
     const int code = toy::run_process([&] {

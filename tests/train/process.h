@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <cstdio>
+#include <cstdlib>
 #include <functional>
 
 #include "core/error.h"
@@ -32,6 +33,9 @@ inline pid_t start_process(const std::function<void()>& body) {
   }
   ::_exit(0);
 }
+
+// Everyday tests take `few` seeded trials, PRENTICE_TEST_FULL=1 the stated number.
+inline int trials(int few, int stated) { return std::getenv("PRENTICE_TEST_FULL") == nullptr ? few : stated; }
 
 // 0..255, or 128 + the signal that ended it.
 inline int wait_for(pid_t child) {

@@ -92,7 +92,7 @@ class Resume : public testing::Test {
 
 TEST_F(Resume, KilledAnywhereEndsAsIfNeverStopped) {
   std::mt19937 random(6);
-  for (int trial = 0; trial < 24; ++trial) {
+  for (int trial = 0; trial < toy::trials(5, 30); ++trial) {
     const auto out = dir_ / std::to_string(trial);
     std::string how;
     for (int kill = 0; kill < 3; ++kill) {
@@ -110,7 +110,7 @@ TEST_F(Resume, KilledAnywhereEndsAsIfNeverStopped) {
 
 TEST_F(Resume, KilledAtAnyInstantEndsAsIfNeverStopped) {
   std::mt19937 random(7);
-  for (int trial = 0; trial < 16; ++trial) {
+  for (int trial = 0; trial < toy::trials(3, 20); ++trial) {
     const auto out = dir_ / std::to_string(trial);
     for (int kill = 0; kill < 3; ++kill) {
       const pid_t child = toy::start_process([&] { train_toy(out, [](auto&&...) {}); });
@@ -126,7 +126,7 @@ TEST_F(Resume, KilledAtAnyInstantEndsAsIfNeverStopped) {
 TEST_F(Resume, SignalsSaveWithinAStepAndEndWithTheirStatus) {
   std::mt19937 random(8);
   for (const auto& [signal, status] : std::vector<std::pair<int, int>>{{SIGTERM, 143}, {SIGINT, 130}, {SIGUSR1, 143}}) {
-    for (int trial = 0; trial < 5; ++trial) {
+    for (int trial = 0; trial < toy::trials(2, 20); ++trial) {
       const auto out = dir_ / (std::to_string(signal) + "-" + std::to_string(trial));
       const auto step = static_cast<int64_t>(random() % (kSteps - 1));
       const int got = run_toy(out, [&](const std::string& at, int64_t n) {
