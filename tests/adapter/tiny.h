@@ -1,10 +1,9 @@
-// What the tests of adapters share: a tiny model with random weights, a batch, its logits, and a scratch folder.
+// What the tests of adapters share: a tiny model with random weights, a batch, its logits, and the words of errors.
 #pragma once
 
 #include <ATen/ops/rand.h>
 #include <c10/core/GradMode.h>
 #include <gtest/gtest.h>
-#include <unistd.h>
 
 #include <filesystem>
 #include <functional>
@@ -92,22 +91,5 @@ inline std::string error_of(const std::function<void()>& body) {
   }
   return "";
 }
-
-// A fresh folder that is gone at the end of the test.
-class ScratchFolder {
- public:
-  ScratchFolder() {
-    const auto* test = testing::UnitTest::GetInstance()->current_test_info();
-    path_ = std::filesystem::path(testing::TempDir()) /
-            (std::string("prentice-") + test->test_suite_name() + "-" + test->name() + "-" + std::to_string(getpid()));
-    std::filesystem::remove_all(path_);
-    std::filesystem::create_directories(path_);
-  }
-  ~ScratchFolder() { std::filesystem::remove_all(path_); }
-  const std::filesystem::path& path() const { return path_; }
-
- private:
-  std::filesystem::path path_;
-};
 
 }  // namespace prentice
