@@ -42,7 +42,6 @@ int32_t bridge_tokenizer_decode(const LoadedTokenizer*, const uint32_t* ids, siz
 int64_t bridge_tokenizer_token_to_id(const LoadedTokenizer*, BridgeSlice token);
 int32_t bridge_tokenizer_id_to_token(const LoadedTokenizer*, uint32_t id, BridgeText* out);
 int32_t bridge_tokenizer_describe(const LoadedTokenizer*, BridgeText* out, BridgeError* error);
-int32_t bridge_tokenizer_json(const LoadedTokenizer*, BridgeText* out, BridgeError* error);
 int32_t bridge_template_compile(BridgeSlice source, bool strict, CompiledTemplate** out, BridgeError* error);
 void bridge_template_free(CompiledTemplate*);
 int32_t bridge_template_render(const CompiledTemplate*, BridgeSlice context, BridgeSlice date, BridgeSlice begin,
@@ -78,7 +77,8 @@ struct FreeTokenizer {
 
 class CrateTokenizer : public TokenizerBackend {
  public:
-  CrateTokenizer(std::string_view json, const std::vector<AddedToken>& extra) {
+  CrateTokenizer(std::string_view json, const std::vector<AddedToken>& extra, std::function<std::string()> reread)
+      : reread_(std::move(reread)) {
     Json::Array tokens;
     for (const auto& token : extra) tokens.push_back(to_json(token));
     std::string extra_json = Json(std::move(tokens)).dump();
@@ -138,12 +138,7 @@ class CrateTokenizer : public TokenizerBackend {
 
   const std::vector<AddedToken>& added_tokens() const override { return added_; }
 
-  TokenizerTables tables() const override {
-    BridgeText text;
-    BridgeError error;
-    check(bridge_tokenizer_json(handle_.get(), &text, &error), error, ExitCode::model);
-    return tables_of_json(Json::parse(take(text)));
-  }
+  TokenizerTables tables() const override { return tables_of_json(Json::parse(reread_()), added_); }
 
  private:
   static Json to_json(const AddedToken& token) {
@@ -166,6 +161,7 @@ class CrateTokenizer : public TokenizerBackend {
   }
 
   std::unique_ptr<LoadedTokenizer, FreeTokenizer> handle_;
+  std::function<std::string()> reread_;
   std::vector<AddedToken> added_;
   int64_t vocab_size_ = 0;
 };
@@ -182,8 +178,9 @@ JinjaFailure to_failure(int32_t code, const BridgeError& error) {
 
 }  // namespace
 
-std::unique_ptr<TokenizerBackend> open_crate_tokenizer(std::string_view json, const std::vector<AddedToken>& extra) {
-  return std::make_unique<CrateTokenizer>(json, extra);
+std::unique_ptr<TokenizerBackend> open_crate_tokenizer(std::string_view json, const std::vector<AddedToken>& extra,
+                                                       std::function<std::string()> reread) {
+  return std::make_unique<CrateTokenizer>(json, extra, std::move(reread));
 }
 
 std::variant<JinjaTemplate, JinjaFailure> JinjaTemplate::compile(std::string_view source, bool strict) {

@@ -1,6 +1,7 @@
 // The Rust crates `tokenizers` and `minijinja` as C++ types. bridge.cpp is the only file that sees their C interface.
 #pragma once
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -13,7 +14,9 @@ namespace prentice {
 // `json` is the text of a tokenizer.json; `extra` are tokens it may lack (tokenizer_config.json's
 // added_tokens_decoder). Truncation, padding and dropout are ignored; offsets keep a token's leading space, and a token
 // that holds part of a character has the whole character's bytes. Errors: `malformed`.
-std::unique_ptr<TokenizerBackend> open_crate_tokenizer(std::string_view json, const std::vector<AddedToken>& extra);
+// `reread` gives `json` again when tables() wants it: it is long, and only exports ask.
+std::unique_ptr<TokenizerBackend> open_crate_tokenizer(std::string_view json, const std::vector<AddedToken>& extra,
+                                                       std::function<std::string()> reread);
 
 struct JinjaFailure {
   enum class Kind { syntax, raised, budget, undefined, crash };

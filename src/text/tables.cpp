@@ -87,7 +87,14 @@ bool is_sentence_piece_like(const Json& json) {
   return marks_spaces;
 }
 
+// A merge is a pair of pieces, in older files one text with a space between them.
 std::pair<std::string, std::string> merge_parts(const Json& merge) {
+  if (merge.is_string()) {
+    const std::string& text = merge.as_string();
+    size_t space = text.find(' ');
+    if (space == std::string::npos) fail(ExitCode::malformed, "merges: \"" + text + "\" is not two pieces");
+    return {text.substr(0, space), text.substr(space + 1)};
+  }
   const auto& pair = merge.as_array();
   if (pair.size() != 2) fail(ExitCode::malformed, "merges: expected pairs of pieces");
   return {pair[0].as_string(), pair[1].as_string()};
@@ -136,28 +143,27 @@ void read_vocabulary(const Json& model, TokenizerTables& tables) {
   }
 }
 
-void read_added_tokens(const Json& json, TokenizerTables& tables) {
-  for (const auto& token : json.at("added_tokens").as_array()) {
-    size_t at = static_cast<size_t>(token.at("id").as_integer());
-    std::string content = token.at("content").as_string();
-    TokenType type = added_token_type(content, token.at("special").as_bool());
-    bool beyond = tables.types[at] == TokenType::unused;
+void set_added_tokens(const std::vector<AddedToken>& added, TokenizerTables& tables) {
+  for (const auto& token : added) {
+    auto at = static_cast<size_t>(token.id);
     if (tables.types[at] == TokenType::unknown) continue;
+    std::string content = token.content;
+    TokenType type = added_token_type(content, token.special);
     if (!tables.is_bpe && type == TokenType::user_defined) {
       for (size_t mark; (mark = content.find(kSpaceMark)) != std::string::npos;) {
         content.replace(mark, kSpaceMark.size(), " ");
       }
     }
+    if (!tables.is_bpe && tables.types[at] == TokenType::unused) tables.scores[at] = kAddedScore;
     tables.tokens[at] = content;
     tables.types[at] = type;
-    if (!tables.is_bpe && beyond) tables.scores[at] = kAddedScore;
   }
 }
 
-int64_t highest_id(const Json& json) {
+int64_t highest_id(const Json& json, const std::vector<AddedToken>& added) {
   int64_t highest = -1;
   for (const auto& [piece, id] : json.at("model").at("vocab").as_object()) highest = std::max(highest, id.as_integer());
-  for (const auto& token : json.at("added_tokens").as_array()) highest = std::max(highest, token.at("id").as_integer());
+  for (const auto& token : added) highest = std::max<int64_t>(highest, token.id);
   return highest;
 }
 
@@ -175,20 +181,20 @@ TokenType added_token_type(std::string_view content, bool special) {
   return special || marker ? TokenType::control : TokenType::user_defined;
 }
 
-TokenizerTables tables_of_json(const Json& json) {
+TokenizerTables tables_of_json(const Json& json, const std::vector<AddedToken>& added) {
   const Json& model = json.at("model");
   if (type_of(model) != "BPE") {
     fail(ExitCode::malformed, fmt::format("a {} tokenizer has no form in GGUF, only BPE has", type_of(model)));
   }
   TokenizerTables tables;
   tables.is_bpe = !is_sentence_piece_like(json);
-  size_t size = static_cast<size_t>(highest_id(json) + 1);
+  size_t size = static_cast<size_t>(highest_id(json, added) + 1);
   tables.tokens.resize(size);
   tables.types.assign(size, TokenType::unused);
   for (size_t id = 0; id < size; ++id) tables.tokens[id] = fmt::format("[PAD{}]", id);
   if (!tables.is_bpe) tables.scores.assign(size, kPaddingScore);
   read_vocabulary(model, tables);
-  read_added_tokens(json, tables);
+  set_added_tokens(added, tables);
   if (tables.is_bpe) {
     read_merges(model, tables);
     tables.pre_tokenizer_pattern = split_pattern(json);

@@ -6,7 +6,7 @@
 
 namespace prentice {
 
-// `json` is a whole tokenizer.json with merges as pairs. Errors: `malformed`.
+// `json` is a whole tokenizer.json, `added` the added tokens as the crate numbers them. Errors: `malformed`.
 //
 // SentencePiece-like means byte fallback, or spaces written as U+2581 without a byte-level alphabet. Such a file has
 // merges but no scores, and llama.cpp's SPM tokenizer joins the neighbours whose joined piece has the highest score. A
@@ -14,7 +14,7 @@ namespace prentice {
 // order (the ranks of one piece's merges are neighbours in files made from a SentencePiece model, because they are
 // sorted by that piece's own score). Pieces that no merge produces are never the result of a join; they get a score
 // below all others.
-TokenizerTables tables_of_json(const Json& json);
+TokenizerTables tables_of_json(const Json& json, const std::vector<AddedToken>& added);
 
 // The type llama.cpp gives to an added token: control if special or written like a marker, else user defined.
 TokenType added_token_type(std::string_view content, bool special);

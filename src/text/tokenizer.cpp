@@ -95,14 +95,17 @@ std::unique_ptr<TokenizerBackend> open_backend(const TokenizerFiles& files) {
   const fs::path& folder = files.folder;
   if (auto path = folder / "tokenizer.json"; fs::exists(path)) {
     auto file = MappedFile::open(path);
-    return with_context(ExitCode::model, path.string(),
-                        [&] { return open_crate_tokenizer(file.text(), tokens_to_add(files)); });
+    return with_context(ExitCode::model, path.string(), [&] {
+      return open_crate_tokenizer(file.text(), tokens_to_add(files), [path] { return read_text_file(path); });
+    });
   }
   if (fs::exists(folder / "tokenizer.model")) return open_tokenizer_model(files);
   if (fs::exists(folder / "vocab.json") && fs::exists(folder / "merges.txt")) {
     std::string json = tokenizer_json_of_vocab_and_merges(files);
-    return with_context(ExitCode::model, folder.string() + ": vocab.json and merges.txt",
-                        [&] { return open_crate_tokenizer(json, tokens_to_add(files)); });
+    return with_context(ExitCode::model, folder.string() + ": vocab.json and merges.txt", [&] {
+      return open_crate_tokenizer(json, tokens_to_add(files),
+                                  [files] { return tokenizer_json_of_vocab_and_merges(files); });
+    });
   }
   fail(ExitCode::model, folder.string() + ": no tokenizer",
        "the folder needs tokenizer.json, tokenizer.model, or vocab.json with merges.txt");

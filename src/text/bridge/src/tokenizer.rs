@@ -341,19 +341,3 @@ pub unsafe extern "C" fn bridge_tokenizer_describe(
         Ok(())
     })
 }
-
-/// The whole tokenizer in the format of tokenizer.json, as the crate writes it (merges as pairs, tokens by id).
-///
-/// # Safety
-/// `out` and `error` are writable.
-#[no_mangle]
-pub unsafe extern "C" fn bridge_tokenizer_json(
-    t: *const LoadedTokenizer,
-    out: *mut BridgeText,
-    error: *mut BridgeError,
-) -> i32 {
-    guarded(error, || {
-        *out = BridgeText::new((*t).inner.to_string(false).map_err(|e| bad(e.to_string()))?);
-        Ok(())
-    })
-}
