@@ -4,8 +4,12 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <map>
 
+#include "config/configs.h"
 #include "core/error.h"
+#include "io/safetensors.h"
+#include "model/model.h"
 #include "model/rope_table.h"
 
 namespace prentice {
@@ -229,6 +233,24 @@ TEST(Spec, TheSupportedArchitecturesAreListed) {
     FAIL();
   } catch (const Error& error) {
     EXPECT_EQ(error.diagnostics()[0].hint, "supported: LlamaForCausalLM, MistralForCausalLM, Qwen2ForCausalLM");
+  }
+}
+
+// Parameters as the models' publishers count them, a tied head once.
+TEST(Spec, TheShapesUnderConfigsHaveTheirKnownSizes) {
+  const std::map<std::string, int64_t> sizes = {
+      {"llama-2-7b", 6738415616},      {"llama-2-13b", 13015864320},    {"llama-3-8b", 8030261248},
+      {"llama-3.1-8b", 8030261248},    {"llama-3.2-1b", 1235814400},    {"llama-3.2-3b", 3212749824},
+      {"mistral-7b-v0.1", 7241732096}, {"mistral-7b-v0.3", 7248023552}, {"qwen2.5-0.5b", 494032768},
+      {"qwen2.5-1.5b", 1543714304},    {"qwen2.5-3b", 3085938688},      {"qwen2.5-7b", 7615616512},
+      {"qwen2.5-14b", 14770033664},    {"smollm2-135m", 134515008},     {"smollm2-360m", 361821120},
+      {"smollm2-1.7b", 1711376384}};
+  for (const auto& [name, size] : sizes) {
+    const auto text = read_config("models/" + name + ".json");
+    ASSERT_TRUE(text.has_value()) << name;
+    int64_t found = 0;
+    for (const auto& tensor : expected_tensors(read_spec(Json::parse(*text)))) found += element_count(tensor.shape);
+    EXPECT_EQ(found, size) << name;
   }
 }
 
