@@ -84,9 +84,21 @@ void add_token_ids(std::vector<GgufEntry>& out, const ModelSpec& spec, const Tok
   }
 }
 
+// llama.cpp's SentencePiece tokenizer spells what the vocabulary lacks in byte tokens and ends the process when there
+// is none (already at load, for the newline).
+void check_byte_tokens(const Tokenizer& tokenizer) {
+  for (int byte = 0; byte < 256; ++byte) {
+    if (tokenizer.token_to_id(fmt::format("<0x{:02X}>", byte))) continue;
+    fail(ExitCode::model,
+         fmt::format("the vocabulary has no byte token <0x{:02X}>, and llama.cpp aborts where it needs one", byte),
+         "serve the merged Hugging Face folder instead");
+  }
+}
+
 void add_tokenizer(std::vector<GgufEntry>& out, const ModelSpec& spec, const Tokenizer& tokenizer,
                    const GgufOptions& options) {
   const auto tables = padded_tables(tokenizer, spec.vocab);
+  if (!tables.is_bpe) check_byte_tokens(tokenizer);
   const auto pre = gguf_pre_tokenizer(tokenizer);
   if (pre.empty()) {
     fail(ExitCode::model,

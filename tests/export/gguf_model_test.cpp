@@ -119,11 +119,9 @@ TEST(GgufMetadata, WhatLlamaCppWouldComputeDifferentlyIsRefused) {
   EXPECT_TRUE(contains(gguf_warnings(window)[0], "up to 16 tokens only"));
 }
 
-class GgufModel : public testing::TestWithParam<const char*> {};
-
 // A real model in every type: written, read back strictly, equal within the rounding of the type.
-TEST_P(GgufModel, EveryTypeIsVerifiedAndDamageIsSeen) {
-  const auto folder = shared_model(GetParam());
+TEST(GgufModel, EveryTypeIsVerifiedAndDamageIsSeen) {
+  const auto folder = shared_model("stories260K-hf");
   PRENTICE_NEEDS_SHARED(folder);
   const Scratch scratch;
   const auto spec = read_spec(folder);
@@ -150,7 +148,23 @@ TEST_P(GgufModel, EveryTypeIsVerifiedAndDamageIsSeen) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Shared, GgufModel, testing::Values("stories260K-hf", "babyllama105-hf"));
+// Seen on llama.cpp 0.5.0: std::out_of_range while loading.
+TEST(GgufModel, AVocabularyThatLlamaCppDiesOfIsRefused) {
+  const auto folder = shared_model("babyllama105-hf");
+  PRENTICE_NEEDS_SHARED(folder);
+  const Scratch scratch;
+  const auto spec = read_spec(folder);
+  ExitCode code = ExitCode::ok;
+  EXPECT_TRUE(contains(message_of(
+                           [&] {
+                             write_gguf(WeightSource::from_folder(spec, folder), spec, Tokenizer::load(folder),
+                                        scratch / "a.gguf", {});
+                           },
+                           &code),
+                       "has no byte token <0x00>"));
+  EXPECT_EQ(code, ExitCode::model);
+  EXPECT_FALSE(std::filesystem::exists(scratch / "a.gguf"));
+}
 
 TEST(GgufMetadata, HoldsWhatLlamaCppAsksFor) {
   const auto folder = shared_model("stories260K-hf");

@@ -30,7 +30,8 @@ TEST(WeightSource, AFolderWithAnAdapterGivesTheMergedWeights) {
 
   const auto streamed = WeightSource::from_folder(model.spec, scratch / "base", scratch / "adapter");
   std::map<std::string, std::vector<float>> attached;
-  for (const auto& [name, shape] : streamed.tensors()) attached[name] = values_of(WeightSource::from_model(model), name);
+  for (const auto& [name, shape] : streamed.tensors())
+    attached[name] = values_of(WeightSource::from_model(model), name);
   merge(model);
   const auto merged = WeightSource::from_model(model);
   ASSERT_EQ(streamed.tensors().size(), merged.tensors().size());
