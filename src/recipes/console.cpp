@@ -8,6 +8,10 @@
 namespace prentice {
 
 void print_already_done(const std::filesystem::path& out, const Invocation& invocation) {
+  if (invocation.in_pipeline) {
+    fmt::print(stderr, "  already done\n");
+    return;
+  }
   if (invocation.json) {
     fmt::print("{}\n", Json(Json::Object{{"schema", 1}, {"out", out.string()}, {"state", "already done"}}).dump());
   } else {
@@ -26,6 +30,7 @@ void print_products(const Products& products, const std::filesystem::path& out, 
     fmt::print("{}\n", result.dump());
     return;
   }
+  if (invocation.in_pipeline) return;  // the pipeline tells it at its end
   for (const auto& product : products.written) {
     fmt::print("  {:<9} {}\n", human_bytes(static_cast<double>(product.bytes)), (out / product.name).string());
   }

@@ -81,10 +81,7 @@ int print_score(const EvalReport& report, const std::filesystem::path& out, cons
   } else {
     for (const auto& warning : report.warnings) fmt::print(stderr, "warning: {}\n", warning);
     for (const auto& line : summary(report)) fmt::print("{}\n", line);
-    for (const auto& gate : report.gates) {
-      fmt::print("{}  {} {:.6g}, bound {:.6g}\n", gate.passed ? "met" : "MISSED", gate.metric, gate.value, gate.bound);
-    }
-    fmt::print("{}\n", (out / "eval.json").string());
+    if (!invocation.in_pipeline) fmt::print("{}\n", (out / "eval.json").string());
   }
   return report.passed() ? 0 : static_cast<int>(ExitCode::gate);
 }

@@ -108,6 +108,7 @@ void print_end(const PreparedRun& run, const TrainResult& result, const std::opt
     fmt::print("{}\n", json.dump());
     return;
   }
+  if (invocation.in_pipeline) return;  // the pipeline tells it at its end
   const auto before = result.first_eval.find("eval.loss"), after = result.last_eval.find("eval.loss");
   if (before != result.first_eval.end() && after != result.last_eval.end()) {
     fmt::print("held-out loss {:.4g} -> {:.4g}\n", before->second, after->second);

@@ -93,15 +93,21 @@ Json to_json(const Plan& plan) {
 std::string to_text(const Plan& plan) {
   const MemoryByPhase& memory = plan.memory;
   std::string text = fmt::format("device      {}, {}\n", plan.hardware.name, human_bytes(plan.hardware.memory_bytes));
-  text += fmt::format("steps       {} of {} tokens on average; {} trained tokens in all\n", plan.steps,
-                      human_count(plan.tokens_per_step), human_count(plan.trained_tokens));
-  text += fmt::format("time        about {}{}\n", human_duration(plan.seconds),
-                      plan.cost > 0 ? fmt::format(", {:.2f} {}", plan.cost, plan.hardware.currency) : "");
-  text += fmt::format(
-      "memory      {} at the peak: load {}, forward {}, backward {}, step {}, eval {}, save {}, export {}\n",
-      human_bytes(memory.peak()), human_bytes(memory.load), human_bytes(memory.forward), human_bytes(memory.backward),
-      human_bytes(memory.step), human_bytes(memory.eval), human_bytes(memory.save), human_bytes(memory.export_));
-  text += fmt::format("disk        {}\n", human_bytes(plan.disk_bytes));
+  if (plan.steps > 0) {
+    text += fmt::format("steps       {} of {} tokens on average; {} trained tokens in all\n", plan.steps,
+                        human_count(plan.tokens_per_step), human_count(plan.trained_tokens));
+    text += fmt::format("time        about {}{}\n", human_duration(plan.seconds),
+                        plan.cost > 0 ? fmt::format(", {:.2f} {}", plan.cost, plan.hardware.currency) : "");
+  }
+  const std::pair<const char*, int64_t> phases[] = {
+      {"load", memory.load}, {"forward", memory.forward}, {"backward", memory.backward}, {"step", memory.step},
+      {"eval", memory.eval}, {"save", memory.save},       {"export", memory.export_}};
+  std::string by_phase;
+  for (const auto& [phase, bytes] : phases) {
+    if (bytes > 0) by_phase += fmt::format("{}{} {}", by_phase.empty() ? "" : ", ", phase, human_bytes(bytes));
+  }
+  text += fmt::format("memory      {} at the peak: {}\n", human_bytes(memory.peak()), by_phase);
+  if (plan.disk_bytes > 0) text += fmt::format("disk        {}\n", human_bytes(plan.disk_bytes));
   text += plan.fits ? "fits        yes\n" : "fits        NO\n";
   text += "decided     ";
   for (size_t i = 0; i < plan.decided.size(); ++i) {

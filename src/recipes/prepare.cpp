@@ -78,11 +78,15 @@ StepOptions step_options(const RunSection& run, const DataSection& data, const T
 }
 
 template <class Recipe>
-Plan make_plan(const Recipe& recipe, const PreparedRun& run, const StepShape& shape, const Hardware& hardware) {
+Plan make_plan(const Recipe& recipe, const PreparedRun& run, StepShape shape, const Hardware& hardware) {
   const auto& sequences = run.data.train.encoded.sequences;
   double tokens = 0, targets = 0;
   for (const auto& sequence : sequences) tokens += sequence.size(), targets += sequence.target_weight();
   const double rows = static_cast<double>(std::max<size_t>(1, sequences.size()));
+  // A step of few or short rows does not fill a micro-batch.
+  const int64_t in_a_step =
+      recipe.train.batch_tokens > 0 ? recipe.train.batch_tokens : *recipe.train.batch * shape.longest;
+  shape.micro_tokens = std::min(shape.micro_tokens, in_a_step);
   Plan plan{.steps = run.steps->size(), .hardware = hardware, .memory = step_memory(shape)};
   plan.tokens_per_step = tokens * run.epochs / std::max<int64_t>(1, plan.steps);
   plan.trained_tokens = targets * run.epochs;

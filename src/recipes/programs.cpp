@@ -3,6 +3,7 @@
 #include <unistd.h>
 
 #include <cstdlib>
+#include <map>
 
 #include "config/read.h"
 #include "core/error.h"
@@ -62,23 +63,31 @@ Plan plan_of(const std::string& kind, const Node& node) {
   return inference_plan(recipe.run, recipe.model, {}, false);
 }
 
-// Steps whose model an earlier step makes can be checked, not computed.
+// A model that an earlier step will make has that step's shape and tokenizer: the arithmetic needs no weights.
+void promise_model(Node& recipe, const std::map<std::string, Node>& promised) {
+  Node* model = recipe.find("model");
+  const Node* path = model ? model->find("path") : nullptr;
+  const auto earlier = path ? promised.find(path->as_string()) : promised.end();
+  if (earlier == promised.end()) return;
+  for (const char* key : {"path", "tokenizer"}) {
+    if (const Node* value = earlier->second.find(key)) model->set(key, *value);
+  }
+  if (recipe_kind(recipe) != "export") model->set("init", Node::scalar("random"));
+}
+
 int plan_pipeline(const Invocation& invocation) {
   validate_recipe(invocation.recipe);
   bool fits = true;
   Json::Array plans;
-  for (const auto& step : expand_steps(invocation.recipe)) {
-    const Node* model = step.recipe.find("model");
-    const Node* path = model ? model->find("path") : nullptr;
-    const bool promised = path && !std::filesystem::exists(path->as_string()) && path->as_string().starts_with("/");
-    if (!invocation.json) fmt::print("{}  {} {}\n", step.name, step.kind, step.file);
-    if (promised) {
-      if (!invocation.json) fmt::print("needs what an earlier step makes: planned when that step has run\n\n");
-      continue;
+  std::map<std::string, Node> promised;  // run folder that is not there yet -> the model section it begins with
+  for (auto step : expand_steps(invocation.recipe)) {
+    promise_model(step.recipe, promised);
+    if (const Node* model = step.recipe.find("model"); model && !std::filesystem::exists(step.out)) {
+      promised.emplace(step.out.string(), *model);
     }
     const Plan plan = plan_of(step.kind, step.recipe);
     fits = fits && plan.fits;
-    if (!invocation.json) fmt::print("{}\n", to_text(plan));
+    if (!invocation.json) fmt::print("{}  {} {}\n{}\n", step.name, step.kind, step.file, to_text(plan));
     plans.push_back(Json::Object{{"name", step.name}, {"plan", to_json(plan)}});
   }
   if (invocation.json) fmt::print("{}\n", Json(Json::Object{{"schema", 1}, {"fits", fits}, {"steps", plans}}).dump());
