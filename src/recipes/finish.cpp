@@ -120,8 +120,9 @@ void print_end(const PreparedRun& run, const TrainResult& result, const std::opt
              human_duration(run.plan.seconds), human_bytes(static_cast<double>(peak_resident_bytes())),
              human_bytes(static_cast<double>(run.plan.memory.peak())), result.last_loss);
   print_products(products, out, invocation);
-  fmt::print("  look    {}\n  try     prentice generate model.path={} --chat\n  serve   {}\n",
-             (out / "report.html").string(), out.string(), (out / "serve/serve.md").string());
+  const char* how = run.tokenizer.chat_template() ? "--chat" : "generate.prompt=\"...\"";
+  fmt::print("  look    {}\n  try     prentice generate model.path={} {}\n  serve   {}\n",
+             (out / "report.html").string(), out.string(), how, (out / "serve/serve.md").string());
 }
 
 }  // namespace
