@@ -31,7 +31,8 @@ TEST(Oracle, WritesAdapterAndLogits) {
   if (!directory) GTEST_SKIP() << "PRENTICE_ORACLE_DIR is not set";
   const std::filesystem::path folder = directory;
   std::vector<std::vector<int64_t>> sequences;
-  for (const Json& list : Json::parse_file(folder / "tokens.json").as_array()) {
+  const Json tokens = Json::parse_file(folder / "tokens.json");
+  for (const Json& list : tokens.as_array()) {
     auto& ids = sequences.emplace_back();
     for (const Json& id : list.as_array()) ids.push_back(id.as_integer());
   }

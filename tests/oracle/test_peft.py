@@ -1,0 +1,109 @@
+"""Adapter folders, live: peft opens what we write with our logits, and we open what it writes with its logits."""
+
+import json
+import os
+import subprocess
+
+import pytest
+import torch
+from conftest import ROOT, setting
+from peft import LoraConfig, PeftModel, get_peft_model
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM, LlamaConfig, Qwen2Config
+
+VOCABULARY = 96
+LENGTHS = [17, 4, 30]
+SMALL = dict(vocab_size=VOCABULARY, hidden_size=32, intermediate_size=48, num_hidden_layers=3, num_attention_heads=4,
+             num_key_value_heads=2, max_position_embeddings=64)
+BASES = {
+    "llama": LlamaConfig(**SMALL, attention_bias=True, mlp_bias=True),
+    "qwen2_tied": Qwen2Config(**SMALL, tie_word_embeddings=True),
+}
+SECTION = dict(targets=["all-linear"], rank=4, alpha=8, rslora=False, layers=[], rank_pattern={}, alpha_pattern={}, dtype="f32")
+OURS = {
+    "all": {},
+    "names": dict(targets=["q_proj", "down_proj"]),
+    "expression": dict(targets=[r".*\.[02]\.(self_attn\.[kv]|mlp\.up)_proj"]),
+    "layers": dict(targets=["o_proj", "gate_proj"], layers=[0, 2]),
+    "uneven": dict(targets=["model.layers.0.self_attn.q_proj", "up_proj"], layers=[1]),
+    "rslora": dict(rslora=True, alpha=10.5, rank=6),
+    "patterns": dict(rank_pattern={"q_proj": 2, r"layers\.1\.mlp\.up_proj": 7}, alpha_pattern={"v_proj": 3}),
+    "rslora_patterns": dict(rslora=True, rank_pattern={"k_proj": 9}, alpha_pattern={"k_proj": 2.5, r"layers\.2\..*down_proj": 1}),
+    "bf16": dict(dtype="bf16"),
+    "f16": dict(dtype="f16"),
+}
+THEIRS = {
+    "names": dict(target_modules=["q_proj", "v_proj"]),
+    "all": dict(target_modules="all-linear"),
+    "expression": dict(target_modules=r"(?:.*\.)?layers\.(?P<i>[01])\.(?!self_attn)\w+\.(up|down)_proj"),
+    "rslora": dict(target_modules="all-linear", use_rslora=True, r=6, lora_alpha=9),
+    "patterns": dict(target_modules="all-linear", rank_pattern={"^model.layers.1.mlp.up_proj": 5, "up_proj": 2},
+                     alpha_pattern={r"\d\.self_attn\..*": 3.5}),
+    "layers": dict(target_modules=["o_proj"], layers_to_transform=2),
+    "excluded": dict(target_modules="all-linear", exclude_modules=r".*(q|k)_proj"),
+    "head": dict(target_modules=["lm_head", "q_proj"]),
+    "gaussian": dict(target_modules=["k_proj"], init_lora_weights="gaussian"),
+}
+
+
+@pytest.fixture(scope="module")
+def program():
+    path = setting("PRENTICE_BUILD", ROOT / "build") / "test_adapter"
+    if not path.is_file():
+        pytest.skip(f"no {path}")
+    return path
+
+
+@pytest.fixture(params=BASES)
+def base(request, tmp_path):
+    torch.manual_seed(1)
+    model = AutoModelForCausalLM.from_config(BASES[request.param], attn_implementation="eager", dtype=torch.float32)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn_like(parameter) * 0.1)
+    model.save_pretrained(tmp_path / "base")
+    sequences = [torch.randint(0, VOCABULARY, (length,)).tolist() for length in LENGTHS]
+    (tmp_path / "tokens.json").write_text(json.dumps(sequences))
+    return model, sequences
+
+
+def our_logits(program, folder):
+    subprocess.run([program, "--gtest_filter=Oracle.WritesAdapterAndLogits"], check=True, capture_output=True,
+                   env={**os.environ, "PRENTICE_ORACLE_DIR": str(folder)})
+    return load_file(folder / "ours.safetensors")["logits"]
+
+
+@torch.no_grad()
+def their_logits(model, sequences):
+    return torch.cat([model(torch.tensor([ids]), use_cache=False).logits[0] for ids in sequences])
+
+
+def relative(ours, theirs):
+    return ((ours - theirs).norm() / theirs.norm()).item()
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_peft_opens_our_folder_with_our_logits(name, base, program, tmp_path):
+    model, sequences = base
+    section = {**SECTION, **OURS[name]}
+    (tmp_path / "section.json").write_text(json.dumps(section))
+    ours = our_logits(program, tmp_path)
+    without = their_logits(model, sequences)
+    tuned = PeftModel.from_pretrained(model, tmp_path / "ours").eval()
+    theirs = their_logits(tuned, sequences)
+    assert relative(theirs, without) > 1e-2, "the adapter does nothing"
+    assert relative(ours, theirs) < {"f32": 1e-5, "bf16": 1e-2, "f16": 2e-3}[section["dtype"]]
+    merged = their_logits(tuned.merge_and_unload(), sequences)
+    assert relative(merged, theirs) < 1e-5
+
+
+@pytest.mark.parametrize("name", THEIRS)
+def test_we_open_the_folder_of_peft_with_its_logits(name, base, program, tmp_path):
+    model, sequences = base
+    tuned = get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", **{"r": 4, "lora_alpha": 6, **THEIRS[name]})).eval()
+    with torch.no_grad():
+        for key, parameter in tuned.named_parameters():
+            if "lora_" in key:
+                parameter.copy_(torch.randn_like(parameter) * 0.2)
+    tuned.save_pretrained(tmp_path / "theirs")
+    assert relative(our_logits(program, tmp_path), their_logits(tuned, sequences)) < 1e-5
