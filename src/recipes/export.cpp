@@ -54,7 +54,6 @@ int run_export(ExportRecipe recipe, const Invocation& invocation) {
   }
   if (recipe.exports.peft && !artifact.adapter.empty()) copy_adapter(artifact.adapter, folder.path() / "adapter");
   throw_if_stopped();
-  const std::string name = recipe.exports.name.empty() ? recipe.name : recipe.exports.name;
   const Products products = write_products({.spec = spec,
                                             .tokenizer = tokenizer,
                                             .weights = WeightSource::from_folder(spec, artifact.base, artifact.adapter),
@@ -64,7 +63,7 @@ int run_export(ExportRecipe recipe, const Invocation& invocation) {
                                             .stop_ids = stop_token_ids(artifact, spec, tokenizer),
                                             .chat_template = std::nullopt,
                                             .max_length = spec.max_positions},
-                                           recipe.exports, name, folder.path());
+                                           recipe.exports, recipe.exports.name, folder.path());
   write_checksums(folder.path());
   folder.finish();
   print_products(products, folder.path(), invocation);

@@ -41,7 +41,6 @@ void publish_trained_model(const Model& model, const PreparedRun& run, const Exp
 Products write_run_products(const Model& model, const PreparedRun& run, ExportSection section, const fs::path& out) {
   const bool full = run.adapter.kind == AdapterKind::full;
   if (full) section.merged = "none";  // merged/ is the trained model itself
-  const std::string name = section.name.empty() ? out.filename().string() : section.name;
   const bool has_template = run.tokenizer.chat_template().has_value();
   const fs::path adapter = full ? fs::path() : out / "adapter";
   // From the files just written, where there are some: what is exported is what lies on the disk.
@@ -57,7 +56,7 @@ Products write_run_products(const Model& model, const PreparedRun& run, ExportSe
                          .chat_template = std::nullopt,
                          .raw_text = has_template && !run.data.train.chat,
                          .max_length = run.data.train.encoded.longest},
-                        section, name, out);
+                        section, section.name, out);
 }
 
 int64_t peak_resident_bytes() {

@@ -98,7 +98,10 @@ std::set<fs::path> compared_files(const fs::path& run) {
 std::vector<std::string> file_differences(const fs::path& a, const fs::path& b) {
   const auto files_a = compared_files(a), files_b = compared_files(b);
   std::vector<std::string> differences;
+  // A run that was stopped and resumed has checkpoints that the other need not have; only common ones are compared.
+  const auto is_checkpoint = [](const fs::path& file) { return *file.begin() == "checkpoints"; };
   for (const auto& file : files_a) {
+    if (!files_b.count(file) && is_checkpoint(file)) continue;
     if (!files_b.count(file)) {
       differences.push_back(fmt::format("{} is in {} only", file.string(), a.string()));
     } else if (sha256_file(a / file) != sha256_file(b / file)) {
@@ -108,7 +111,8 @@ std::vector<std::string> file_differences(const fs::path& a, const fs::path& b) 
     }
   }
   for (const auto& file : files_b) {
-    if (!files_a.count(file)) differences.push_back(fmt::format("{} is in {} only", file.string(), b.string()));
+    if (!files_a.count(file) && !is_checkpoint(file))
+      differences.push_back(fmt::format("{} is in {} only", file.string(), b.string()));
   }
   return differences;
 }
