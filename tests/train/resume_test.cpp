@@ -9,6 +9,7 @@
 #include "io/file.h"
 #include "io/json.h"
 #include "train/checkpoint.h"
+#include "train/clock.h"
 #include "train/manifest.h"
 #include "train/process.h"
 #include "train/tensor_file.h"
@@ -78,7 +79,9 @@ std::map<std::string, std::string> outcome(const fs::path& out) {
 class Resume : public testing::Test {
  protected:
   void SetUp() override {
+    const double begin = monotonic_seconds();
     ASSERT_EQ(run_toy(dir_ / "whole"), 0);
+    seconds_ = monotonic_seconds() - begin;
     whole_ = outcome(dir_ / "whole");
   }
   void expect_whole(const fs::path& out, const std::string& how) {
@@ -87,6 +90,7 @@ class Resume : public testing::Test {
   }
 
   toy::TempDir dir_;
+  double seconds_ = 0;  // that an undisturbed run takes
   std::map<std::string, std::string> whole_;
 };
 
@@ -114,7 +118,7 @@ TEST_F(Resume, KilledAtAnyInstantEndsAsIfNeverStopped) {
     const auto out = dir_ / std::to_string(trial);
     for (int kill = 0; kill < 3; ++kill) {
       const pid_t child = toy::start_process([&] { train_toy(out, [](auto&&...) {}); });
-      ::usleep(1000 + random() % 30000);
+      ::usleep(static_cast<useconds_t>(1e4 * seconds_ * static_cast<double>(random() % 100)));
       ::kill(child, SIGKILL);
       toy::wait_for(child);
     }
