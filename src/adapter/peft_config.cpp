@@ -162,7 +162,7 @@ PeftConfig read_peft_config(const fs::path& folder) {
   const fs::path path = folder / "adapter_config.json";
   std::error_code error;
   if (!fs::is_directory(folder, error)) fail(ExitCode::usage, folder.string() + ": no such adapter folder");
-  if (!fs::exists(path, error)) fail(ExitCode::usage, folder.string() + ": has no adapter_config.json");
+  if (!fs::exists(path, error)) fail(ExitCode::model, folder.string() + ": has no adapter_config.json");
   const Json json =
       with_context(ExitCode::model, path.string(), [&] { return Json::parse(read_text_file(path, 16 << 20)); });
   return with_context(ExitCode::model, path.string(), [&] {
