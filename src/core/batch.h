@@ -14,15 +14,15 @@ namespace prentice {
 inline constexpr int64_t kNoLabel = -100;
 
 struct Batch {
-  Tensor tokens;       // [T] int64
-  Tensor positions;    // [T] int64, from 0 in each sequence
-  Tensor labels;       // [T] int64: the id that follows position t, or kNoLabel
-  Tensor weights;      // [T] f32: weight of the label (0 where there is none)
-  Tensor target_rows;  // [N] int64: ascending indices t with a label
-  Tensor starts;       // [S+1] int32: offsets of the sequences in the stream (cu_seqlens)
-  Tensor sequence_id;  // [T] int32: index of the sequence that position t belongs to
-  Tensor sample_key;   // [S] int64: (sample id, occurrence) of each sequence; keys the dropout mask
-  Tensor pair, role;   // [S] int32, preference data only: which pair, and chosen (0) or rejected (1)
+  Tensor tokens;                     // [T] int64
+  Tensor positions;                  // [T] int64, from 0 in each sequence
+  Tensor labels;                     // [T] int64: the id that follows position t, or kNoLabel
+  Tensor weights;                    // [T] f32: weight of the label (0 where there is none)
+  Tensor target_rows;                // [N] int64: ascending indices t with a label
+  Tensor starts;                     // [S+1] int32: offsets of the sequences in the stream (cu_seqlens)
+  Tensor sequence_id;                // [T] int32: index of the sequence that position t belongs to
+  Tensor sample_key;                 // [S] int64: (sample id, occurrence) of each sequence; keys the dropout mask
+  Tensor pair, role;                 // [S] int32, preference data only: which pair, and chosen (0) or rejected (1)
   std::vector<int64_t> host_starts;  // `starts` on the host, so that no kernel launch waits for the device
   int64_t longest = 0;               // tokens in the longest sequence
 };

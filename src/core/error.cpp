@@ -51,7 +51,9 @@ Error::Error(ExitCode code, std::vector<Diagnostic> diagnostics)
 Error::Error(ExitCode code, std::string message, std::string hint)
     : Error(code, std::vector<Diagnostic>{{.message = std::move(message), .hint = std::move(hint)}}) {}
 
-void fail(ExitCode code, std::string message, std::string hint) { throw Error(code, std::move(message), std::move(hint)); }
+void fail(ExitCode code, std::string message, std::string hint) {
+  throw Error(code, std::move(message), std::move(hint));
+}
 
 void rethrow_with_context(const Error& error, ExitCode code, std::string_view context) {
   auto diagnostics = error.diagnostics();

@@ -17,8 +17,8 @@ struct Dense {
 
 // y += scale * dropout(x) A^T B^T   (Hu et al. 2021, eq. 3)
 struct Lora {
-  Tensor a;  // [R, in] f32
-  Tensor b;  // [out, R] f32
+  Tensor a;          // [R, in] f32
+  Tensor b;          // [out, R] f32
   double scale = 1;  // alpha / R, or alpha / sqrt(R) with rslora
   double alpha = 1;
   bool rslora = false;
