@@ -53,13 +53,14 @@ def node_modules():
 
 
 class Prentice:
-    """Runs the binary; two threads, because the thread count is part of the numerics."""
+    """Runs the binary. Threads that wait give their core away: several tests share two cores."""
 
     def __init__(self, path, folder):
         self.path, self.folder = path, folder
 
     def start(self, *words, **options):
-        environment = {**os.environ, "NO_COLOR": "1", "TERM": "dumb", "XDG_CACHE_HOME": str(self.folder / "cache")}
+        environment = {**os.environ, "NO_COLOR": "1", "TERM": "dumb", "OMP_WAIT_POLICY": "passive",
+                       "XDG_CACHE_HOME": str(self.folder / "cache")}
         return subprocess.Popen([str(self.path), *map(str, words)], cwd=options.pop("cwd", self.folder), env=environment,
                                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
 

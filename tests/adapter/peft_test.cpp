@@ -349,7 +349,7 @@ TEST_F(BadFolder, MissingFilesAreTheUsersAndPicklesAreRefused) {
   std::ofstream(scratch_ / "adapter_model.safetensors") << "0123456789";
   EXPECT_TRUE(load().starts_with("4: "));
   std::filesystem::remove(scratch_ / "adapter_config.json");
-  EXPECT_EQ(load(), "2: " + folder() + ": has no adapter_config.json");
+  EXPECT_EQ(load(), "4: " + folder() + ": has no adapter_config.json");
   EXPECT_EQ(error_of([&] { read_peft_config(scratch_ / "absent"); }),
             "2: " + folder() + "/absent: no such adapter folder");
 }

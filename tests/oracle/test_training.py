@@ -81,7 +81,7 @@ def test_twenty_steps_equal_peft(name, settings, prentice, tmp_path):
     tokenizer = AutoTokenizer.from_pretrained(folder)
 
     prentice.run(
-        "sft", f"model.path={folder}", f"adapter.init={tmp_path / 'start'}", "adapter.rank=8", "adapter.alpha=16",
+        "sft", f"model.path={folder}", f"adapter.init={tmp_path / 'start'}",
         f"data.train={data}", "data.shuffle=false", "data.eval_split=0", f"train.batch={BATCH}", "train.epochs=1",
         f"optim.lr={LR}", f"optim.warmup={WARMUP}", "run.out=run", "run.precision=f32", "run.device=cpu", "run.threads=2",
         "run.log_every=1", *(f"{key}={value}" for key, value in settings.items()))
