@@ -26,6 +26,8 @@ std::optional<std::string> embedded_config(const std::string& path) {
   return whole_name ? read_config(std::string_view(path).substr(at + kFolder.size())) : std::nullopt;
 }
 
+std::string rows_are(int64_t count) { return count == 1 ? "1 row is" : with_commas(count) + " rows are"; }
+
 void add_warnings(const DataSection& section, const Tokenizer& tokenizer, const ChatTemplate* chat_template,
                   DataSet& set) {
   auto& warnings = set.encoded.warnings;
@@ -41,12 +43,11 @@ void add_warnings(const DataSection& section, const Tokenizer& tokenizer, const 
   }
   const auto& encoded = set.encoded;
   if (encoded.dropped > 0) {
-    warnings.push_back(
-        fmt::format("{} rows are left out: they do not fit into data.max_length", with_commas(encoded.dropped)));
+    warnings.push_back(fmt::format("{} left out: too long for data.max_length", rows_are(encoded.dropped)));
   }
   if (encoded.truncated > 0) {
-    warnings.push_back(fmt::format("{} rows are cut, by {} tokens in all", with_commas(encoded.truncated),
-                                   with_commas(encoded.truncated_tokens)));
+    warnings.push_back(
+        fmt::format("{} cut, by {} tokens in all", rows_are(encoded.truncated), with_commas(encoded.truncated_tokens)));
   }
 }
 
@@ -64,9 +65,9 @@ DataSet encode_rows(std::vector<Row> rows, const Provenance& from, const DataSec
   set.format = from.format;
   set.chat = std::any_of(rows.begin(), rows.end(), [](const Row& row) { return row.kind == RowKind::chat; });
   set.description = fmt::format(
-      "{}{}, {} rows from {}{}", format_word(from.format),
+      "{}{}, {} {} from {}{}", format_word(from.format),
       set.chat && from.format != DataFormat::messages && from.format != DataFormat::sharegpt ? " as conversations" : "",
-      with_commas(static_cast<int64_t>(rows.size())), from.files, from.note);
+      with_commas(static_cast<int64_t>(rows.size())), rows.size() == 1 ? "row" : "rows", from.files, from.note);
   RowEncoder(section, tokenizer, chat_template, options).encode(std::move(rows), set);
   if (!from.weighted) set.encoded.mix_weights.clear();
   if (set.examples.empty()) fail(ExitCode::data, fmt::format("no row of {} is left", from.files));

@@ -5,7 +5,6 @@
 #include <algorithm>
 
 #include "config/words.h"
-#include "data/messages.h"
 #include "data/problems.h"
 
 namespace prentice {
@@ -27,8 +26,9 @@ DataFormat detect_format(const Json& record) {
   if (label && label->is_bool() && (has("completion") || has("messages"))) return DataFormat::labels;
   for (const std::string_view key : {"messages", "conversations"}) {
     const Json* list = record.find(key);
-    if (!list || !is_message_list(*list)) continue;
-    return list->as_array().front().find("from") ? DataFormat::sharegpt : DataFormat::messages;
+    if (!list || !list->is_array()) continue;
+    const bool has_from = !list->as_array().empty() && list->as_array().front().find("from");
+    return has_from ? DataFormat::sharegpt : DataFormat::messages;
   }
   if (has("instruction") && has("output")) return DataFormat::alpaca;
   if (has("prompt") && has("completion")) return DataFormat::completion;

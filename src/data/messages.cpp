@@ -162,10 +162,6 @@ Json renamed(Json record, const std::map<std::string, std::string>& fields) {
   return record;
 }
 
-bool is_message_list(const Json& value) {
-  return value.is_array() && !value.as_array().empty() && value.as_array().front().is_object();
-}
-
 void append_message(Conversation& conversation, const Json& message, const std::map<std::string, std::string>& fields) {
   with_context(ExitCode::malformed, fmt::format("message {}", conversation.messages.size() + 1), [&] {
     if (!message.is_object()) bad_record(fmt::format("expected an object, got {}", message.kind()));

@@ -27,8 +27,6 @@ void prepend_system(Conversation& conversation, const std::string& text);  // un
 // An empty list is null. Errors: `malformed`.
 Json normalized_tools(const Json& tools);
 
-bool is_message_list(const Json& value);  // a list that begins with an object
-
 // `record` with its members renamed: fields[ours] = theirs. A member already called `ours` gives way.
 Json renamed(Json record, const std::map<std::string, std::string>& fields);
 

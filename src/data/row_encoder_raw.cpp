@@ -16,7 +16,8 @@ RowEncoder::Draft RowEncoder::draft_raw(const Row& row) const {
   return draft;
 }
 
-// One EOS at the end where the rule wants it, none that the post-processor added where it does not.
+// One EOS at the end where the rule wants it; none that the post-processor added where it does not, or where the text
+// has its own.
 void RowEncoder::apply_eos(RowKind kind, Draft& draft) const {
   const bool is_text = kind == RowKind::text;
   const bool wanted =
@@ -28,16 +29,20 @@ void RowEncoder::apply_eos(RowKind kind, Draft& draft) const {
          "add eos_token to tokenizer_config.json, or set data.eos: off");
   }
   auto& [ids, offsets] = draft.encoding;
+  const auto drop_last = [&] {
+    ids.pop_back();
+    if (draft.needs_offsets) offsets.pop_back();
+  };
+  const auto token = tokenizer_.eos_token();
+  const bool written = draft.text.ends_with(token);
+  const bool twice = ids.size() > 1 && ids.back() == *eos && ids[ids.size() - 2] == *eos;
+  if (written && twice && !draft.text.ends_with(token + token)) drop_last();
   const bool ends_with_eos = !ids.empty() && ids.back() == *eos;
+  if (!wanted && ends_with_eos && !written) drop_last();
   if (wanted && !ends_with_eos) {
     ids.push_back(*eos);
     const auto end = static_cast<int64_t>(draft.text.size());
     if (draft.needs_offsets) offsets.push_back({end, end});
-  }
-  const bool written = draft.text.ends_with(tokenizer_.eos_token());
-  if (!wanted && ends_with_eos && !written) {
-    ids.pop_back();
-    if (draft.needs_offsets) offsets.pop_back();
   }
 }
 
