@@ -90,9 +90,15 @@ void look_at_train(Proposal& proposal, const std::string& kind, const fs::path& 
       proposal.notes.push_back(printable(note));
       if (kind == "sft" && look.form != "text") propose_rows(proposal, look);
     }
-    *value = Node::scalar(fs::relative(fs::absolute(file), fs::absolute(folder)).string(), true);
+    *value = Node::scalar(fs::relative(fs::absolute(file), folder).string(), true);
     data = proposal.recipe.find("data");  // propose_rows may have moved it
   }
+}
+
+// The help up to its first colon or semicolon, when that says enough.
+std::string first_part(const std::string& help) {
+  const size_t end = help.find_first_of(":;");
+  return end == help.npos || end < 12 ? help : help.substr(0, end);
 }
 
 std::string starter_text(const std::string& kind, const std::string& file, const Proposal& proposal) {
@@ -113,8 +119,7 @@ std::string starter_text(const std::string& kind, const std::string& file, const
     if (!chosen && !shown) continue;
     if (doc.section != section) flush(), section = doc.section;
     const std::string value = chosen ? to_flow(*chosen) : doc.default_text;
-    body +=
-        fmt::format("  {}{}: {}  # {}\n", chosen ? "" : "# ", doc.key, value, doc.help.substr(0, doc.help.find(':')));
+    body += fmt::format("  {}{}: {}  # {}\n", chosen ? "" : "# ", doc.key, value, first_part(doc.help));
     live = live || chosen;
   }
   flush();
@@ -152,7 +157,7 @@ int verb_init(const Arguments& arguments) {
   if (fs::exists(file))
     fail(ExitCode::usage, fmt::format("{}: there is a file already", file.string()),
          fmt::format("name another: prentice init {} FILE.yaml", kind));
-  look_at_train(proposal, kind, file.parent_path());
+  look_at_train(proposal, kind, fs::absolute(file).parent_path());
   const bool has_model = proposal.recipe.find("model") && proposal.recipe.find("model")->find("path");
   add_placeholders(proposal, kind);
   const std::string text = starter_text(kind, file.string(), proposal);

@@ -81,7 +81,8 @@ void add_safetensors(Contents& contents, const SafetensorsFile& file) {
 }
 
 void add_weights(Contents& contents, const fs::path& folder, const std::string& name) {
-  for (const TensorView* tensor : WeightFolder::open(folder, name).tensors()) add_tensor(contents, *tensor);
+  const WeightFolder weights = WeightFolder::open(folder, name);
+  for (const TensorView* tensor : weights.tensors()) add_tensor(contents, *tensor);
 }
 
 // Every member of a JSON file, texts shortened.

@@ -117,10 +117,10 @@ void fields(V&& v, PlanSection& s) {
 template <class V>
 void fields(V&& v, PipelineSection& s) {
   v("steps", s.steps,
-    About{.help =
-              "a list of {recipe: FILE, name: NAME, set: {section.key: value}}, run in order. `name` defaults to the "
-              "file's; `set` lays values over the recipe; ${steps.NAME.out} is the run folder of an earlier step; "
-              "on the command line a step's value is NAME:section.key=value"});
+    About{.help = "the recipes to run in order: a list of {recipe: FILE, name: NAME, set: {section.key: value}}. "
+                  "`name` defaults to the "
+                  "file's; `set` lays values over the recipe; ${steps.NAME.out} is the run folder of an earlier step; "
+                  "on the command line a step's value is NAME:section.key=value"});
 }
 
 }  // namespace prentice

@@ -171,9 +171,13 @@ std::optional<double> parse_number(std::string_view text) {
 
 std::string number_text(double value) {
   std::string text = fmt::format("{}", value);
+  if (value != 0 && std::abs(value) < 1e-3) {  // 2e-4 reads better than 0.0002
+    char buffer[32];
+    text.assign(buffer, std::to_chars(buffer, std::end(buffer), value, std::chars_format::scientific).ptr);
+  }
   const size_t e = text.find('e');
   if (e == text.npos) return text;
-  size_t zeros = e + 2;  // after the exponent's sign
+  const size_t zeros = e + 2;  // after the exponent's sign
   while (zeros + 1 < text.size() && text[zeros] == '0') text.erase(zeros, 1);
   if (text[e + 1] == '+') text.erase(e + 1, 1);
   return text;

@@ -248,10 +248,10 @@ Node parse_yaml(std::string_view text, const std::string& file) {
 Node parse_yaml_file(const std::filesystem::path& path) {
   std::error_code error;
   const auto status = std::filesystem::status(path, error);
-  if (!std::filesystem::exists(status)) fail(ExitCode::usage, path.string() + ": no such file");
-  if (!std::filesystem::is_regular_file(status)) fail(ExitCode::usage, path.string() + ": not a file");
+  if (!std::filesystem::exists(status)) fail_at({path.string()}, "no such file");
+  if (!std::filesystem::is_regular_file(status)) fail_at({path.string()}, "not a file");
   std::ifstream stream(path, std::ios::binary);
-  if (!stream) fail(ExitCode::usage, path.string() + ": cannot be read");
+  if (!stream) fail_at({path.string()}, "cannot be read");
   std::string text(kMaxBytes + 1, '\0');
   stream.read(text.data(), static_cast<std::streamsize>(text.size()));
   text.resize(static_cast<size_t>(stream.gcount()));

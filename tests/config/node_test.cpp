@@ -67,7 +67,11 @@ TEST(Scalars, BooleansAreTrueAndFalseOnly) {
 }
 
 TEST(Scalars, NumbersAreWrittenShortAndReadBack) {
-  const std::pair<double, const char*> table[] = {{2e-4, "0.0002"},
+  const std::pair<double, const char*> table[] = {{2e-4, "2e-4"},
+                                                  {1.5e-4, "1.5e-4"},
+                                                  {-5e-4, "-5e-4"},
+                                                  {0, "0"},
+                                                  {0.001, "0.001"},
                                                   {1e-8, "1e-8"},
                                                   {5e-7, "5e-7"},
                                                   {1e22, "1e22"},
