@@ -11,6 +11,7 @@
 #include "config/configs.h"
 #include "config/read.h"
 #include "io/gguf.h"
+#include "io/json.h"
 #include "io/safetensors.h"
 
 namespace prentice {
