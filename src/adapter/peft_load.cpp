@@ -84,11 +84,11 @@ class Loader {
       const auto type = weight.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
       const auto stored = [&](const char* part) {
         const std::string name = std::string(kPrefix) + linear.name + part;
-        const Tensor values = values_of(*file_.find(name)).to(weight.options().dtype(type).requires_grad(false));
-        if (!values.isfinite().all().item<bool>()) {
+        const Tensor values = values_of(*file_.find(name));
+        if (!values.isfinite().all().item<bool>()) {  // before the move: a model on `meta` has no values to look at
           fail(ExitCode::model, "tensor " + name + " holds a value that is not finite");
         }
-        return values;
+        return values.to(weight.options().dtype(type).requires_grad(false));
       };
       Lora lora{.a = stored(".lora_A.weight"), .b = stored(".lora_B.weight")};
       lora.alpha = value_for(linear.name, config_.alpha_pattern, config_.alpha);
