@@ -101,7 +101,7 @@ def test_the_good_case_trains(good, tmp_path, binary):
 
 def test_errors_are_machine_readable(good, tmp_path, binary):
     shutil.copytree(good, tmp_path / "case")
-    result = Prentice(binary, tmp_path / "case").run("validate", *TRAIN, "optim.lrr=1", "train.batch=0", "--json", code=2)
+    result = Prentice(binary, tmp_path / "case").run(*TRAIN, "optim.lrr=1", "train.batch=0", "--json", code=2)
     report = json.loads(result.stdout)
     assert report["exit_code"] == 2
     assert {error["key"] for error in report["errors"]} == {"optim.lrr", "train.batch"}

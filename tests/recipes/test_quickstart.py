@@ -6,7 +6,7 @@ import time
 import pytest
 import torch
 from conftest import ROOT, Prentice
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, PreTrainedTokenizerFast
 
 TICKETS = [json.loads(line)["messages"] for line in (ROOT / "data/tickets/test.jsonl").read_text().splitlines()]
 
@@ -35,7 +35,7 @@ def test_fine_tuning_teaches_the_routing(run):
 def test_transformers_reads_the_merged_folder_and_gives_the_same_scores(run):
     merged = run[1] / "merged"
     model = AutoModelForCausalLM.from_pretrained(merged, dtype=torch.float32).eval()
-    tokenizer = AutoTokenizer.from_pretrained(merged)
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(merged)
     for turns, example in list(zip(TICKETS, choice(run[1], "after")["examples"]))[:20]:
         prompt = tokenizer.apply_chat_template(turns[:1], add_generation_prompt=True, tokenize=False)
         for label, score in example["scores"].items():
