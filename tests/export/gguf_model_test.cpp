@@ -119,6 +119,36 @@ TEST(GgufMetadata, WhatLlamaCppWouldComputeDifferentlyIsRefused) {
   EXPECT_TRUE(contains(gguf_warnings(window)[0], "up to 16 tokens only"));
 }
 
+// A tensor of more than one block: rows are ordered within their heads in every block.
+TEST(GgufModel, RowsMoveTheSameWayInEveryBlock) {
+  auto config = tiny_config();
+  config["hidden_size"] = 1024;
+  config["num_attention_heads"] = 48;
+  config["head_dim"] = 128;
+  config["num_hidden_layers"] = 1;
+  const auto model = tiny_model(config);
+  const auto source = WeightSource::from_model(model);
+  const std::string name = "model.layers.0.self_attn.q_proj.weight";
+  const auto rows = values_of(source, name);
+  for (const auto& plan : plan_gguf_tensors(source, model.spec, {.type = GgmlType::F32})) {
+    if (plan.info.name != "blk.0.attn_q.weight") continue;
+    std::vector<float> ordered;
+    int blocks = 0;
+    for_each_gguf_block(source, plan, [&](std::span<const float> values) {
+      ordered.insert(ordered.end(), values.begin(), values.end());
+      ++blocks;
+    });
+    EXPECT_GT(blocks, 1);
+    ASSERT_EQ(ordered.size(), rows.size());
+    for (int64_t head = 0; head < 48; ++head) {
+      for (int64_t j = 0; j < 64; ++j) {  // formats 2.4: row 2j is row j, row 2j+1 is row j + 64
+        EXPECT_EQ(ordered[(head * 128 + 2 * j) * 1024], rows[(head * 128 + j) * 1024]);
+        EXPECT_EQ(ordered[(head * 128 + 2 * j + 1) * 1024 + 1023], rows[(head * 128 + j + 64) * 1024 + 1023]);
+      }
+    }
+  }
+}
+
 // A real model in every type: written, read back strictly, equal within the rounding of the type.
 TEST(GgufModel, EveryTypeIsVerifiedAndDamageIsSeen) {
   const auto folder = shared_model("stories260K-hf");

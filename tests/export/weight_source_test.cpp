@@ -3,6 +3,8 @@
 #include <ATen/ops/randn.h>
 #include <c10/core/GradMode.h>
 
+#include <algorithm>
+
 #include "adapter/lora.h"
 #include "adapter/peft.h"
 #include "export/tiny.h"
@@ -44,6 +46,28 @@ TEST(WeightSource, AFolderWithAnAdapterGivesTheMergedWeights) {
     for (size_t i = 0; i < wanted.size(); ++i) {
       EXPECT_NEAR(from_folder[i], wanted[i], 1e-6f * (1 + std::abs(wanted[i]))) << name;
       EXPECT_EQ(attached.at(name)[i], from_folder[i]) << name;
+    }
+  }
+}
+
+// Exports read blocks of rows: any range must be the same rows of the whole.
+TEST(WeightSource, ARangeOfRowsIsThatPartOfTheWhole) {
+  const Scratch scratch;
+  auto model = tiny_model(tiny_config());
+  write_tiny(model, scratch / "base", GgmlType::BF16, scratch.path());
+  attach_random(model, {.rank = 4});
+  std::filesystem::create_directory(scratch / "adapter");
+  save_peft(model, scratch / "adapter", "base", "f32");
+  const auto folder = WeightSource::from_folder(model.spec, scratch / "base", scratch / "adapter");
+  const auto memory = WeightSource::from_model(model);
+  for (const auto* source : {&folder, &memory}) {
+    for (size_t i = 0; i < source->tensors().size(); ++i) {
+      const auto& [name, shape] = source->tensors()[i];
+      const auto whole = values_of(*source, name);
+      const auto columns = row_shape(shape).columns;
+      std::vector<float> part(5 * columns);
+      source->read_rows(i, 7, 5, part);
+      EXPECT_TRUE(std::ranges::equal(part, std::span(whole).subspan(7 * columns, part.size()))) << name;
     }
   }
 }

@@ -164,6 +164,24 @@ TEST(Safetensors, EveryTruncationIsDetected) {
   for (size_t length = 0; length < whole.size(); ++length) EXPECT_NE(message(whole.substr(0, length)), "") << length;
 }
 
+// Whatever a flipped byte of the header hits, the reader answers or refuses; a length or an offset never passes.
+TEST(Safetensors, NoSingleByteChangeEscapesTheReader) {
+  const auto whole = read_text_file("tests/golden/io/mixed.safetensors");
+  uint64_t header = 0;
+  std::memcpy(&header, whole.data(), 8);
+  for (size_t at = 0; at < 8 + header; ++at) {
+    for (const unsigned char flip : {0x01, 0x02, 0x08, 0x80, 0xff}) {
+      auto changed = whole;
+      changed[at] = static_cast<char>(changed[at] ^ flip);
+      const auto text = message(changed);
+      const bool is_length = at < 8, is_digit = at >= 8 && std::isdigit(static_cast<unsigned char>(whole[at]));
+      if (is_length && flip != 0) EXPECT_NE(text, "") << at;
+      if (is_digit && whole.find("data_offsets", at - 20) < at)
+        EXPECT_NE(text, "") << at << " " << changed.substr(at - 20, 40);
+    }
+  }
+}
+
 TEST(Safetensors, AHeaderOfBracketsClaimsLittleMemory) {
   std::string header = "{\"a\":[";
   for (int i = 0; i < 2'000'000; ++i) header += "0,";
