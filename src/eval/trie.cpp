@@ -1,17 +1,16 @@
 #include "eval/trie.h"
 
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/arange.h>
 #include <ATen/ops/cat.h>
-#include <ATen/ops/empty.h>
 #include <ATen/ops/matmul.h>
 #include <ATen/ops/ones.h>
-#include <ATen/ops/scaled_dot_product_attention.h>
 #include <ATen/ops/softmax.h>
-#include <ATen/ops/tanh.h>
 #include <ATen/ops/tensor.h>
-#include <ATen/ops/zeros.h>
+#include <ATen/ops/zeros_like.h>
 #include <c10/core/GradMode.h>
 
+#include <algorithm>
 #include <limits>
 #include <map>
 #include <utility>
@@ -28,9 +27,9 @@ namespace {
 // A tree in the flat stream: its prompt, then its nodes.
 struct Segment {
   int64_t begin = 0, prompt = 0, nodes = 0;
-  Tensor ancestors;                 // [nodes, nodes] bool: the column's node is the row's ancestor or itself
-  Tensor positions;                 // [prompt + nodes] int64
-  std::map<int64_t, Tensor> masks;  // by window: [nodes, prompt + nodes] bool, true = visible
+  Tensor ancestors;  // [nodes, depth] int64: the node itself, its parent, ...; 0 beyond the prompt's end
+  Tensor beyond;     // [nodes, depth] bool: true there
+  Tensor distance;   // [nodes, prompt] int64: positions from each key of the prompt to the node
 };
 
 std::vector<int64_t> positions_of(const TokenTree& tree) {
@@ -43,62 +42,73 @@ std::vector<int64_t> positions_of(const TokenTree& tree) {
   return positions;
 }
 
-Tensor ancestors_of(const TokenTree& tree) {
-  const auto count = static_cast<int64_t>(tree.ids.size());
-  Tensor matrix = at::zeros({count, count}, at::kBool);
-  bool* rows = matrix.mutable_data_ptr<bool>();
-  for (int64_t node = 0; node < count; ++node) {
-    for (int64_t at = node; at != kPromptEnd; at = tree.parents[static_cast<size_t>(at)])
-      rows[node * count + at] = true;
+Segment segment_of(const TokenTree& tree, int64_t begin, at::Device device) {
+  Segment segment{.begin = begin,
+                  .prompt = static_cast<int64_t>(tree.prompt.size()),
+                  .nodes = static_cast<int64_t>(tree.ids.size())};
+  const auto positions = positions_of(tree);
+  int64_t depth = 0;
+  for (const int64_t position : positions) depth = std::max(depth, position - segment.prompt + 1);
+  std::vector<int64_t> ancestors(static_cast<size_t>(segment.nodes * depth), 0);
+  Tensor beyond = at::ones({segment.nodes, depth}, at::kBool);
+  bool* is_beyond = beyond.mutable_data_ptr<bool>();
+  for (int64_t node = 0; node < segment.nodes; ++node) {
+    int64_t slot = node * depth;
+    for (int64_t at = node; at != kPromptEnd; at = tree.parents[static_cast<size_t>(at)], ++slot) {
+      ancestors[static_cast<size_t>(slot)] = at, is_beyond[slot] = false;
+    }
   }
-  return matrix;
+  segment.ancestors = at::tensor(ancestors).view({segment.nodes, depth}).to(device);
+  segment.beyond = beyond.to(device);
+  const Tensor own = at::tensor(positions).narrow(0, segment.prompt, segment.nodes).unsqueeze(1);
+  segment.distance = (own - at::arange(segment.prompt, at::kLong)).to(device);
+  return segment;
 }
 
-const Tensor& mask_of(Segment& segment, int64_t window) {
-  Tensor& mask = segment.masks[window];
-  if (mask.defined()) return mask;
-  const Tensor before = at::ones({segment.nodes, segment.prompt}, segment.ancestors.options());
-  mask = at::cat({before, segment.ancestors}, 1);
-  if (window > 0) {
-    const Tensor own = segment.positions.narrow(0, segment.prompt, segment.nodes).unsqueeze(1);
-    mask = mask.logical_and((own - segment.positions.unsqueeze(0)).lt(window));
-  }
-  return mask;
-}
-
-// q [L, H, E], k and v [N, K, E], visible [L, N] -> [L, H * E]
-Tensor masked_attention(const Tensor& q, const Tensor& k, const Tensor& v, const Tensor& visible,
-                        const AttentionOptions& how) {
-  const bool grouped = q.size(1) != k.size(1);
-  const auto by_head = [](const Tensor& x) { return x.transpose(0, 1).unsqueeze(0); };
-  if (how.softcap <= 0) {
-    return at::scaled_dot_product_attention(by_head(q), by_head(k), by_head(v), visible, 0.0, false, how.scale, grouped)
-        .squeeze(0)
-        .transpose(0, 1)
-        .flatten(1);
-  }
+// Attention of the nodes: to every key of the prompt and to their own ancestors, of which there are few, so that the
+// work grows with the nodes and not with their square. q [n, H, E], k and v [P + n, K, E] -> [n, H * E]
+Tensor attend_nodes(const Segment& segment, const Tensor& q, const Tensor& k, const Tensor& v,
+                    const AttentionOptions& how) {
+  const int64_t nodes = segment.nodes, heads = k.size(1), width = k.size(2), group = q.size(1) / heads;
+  const int64_t depth = segment.ancestors.size(1), prompt = segment.prompt;
   const auto wide = q.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
-  const int64_t group = q.size(1) / k.size(1);
-  const Tensor keys = k.repeat_interleave(group, 1).transpose(0, 1),
-               values = v.repeat_interleave(group, 1).transpose(0, 1);
-  Tensor scores = at::matmul(q.transpose(0, 1), keys.transpose(1, 2)).to(wide) * how.scale;
-  scores = at::tanh(scores / how.softcap) * how.softcap;
-  scores.masked_fill_(visible.logical_not(), -std::numeric_limits<double>::infinity());
-  return at::matmul(at::softmax(scores, -1).to(v.scalar_type()), values).transpose(0, 1).flatten(1);
+  const Tensor flat = segment.ancestors.flatten();
+  const auto own = [&](const Tensor& x) {  // [n, K, depth, E]
+    return x.narrow(0, prompt, nodes).index_select(0, flat).view({nodes, depth, heads, width}).transpose(1, 2);
+  };
+  const auto shared = [&](const Tensor& x) { return x.narrow(0, 0, prompt).transpose(0, 1); };  // [K, P, E]
+  const Tensor queries = q.reshape({nodes, heads, group, width});
+  const Tensor by_head = queries.transpose(0, 1).reshape({heads, nodes * group, width});
+  const Tensor to_prompt =
+      at::matmul(by_head, shared(k).transpose(1, 2)).view({heads, nodes, group, prompt}).transpose(0, 1);
+  const Tensor to_own = at::matmul(queries, own(k).transpose(2, 3));  // [n, K, G, depth]
+  Tensor scores = at::cat({to_prompt, to_own}, 3).to(wide).mul_(how.scale);
+  if (how.softcap > 0) scores.div_(how.softcap).tanh_().mul_(how.softcap);
+  Tensor hidden_prompt = at::zeros_like(segment.distance, at::kBool), hidden_own = segment.beyond;
+  if (how.window > 0) {
+    hidden_prompt = segment.distance.ge(how.window);
+    hidden_own = hidden_own.logical_or(at::arange(depth, segment.ancestors.options()).ge(how.window));
+  }
+  const Tensor hidden = at::cat({hidden_prompt, hidden_own}, 1).view({nodes, 1, 1, prompt + depth});
+  scores.masked_fill_(hidden, -std::numeric_limits<double>::infinity());
+  const Tensor shares = at::softmax(scores, -1).to(v.scalar_type());
+  const Tensor prompt_shares = shares.narrow(3, 0, prompt).transpose(0, 1).reshape({heads, nodes * group, prompt});
+  const Tensor from_prompt = at::matmul(prompt_shares, shared(v)).view({heads, nodes, group, width}).transpose(0, 1);
+  return (from_prompt + at::matmul(shares.narrow(3, prompt, depth), own(v))).reshape({nodes, q.size(1) * width});
 }
 
-Tensor attend(std::vector<Segment>& segments, const Tensor& q, const Tensor& k, const Tensor& v,
+Tensor attend(const std::vector<Segment>& segments, const Tensor& q, const Tensor& k, const Tensor& v,
               const AttentionOptions& how) {
   std::vector<Tensor> results;
-  for (Segment& segment : segments) {
+  for (const Segment& segment : segments) {
     const auto part = [&](const Tensor& x, int64_t from, int64_t size) {
       return x.narrow(0, segment.begin + from, size);
     };
     const int64_t prompt = segment.prompt, nodes = segment.nodes;
     results.push_back(attention_cached(part(q, 0, prompt), part(k, 0, prompt), part(v, 0, prompt), how));
     if (nodes == 0) continue;
-    results.push_back(masked_attention(part(q, prompt, nodes), part(k, 0, prompt + nodes), part(v, 0, prompt + nodes),
-                                       mask_of(segment, how.window), how));
+    results.push_back(
+        attend_nodes(segment, part(q, prompt, nodes), part(k, 0, prompt + nodes), part(v, 0, prompt + nodes), how));
   }
   return at::cat(results, 0);
 }
@@ -110,11 +120,7 @@ Tensor forward_trees(const Model& model, const std::vector<TokenTree>& trees) {
   std::vector<int64_t> ids, positions;
   for (const TokenTree& tree : trees) {
     const auto own = positions_of(tree);
-    segments.push_back({.begin = static_cast<int64_t>(ids.size()),
-                        .prompt = static_cast<int64_t>(tree.prompt.size()),
-                        .nodes = static_cast<int64_t>(tree.ids.size()),
-                        .ancestors = ancestors_of(tree).to(device),
-                        .positions = at::tensor(own).to(device)});
+    segments.push_back(segment_of(tree, static_cast<int64_t>(ids.size()), device));
     ids.insert(ids.end(), tree.prompt.begin(), tree.prompt.end());
     ids.insert(ids.end(), tree.ids.begin(), tree.ids.end());
     positions.insert(positions.end(), own.begin(), own.end());
