@@ -12,6 +12,7 @@
 #include "config/bind.h"
 #include "config/pipeline.h"
 #include "config/read.h"
+#include "io/json.h"
 #include "io/publish.h"
 
 namespace prentice {
@@ -47,6 +48,18 @@ std::string first_of(const std::vector<std::string>& fields, std::initializer_li
   return "";
 }
 
+// Whether the model named is a folder with a tokenizer and no chat template.
+bool lacks_template(const Node& recipe) {
+  const Node* model = recipe.find("model");
+  const Node* path = model ? model->find("path") : nullptr;
+  std::error_code error;
+  if (!path || !path->is_scalar() || !fs::is_regular_file(fs::path(path->text()) / "tokenizer_config.json", error))
+    return false;
+  const fs::path folder = path->text();
+  if (fs::exists(folder / "chat_template.jinja", error)) return false;
+  return !Json::parse_file(folder / "tokenizer_config.json").find("chat_template");
+}
+
 // A record whose fields no format knows becomes a prompt and a completion.
 void propose_rows(Proposal& proposal, const DataLook& look) {
   const auto& fields = look.fields;
@@ -66,39 +79,45 @@ void propose_rows(Proposal& proposal, const DataLook& look) {
   if (answer.empty() && fields.size() > 1) answer = fields.back();
   if (question.empty() && !fields.empty()) question = fields.front();
   if (question.empty() || answer.empty() || question == answer) return;
-  const auto variable = [](const std::string& field) {
+  // A name that is no word of the template language gets one.
+  const auto variable = [&](const std::string& field, const std::string& name) {
     const bool plain =
         field.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_") == field.npos;
-    return Node::scalar(plain ? "{{ " + field + " }}" : "{{ record['" + field + "'] }}", true);
+    if (!plain) set_key(proposal.recipe, "data.fields." + name, Node::scalar(field, true), {});
+    return "{{ " + (plain ? field : name) + " }}";
   };
-  set_default(proposal.recipe, "data.prompt", variable(question));
-  set_default(proposal.recipe, "data.completion", variable(answer));
+  // Without a chat template prompt and completion are one string: a space keeps their tokens apart.
+  const std::string space = lacks_template(proposal.recipe) ? " " : "";
+  set_default(proposal.recipe, "data.prompt", Node::scalar(variable(question, "question"), true));
+  set_default(proposal.recipe, "data.completion", Node::scalar(space + variable(answer, "answer"), true));
   proposal.notes.push_back("a guess from the field names: check data.prompt and data.completion with `prentice audit`");
 }
 
-void look_at_train(Proposal& proposal, const std::string& kind, const fs::path& folder) {
-  Node* data = proposal.recipe.find("data");
-  for (const char* key : {"train", "eval"}) {
-    Node* value = data ? data->find(key) : nullptr;
+void look_at_files(Proposal& proposal, const std::string& kind, const fs::path& folder) {
+  for (const std::string key : {"train", "eval"}) {
+    const Node* data = proposal.recipe.find("data");
+    const Node* value = data ? data->find(key) : nullptr;
     if (!value || !value->is_scalar() || value->text().starts_with('[')) continue;
     const fs::path file = value->text();
     const DataLook look = look_at_data(file);
-    if (std::string_view(key) == "train") {
-      std::string note = fmt::format("{}: {}", file.filename().string(), look.form);
-      if (look.rows > 0) note += fmt::format(", {} rows", look.rows);
-      if (!look.fields.empty()) note += fmt::format("; fields: {}", fmt::join(look.fields, ", "));
-      proposal.notes.push_back(printable(note));
-      if (kind == "sft" && look.form != "text") propose_rows(proposal, look);
-    }
-    *value = Node::scalar(fs::relative(fs::absolute(file), folder).string(), true);
-    data = proposal.recipe.find("data");  // propose_rows may have moved it
+    // As typed it is relative to the current folder, in the recipe to the recipe's.
+    const fs::path named = file.is_absolute() ? file : fs::relative(fs::absolute(file), folder);
+    set_key(proposal.recipe, "data." + key, Node::scalar(named.string(), true), {});
+    if (key != "train") continue;
+    std::string note = fmt::format("{}: {}", file.filename().string(), look.form);
+    if (look.rows > 0) note += fmt::format(", {} rows", look.rows);
+    if (!look.fields.empty()) note += fmt::format("; fields: {}", fmt::join(look.fields, ", "));
+    proposal.notes.push_back(printable(note));
+    if (kind == "sft" && look.form != "text") propose_rows(proposal, look);
   }
 }
 
-// The help up to its first colon or semicolon, when that says enough.
+// As much of a help text as fits behind a value: up to its colon, else up to the last pause in reach.
 std::string first_part(const std::string& help) {
-  const size_t end = help.find_first_of(":;");
-  return end == help.npos || end < 12 ? help : help.substr(0, end);
+  constexpr size_t kReach = 90;
+  const size_t colon = help.find(':');
+  if (colon != help.npos && colon >= 9) return help.substr(0, colon);
+  return help.size() <= kReach ? help : help.substr(0, help.find_last_of(";,", kReach));
 }
 
 std::string starter_text(const std::string& kind, const std::string& file, const Proposal& proposal) {
@@ -157,7 +176,7 @@ int verb_init(const Arguments& arguments) {
   if (fs::exists(file))
     fail(ExitCode::usage, fmt::format("{}: there is a file already", file.string()),
          fmt::format("name another: prentice init {} FILE.yaml", kind));
-  look_at_train(proposal, kind, fs::absolute(file).parent_path());
+  look_at_files(proposal, kind, fs::absolute(file).parent_path());
   const bool has_model = proposal.recipe.find("model") && proposal.recipe.find("model")->find("path");
   add_placeholders(proposal, kind);
   const std::string text = starter_text(kind, file.string(), proposal);

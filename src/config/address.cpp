@@ -19,6 +19,16 @@ bool is_there(const fs::path& path) {
 
 bool is_shape(const std::string& name) { return read_config("models/" + name + ".json").has_value(); }
 
+// ORG/NAME, unless ORG is a folder where the path would start.
+bool is_hub_name(const fs::path& folder, const std::string& address) {
+  const size_t slash = address.find('/');
+  if (slash == address.npos || slash == 0 || slash + 1 == address.size() ||
+      address.find('/', slash + 1) != address.npos)
+    return false;
+  const std::string org = address.substr(0, slash);
+  return org[0] != '.' && org[0] != '~' && org != "runs" && !is_there(folder / org);
+}
+
 // ORG/NAME as the Hugging Face cache names it: models--ORG--NAME.
 bool is_cached(const std::string& name) {
   const size_t slash = name.find('/');
@@ -63,7 +73,7 @@ std::string absolute_address(const fs::path& folder, const std::string& address)
   if (const std::string suffix = checkpoint_suffix(address); !suffix.empty()) {
     return absolute_address(folder, address.substr(0, address.size() - suffix.size())) + suffix;
   }
-  if (is_shape(address) || is_cached(address)) return address;
+  if (is_shape(address) || is_hub_name(folder, address)) return address;
   return whole.string();
 }
 

@@ -15,8 +15,8 @@ std::filesystem::path absolute_from(const std::filesystem::path& folder, const s
 // The folder that a value's relative paths start from: its file's, or the current one for the command line.
 std::filesystem::path folder_of(const Position& position);
 
-// An address with its paths absolute: RUN@STEP and BASE+ADAPTER by parts; ORG/NAME in the cache and names under
-// configs/models stay as they are.
+// An address with its paths absolute: RUN@STEP and BASE+ADAPTER by parts; ORG/NAME (where ORG is no folder) and names
+// under configs/models stay as they are.
 std::string absolute_address(const std::filesystem::path& folder, const std::string& address);
 // Whether something stands there: a path, a cached model, a shape, or below one of `promised`.
 bool address_exists(const std::string& address, const std::vector<std::filesystem::path>& promised);

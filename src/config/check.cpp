@@ -256,6 +256,11 @@ class PathChecker {
   void missing_address(const std::string& full, const std::string& value) {
     std::vector<std::string> shapes;
     for (const auto& path : list_configs("models/")) shapes.push_back(std::filesystem::path(path).stem().string());
+    if (value[0] != '/') {
+      checker_.mistake(full, "no such model: " + value + " is not in the Hugging Face cache",
+                       "set it to a model folder, for instance model.path=/models/NAME");
+      return;
+    }
     const std::string name = std::filesystem::path(value).filename().string();
     const std::string near = closest_match(name, shapes);
     checker_.mistake(full, "no such model: " + value,

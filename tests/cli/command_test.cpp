@@ -144,6 +144,27 @@ TEST_F(Command, InitLooksAtTheDataAndWritesAValidRecipe) {
   }
 }
 
+TEST_F(Command, InitKeepsRawRowsApartWhenTheModelHasNoTemplate) {
+  const auto completion = [](const std::string& file) {
+    return read_recipe_file(file).at("data").at("completion").text();
+  };
+  write("model/tokenizer_config.json", "{}");
+  result({"init", "sft", "raw.yaml", "data.train=tickets.csv", "model.path=model"});
+  EXPECT_EQ(completion("raw.yaml"), " {{ category }}");
+  write("model/chat_template.jinja", "x");
+  result({"init", "sft", "chat.yaml", "data.train=tickets.csv", "model.path=model"});
+  EXPECT_EQ(completion("chat.yaml"), "{{ category }}");
+}
+
+TEST_F(Command, InitRenamesFieldsThatAreNoWords) {
+  write("spaces.csv", "Customer text,Queue name\na,b\n");
+  result({"init", "sft", "data.train=spaces.csv", "model.path=model"});
+  const auto sft = read_recipe<SftRecipe>(read_recipe_file("sft.yaml"));
+  EXPECT_EQ(sft.data.prompt, "{{ question }}");
+  EXPECT_EQ(sft.data.fields.at("question"), "Customer text");
+  EXPECT_EQ(sft.data.fields.at("answer"), "Queue name");
+}
+
 TEST_F(Command, InitNamesTheDataRelativeToTheRecipe) {
   fs::create_directories("sub");
   result({"init", "sft", "sub/r.yaml", "data.train=tickets.csv", "model.path=model"});
@@ -172,7 +193,8 @@ TEST_F(Command, ExplainAndJsonSchemaCoverTheKinds) {
 
 TEST_F(Command, DoctorAlwaysAnswers) {
   EXPECT_NE(result({"doctor"}).find("LibTorch 2.11"), std::string::npos);
-  for (const auto& finding : Json::parse(result({"doctor", "--json"})).at("findings").as_array()) {
+  const Json report = Json::parse(result({"doctor", "--json"}));
+  for (const auto& finding : report.at("findings").as_array()) {
     EXPECT_FALSE(finding.at("value").as_string().empty());
     EXPECT_EQ(finding.at("good").as_bool(), finding.at("remedy").as_string().empty());
   }
