@@ -1,15 +1,16 @@
 #include "kernels/flash_cpu.h"
 
-#include <ATen/TensorOperators.h>
+#include <ATen/Dispatch.h>
 #include <ATen/core/LegacyTypeDispatch.h>
-#include <ATen/ops/_scaled_dot_product_flash_attention_for_cpu.h>
-#include <ATen/ops/_scaled_dot_product_flash_attention_for_cpu_backward.h>
 #include <ATen/ops/empty.h>
-#include <ATen/ops/full.h>
+#include <ATen/ops/mm.h>
 #include <ATen/ops/zeros.h>
 #include <torch/csrc/autograd/custom_function.h>
 
-#include <limits>
+#include <atomic>
+
+#include "kernels/attention_rows.h"
+#include "kernels/vector.h"
 
 namespace prentice {
 
@@ -18,41 +19,146 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-// The kernel takes [batch, heads, L, E] with one key head a query head. Key heads become the batch and the queries that
-// share one its heads, so grouped keys are an expanded view and nothing is copied.
-Tensor grouped_queries(const Tensor& x, int64_t start, int64_t length, int64_t key_heads) {
-  return x.narrow(0, start, length).unflatten(1, {key_heads, x.size(1) / key_heads}).permute({1, 2, 0, 3});
-}
-Tensor grouped_keys(const Tensor& x, int64_t start, int64_t length, int64_t group) {
-  const Tensor heads = x.narrow(0, start, length).permute({1, 0, 2}).unsqueeze(1);
-  return heads.expand({x.size(1), group, length, x.size(2)});
+constexpr int64_t kQueryBlock = 128;  // its scores against 512 keys fill a second-level cache
+
+struct Job {
+  int64_t start, length, head;  // one head of one sequence
+};
+
+// Longest first, so that the last jobs to finish are short.
+std::vector<Job> jobs_of(const std::vector<int64_t>& starts, int64_t heads) {
+  std::vector<Job> jobs;
+  for (size_t s = 0; s + 1 < starts.size(); ++s) {
+    if (starts[s + 1] == starts[s]) continue;
+    for (int64_t head = 0; head < heads; ++head) jobs.push_back({starts[s], starts[s + 1] - starts[s], head});
+  }
+  std::stable_sort(jobs.begin(), jobs.end(), [](const Job& a, const Job& b) { return a.length > b.length; });
+  return jobs;
 }
 
-// Additive mask of a causal window, [L, L]; absent when every earlier key is inside it.
-std::optional<Tensor> window_mask(int64_t length, int64_t window, const at::TensorOptions& options) {
-  if (window == 0 || window >= length) return std::nullopt;
-  const Tensor outside = at::full({length, length}, -std::numeric_limits<double>::infinity(), options);
-  return outside.triu(1) + outside.tril(-window);
+// Every worker takes the next job until none is left. Jobs write apart from each other, so the order cannot show.
+template <class Body>
+void run_jobs(const std::vector<Job>& jobs, Body&& body) {
+  std::atomic<size_t> next = 0;
+  at::parallel_for(0, std::min<int64_t>(at::get_num_threads(), static_cast<int64_t>(jobs.size())), 1,
+                   [&](int64_t, int64_t) {
+                     const at::AutoDispatchBelowADInplaceOrView plain;  // of this thread
+                     body([&]() -> const Job* {
+                       const size_t taken = next.fetch_add(1);
+                       return taken < jobs.size() ? &jobs[taken] : nullptr;
+                     });
+                   });
+}
+
+// Rows of one head: [length, E], E side by side.
+Tensor head_rows(const Tensor& x, int64_t start, int64_t length, int64_t head) {
+  return x.narrow(0, start, length).select(1, head);
+}
+
+ScoreBlock block_at(int64_t first_query, const Job& job, int64_t window, int64_t stride) {
+  const int64_t queries = std::min(kQueryBlock, job.length - first_query);
+  const int64_t first_key = window > 0 ? std::max<int64_t>(0, first_query - window + 1) : 0;
+  return {.queries = queries,
+          .keys = first_query + queries - first_key,
+          .stride = stride,
+          .first_query = first_query,
+          .first_key = first_key,
+          .window = window};
+}
+
+int64_t longest(const std::vector<Job>& jobs) { return jobs.empty() ? 1 : jobs[0].length; }
+
+// The first queries x keys of a scratch matrix.
+Tensor corner(const Tensor& scratch, const ScoreBlock& block) {
+  return scratch.narrow(0, 0, block.queries).narrow(1, 0, block.keys);
+}
+
+// out [T, H, E]; log_sums [H, T]
+template <class T>
+void forward_jobs(const Tensor& q, const Tensor& k, const Tensor& v, const std::vector<Job>& jobs, double scale,
+                  int64_t window, const Tensor& out, const Tensor& log_sums) {
+  const int64_t group = q.size(1) / k.size(1);
+  run_jobs(jobs, [&](const auto& next_job) {
+    const Tensor scratch = at::empty({kQueryBlock, longest(jobs)}, q.options());
+    while (const Job* job = next_job()) {
+      T* sums = log_sums.data_ptr<T>() + job->head * q.size(0) + job->start;
+      for (int64_t first = 0; first < job->length; first += kQueryBlock) {
+        const ScoreBlock block = block_at(first, *job, window, scratch.stride(0));
+        const int64_t row = job->start + first, key = job->start + block.first_key;
+        Tensor scores = corner(scratch, block);
+        at::mm_out(scores, head_rows(q, row, block.queries, job->head),
+                   head_rows(k, key, block.keys, job->head / group).t());
+        softmax_rows(block, scores.data_ptr<T>(), scale, sums + first);
+        Tensor mixed = head_rows(out, row, block.queries, job->head);
+        at::mm_out(mixed, scores, head_rows(v, key, block.keys, job->head / group));
+      }
+    }
+  });
+}
+
+// deltas[r] = grad_r . out_r of the rows of a block
+template <class T>
+void row_products(const Tensor& grad, const Tensor& out, T* deltas) {
+  const auto g = const_rows_of<T>(grad), o = const_rows_of<T>(out);
+  for (int64_t r = 0; r < grad.size(0); ++r) {
+    T sum = 0;
+    for (int64_t j = 0; j < grad.size(1); ++j) sum += g[r][j] * o[r][j];
+    deltas[r] = sum;
+  }
+}
+
+struct Gradients {
+  Tensor q, k, v;  // [T, H, E] each: those of k and v are apart for every query head
+};
+
+template <class T>
+void backward_jobs(const variable_list& saved, const Tensor& grad, const std::vector<Job>& jobs, double scale,
+                   int64_t window, Gradients& results) {
+  const Tensor &q = saved[0], &k = saved[1], &v = saved[2], &out = saved[3], &log_sums = saved[4];
+  const int64_t group = q.size(1) / k.size(1);
+  run_jobs(jobs, [&](const auto& next_job) {
+    const Tensor share_scratch = at::empty({kQueryBlock, longest(jobs)}, q.options());
+    const Tensor grad_scratch = at::empty({kQueryBlock, longest(jobs)}, q.options());
+    T deltas[kQueryBlock];
+    while (const Job* job = next_job()) {
+      const T* sums = log_sums.const_data_ptr<T>() + job->head * q.size(0) + job->start;
+      for (int64_t first = 0; first < job->length; first += kQueryBlock) {
+        const ScoreBlock block = block_at(first, *job, window, share_scratch.stride(0));
+        const int64_t row = job->start + first, key = job->start + block.first_key;
+        const Tensor queries = head_rows(q, row, block.queries, job->head);
+        const Tensor dout = head_rows(grad, row, block.queries, job->head);
+        const Tensor keys = head_rows(k, key, block.keys, job->head / group);
+        const Tensor values = head_rows(v, key, block.keys, job->head / group);
+        Tensor shares = corner(share_scratch, block), dscores = corner(grad_scratch, block);
+        at::mm_out(shares, queries, keys.t());
+        shares_rows(block, shares.data_ptr<T>(), scale, sums + first);
+        at::mm_out(dscores, dout, values.t());
+        row_products(dout, head_rows(out, row, block.queries, job->head), deltas);
+        score_gradient_rows(block, shares.const_data_ptr<T>(), dscores.data_ptr<T>(), scale, deltas);
+        Tensor dq = head_rows(results.q, row, block.queries, job->head);
+        at::mm_out(dq, dscores, keys);
+        head_rows(results.k, key, block.keys, job->head).addmm_(dscores.t(), queries);
+        head_rows(results.v, key, block.keys, job->head).addmm_(shares.t(), dout);
+      }
+    }
+  });
+}
+
+// [T, H, E] -> [T, K, E]: query heads that share a key head add up.
+Tensor summed_groups(const Tensor& x, int64_t key_heads) {
+  return x.size(1) == key_heads ? x : x.unflatten(1, {key_heads, x.size(1) / key_heads}).sum(2);
 }
 
 struct FlashCpu : torch::autograd::Function<FlashCpu> {
-  static Tensor forward(AutogradContext* context, const Tensor& q, const Tensor& k, const Tensor& v,
+  static Tensor forward(AutogradContext* context, const Tensor& any_q, const Tensor& any_k, const Tensor& any_v,
                         const std::vector<int64_t>& starts, double scale, int64_t window) {
     const at::AutoDispatchBelowADInplaceOrView plain;
-    const int64_t key_heads = k.size(1), group = q.size(1) / key_heads;
-    Tensor out = at::empty(q.sizes(), q.options());
-    variable_list to_save = {q, k, v, out};
-    for (size_t s = 0; s + 1 < starts.size(); ++s) {
-      const int64_t start = starts[s], length = starts[s + 1] - start;
-      if (length == 0) continue;
-      const auto mask = window_mask(length, window, q.options());
-      auto [part, logsumexp] = at::_scaled_dot_product_flash_attention_for_cpu(
-          grouped_queries(q, start, length, key_heads), grouped_keys(k, start, length, group),
-          grouped_keys(v, start, length, group), 0.0, /*is_causal=*/!mask, mask, scale);
-      grouped_queries(out, start, length, key_heads).copy_(part);
-      to_save.push_back(logsumexp);
-    }
-    context->save_for_backward(to_save);
+    const Tensor q = with_dense_rows(any_q), k = with_dense_rows(any_k), v = with_dense_rows(any_v);
+    const Tensor out = at::empty(q.sizes(), q.options()), log_sums = at::empty({q.size(1), q.size(0)}, q.options());
+    AT_DISPATCH_FLOATING_TYPES(q.scalar_type(), "flash_attention_cpu", [&] {
+      forward_jobs<scalar_t>(q, k, v, jobs_of(starts, q.size(1)), scale, window, out, log_sums);
+    });
+    context->save_for_backward({q, k, v, out, log_sums});
     context->saved_data["starts"] = starts;
     context->saved_data["scale"] = scale;
     context->saved_data["window"] = window;
@@ -62,27 +168,17 @@ struct FlashCpu : torch::autograd::Function<FlashCpu> {
   static variable_list backward(AutogradContext* context, variable_list grads) {
     const at::AutoDispatchBelowADInplaceOrView plain;
     const auto saved = context->get_saved_variables();
-    const Tensor &q = saved[0], &k = saved[1], &v = saved[2], &out = saved[3];
-    const auto starts = context->saved_data["starts"].toIntVector();
-    const double scale = context->saved_data["scale"].toDouble();
-    const int64_t key_heads = k.size(1), group = q.size(1) / key_heads;
-    Tensor dq = at::empty(q.sizes(), q.options()), dk = at::empty(k.sizes(), k.options());
-    Tensor dv = at::empty(v.sizes(), v.options());
-    const Tensor grad = grads[0].contiguous();
-    size_t next = 4;
-    for (size_t s = 0; s + 1 < starts.size(); ++s) {
-      const int64_t start = starts[s], length = starts[s + 1] - start;
-      if (length == 0) continue;
-      const auto mask = window_mask(length, context->saved_data["window"].toInt(), q.options());
-      auto [part_q, part_k, part_v] = at::_scaled_dot_product_flash_attention_for_cpu_backward(
-          grouped_queries(grad, start, length, key_heads), grouped_queries(q, start, length, key_heads),
-          grouped_keys(k, start, length, group), grouped_keys(v, start, length, group),
-          grouped_queries(out, start, length, key_heads), saved[next++], 0.0, /*is_causal=*/!mask, mask, scale);
-      grouped_queries(dq, start, length, key_heads).copy_(part_q);
-      dk.narrow(0, start, length).copy_(part_k.sum(1).permute({1, 0, 2}));
-      dv.narrow(0, start, length).copy_(part_v.sum(1).permute({1, 0, 2}));
-    }
-    return {dq, dk, dv, Tensor(), Tensor(), Tensor()};
+    const Tensor& q = saved[0];
+    const auto jobs = jobs_of(context->saved_data["starts"].toIntVector(), q.size(1));
+    Gradients results{at::empty(q.sizes(), q.options()), at::zeros(q.sizes(), q.options()),
+                      at::zeros(q.sizes(), q.options())};
+    AT_DISPATCH_FLOATING_TYPES(q.scalar_type(), "flash_attention_cpu_backward", [&] {
+      backward_jobs<scalar_t>(saved, with_dense_rows(grads[0]), jobs, context->saved_data["scale"].toDouble(),
+                              context->saved_data["window"].toInt(), results);
+    });
+    const int64_t key_heads = saved[1].size(1);
+    return {results.q, summed_groups(results.k, key_heads), summed_groups(results.v, key_heads), Tensor(), Tensor(),
+            Tensor()};
   }
 };
 
@@ -90,7 +186,9 @@ struct FlashCpu : torch::autograd::Function<FlashCpu> {
 
 Tensor flash_attention_cpu(const Tensor& q, const Tensor& k, const Tensor& v, const std::vector<int64_t>& starts,
                            double scale, int64_t window) {
-  return FlashCpu::apply(q, k, v, starts, scale, window);
+  const auto type = q.scalar_type();
+  if (type == at::kFloat || type == at::kDouble) return FlashCpu::apply(q, k, v, starts, scale, window);
+  return FlashCpu::apply(q.to(at::kFloat), k.to(at::kFloat), v.to(at::kFloat), starts, scale, window).to(type);
 }
 
 }  // namespace prentice

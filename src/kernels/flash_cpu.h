@@ -1,5 +1,5 @@
-// Fused causal attention of a flat batch on the CPU: LibTorch's flash kernel, sequence by sequence and without copying
-// key heads for grouped queries, as one differentiable operation.
+// Causal attention of a flat batch on the CPU in blocks of queries, as one differentiable operation: memory grows with
+// the length of a sequence, not with its square (Dao et al. 2022; a block here sees all its keys at once).
 #pragma once
 
 #include <cstdint>

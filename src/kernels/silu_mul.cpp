@@ -6,32 +6,12 @@
 #include <ATen/ops/silu.h>
 #include <torch/csrc/autograd/custom_function.h>
 
-#include <bit>
-#include <cmath>
-#include <cstdint>
-
 #include "kernels/vector.h"
+#include "kernels/vector_math.h"
 
 namespace prentice {
 
 namespace {
-
-// exp(x) of f32 to 2 ulp: 2^n times a polynomial in the rest (Cephes expf). Written out because the library's call
-// keeps a loop from running in vector registers.
-inline float fast_exp(float x) {
-  x = std::min(std::max(x, -87.0f), 88.0f);
-  const float n = std::floor(x * 1.44269504f + 0.5f);
-  const float r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
-  float p = 1.9875691500e-4f;
-  p = p * r + 1.3981999507e-3f;
-  p = p * r + 8.3334519073e-3f;
-  p = p * r + 4.1665795894e-2f;
-  p = p * r + 1.6666665459e-1f;
-  p = p * r + 5.0000001201e-1f;
-  p = p * r * r + r + 1.0f;
-  return p * std::bit_cast<float>((static_cast<int32_t>(n) + 127) << 23);
-}
-inline double fast_exp(double x) { return std::exp(x); }
 
 template <class T>
 PRENTICE_VECTORISED void forward_row(const T* gate, const T* up, T* y, int64_t width) {
