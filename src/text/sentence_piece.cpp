@@ -20,7 +20,7 @@ namespace {
 using sentencepiece::SentencePieceProcessor;
 
 constexpr std::string_view kSpaceMark = "\u2581";
-constexpr int32_t kMaxPieces = 1 << 24;
+constexpr int32_t kMaxPieces = 1 << 22;
 
 void load(SentencePieceProcessor& processor, std::string_view model) {
   auto status = processor.LoadFromSerializedProto(absl::string_view(model.data(), model.size()));

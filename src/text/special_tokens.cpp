@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cstdint>
 
 #include "core/error.h"
 #include "io/file.h"
@@ -89,10 +90,12 @@ std::vector<AddedToken> declared_added_tokens(const TokenizerFiles& files) {
       auto special = special_texts(files);
       for (const auto& [content, id] : files.added.as_object()) {
         bool is_special = std::ranges::count(special, content) > 0;
-        tokens.push_back({.id = static_cast<int32_t>(id.as_integer()),
-                          .content = content,
-                          .special = is_special,
-                          .normalized = !is_special});
+        int64_t number = id.as_integer();
+        if (number < 0 || number > INT32_MAX) {
+          fail(ExitCode::malformed, "added_tokens.json: " + std::to_string(number) + " is no token id");
+        }
+        tokens.push_back(
+            {.id = static_cast<int32_t>(number), .content = content, .special = is_special, .normalized = !is_special});
       }
     }
     std::ranges::sort(tokens, {}, &AddedToken::id);

@@ -51,7 +51,7 @@ std::optional<int32_t> find_special(const TokenizerFiles& files, const Tokenizer
   }
   const Json* listed = files.model_config.find(kind.id_key);
   const Json* first = listed && listed->is_array() && !listed->as_array().empty() ? &listed->as_array()[0] : listed;
-  if (first && first->is_integer() && backend.id_to_token(static_cast<int32_t>(first->as_integer()))) {
+  if (first && first->is_integer() && first->as_integer() >= 0 && first->as_integer() < backend.vocab_size()) {
     return static_cast<int32_t>(first->as_integer());
   }
   if (auto id = backend.own_specials().*kind.own) return id;

@@ -11,7 +11,7 @@ use tokenizers::{AddedToken, PostProcessorWrapper, Tokenizer};
 
 const MAX_PATTERN_BYTES: usize = 4096;
 const MAX_REPEAT_PRODUCT: u64 = 100_000;
-const MAX_TOKEN_ID: u32 = 1 << 24;
+const MAX_TOKEN_ID: u32 = 1 << 22;
 const MAX_TEXT_BYTES: usize = 1 << 28;
 
 pub struct LoadedTokenizer {
@@ -265,7 +265,10 @@ pub unsafe extern "C" fn bridge_encodings_view(
     offsets: *mut *const [u32; 2],
     size: *mut usize,
 ) {
-    let item = &(&(*e).items)[index];
+    let Some(item) = (&(*e).items).get(index) else {
+        *size = 0;
+        return;
+    };
     *ids = item.ids.as_ptr();
     *offsets = item.offsets.as_ptr();
     *size = item.ids.len();
