@@ -57,13 +57,13 @@ class FieldReader {
   std::set<std::string, std::less<>> claimed_;
 };
 
-// Every key with its value, in order.
+// Every key with its value, in order; a key that only a later version reads is left out.
 class FieldWriter {
  public:
   FieldWriter(std::string_view kind, std::string section) : kind_(kind), section_(std::move(section)) {}
   template <class T>
-  void operator()(std::string_view key, T& value, const About&) {
-    if (!consumes(kind_, section_ + "." + std::string(key))) return;
+  void operator()(std::string_view key, T& value, const About& about) {
+    if (about.later || !consumes(kind_, section_ + "." + std::string(key))) return;
     node_.set(std::string(key), Codec<std::remove_const_t<T>>::write(value));
   }
   void reserved(std::string_view, std::string_view) {}
