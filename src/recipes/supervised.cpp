@@ -118,7 +118,7 @@ int run_supervised(Recipe recipe, const Invocation& invocation) {
                          .seed = static_cast<uint64_t>(recipe.run.seed)};
   const Objective objective = [&](const Batch& batch, const Counts& counts, Metrics&) {
     return cross_entropy_share(forward_hidden(model, batch, forward), model.head, model.spec.final_softcap, batch,
-                               counts);
+                               counts, forward);
   };
   const Validation validation(model, run, recipe.eval, *recipe.train.micro_tokens);
   const Hooks hooks{.save_model = [&](const auto& path) { save_trained_model(model, run, path); },
