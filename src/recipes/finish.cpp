@@ -11,6 +11,7 @@
 #include "recipes/console.h"
 #include "recipes/products.h"
 #include "recipes/report.h"
+#include "recipes/selftest.h"
 #include "recipes/stopping.h"
 #include "recipes/units.h"
 
@@ -38,11 +39,20 @@ void publish_trained_model(const Model& model, const PreparedRun& run, const Exp
   folder.publish(IfExists::replace);
 }
 
-Products write_run_products(const Model& model, const PreparedRun& run, ExportSection section, const fs::path& out) {
+std::vector<std::pair<std::string, std::string>> results_of(const std::optional<EvalReport>& score) {
+  std::vector<std::pair<std::string, std::string>> results;
+  if (!score) return results;
+  for (const auto& [metric, value] : metrics(*score)) results.emplace_back(metric, fmt::format("{:.6g}", value));
+  return results;
+}
+
+Products write_run_products(const Model& model, const PreparedRun& run, ExportSection section,
+                            const TrainResult& result, const std::optional<EvalReport>& score, const fs::path& out) {
   const bool full = run.adapter.kind == AdapterKind::full;
   if (full) section.merged = "none";  // merged/ is the trained model itself
   const bool has_template = run.tokenizer.chat_template().has_value();
   const fs::path adapter = full ? fs::path() : out / "adapter";
+  const auto stop_ids = stop_token_ids(run.artifact, run.spec, run.tokenizer);
   // From the files just written, where there are some: what is exported is what lies on the disk.
   const bool from_files = !full && run.artifact.has_weights();
   return write_products({.spec = run.spec,
@@ -52,10 +62,13 @@ Products write_run_products(const Model& model, const PreparedRun& run, ExportSe
                          .companions = run.artifact.tokenizer,
                          .adapter = adapter,
                          .base_model = run.artifact.address,
-                         .stop_ids = stop_token_ids(run.artifact, run.spec, run.tokenizer),
+                         .stop_ids = stop_ids,
                          .chat_template = std::nullopt,
                          .raw_text = has_template && !run.data.train.chat,
-                         .max_length = run.data.train.encoded.longest},
+                         .max_length = run.spec.max_positions,
+                         .self_test = make_self_test(model, run.data.train, stop_ids),
+                         .training = {{"data", run.data.train.description}, {"steps", std::to_string(result.steps)}},
+                         .results = results_of(score)},
                         section, section.name, out);
 }
 
@@ -79,7 +92,7 @@ void write_run_report(const PreparedRun& run, const TrainResult& result, const s
   }
   if (score) {
     ReportTable table{.title = "Held-out rows", .header = {"metric", "value"}, .rows = {}};
-    for (const auto& [metric, value] : metrics(*score)) table.rows.push_back({metric, fmt::format("{:.6g}", value)});
+    for (const auto& [metric, value] : results_of(score)) table.rows.push_back({metric, value});
     report.tables.push_back(std::move(table));
   }
   ReportTable plan{.title = "Plan and fact", .header = {"", "plan", "fact"}, .rows = {}};
@@ -142,7 +155,7 @@ int finish_run(const Model& model, const PreparedRun& run, const ExportSection& 
     score->model = out.string();
     publish_file(out / "eval.json", to_json(*score).dump(1) + "\n");
   }
-  const Products products = write_run_products(model, run, exports, out);
+  const Products products = write_run_products(model, run, exports, result, score, out);
   write_run_report(run, result, score, out);
   write_checksums(out);
   folder.finish({{"steps", result.steps}, {"best_step", result.best_step}, {"loss", result.last_loss}});

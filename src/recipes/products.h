@@ -5,9 +5,11 @@
 #include <filesystem>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "config/schema.h"
+#include "export/serving.h"
 #include "export/weight_source.h"
 #include "model/spec.h"
 #include "text/tokenizer.h"
@@ -25,6 +27,9 @@ struct ProductSource {
   std::optional<std::string> chat_template;  // overrides the tokenizer's own
   bool raw_text = false;                     // trained on raw text although the model has a template
   int64_t max_length = 0;
+  std::vector<SelfTestCase> self_test;                        // empty: no model was at hand to answer
+  std::vector<std::pair<std::string, std::string>> training;  // for the model cards: "learning rate" -> "0.0002"
+  std::vector<std::pair<std::string, std::string>> results;   // "accuracy" -> "0.935"
 };
 
 struct Product {

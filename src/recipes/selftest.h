@@ -1,0 +1,17 @@
+// What a receiver compares a served model with: a few prompts, and what the trained model answers to them.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "data/encode.h"
+#include "export/serving.h"
+#include "model/model.h"
+
+namespace prentice {
+
+// The prompts of the first examples (of plain text: its first tokens), greedy continuations of at most 16 tokens, and
+// the five most likely ids after each prompt.
+std::vector<SelfTestCase> make_self_test(const Model&, const DataSet&, const std::vector<int32_t>& stop_ids);
+
+}  // namespace prentice
