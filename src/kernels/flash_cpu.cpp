@@ -36,18 +36,23 @@ std::vector<Job> jobs_of(const std::vector<int64_t>& starts, int64_t heads) {
   return jobs;
 }
 
+constexpr int64_t kScoresWorthAThread = 1 << 15;
+
 // Every worker takes the next job until none is left. Jobs write apart from each other, so the order cannot show.
 template <class Body>
 void run_jobs(const std::vector<Job>& jobs, Body&& body) {
+  int64_t scores = 0;
+  for (const Job& job : jobs) scores += job.length * job.length;
+  const int64_t most = std::min<int64_t>(at::get_num_threads(), static_cast<int64_t>(jobs.size()));
+  const int64_t workers = std::clamp<int64_t>(scores / kScoresWorthAThread, 1, std::max<int64_t>(most, 1));
   std::atomic<size_t> next = 0;
-  at::parallel_for(0, std::min<int64_t>(at::get_num_threads(), static_cast<int64_t>(jobs.size())), 1,
-                   [&](int64_t, int64_t) {
-                     const at::AutoDispatchBelowADInplaceOrView plain;  // of this thread
-                     body([&]() -> const Job* {
-                       const size_t taken = next.fetch_add(1);
-                       return taken < jobs.size() ? &jobs[taken] : nullptr;
-                     });
-                   });
+  at::parallel_for(0, workers, 1, [&](int64_t, int64_t) {
+    const at::AutoDispatchBelowADInplaceOrView plain;  // of this thread
+    body([&]() -> const Job* {
+      const size_t taken = next.fetch_add(1);
+      return taken < jobs.size() ? &jobs[taken] : nullptr;
+    });
+  });
 }
 
 // Rows of one head: [length, E], E side by side.
