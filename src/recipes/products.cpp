@@ -89,24 +89,17 @@ std::string write_gguf_file(const ProductSource& source, const ExportSection& se
   return file_name;
 }
 
-// README.md of adapter/ and merged/, the model card hubs show.
-void write_cards(const ProductSource& source, const std::string& name, const fs::path& out) {
-  for (const char* product : {"adapter", "merged"}) {
-    if (!fs::exists(out / product)) continue;
-    const bool is_adapter = product == std::string("adapter");
-    publish_file(out / product / "README.md", model_card({.name = name,
-                                                          .base_model = source.base_model,
-                                                          .licence = "",
-                                                          .is_adapter = is_adapter,
-                                                          .training = source.training,
-                                                          .results = source.results}));
-  }
-}
-
 void write_serving(const ProductSource& source, const ServingInfo& info, const fs::path& out) {
   TempFolder folder(out / "serve");
   write_file_durably(folder.path() / "serve.md", serve_markdown(info));
   if (!info.gguf_files.empty()) write_file_durably(folder.path() / "Modelfile", modelfile(info));
+  // Beside the products and not in them: it bears the run's name, which the bytes of adapter/ and merged/ must not.
+  write_file_durably(folder.path() / "model_card.md", model_card({.name = info.name,
+                                                                  .base_model = source.base_model,
+                                                                  .licence = "",
+                                                                  .is_adapter = info.peft,
+                                                                  .training = source.training,
+                                                                  .results = source.results}));
   if (!source.self_test.empty()) {
     write_file_durably(folder.path() / "selftest.json", selftest_json(info.name, source.self_test));
   }
@@ -146,7 +139,6 @@ Products write_products(const ProductSource& source, const ExportSection& sectio
          "verify.json says why; the file is kept as NAME.rejected");
   }
   info.merged = fs::exists(out / "merged");
-  write_cards(source, name, out);
   write_serving(source, info, out);
   Products products{.verified = !verifier.all.checks.empty()};
   for (const std::string product : {"adapter", "merged"}) {
