@@ -1,16 +1,16 @@
-#include <ATen/ops/empty.h>
 #include <ATen/ops/equal.h>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
-#include <cstring>
 #include <optional>
 #include <set>
 
 #include "adapter/lora.h"
 #include "adapter/peft.h"
 #include "core/error.h"
+#include "core/mistakes.h"
 #include "io/safetensors.h"
+#include "model/stored_values.h"
 
 namespace prentice {
 
@@ -19,29 +19,6 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::string_view kPrefix = "base_model.model.";
-constexpr size_t kMostMistakes = 20;
-
-std::optional<c10::ScalarType> tensor_type(DType dtype) {
-  switch (dtype) {
-    case DType::f32:
-      return at::kFloat;
-    case DType::bf16:
-      return at::kBFloat16;
-    case DType::f16:
-      return at::kHalf;
-    case DType::f64:
-      return at::kDouble;
-    default:
-      return std::nullopt;
-  }
-}
-
-// A copy of the stored values on the CPU; the mapping may be unaligned and goes away.
-Tensor values_of(const TensorView& view) {
-  Tensor tensor = at::empty(view.shape, at::TensorOptions(*tensor_type(view.dtype)));
-  if (!view.bytes.empty()) std::memcpy(tensor.mutable_data_ptr(), view.bytes.data(), view.bytes.size());
-  return tensor;
-}
 
 // Compares what the config and the model ask for with what the file holds.
 class Loader {
@@ -59,20 +36,14 @@ class Loader {
       targeted_.insert(linear.name);
     });
     if (targeted_.empty()) {
-      mistake(
+      mistakes_.add(
           fmt::format("target_modules: '{}' matches no linear layer of the model", fmt::join(config_.targets, ", ")),
           "the adapter was made for another model");
     }
     for (const TensorView& view : file_.tensors()) {
       if (!expected_.contains(view.name)) check_extra(view);
     }
-    if (mistakes_.empty()) return;
-    if (mistakes_.size() > kMostMistakes) {
-      const size_t more = mistakes_.size() - kMostMistakes;
-      mistakes_.resize(kMostMistakes);
-      mistakes_.push_back({.message = fmt::format("and {} more", more)});
-    }
-    throw Error(ExitCode::model, mistakes_);
+    mistakes_.throw_if_any(ExitCode::model);
   }
 
   void attach() {
@@ -84,7 +55,7 @@ class Loader {
       const auto type = weight.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
       const auto stored = [&](const char* part) {
         const std::string name = std::string(kPrefix) + linear.name + part;
-        const Tensor values = values_of(*file_.find(name));
+        const Tensor values = stored_values(*file_.find(name));
         if (!values.isfinite().all().item<bool>()) {  // before the move: a model on `meta` has no values to look at
           fail(ExitCode::model, "tensor " + name + " holds a value that is not finite");
         }
@@ -101,21 +72,16 @@ class Loader {
   }
 
  private:
-  void mistake(std::string message, std::string hint = "") {
-    mistakes_.push_back({.message = std::move(message), .hint = std::move(hint)});
-  }
-
   void expect(const std::string& name, const std::vector<int64_t>& shape) {
     const std::string stored = std::string(kPrefix) + name;
     expected_.insert(stored);
     const TensorView* view = file_.find(stored);
-    if (!view) return mistake(fmt::format("tensor {} is missing", stored));
+    if (!view) return mistakes_.add(fmt::format("tensor {} is missing", stored));
     if (view->shape != shape) {
-      mistake(fmt::format("tensor {}: expected shape [{}], got [{}]", stored, fmt::join(shape, ", "),
-                          fmt::join(view->shape, ", ")));
-    } else if (!tensor_type(view->dtype)) {
-      mistake(fmt::format("tensor {}: type {} is not supported", stored, dtype_name(view->dtype)),
-              "supported: F32, BF16, F16, F64");
+      mistakes_.add(fmt::format("tensor {}: expected shape [{}], got [{}]", stored, fmt::join(shape, ", "),
+                                fmt::join(view->shape, ", ")));
+    } else if (!stored_type(view->dtype)) {
+      mistakes_.add(fmt::format("tensor {}: type {} is not supported", stored, dtype_name(view->dtype)), kStoredTypes);
     }
   }
 
@@ -125,11 +91,11 @@ class Loader {
                                      std::pair{model_.head.name, dense_weight(model_.head)}}) {
       const std::string stem = std::string(kPrefix) + name;
       if (view.name != stem + ".weight" && view.name != stem + ".base_layer.weight") continue;
-      const bool same = base.sizes().vec() == view.shape && tensor_type(view.dtype) &&
-                        at::equal(values_of(view).to(base.options()), base.detach());
+      const bool same = base.sizes().vec() == view.shape && stored_type(view.dtype) &&
+                        at::equal(stored_values(view).to(base.options()), base.detach());
       if (!same) {
-        mistake(fmt::format("tensor {} differs from the base model's: the adapter came with its own", view.name),
-                "merge it in peft first, or load it on the base it was made for");
+        mistakes_.add(fmt::format("tensor {} differs from the base model's: the adapter came with its own", view.name),
+                      "merge it in peft first, or load it on the base it was made for");
       }
       return true;
     }
@@ -139,19 +105,19 @@ class Loader {
   void check_extra(const TensorView& view) {
     if (repeats_the_base(view)) return;
     if (view.name.find(".lora_embedding_") != std::string::npos) {
-      return mistake(fmt::format("tensor {}: an adapter on the embedding is not in this version", view.name));
+      return mistakes_.add(fmt::format("tensor {}: an adapter on the embedding is not in this version", view.name));
     }
     if (!view.name.starts_with(kPrefix)) {
-      return mistake(fmt::format("tensor {} does not begin with {}", view.name, kPrefix));
+      return mistakes_.add(fmt::format("tensor {} does not begin with {}", view.name, kPrefix));
     }
-    mistake(fmt::format("tensor {} belongs to no module that target_modules names", view.name));
+    mistakes_.add(fmt::format("tensor {} belongs to no module that target_modules names", view.name));
   }
 
   Model& model_;
   const PeftConfig& config_;
   const SafetensorsFile& file_;
   std::set<std::string> expected_, targeted_;
-  std::vector<Diagnostic> mistakes_;
+  Mistakes mistakes_;
 };
 
 SafetensorsFile open_weights(const fs::path& folder) {

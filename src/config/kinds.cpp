@@ -56,10 +56,6 @@ void resolve_amount(TrainSection& train, int64_t batch, int64_t batch_tokens, do
   decide(train.epochs, train.steps > 0 ? 0.0 : epochs);
 }
 
-void resolve_export(ExportSection& exports, const RunSection& run) {
-  if (exports.name.empty()) exports.name = std::filesystem::path(run.out).filename().string();
-}
-
 }  // namespace
 
 const std::vector<std::string>& recipe_kinds() {
@@ -102,7 +98,6 @@ void resolve_defaults(PretrainRecipe& r) {
   r.data.train_on = TrainOn::all;
   r.data.chat = ChatMode::off;
   r.exports.peft = false;
-  resolve_export(r.exports, r.run);
 }
 
 void resolve_defaults(SftRecipe& r) {
@@ -113,7 +108,6 @@ void resolve_defaults(SftRecipe& r) {
   resolve_optimizer(r.optim, full ? 1e-5 : 2e-4, {0.9, 0.999}, 0.0);
   resolve_amount(r.train, 16, 0, 3);
   if (full && !r.has("export.peft")) r.exports.peft = false;
-  resolve_export(r.exports, r.run);
 }
 
 void resolve_defaults(EvalRecipe& r) {
@@ -121,10 +115,7 @@ void resolve_defaults(EvalRecipe& r) {
   if (r.eval.tasks.empty()) r.eval.tasks = {"loss"};
 }
 
-void resolve_defaults(ExportRecipe& r) {
-  resolve_run(r.run, r);
-  resolve_export(r.exports, r.run);
-}
+void resolve_defaults(ExportRecipe& r) { resolve_run(r.run, r); }
 
 void resolve_defaults(GenerateRecipe&) {}
 

@@ -63,7 +63,7 @@ int run_export(ExportRecipe recipe, const Invocation& invocation) {
                                             .stop_ids = stop_token_ids(artifact, spec, tokenizer),
                                             .chat_template = std::nullopt,
                                             .max_length = spec.max_positions},
-                                           recipe.exports, recipe.exports.name, folder.path());
+                                           recipe.exports, folder.path());
   write_checksums(folder.path());
   folder.finish();
   print_products(products, folder.path(), invocation);

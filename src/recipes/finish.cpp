@@ -69,7 +69,7 @@ Products write_run_products(const Model& model, const PreparedRun& run, ExportSe
                          .self_test = make_self_test(model, run.data.train, stop_ids),
                          .training = {{"data", run.data.train.description}, {"steps", std::to_string(result.steps)}},
                          .results = results_of(score)},
-                        section, section.name, out);
+                        section, out);
 }
 
 int64_t peak_resident_bytes() {

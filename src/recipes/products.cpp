@@ -117,8 +117,8 @@ int64_t size_on_disk(const fs::path& path) {
   return bytes;
 }
 
-Products write_products(const ProductSource& source, const ExportSection& section, const std::string& name,
-                        const fs::path& out) {
+Products write_products(const ProductSource& source, const ExportSection& section, const fs::path& out) {
+  const std::string name = section.name.empty() ? out.filename().string() : section.name;
   ServingInfo info{.name = name,
                    .base_model = source.base_model,
                    .peft = fs::exists(out / "adapter"),

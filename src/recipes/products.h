@@ -43,10 +43,9 @@ struct Products {
 };
 
 // Writes what `section` asks for into `out`, replacing what stands there, and verify.json; then serve/ and SHA256SUMS.
-// `name` is the served name. Errors: `gate` when a file fails its verification (it is renamed NAME.rejected);
-// `storage`; `model` for what a format cannot carry.
-Products write_products(const ProductSource&, const ExportSection& section, const std::string& name,
-                        const std::filesystem::path& out);
+// What is served is called `section.name`, or as the folder is. Errors: `gate` when a file fails its verification (it
+// is renamed NAME.rejected); `storage`; `model` for what a format cannot carry.
+Products write_products(const ProductSource&, const ExportSection& section, const std::filesystem::path& out);
 
 // SHA256SUMS of everything a run made, over what stands in `out`.
 void write_checksums(const std::filesystem::path& out);

@@ -36,7 +36,7 @@ TEST(Recipe, ReadsValuesAndResolvesTheKindsDefaults) {
   EXPECT_EQ(recipe.data.train.at(0).path, (fs::current_path() / "tests/config/fixtures/rows.jsonl").string());
   EXPECT_EQ(recipe.run.out, (fs::current_path() / "runs/base").string());
   EXPECT_EQ(recipe.name, "base");
-  EXPECT_EQ(recipe.exports.name, "base");
+  EXPECT_EQ(recipe.exports.name, "");  // the run folder's, also after it was renamed
   EXPECT_EQ(recipe.optim.lr, 1e-4);
   EXPECT_EQ(recipe.optim.clip, 0.5);
   EXPECT_EQ(recipe.train.batch, 16);
@@ -167,12 +167,11 @@ TEST(ResolvedRecipe, ReadsBackToItself) {
 
 TEST(RecipeHash, CoversEveryValueButWhereTheRunGoes) {
   const std::string hash = recipe_hash(sft());
-  EXPECT_EQ(recipe_hash(sft({"run.out=elsewhere", "export.name=base"})), hash);
+  EXPECT_EQ(recipe_hash(sft({"run.out=elsewhere"})), hash);
   EXPECT_NE(recipe_hash(sft({"optim.lr=2e-4"})), hash);
   EXPECT_NE(recipe_hash(sft({"run.seed=18"})), hash);
-  EXPECT_EQ(
-      differing_keys(to_node(sft()), to_node(sft({"optim.lr=2e-4", "train.batch=8", "run.out=x", "export.name=base"}))),
-      (std::vector<std::string>{"train.batch", "optim.lr"}));
+  EXPECT_EQ(differing_keys(to_node(sft()), to_node(sft({"optim.lr=2e-4", "train.batch=8", "run.out=x"}))),
+            (std::vector<std::string>{"train.batch", "optim.lr"}));
 }
 
 // The one list of fields is whole: each key has help, can be explained, stands in the JSON schema and is refused when
