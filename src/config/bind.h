@@ -22,7 +22,8 @@ void make_absolute(T&, const Node&, const About&) {}
 
 class FieldReader {
  public:
-  FieldReader(std::string_view kind, std::string section, const Node& node, RecipeFacts& facts, Mistakes& mistakes)
+  FieldReader(std::string_view kind, std::string section, const Node& node, RecipeFacts& facts,
+              RecipeMistakes& mistakes)
       : kind_(kind), section_(std::move(section)), node_(node), facts_(facts), mistakes_(mistakes) {}
 
   template <class T>
@@ -52,7 +53,7 @@ class FieldReader {
   std::string section_;
   const Node& node_;
   RecipeFacts& facts_;
-  Mistakes& mistakes_;
+  RecipeMistakes& mistakes_;
   std::vector<std::string> known_;
   std::set<std::string, std::less<>> claimed_;
 };

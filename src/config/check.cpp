@@ -18,7 +18,8 @@ namespace {
 // Points at what the user wrote for a key.
 class Checker {
  public:
-  Checker(RecipeFacts& facts, const Node& root, Mistakes& mistakes) : facts_(facts), root_(root), mistakes_(mistakes) {}
+  Checker(RecipeFacts& facts, const Node& root, RecipeMistakes& mistakes)
+      : facts_(facts), root_(root), mistakes_(mistakes) {}
 
   bool has(std::string_view key) const { return facts_.has(key); }
   void mistake(std::string_view key, std::string message, std::string hint = "") {
@@ -53,7 +54,7 @@ class Checker {
  private:
   RecipeFacts& facts_;
   const Node& root_;
-  Mistakes& mistakes_;
+  RecipeMistakes& mistakes_;
 };
 
 void check_run(Checker& c, const RunSection& run) {
@@ -277,7 +278,7 @@ class PathChecker {
 }  // namespace
 
 template <class R>
-void check_recipe(R& r, const Node& root, Mistakes& mistakes) {
+void check_recipe(R& r, const Node& root, RecipeMistakes& mistakes) {
   Checker c(r, root, mistakes);
   constexpr bool training = requires { r.train; };
   check_run(c, r.run);
@@ -304,7 +305,7 @@ void check_recipe(R& r, const Node& root, Mistakes& mistakes) {
 }
 
 template <class R>
-void check_paths(R& r, const ReadOptions& options, Mistakes& mistakes) {
+void check_paths(R& r, const ReadOptions& options, RecipeMistakes& mistakes) {
   const Node nowhere;
   Checker c(r, nowhere, mistakes);
   sections([&](const char* name, auto& section) { fields(PathChecker(c, name, options), section); }, r);
@@ -319,9 +320,9 @@ void check_paths(R& r, const ReadOptions& options, Mistakes& mistakes) {
   }
 }
 
-#define PRENTICE_CHECKS(R)                                   \
-  template void check_recipe<R>(R&, const Node&, Mistakes&); \
-  template void check_paths<R>(R&, const ReadOptions&, Mistakes&);
+#define PRENTICE_CHECKS(R)                                         \
+  template void check_recipe<R>(R&, const Node&, RecipeMistakes&); \
+  template void check_paths<R>(R&, const ReadOptions&, RecipeMistakes&);
 PRENTICE_CHECKS(PretrainRecipe)
 PRENTICE_CHECKS(SftRecipe)
 PRENTICE_CHECKS(EvalRecipe)

@@ -11,10 +11,10 @@ namespace prentice {
 // Reports into `mistakes` and appends to recipe.warnings. Call after resolve_defaults. `root`: where to point when a
 // key is missing.
 template <class R>
-void check_recipe(R& recipe, const Node& root, Mistakes& mistakes);
+void check_recipe(R& recipe, const Node& root, RecipeMistakes& mistakes);
 
 // Every path, address and hardware name given must lead somewhere.
 template <class R>
-void check_paths(R& recipe, const ReadOptions& options, Mistakes& mistakes);
+void check_paths(R& recipe, const ReadOptions& options, RecipeMistakes& mistakes);
 
 }  // namespace prentice

@@ -26,7 +26,8 @@ std::string default_name(const std::string& recipe) { return fs::path(recipe).st
 // `${steps.NAME.out}` in every text below `node`.
 class Substitution {
  public:
-  Substitution(const std::map<std::string, fs::path>& outs, Mistakes& mistakes) : outs_(outs), mistakes_(mistakes) {}
+  Substitution(const std::map<std::string, fs::path>& outs, RecipeMistakes& mistakes)
+      : outs_(outs), mistakes_(mistakes) {}
 
   Node apply(const Node& node, const std::string& key) const {
     if (node.is_scalar()) return Node::scalar(replaced(node, key), node.quoted(), node.position());
@@ -67,7 +68,7 @@ class Substitution {
   }
 
   const std::map<std::string, fs::path>& outs_;
-  Mistakes& mistakes_;
+  RecipeMistakes& mistakes_;
 };
 
 // As a word of the command line: the key's own type parses it.
@@ -76,7 +77,7 @@ Node as_word(const Node& value) {
 }
 
 ExpandedStep expand_step(const Node& pipeline, const Node& written, const PipelineStep& step, const fs::path& out_root,
-                         const std::map<std::string, fs::path>& outs, Mistakes& mistakes) {
+                         const std::map<std::string, fs::path>& outs, RecipeMistakes& mistakes) {
   ExpandedStep expanded{.name = step.name, .file = fs::proximate(step.recipe).string()};
   expanded.recipe = read_recipe_file(expanded.file);
   expanded.kind = recipe_kind(expanded.recipe);
@@ -105,7 +106,7 @@ ExpandedStep expand_step(const Node& pipeline, const Node& written, const Pipeli
 }
 
 bool is_good_step(const PipelineStep& step, const Node& written, const std::map<std::string, fs::path>& outs,
-                  Mistakes& mistakes) {
+                  RecipeMistakes& mistakes) {
   std::error_code error;
   if (!is_plain_name(step.name)) {
     mistakes.add(written.position(), "pipeline.steps", "expected a plain name for the step, got " + step.name,
@@ -147,8 +148,8 @@ void set_default(Node& recipe, const std::string& key, Node value) {
   if (!section || !section->find(key.substr(dot + 1))) set_key(recipe, key, std::move(value), {});
 }
 
-std::vector<ExpandedStep> expand_steps(const Node& pipeline, Mistakes& mistakes) {
-  Mistakes reported_by_the_reader;
+std::vector<ExpandedStep> expand_steps(const Node& pipeline, RecipeMistakes& mistakes) {
+  RecipeMistakes reported_by_the_reader;
   const fs::path out = bind_pipeline(pipeline, reported_by_the_reader).run.out;
   const Node* section = pipeline.find("pipeline");
   const Node* list = section ? section->find("steps") : nullptr;
@@ -182,7 +183,7 @@ std::vector<ExpandedStep> expand_steps(const Node& pipeline, Mistakes& mistakes)
 
 std::vector<ExpandedStep> expand_steps(const Node& pipeline) {
   read_recipe<PipelineRecipe>(pipeline, {.check_paths = false});
-  Mistakes mistakes;
+  RecipeMistakes mistakes;
   auto steps = expand_steps(pipeline, mistakes);
   mistakes.throw_if_any();
   return steps;

@@ -23,7 +23,7 @@ bool contains(std::span<const std::string_view> words, std::string_view word) {
   return std::find(words.begin(), words.end(), word) != words.end();
 }
 
-void refuse_top_level(const Node::Member& member, std::string_view kind, Mistakes& mistakes) {
+void refuse_top_level(const Node::Member& member, std::string_view kind, RecipeMistakes& mistakes) {
   const auto known = sections_of_kind(kind);
   const auto kinds = kinds_with_section(member.key);
   if (contains(later_sections(), member.key)) {
@@ -45,7 +45,7 @@ void refuse_top_level(const Node::Member& member, std::string_view kind, Mistake
 }
 
 // One label a line; the labels themselves go into the resolved recipe.
-void read_choices_file(EvalSection& eval, const RecipeFacts& facts, Mistakes& mistakes) {
+void read_choices_file(EvalSection& eval, const RecipeFacts& facts, RecipeMistakes& mistakes) {
   const auto given = facts.given.find("eval.choices");
   if (given == facts.given.end() || !given->second.is_scalar() || eval.choices.size() != 1) return;
   const fs::path path = absolute_from(folder_of(given->second.position()), eval.choices[0]);
@@ -69,7 +69,7 @@ void read_choices_file(EvalSection& eval, const RecipeFacts& facts, Mistakes& mi
 }
 
 template <class R>
-void read_sections(R& recipe, const Node& root, Mistakes& mistakes) {
+void read_sections(R& recipe, const Node& root, RecipeMistakes& mistakes) {
   std::vector<std::string> names = {"recipe"};
   sections(
       [&](const char* name, auto& section) {
@@ -116,7 +116,7 @@ Node hashed_part(const Node& node) {
 }  // namespace
 
 template <class R>
-R bind_recipe(const Node& root, const ReadOptions& options, Mistakes& mistakes) {
+R bind_recipe(const Node& root, const ReadOptions& options, RecipeMistakes& mistakes) {
   R recipe;
   recipe.name = name_of(root, R::kKind);
   read_sections(recipe, root, mistakes);
@@ -132,7 +132,7 @@ template <class R>
 R read_recipe(const Node& root, const ReadOptions& options) {
   const std::string kind = recipe_kind(root);
   if (kind != R::kKind) fail_at(root.position(), fmt::format("expected a recipe of kind {}, got {}", R::kKind, kind));
-  Mistakes mistakes;
+  RecipeMistakes mistakes;
   R recipe = bind_recipe<R>(root, options, mistakes);
   mistakes.throw_if_any();
   return recipe;
@@ -181,13 +181,13 @@ std::vector<std::string> differing_keys(const Node& a, const Node& b) {
   return keys;
 }
 
-PipelineRecipe bind_pipeline(const Node& root, Mistakes& mistakes) {
+PipelineRecipe bind_pipeline(const Node& root, RecipeMistakes& mistakes) {
   return bind_recipe<PipelineRecipe>(root, {.check_paths = false}, mistakes);
 }
 
 namespace {
 
-std::vector<std::string> check_any_kind(const Node& root, const ReadOptions& options, Mistakes& mistakes) {
+std::vector<std::string> check_any_kind(const Node& root, const ReadOptions& options, RecipeMistakes& mistakes) {
   const std::string kind = recipe_kind(root);
   std::vector<std::string> warnings;
   for_each_kind([&](const auto& prototype) {
@@ -200,7 +200,7 @@ std::vector<std::string> check_any_kind(const Node& root, const ReadOptions& opt
 }  // namespace
 
 std::vector<std::string> validate_recipe(const Node& root, const ReadOptions& options) {
-  Mistakes mistakes;
+  RecipeMistakes mistakes;
   auto warnings = check_any_kind(root, options, mistakes);
   if (recipe_kind(root) == PipelineRecipe::kKind) {
     ReadOptions with_outs = options;

@@ -3,7 +3,7 @@
 #include <tuple>
 namespace prentice {
 
-void Mistakes::add(const Position& position, std::string key, std::string message, std::string hint) {
+void RecipeMistakes::add(const Position& position, std::string key, std::string message, std::string hint) {
   list_.push_back({.message = std::move(message),
                    .hint = std::move(hint),
                    .file = position.file,
@@ -12,7 +12,7 @@ void Mistakes::add(const Position& position, std::string key, std::string messag
                    .key = std::move(key)});
 }
 
-void Mistakes::throw_if_any() {
+void RecipeMistakes::throw_if_any() {
   if (list_.empty()) return;
   // By file and place; the command line last.
   std::stable_sort(list_.begin(), list_.end(), [](const Diagnostic& a, const Diagnostic& b) {

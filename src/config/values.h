@@ -18,7 +18,7 @@
 
 namespace prentice {
 
-class Mistakes {
+class RecipeMistakes {
  public:
   void add(const Position&, std::string key, std::string message, std::string hint = "");
   void add(Diagnostic diagnostic) { list_.push_back(std::move(diagnostic)); }
@@ -32,7 +32,7 @@ class Mistakes {
 
 // What a codec needs to report a mistake.
 struct Reading {
-  Mistakes& mistakes;
+  RecipeMistakes& mistakes;
   std::string key;  // "section.key", or below
   const About& about;
 

@@ -73,4 +73,15 @@ std::string closest_match(std::string_view word, const std::vector<std::string>&
   return best ? *best : "";
 }
 
+std::string with_commas(int64_t number) {
+  const std::string digits = std::to_string(number);
+  std::string out;
+  for (size_t i = 0; i < digits.size(); ++i) {
+    const bool group_begins = (digits.size() - i) % 3 == 0 && i > 0 && digits[i - 1] != '-';
+    if (group_begins) out += ',';
+    out += digits[i];
+  }
+  return out;
+}
+
 }  // namespace prentice

@@ -2,6 +2,7 @@
 // Separate because each folder throws it and only the command line prints it.
 #pragma once
 
+#include <cstdint>
 #include <exception>
 #include <string>
 #include <string_view>
@@ -67,6 +68,9 @@ auto with_context(ExitCode code, std::string_view context, Body&& body) -> declt
     rethrow_with_context(error, code, context);
   }
 }
+
+// 12345 -> "12,345".
+std::string with_commas(int64_t number);
 
 // The candidate closest to `word` by edit distance, or "" when none is near enough to suggest.
 std::string closest_match(std::string_view word, const std::vector<std::string>& candidates);

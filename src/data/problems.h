@@ -1,4 +1,4 @@
-// What is wrong with the data, collected so that one error shows all bad records and not only the first.
+// What is wrong with the data: all bad records in one error, each with its place.
 #pragma once
 
 #include <cstdint>
@@ -7,20 +7,17 @@
 #include <vector>
 
 #include "core/error.h"
+#include "core/mistakes.h"
 
 namespace prentice {
 
 class Problems {
  public:
-  static constexpr size_t kShown = 20;
-
-  void add(Diagnostic diagnostic);
-  void merge(const Problems& other);  // as if other's were added now
-  bool empty() const { return count_ == 0; }
-  int64_t count() const { return count_; }
-
-  // Throws `data` with the first kShown problems and, if there are more, one line with their number.
-  void throw_if_any() const;
+  void add(Diagnostic diagnostic) { mistakes_.add(std::move(diagnostic)); }
+  void merge(const Problems& other) { mistakes_.merge(other.mistakes_); }  // as if other's were added now
+  bool empty() const { return mistakes_.empty(); }
+  int64_t count() const { return mistakes_.count(); }
+  void throw_if_any() const { mistakes_.throw_if_any(ExitCode::data); }
 
   // Where `collect` puts an error. With `inside`, lines and columns of the error count from the place's own: they are
   // of a text that begins there, after `indent` bytes of the line.
@@ -47,15 +44,11 @@ class Problems {
  private:
   static Diagnostic placed(Diagnostic diagnostic, const Place& place);
 
-  std::vector<Diagnostic> shown_;
-  int64_t count_ = 0;
+  Mistakes mistakes_;
 };
 
 // A bad record: thrown by whatever looks at one record, placed by Problems::collect.
 [[noreturn]] void bad_record(std::string message, std::string hint = "");
-
-// 12345 -> "12,345".
-std::string with_commas(int64_t number);
 
 // "a, b, c".
 std::string joined(const std::vector<std::string>& words);
