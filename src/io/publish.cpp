@@ -76,6 +76,14 @@ void rename_without_replacing(const fs::path& from, const fs::path& to) {
   fail_system("rename " + from.string() + " to it", to, error);
 }
 
+// Swaps the two in one step, so that a kill leaves either the old or the new under the final name. False where the file
+// system cannot.
+bool exchange(const fs::path& from, const fs::path& to) {
+  if (::syscall(SYS_renameat2, AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(), RENAME_EXCHANGE) == 0) return true;
+  if (errno == EINVAL || errno == ENOSYS || errno == ENOTSUP) return false;
+  fail_system("rename " + from.string() + " to it", to, errno);
+}
+
 void remove_quietly(const fs::path& path) {
   std::error_code ignored;
   if (!path.empty()) fs::remove_all(path, ignored);
@@ -99,13 +107,15 @@ TempFolder::~TempFolder() { remove_quietly(path_); }
 
 void TempFolder::publish(IfExists if_exists) {
   fsync_tree(path_);
-  fs::path aside;
   std::error_code ignored;
-  if (if_exists == IfExists::replace && fs::exists(fs::symlink_status(final_path_, ignored))) {
-    aside = temporary_beside(final_path_);
-    rename_without_replacing(final_path_, aside);
+  const bool taken = if_exists == IfExists::replace && fs::exists(fs::symlink_status(final_path_, ignored));
+  fs::path aside;
+  if (taken && exchange(path_, final_path_)) {
+    aside = path_;
+  } else {
+    if (taken) rename_without_replacing(final_path_, aside = temporary_beside(final_path_));
+    rename_without_replacing(path_, final_path_);
   }
-  rename_without_replacing(path_, final_path_);
   path_.clear();
   fsync_folder(parent_of(final_path_));
   remove_quietly(aside);

@@ -23,8 +23,9 @@ class TempFolder {
 
   const std::filesystem::path& path() const { return path_; }
   const std::filesystem::path& final_path() const { return final_path_; }
-  // Fsyncs every file and folder inside, renames, fsyncs the parent. With `replace` an existing folder is moved aside
-  // before and removed after. Errors: `storage`; with `refuse` `usage` when the final name is taken.
+  // Fsyncs every file and folder inside, renames, fsyncs the parent. With `replace` an existing folder changes
+  // places with this one in one step (where the file system can) and is removed after. Errors: `storage`; with `refuse`
+  // `usage` when the final name is taken.
   void publish(IfExists if_exists = IfExists::refuse);
 
  private:

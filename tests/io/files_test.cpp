@@ -3,8 +3,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <csignal>
 #include <fstream>
+#include <thread>
 
 #include "io/file.h"
 #include "io/publish.h"
@@ -128,6 +130,21 @@ TEST(Publish, ATakenNameIsRefusedOrReplacedAsAsked) {
   EXPECT_TRUE(contains(message_of([&] { publish_file(scratch / "f", "3", IfExists::refuse); }), "exists already"));
   EXPECT_EQ(read_text_file(scratch / "f"), "2");
   EXPECT_EQ(std::distance(fs::directory_iterator(scratch.path()), fs::directory_iterator()), 2);
+}
+
+// Old or new, the folder is there at every moment: a kill in between loses neither.
+TEST(Publish, AReplacedFolderIsNeverAbsent) {
+  const Scratch scratch;
+  fs::create_directory(scratch / "a");
+  std::atomic<bool> done = false;
+  int64_t absent = 0;
+  std::thread watcher([&] {
+    while (!done) absent += !fs::exists(scratch / "a");
+  });
+  for (int i = 0; i < 200; ++i) TempFolder(scratch / "a").publish(IfExists::replace);
+  done = true;
+  watcher.join();
+  EXPECT_EQ(absent, 0);
 }
 
 TEST(Publish, RemovesWhatKilledRunsLeft) {
