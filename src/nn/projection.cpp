@@ -7,6 +7,8 @@
 #include <ATen/ops/mm.h>
 #include <torch/csrc/autograd/custom_function.h>
 
+#include "kernels/matrix_product.h"
+
 namespace prentice {
 
 namespace {
@@ -65,7 +67,7 @@ Tensor stacked_a(const Plan& plan, const variable_list& inputs, const std::vecto
 Tensor base_product(const Plan& plan, const variable_list& inputs, const Tensor& x, size_t part) {
   const Tensor weight = at_slot(inputs, plan.slots[part].weight).to(plan.type);
   const Tensor bias = cast(at_slot(inputs, plan.slots[part].bias), plan.type);
-  return bias.defined() ? at::addmm(bias, x, weight.t()) : at::mm(x, weight.t());
+  return bias.defined() ? product_transposed(x, weight).add_(bias) : product_transposed(x, weight);
 }
 
 variable_list base_products(const Plan& plan, const variable_list& inputs, const Tensor& x) {
@@ -74,7 +76,7 @@ variable_list base_products(const Plan& plan, const variable_list& inputs, const
     for (size_t i = 0; i < plan.slots.size(); ++i) results.push_back(base_product(plan, inputs, x, i));
     return results;
   }
-  Tensor all = at::mm(x, plan.joined.to(plan.type).t());
+  Tensor all = product_transposed(x, plan.joined.to(plan.type));
   int64_t column = 0;
   for (size_t i = 0; i < plan.slots.size(); ++i) {
     results.push_back(all.narrow(1, column, plan.widths[i]));
@@ -104,12 +106,12 @@ Tensor common_matrix(const variable_list& grads) {
 Tensor input_gradient(const Plan& plan, const variable_list& saved, const variable_list& grads) {
   if (plan.joined.defined()) {
     const Tensor all = common_matrix(grads);
-    if (all.defined()) return at::mm(all, plan.joined.to(plan.type));
+    if (all.defined()) return product_transposed(all, plan.joined.to(plan.type).t());
   }
   Tensor dx;
   for (size_t i = 0; i < grads.size(); ++i) {
     const Tensor weight = at_slot(saved, plan.slots[i].weight).to(plan.type);
-    dx.defined() ? dx.addmm_(grads[i], weight) : dx = at::mm(grads[i], weight);
+    dx.defined() ? dx.addmm_(grads[i], weight) : dx = product_transposed(grads[i], weight.t());
   }
   return dx;
 }

@@ -14,6 +14,7 @@
 
 #include "core/error.h"
 #include "kernels/dropout.h"
+#include "kernels/matrix_product.h"
 
 namespace prentice {
 
@@ -29,7 +30,7 @@ c10::ScalarType softmax_type(const Tensor& rows) {
 // a [m, k] b [k, n] in the softmax's type. A GPU hands out its f32 accumulators without rounding them.
 Tensor wide_product(const Tensor& a, const Tensor& b) {
   const auto wide = softmax_type(a);
-  if (a.scalar_type() == wide) return at::mm(a, b);
+  if (a.scalar_type() == wide) return product_transposed(a, b.t());
   if (a.is_cuda()) return at::mm(a, b, wide);
   return at::mm(a, b).to(wide);
 }
