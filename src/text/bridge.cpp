@@ -42,7 +42,8 @@ int32_t bridge_tokenizer_decode(const LoadedTokenizer*, const uint32_t* ids, siz
 int64_t bridge_tokenizer_token_to_id(const LoadedTokenizer*, BridgeSlice token);
 int32_t bridge_tokenizer_id_to_token(const LoadedTokenizer*, uint32_t id, BridgeText* out);
 int32_t bridge_tokenizer_describe(const LoadedTokenizer*, BridgeText* out, BridgeError* error);
-int32_t bridge_template_compile(BridgeSlice source, bool strict, CompiledTemplate** out, BridgeError* error);
+int32_t bridge_template_compile(BridgeSlice source, bool strict, bool* has_generation, CompiledTemplate** out,
+                                BridgeError* error);
 void bridge_template_free(CompiledTemplate*);
 int32_t bridge_template_render(const CompiledTemplate*, BridgeSlice context, BridgeSlice date, BridgeSlice begin,
                                BridgeSlice end, size_t max_output, BridgeText* out, BridgeError* error);
@@ -186,13 +187,18 @@ std::unique_ptr<TokenizerBackend> open_crate_tokenizer(std::string_view json, co
 std::variant<JinjaTemplate, JinjaFailure> JinjaTemplate::compile(std::string_view source, bool strict) {
   CompiledTemplate* compiled = nullptr;
   BridgeError error;
-  if (int32_t code = bridge_template_compile(slice(source), strict, &compiled, &error)) return to_failure(code, error);
-  return JinjaTemplate(compiled);
+  bool has_generation = false;
+  if (int32_t code = bridge_template_compile(slice(source), strict, &has_generation, &compiled, &error)) {
+    return to_failure(code, error);
+  }
+  return JinjaTemplate(compiled, has_generation);
 }
 
-JinjaTemplate::JinjaTemplate(JinjaTemplate&& other) noexcept : handle_(std::exchange(other.handle_, nullptr)) {}
+JinjaTemplate::JinjaTemplate(JinjaTemplate&& other) noexcept
+    : handle_(std::exchange(other.handle_, nullptr)), has_generation_(other.has_generation_) {}
 JinjaTemplate& JinjaTemplate::operator=(JinjaTemplate&& other) noexcept {
   std::swap(handle_, other.handle_);
+  std::swap(has_generation_, other.has_generation_);
   return *this;
 }
 JinjaTemplate::~JinjaTemplate() { bridge_template_free(static_cast<CompiledTemplate*>(handle_)); }

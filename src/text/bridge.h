@@ -41,10 +41,12 @@ class JinjaTemplate {
   JinjaTemplate& operator=(JinjaTemplate&&) noexcept;
   ~JinjaTemplate();
   std::variant<std::string, JinjaFailure> render(const JinjaVariables& variables) const;
+  bool has_generation_blocks() const { return has_generation_; }
 
  private:
-  explicit JinjaTemplate(void* handle) : handle_(handle) {}
+  JinjaTemplate(void* handle, bool has_generation) : handle_(handle), has_generation_(has_generation) {}
   void* handle_ = nullptr;
+  bool has_generation_ = false;
 };
 
 }  // namespace prentice

@@ -2,8 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <regex>
-
 namespace prentice {
 namespace {
 
@@ -26,11 +24,6 @@ Json with_reasoning_names(const Json& message) {
   return copy;
 }
 
-bool has_generation_tag(const std::string& source) {
-  static const std::regex kTag(R"(\{%[-+]?\s*generation\s*[-+]?%\})");
-  return std::regex_search(source, kTag);
-}
-
 }  // namespace
 
 ChatRenderer::ChatRenderer(std::string source, std::string origin, const Tokenizer& tokenizer)
@@ -42,7 +35,6 @@ ChatRenderer::ChatRenderer(std::string source, std::string origin, const Tokeniz
   auto compiled = JinjaTemplate::compile(source_, false);
   if (auto* failure = std::get_if<JinjaFailure>(&compiled)) fail_with(*failure, ExitCode::model);
   compiled_ = std::move(std::get<JinjaTemplate>(compiled));
-  has_generation_blocks_ = has_generation_tag(source_);
 }
 
 void ChatRenderer::fail_with(const JinjaFailure& failure, ExitCode code) const {

@@ -30,7 +30,7 @@ class ChatRenderer {
 
   const std::string& source() const { return source_; }
   const std::string& origin() const { return origin_; }
-  bool has_generation_blocks() const { return has_generation_blocks_; }
+  bool has_generation_blocks() const { return compiled_->has_generation_blocks(); }
 
  private:
   Json::Object variables(const Json::Array& messages, const Json& tools, const RenderOptions& options) const;
@@ -41,7 +41,6 @@ class ChatRenderer {
   std::string source_, origin_;
   Json::Object special_tokens_;  // bos_token and its like
   std::optional<JinjaTemplate> compiled_;
-  bool has_generation_blocks_ = false;
 };
 
 }  // namespace prentice

@@ -190,6 +190,34 @@ TEST(ChatTemplate, BudgetsEndATemplateThatWouldNot) {
   EXPECT_EQ(failure([&] { ChatTemplate("{{ " + deep + " }}", "t.jinja", tokenizer); }).code(), ExitCode::model);
 }
 
+// A pattern library that recurses for every character overflows the stack here; one that looks again for every tag's
+// end takes minutes.
+TEST(ChatTemplate, AMillionCharactersOfTagsAreReadOnce) {
+  const auto repeated = [](const std::string& text) {
+    std::string all;
+    while (all.size() + text.size() < 900'000) all += text;
+    return all;
+  };
+  auto tokenizer = testing::tiny_tokenizer();
+  const std::string bad[] = {"{%" + repeated(" "), repeated("{% "), repeated("{%-"),
+                             "{% raw %}" + repeated("{%") + "%}"};
+  for (const auto& source : bad) {
+    auto error = failure([&] { ChatTemplate(source, "t.jinja", tokenizer); });
+    EXPECT_EQ(error.code(), ExitCode::model) << source.substr(0, 20);
+  }
+  const std::string raw = repeated("{% {# ");
+  ChatTemplate chat("{% raw %}" + raw + "{%- endraw -%}", "t.jinja", tokenizer);
+  EXPECT_EQ(chat.render(conversation("[]"), {}).size(), raw.find_last_not_of(' ') + 1);
+}
+
+TEST(ChatTemplate, OnlyARealGenerationTagMarksWhatIsTrained) {
+  const std::string turns = "{% for m in messages %}{{ m.role + ': ' }}{{ m.content + '</s>' }}{% endfor %}";
+  auto chat = conversation(R"([{"role":"user","content":"Q"},{"role":"assistant","content":"A"}])");
+  for (std::string start : {"{# {% generation %} #}", "{{ '' if true else '{% generation %}' }}"}) {
+    EXPECT_EQ(spans(start + turns, chat), Strings{"1:A</s>"}) << start;
+  }
+}
+
 TEST(ChatTemplate, TheClockIsARecordedDate) {
   auto tokenizer = testing::tiny_tokenizer();
   ChatTemplate chat("{{ strftime_now('%d %b %Y|%Y-%m-%d|%A, %B %-d|%j') }}", "t", tokenizer);

@@ -6,8 +6,10 @@
 /// The filter that receives what a generation block renders.
 pub const FILTER: &str = "__generation";
 
-/// The source with every generation tag rewritten. Tags inside comments, strings and raw blocks stay.
-pub fn rewrite(source: &str) -> String {
+/// The source with every generation tag rewritten, and whether there was one. Tags inside comments, strings and raw
+/// blocks stay. Time grows with the source's length, whatever it holds: the source is untrusted.
+pub fn rewrite(source: &str) -> (String, bool) {
+    let mut found = false;
     let mut out = String::with_capacity(source.len() + 64);
     let mut rest = source;
     while let Some(at) = rest.find('{') {
@@ -23,16 +25,18 @@ pub fn rewrite(source: &str) -> String {
             1
         };
         let (whole, after) = tag.split_at(length);
+        let word = tag_word(whole);
+        found |= word == Some("generation");
         out.push_str(&rewritten_tag(whole));
         rest = after;
-        if tag_word(whole) == Some("raw") {
+        if word == Some("raw") {
             let length = end_of_raw(rest);
             out.push_str(&rest[..length]);
             rest = &rest[length..];
         }
     }
     out.push_str(rest);
-    out
+    (out, found)
 }
 
 /// Bytes up to and including `close`, skipping string literals.
@@ -83,12 +87,13 @@ fn rewritten_tag(tag: &str) -> String {
 fn end_of_raw(source: &str) -> usize {
     let mut from = 0;
     while let Some(at) = source[from..].find("{%") {
-        let start = from + at;
-        let end = source[start..].find("%}").map_or(source.len(), |e| start + e + 2);
-        if tag_word(&source[start..end]) == Some("endraw") {
-            return end;
+        from += at + 2;
+        let word = source[from..].trim_start_matches(is_control).trim_start();
+        let Some(tail) = word.strip_prefix("endraw") else { continue };
+        let close = tail.trim_start().trim_start_matches(is_control);
+        if let Some(after) = close.strip_prefix("%}") {
+            return source.len() - after.len();
         }
-        from = start + 2;
     }
     source.len()
 }

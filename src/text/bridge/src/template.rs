@@ -12,6 +12,7 @@ const MAX_SOURCE_BYTES: usize = 1 << 20;
 
 pub struct CompiledTemplate {
     env: Arc<Environment<'static>>,
+    has_generation: bool,
 }
 
 /// Stops a rendering that writes more than it may.
@@ -51,8 +52,9 @@ fn compile(source: &str, strict: bool) -> Result<CompiledTemplate, Failure> {
         return Err(Failure::new(BAD_INPUT, text));
     }
     let mut env = environment(strict);
-    env.add_template_owned(NAME, generation::rewrite(source)).map_err(|e| failure(&e, BAD_INPUT, words(&e)))?;
-    Ok(CompiledTemplate { env: Arc::new(env) })
+    let (source, has_generation) = generation::rewrite(source);
+    env.add_template_owned(NAME, source).map_err(|e| failure(&e, BAD_INPUT, words(&e)))?;
+    Ok(CompiledTemplate { env: Arc::new(env), has_generation })
 }
 
 /// Variables the template reads that are neither in `context` nor defined by the environment, sorted.
@@ -96,17 +98,21 @@ fn render_bounded(t: &CompiledTemplate, context: &str, how: Render, limit: usize
     done.unwrap_or_else(|| Err(too_much()))
 }
 
+/// `has_generation` says whether the template marks what an assistant wrote.
+///
 /// # Safety
-/// `source` is readable; `out` and `error` are writable.
+/// `source` is readable; `has_generation`, `out` and `error` are writable.
 #[no_mangle]
 pub unsafe extern "C" fn bridge_template_compile(
     source: BridgeSlice,
     strict: bool,
+    has_generation: *mut bool,
     out: *mut *mut CompiledTemplate,
     error: *mut BridgeError,
 ) -> i32 {
     guarded(error, || {
         let compiled = compile(text(source)?, strict)?;
+        *has_generation = compiled.has_generation;
         *out = Box::into_raw(Box::new(compiled));
         Ok(())
     })
