@@ -5,6 +5,7 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
+#include <filesystem>
 #include <new>
 #include <string_view>
 #include <typeinfo>
@@ -50,6 +51,9 @@ struct Edge {
       return report(ExitCode::memory,
                     {{.message = "out of memory", .hint = "`prentice plan` shows what each phase needs"}});
     }
+    // A path that the system will not walk: a loop of links, a name too long, no permission.
+    if (const auto* file = dynamic_cast<const std::filesystem::filesystem_error*>(&error))
+      return report(ExitCode::storage, {{.message = file->path1().string() + ": " + file->code().message()}});
     if (debug) fmt::print(stderr, "{}\n", printable(what));
     const std::string first(what.substr(0, what.find('\n')));
     return report(ExitCode::internal,

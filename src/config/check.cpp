@@ -245,7 +245,8 @@ class PathChecker {
       if (!address_exists(value, options_.promised)) missing_address(full, value);
     } else if (about.path == PathKind::input || about.path == PathKind::tokenizer || is_open_path(value, about)) {
       std::error_code error;
-      if (std::filesystem::exists(value, error) || is_promised(value, options_.promised)) return;
+      if (std::filesystem::exists(value, error) || is_promised(value, options_.promised) || read_embedded(value))
+        return;
       checker_.mistake(full, "no such file: " + value);
     }
   }

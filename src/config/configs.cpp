@@ -51,6 +51,13 @@ std::optional<std::string> read_config(std::string_view path) {
   return std::nullopt;
 }
 
+std::optional<std::string> read_embedded(std::string_view path) {
+  constexpr std::string_view kFolder = "configs/";
+  const auto at = path.rfind(kFolder);
+  const bool whole_name = at == 0 || (at != path.npos && path[at - 1] == '/');
+  return whole_name ? read_config(path.substr(at + kFolder.size())) : std::nullopt;
+}
+
 std::vector<std::string> list_configs(std::string_view prefix) {
   std::set<std::string> paths;
   for (const EmbeddedFile* file = kEmbeddedConfigs; file->path; ++file) {

@@ -145,14 +145,21 @@ void check_gguf_can_express(const ModelSpec& spec) {
   }
 }
 
+int64_t gguf_context(const ModelSpec& spec) {
+  int64_t context = spec.max_positions;
+  for (const auto& layer : spec.layer) {
+    if (layer.window > 0) context = std::min(context, layer.window);  // llama.cpp ignores it on this architecture
+  }
+  return context;
+}
+
 std::vector<std::string> gguf_warnings(const ModelSpec& spec) {
-  int64_t window = 0;
-  for (const auto& layer : spec.layer) window = std::max(window, layer.window);
-  if (window == 0 || window >= spec.max_positions) return {};
-  return {
-      fmt::format("llama.cpp ignores this model's attention window: it computes the same up to {} tokens only; serve "
-                  "it with --ctx-size {}",
-                  window, window)};
+  const int64_t context = gguf_context(spec);
+  if (context == spec.max_positions) return {};
+  return {fmt::format(
+      "llama.cpp ignores this model's attention window: it computes the same up to {} tokens only, which is why the "
+      "commands for the GGUF files say so",
+      context)};
 }
 
 std::vector<GgufEntry> gguf_metadata(const ModelSpec& spec, const Tokenizer& tokenizer, const GgufOptions& options) {

@@ -27,6 +27,8 @@ struct GgufOptions {
 void check_gguf_can_express(const ModelSpec& spec);
 // What llama.cpp computes differently in some uses, one sentence each.
 std::vector<std::string> gguf_warnings(const ModelSpec& spec);
+// The longest context in which llama.cpp computes what the model does.
+int64_t gguf_context(const ModelSpec& spec);
 
 // All keys in the order of formats 2.11. Errors: `model` for a tokenizer that llama.cpp cannot reproduce.
 std::vector<GgufEntry> gguf_metadata(const ModelSpec& spec, const Tokenizer& tokenizer, const GgufOptions& options);

@@ -36,7 +36,7 @@ std::string llama_cpp_section(const ServingInfo& info) {
   if (info.gguf_files.empty()) return "";
   std::string text = "## llama.cpp\n\n";
   for (const auto& file : info.gguf_files) {
-    const auto length = info.max_length > 0 ? fmt::format(" --ctx-size {}", info.max_length) : "";
+    const auto length = info.gguf_length > 0 ? fmt::format(" --ctx-size {}", info.gguf_length) : "";
     const auto jinja = info.has_chat_template && !info.trained_on_raw_text ? " --jinja" : "";
     text += code(fmt::format("llama-server -m {}{}{}", shell_word("gguf/" + file), length, jinja));
   }
@@ -83,7 +83,7 @@ std::string modelfile(const ServingInfo& info) {
   std::string path = "../gguf/" + info.gguf_files.front();
   std::erase_if(path, [](unsigned char c) { return c < 0x20 || c == 0x7f; });
   std::string text = "# ollama create NAME -f serve/Modelfile\nFROM " + path + "\n";
-  if (info.max_length > 0) text += fmt::format("PARAMETER num_ctx {}\n", info.max_length);
+  if (info.gguf_length > 0) text += fmt::format("PARAMETER num_ctx {}\n", info.gguf_length);
   if (info.trained_on_raw_text) text += "TEMPLATE \"{{ .Prompt }}\"\n";  // the one template that is the same everywhere
   return text;
 }

@@ -20,6 +20,7 @@ struct ServingInfo {
   bool has_chat_template = false;
   bool trained_on_raw_text = false;   // prompts and completions without the template
   int64_t max_length = 0;             // longest context it was trained or configured for; 0 = unknown
+  int64_t gguf_length = 0;            // the same for its GGUF files
   std::vector<std::string> warnings;  // one sentence each
 };
 

@@ -8,7 +8,7 @@
 namespace prentice {
 
 void print_already_done(const std::filesystem::path& out, const Invocation& invocation) {
-  if (invocation.in_pipeline) {
+  if (invocation.inner) {
     fmt::print(stderr, "  already done\n");
     return;
   }
@@ -30,11 +30,12 @@ void print_products(const Products& products, const std::filesystem::path& out, 
     fmt::print("{}\n", result.dump());
     return;
   }
-  if (invocation.in_pipeline) return;  // the pipeline tells it at its end
+  if (invocation.inner) return;  // the pipeline tells it at its end
   for (const auto& product : products.written) {
     fmt::print("  {:<9} {}\n", human_bytes(static_cast<double>(product.bytes)), (out / product.name).string());
   }
   if (products.verified) fmt::print("  verified: container, tensors, token list, template (verify.json)\n");
+  for (const auto& warning : products.warnings) fmt::print(stderr, "warning: {}\n", warning);
 }
 
 void refuse_plan(const Plan& plan) {
@@ -46,7 +47,7 @@ void refuse_plan(const Plan& plan) {
 }
 
 IfDifferent run_policy(const Invocation& invocation) {
-  return invocation.in_pipeline ? IfDifferent::move_aside : IfDifferent::refuse;
+  return invocation.inner ? IfDifferent::move_aside : IfDifferent::refuse;
 }
 
 }  // namespace prentice

@@ -38,6 +38,12 @@ int run_export(ExportRecipe recipe, const Invocation& invocation) {
   const ModelSpec spec = open_spec(artifact);
   const Tokenizer tokenizer = open_tokenizer(artifact, spec);
   if (!artifact.has_weights()) fail(ExitCode::usage, artifact.address + ": these are shapes without weights");
+  const bool writes_adapter = recipe.exports.peft && !artifact.adapter.empty();
+  if (!writes_adapter && recipe.exports.merged == "none" && recipe.exports.gguf.empty()) {
+    fail(ExitCode::usage,
+         "export: nothing is asked for" + std::string(artifact.adapter.empty() ? ", and the model has no adapter" : ""),
+         "export.merged=bf16 or export.gguf=[F16], for instance");
+  }
   RunFolder folder(recipe.run.out, invocation.fresh, run_policy(invocation));
   RunDescription description{.kind = "export",
                              .command = invocation.command,
@@ -52,18 +58,19 @@ int run_export(ExportRecipe recipe, const Invocation& invocation) {
     print_already_done(folder.path(), invocation);
     return 0;
   }
-  if (recipe.exports.peft && !artifact.adapter.empty()) copy_adapter(artifact.adapter, folder.path() / "adapter");
+  if (writes_adapter) copy_adapter(artifact.adapter, folder.path() / "adapter");
   throw_if_stopped();
-  const Products products = write_products({.spec = spec,
-                                            .tokenizer = tokenizer,
-                                            .weights = WeightSource::from_folder(spec, artifact.base, artifact.adapter),
-                                            .companions = artifact.tokenizer,
-                                            .adapter = artifact.adapter,
-                                            .base_model = artifact.address,
-                                            .stop_ids = stop_token_ids(artifact, spec, tokenizer),
-                                            .chat_template = std::nullopt,
-                                            .max_length = spec.max_positions},
-                                           recipe.exports, folder.path());
+  const Products products =
+      write_products({.spec = spec,
+                      .tokenizer = tokenizer,
+                      .weights = [&] { return WeightSource::from_folder(spec, artifact.base, artifact.adapter); },
+                      .companions = artifact.tokenizer,
+                      .adapter = artifact.adapter,
+                      .base_model = artifact.address,
+                      .stop_ids = stop_token_ids(artifact, spec, tokenizer),
+                      .chat_template = std::nullopt,
+                      .max_length = spec.max_positions},
+                     recipe.exports, folder.path());
   write_checksums(folder.path());
   folder.finish();
   print_products(products, folder.path(), invocation);

@@ -57,8 +57,11 @@ Products write_run_products(const Model& model, const PreparedRun& run, ExportSe
   const bool from_files = !full && run.artifact.has_weights();
   return write_products({.spec = run.spec,
                          .tokenizer = run.tokenizer,
-                         .weights = from_files ? WeightSource::from_folder(run.spec, run.artifact.base, adapter)
-                                               : WeightSource::from_model(model),
+                         .weights =
+                             [&] {
+                               return from_files ? WeightSource::from_folder(run.spec, run.artifact.base, adapter)
+                                                 : WeightSource::from_model(model);
+                             },
                          .companions = run.artifact.tokenizer,
                          .adapter = adapter,
                          .base_model = run.artifact.address,
@@ -120,7 +123,7 @@ void print_end(const PreparedRun& run, const TrainResult& result, const std::opt
     fmt::print("{}\n", json.dump());
     return;
   }
-  if (invocation.in_pipeline) return;  // the pipeline tells it at its end
+  if (invocation.inner) return;  // the pipeline tells it at its end
   const auto before = result.first_eval.find("eval.loss"), after = result.last_eval.find("eval.loss");
   if (before != result.first_eval.end() && after != result.last_eval.end()) {
     fmt::print("held-out loss {:.4g} -> {:.4g}\n", before->second, after->second);

@@ -53,12 +53,13 @@ void reject(const fs::path& temporary, const fs::path& final_path) {
   fs::rename(temporary, target, ignored);
 }
 
-void write_merged(const ProductSource& source, const ExportSection& section, const fs::path& out, Verifier& verifier) {
+void write_merged(const ProductSource& source, const WeightSource& weights, const ExportSection& section,
+                  const fs::path& out, Verifier& verifier) {
   const HfFolderOptions options{.type = type_named(section.merged), .chat_template = source.chat_template};
   TempFolder folder(out / "merged");
-  write_hf_folder(source.weights, source.spec, source.companions, folder.path(), options);
-  if (section.verify && !verifier.passes("merged", verify_hf_folder(folder.path(), source.weights, source.spec,
-                                                                    source.companions, options))) {
+  write_hf_folder(weights, source.spec, source.companions, folder.path(), options);
+  if (section.verify &&
+      !verifier.passes("merged", verify_hf_folder(folder.path(), weights, source.spec, source.companions, options))) {
     return reject(folder.path(), folder.final_path());
   }
   folder.publish(IfExists::replace);
@@ -70,8 +71,8 @@ std::optional<int32_t> turn_end(const ProductSource& source) {
   return source.stop_ids.empty() ? std::nullopt : std::optional<int32_t>(source.stop_ids.front());
 }
 
-std::string write_gguf_file(const ProductSource& source, const ExportSection& section, const std::string& type,
-                            const std::string& name, const fs::path& out, Verifier& verifier) {
+std::string write_gguf_file(const ProductSource& source, const WeightSource& weights, const ExportSection& section,
+                            const std::string& type, const std::string& name, const fs::path& out, Verifier& verifier) {
   const GgufOptions options{.type = type_named(type),
                             .name = name,
                             .types = section.types,
@@ -79,9 +80,9 @@ std::string write_gguf_file(const ProductSource& source, const ExportSection& se
                             .stop_id = turn_end(source)};
   const std::string file_name = fmt::format("{}-{}.gguf", name, type);
   TempFile file(out / "gguf" / file_name);
-  write_gguf(source.weights, source.spec, source.tokenizer, file.path(), options);
-  if (section.verify && !verifier.passes("gguf/" + file_name, verify_gguf(file.path(), source.weights, source.spec,
-                                                                          source.tokenizer, options))) {
+  write_gguf(weights, source.spec, source.tokenizer, file.path(), options);
+  if (section.verify && !verifier.passes("gguf/" + file_name,
+                                         verify_gguf(file.path(), weights, source.spec, source.tokenizer, options))) {
     reject(file.path(), file.final_path());
     return "";
   }
@@ -125,12 +126,15 @@ Products write_products(const ProductSource& source, const ExportSection& sectio
                    .has_chat_template = source.chat_template || source.tokenizer.chat_template(),
                    .trained_on_raw_text = source.raw_text,
                    .max_length = source.max_length,
-                   .warnings = gguf_warnings(source.spec)};
+                   .gguf_length = std::min(source.max_length, gguf_context(source.spec))};
   if (!source.adapter.empty()) info.rank = read_peft_config(source.adapter).rank;
   Verifier verifier;
-  if (section.merged != "none") write_merged(source, section, out, verifier);
+  std::optional<WeightSource> weights;
+  if (section.merged != "none" || !section.gguf.empty()) weights = source.weights();
+  if (section.merged != "none") write_merged(source, *weights, section, out, verifier);
+  if (!section.gguf.empty()) info.warnings = gguf_warnings(source.spec);
   for (const auto& type : section.gguf) {
-    const std::string file = write_gguf_file(source, section, type, name, out, verifier);
+    const std::string file = write_gguf_file(source, *weights, section, type, name, out, verifier);
     if (!file.empty()) info.gguf_files.push_back(file);
   }
   if (!verifier.all.checks.empty()) publish_file(out / "verify.json", verification_json(verifier.all));
@@ -140,7 +144,7 @@ Products write_products(const ProductSource& source, const ExportSection& sectio
   }
   info.merged = fs::exists(out / "merged");
   write_serving(source, info, out);
-  Products products{.verified = !verifier.all.checks.empty()};
+  Products products{.verified = !verifier.all.checks.empty(), .warnings = info.warnings};
   for (const std::string product : {"adapter", "merged"}) {
     if (fs::exists(out / product)) products.written.push_back({product, size_on_disk(out / product)});
   }

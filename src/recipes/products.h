@@ -3,6 +3,7 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <optional>
 #include <string>
 #include <utility>
@@ -19,10 +20,10 @@ namespace prentice {
 struct ProductSource {
   const ModelSpec& spec;
   const Tokenizer& tokenizer;
-  WeightSource weights;              // adapter folded in
-  std::filesystem::path companions;  // folder whose tokenizer and generation files go along
-  std::filesystem::path adapter;     // PEFT folder, or empty
-  std::string base_model;            // as the user named it
+  std::function<WeightSource()> weights;  // adapter folded in; asked for only where whole weights are written
+  std::filesystem::path companions;       // folder whose tokenizer and generation files go along
+  std::filesystem::path adapter;          // PEFT folder, or empty
+  std::string base_model;                 // as the user named it
   std::vector<int32_t> stop_ids;
   std::optional<std::string> chat_template;  // overrides the tokenizer's own
   bool raw_text = false;                     // trained on raw text although the model has a template
@@ -39,7 +40,8 @@ struct Product {
 
 struct Products {
   std::vector<Product> written;
-  bool verified = false;  // everything that was checked passed
+  bool verified = false;              // everything that was checked passed
+  std::vector<std::string> warnings;  // what the receiver must know, a sentence each
 };
 
 // Writes what `section` asks for into `out`, replacing what stands there, and verify.json; then serve/ and SHA256SUMS.
