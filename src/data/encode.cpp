@@ -18,14 +18,6 @@ namespace prentice {
 
 namespace {
 
-// A path below configs/ need not exist on this machine: its file is in the binary.
-std::optional<std::string> embedded_config(const std::string& path) {
-  constexpr std::string_view kFolder = "configs/";
-  const auto at = path.rfind(kFolder);
-  const bool whole_name = at == 0 || (at != std::string::npos && path[at - 1] == '/');
-  return whole_name ? read_config(std::string_view(path).substr(at + kFolder.size())) : std::nullopt;
-}
-
 std::string rows_are(int64_t count) { return count == 1 ? "1 row is" : with_commas(count) + " rows are"; }
 
 void add_warnings(const DataSection& section, const Tokenizer& tokenizer, const ChatTemplate* chat_template,
@@ -88,11 +80,11 @@ void append(std::vector<std::string>& to, const std::vector<std::string>& from) 
 std::optional<ChatTemplate> open_chat_template(const DataSection& section, const Tokenizer& tokenizer) {
   if (section.chat_template == "auto") {
     if (!tokenizer.chat_template()) return std::nullopt;
-    return ChatTemplate(*tokenizer.chat_template(), (tokenizer.folder() / "its chat template").string(), tokenizer);
+    return ChatTemplate(*tokenizer.chat_template(), tokenizer.chat_template_file().string(), tokenizer);
   }
   std::error_code ignored;
   const bool exists = std::filesystem::exists(section.chat_template, ignored);
-  auto source = exists ? std::nullopt : embedded_config(section.chat_template);
+  auto source = exists ? std::nullopt : read_embedded(section.chat_template);
   if (!source) source = read_text_file(section.chat_template, uint64_t{1} << 20);
   return ChatTemplate(std::move(*source), section.chat_template, tokenizer);
 }

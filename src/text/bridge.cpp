@@ -173,6 +173,7 @@ JinjaFailure to_failure(int32_t code, const BridgeError& error) {
               : code == 2 ? Kind::raised
               : code == 3 ? Kind::budget
               : code == 4 ? Kind::undefined
+              : code == 6 ? Kind::broken
                           : Kind::crash;
   return {kind, take(error.text), static_cast<int>(error.line)};
 }

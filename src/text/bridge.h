@@ -19,7 +19,14 @@ std::unique_ptr<TokenizerBackend> open_crate_tokenizer(std::string_view json, co
                                                        std::function<std::string()> reread);
 
 struct JinjaFailure {
-  enum class Kind { syntax, raised, budget, undefined, crash };
+  enum class Kind {
+    syntax,
+    raised,     // raise_exception, or an operation on values that do not suit it
+    budget,     // too many steps, too much output or memory
+    undefined,  // a variable, in a strict template
+    broken,     // names a filter, test, function or template that does not exist, whatever the values are
+    crash
+  };
   Kind kind = Kind::raised;
   std::string text;  // the template's or the engine's words; for `undefined` the variables' names, one a line
   int line = 0;      // 1-based; 0 = unknown
@@ -32,7 +39,8 @@ struct JinjaVariables {
   std::string_view block_end;
 };
 
-// A compiled template under fixed budgets of steps, depth and output. Rendering is safe from several threads.
+// A compiled template under fixed budgets of steps, depth, output and memory. Rendering is safe from several threads.
+// Once over its budget of memory a template fails at once, for what it held then is never given back.
 class JinjaTemplate {
  public:
   // `strict`: an undefined variable is an error, as opposed to Jinja's lenient default.

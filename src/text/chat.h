@@ -38,14 +38,15 @@ struct RenderedChat {
 
 class ChatTemplate {
  public:
-  // `source` is the Jinja text; special tokens come from the tokenizer. Errors: `model`, naming `origin`, line
-  // included.
+  // `source` is the Jinja text, from the file `origin` (its member chat_template if that ends in .json); special tokens
+  // come from the tokenizer. Errors: `model`, naming `origin`, line included.
   ChatTemplate(std::string source, std::string origin, const Tokenizer& tokenizer);
   ChatTemplate(ChatTemplate&&) noexcept;
   ~ChatTemplate();
 
-  // Rendered as transformers' apply_chat_template does. Errors: `data` for what the template raises
-  // (raise_exception's own words) and for a budget exceeded.
+  // Rendered as transformers' apply_chat_template does. Errors: `data` for what this conversation makes the template
+  // raise (raise_exception's own words); `model` for a template that fails on plain conversations in the same way or
+  // exceeds a budget, so that a reader of many rows stops at once.
   std::string render(const Conversation&, const RenderOptions&) const;
   // Also finds what the assistant wrote (semantics 2.2): {% generation %} blocks, else marker characters.
   RenderedChat render_with_spans(const Conversation&, const RenderOptions&) const;
@@ -62,10 +63,12 @@ class ChatTemplate {
 // A template over one data record (data.prompt, data.completion): an undefined variable is an error that names it.
 class RecordTemplate {
  public:
-  explicit RecordTemplate(std::string source, std::string key);  // key: for messages, "data.prompt"
+  // key: for messages, "data.prompt". Errors: `usage` for a broken template.
+  explicit RecordTemplate(std::string source, std::string key);
   RecordTemplate(RecordTemplate&&) noexcept;
   ~RecordTemplate();
-  std::string render(const Json& record) const;  // errors: `data`
+  // Errors: `data`; `usage` where no record can be to blame and for a budget exceeded.
+  std::string render(const Json& record) const;
 
  private:
   struct Impl;

@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 namespace prentice {
 namespace {
 
@@ -38,8 +40,21 @@ ChatRenderer::ChatRenderer(std::string source, std::string origin, const Tokeniz
 }
 
 void ChatRenderer::fail_with(const JinjaFailure& failure, ExitCode code) const {
-  std::string place = failure.line > 0 ? fmt::format("{}:{}", origin_, failure.line) : origin_;
-  fail(code, fmt::format("{}: chat template: {}", place, failure.text));
+  if (failure.line <= 0) fail(code, fmt::format("{}: chat template: {}", origin_, failure.text));
+  if (origin_.ends_with(".json")) {  // the line is the member's, not the file's
+    fail(code, fmt::format("{}: chat_template, line {}: {}", origin_, failure.line, failure.text));
+  }
+  fail(code, fmt::format("{}:{}: chat template: {}", origin_, failure.line, failure.text));
+}
+
+bool ChatRenderer::is_everywhere(const JinjaFailure& failure, const RenderOptions& options) const {
+  const auto turn = [](const char* role) { return Json(Json::Object{{"role", role}, {"content", "A."}}); };
+  const Json::Array plain[] = {{turn("user"), turn("assistant")}, {turn("system"), turn("user"), turn("assistant")}};
+  return std::ranges::all_of(plain, [&](const Json::Array& messages) {
+    const auto result = attempt(messages, nullptr, options, {});
+    const auto* other = std::get_if<JinjaFailure>(&result);
+    return other && other->text == failure.text && other->line == failure.line;
+  });
 }
 
 Json::Object ChatRenderer::variables(const Json::Array& messages, const Json& tools,
@@ -69,7 +84,11 @@ std::variant<std::string, JinjaFailure> ChatRenderer::attempt(const Json::Array&
 std::string ChatRenderer::render(const Json::Array& messages, const Json& tools, const RenderOptions& options,
                                  Blocks blocks) const {
   auto result = attempt(messages, tools, options, blocks);
-  if (auto* failure = std::get_if<JinjaFailure>(&result)) fail_with(*failure, ExitCode::data);
+  if (auto* failure = std::get_if<JinjaFailure>(&result)) {
+    const bool is_template = failure->kind == JinjaFailure::Kind::budget ||
+                             failure->kind == JinjaFailure::Kind::broken || is_everywhere(*failure, options);
+    fail_with(*failure, is_template ? ExitCode::model : ExitCode::data);
+  }
   return std::move(std::get<std::string>(result));
 }
 
@@ -77,6 +96,8 @@ std::optional<std::string> ChatRenderer::try_render(const Json::Array& messages,
                                                     const RenderOptions& options) const {
   auto result = attempt(messages, tools, options, {});
   if (auto* text = std::get_if<std::string>(&result)) return std::move(*text);
+  const auto& failure = std::get<JinjaFailure>(result);
+  if (failure.kind == JinjaFailure::Kind::budget) fail_with(failure, ExitCode::model);
   return std::nullopt;
 }
 

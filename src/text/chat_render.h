@@ -21,10 +21,10 @@ class ChatRenderer {
   struct Blocks {
     std::string_view begin, end;  // written around what {% generation %} renders
   };
-  // Errors: `data`, in the template's own words.
+  // Errors: as ChatTemplate::render.
   std::string render(const Json::Array& messages, const Json& tools, const RenderOptions& options,
                      Blocks blocks = {}) const;
-  // nullopt where render would fail: a part of a conversation may not suit the template.
+  // nullopt where the template raises: a part of a conversation may not suit it. Errors: `model`, a budget exceeded.
   std::optional<std::string> try_render(const Json::Array& messages, const Json& tools,
                                         const RenderOptions& options) const;
 
@@ -36,6 +36,8 @@ class ChatRenderer {
   Json::Object variables(const Json::Array& messages, const Json& tools, const RenderOptions& options) const;
   std::variant<std::string, JinjaFailure> attempt(const Json::Array& messages, const Json& tools,
                                                   const RenderOptions& options, Blocks blocks) const;
+  // True when plain conversations fail in the same way, so that this one is not to blame.
+  bool is_everywhere(const JinjaFailure& failure, const RenderOptions& options) const;
   [[noreturn]] void fail_with(const JinjaFailure& failure, ExitCode code) const;
 
   std::string source_, origin_;

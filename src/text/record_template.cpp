@@ -49,8 +49,11 @@ std::string RecordTemplate::render(const Json& record) const {
   std::string json = record.dump();
   auto result = impl_->compiled.render({.json = json, .date = "", .block_begin = "", .block_end = ""});
   if (auto* failure = std::get_if<JinjaFailure>(&result)) {
-    if (failure->kind == JinjaFailure::Kind::undefined) fail_undefined(impl_->key, failure->text, record);
-    fail(ExitCode::data, fmt::format("{}: template line {}: {}", impl_->key, failure->line, failure->text));
+    using Kind = JinjaFailure::Kind;
+    const bool is_template = failure->kind == Kind::broken || failure->kind == Kind::budget;
+    if (failure->kind == Kind::undefined) fail_undefined(impl_->key, failure->text, record);
+    fail(is_template ? ExitCode::usage : ExitCode::data,
+         fmt::format("{}: template line {}: {}", impl_->key, failure->line, failure->text));
   }
   return std::move(std::get<std::string>(result));
 }

@@ -115,16 +115,17 @@ std::optional<std::optional<std::string>> declared_token(const TokenizerFiles& f
   return std::nullopt;
 }
 
-std::optional<std::string> read_chat_template(const TokenizerFiles& files) {
+std::optional<FoundTemplate> read_chat_template(const TokenizerFiles& files) {
   auto path = files.folder / "chat_template.jinja";
-  if (fs::exists(path)) return read_text_file(path, uint64_t{1} << 20);
+  if (fs::exists(path)) return FoundTemplate{read_text_file(path, uint64_t{1} << 20), path};
+  path = files.folder / "tokenizer_config.json";
   const Json* entry = files.config.find("chat_template");
   if (!entry || entry->is_null()) return std::nullopt;
-  if (entry->is_string()) return entry->as_string();
-  return with_context(ExitCode::model, (files.folder / "tokenizer_config.json").string() + ": chat_template", [&] {
-    std::optional<std::string> found;
+  if (entry->is_string()) return FoundTemplate{entry->as_string(), path};
+  return with_context(ExitCode::model, path.string() + ": chat_template", [&] {
+    std::optional<FoundTemplate> found;
     for (const auto& named : entry->as_array()) {
-      if (named.at("name").as_string() == "default") found = named.at("template").as_string();
+      if (named.at("name").as_string() == "default") found = FoundTemplate{named.at("template").as_string(), path};
     }
     return found;
   });

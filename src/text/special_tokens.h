@@ -27,8 +27,12 @@ std::vector<AddedToken> declared_added_tokens(const TokenizerFiles& files);
 // an explicit null: there is none. The outer nullopt: neither file says.
 std::optional<std::optional<std::string>> declared_token(const TokenizerFiles& files, std::string_view key);
 
+struct FoundTemplate {
+  std::string source;
+  std::filesystem::path file;
+};
 // chat_template.jinja, else chat_template in tokenizer_config.json (of several the one named "default").
-std::optional<std::string> read_chat_template(const TokenizerFiles& files);
+std::optional<FoundTemplate> read_chat_template(const TokenizerFiles& files);
 
 // A member that is true or false; `fallback` when absent or null. Errors: `malformed`.
 bool flag(const Json& object, std::string_view key, bool fallback);

@@ -21,6 +21,7 @@ struct Tokenizer::Impl {
   std::optional<int32_t> bos, eos, pad, unk;
   std::vector<bool> special;  // by id
   std::optional<std::string> chat_template;
+  fs::path chat_template_file;
 };
 
 namespace {
@@ -128,7 +129,10 @@ Tokenizer Tokenizer::load(const fs::path& folder) {
   impl->eos = find_special(files, *impl->backend, kEos);
   impl->pad = find_special(files, *impl->backend, kPad);
   impl->unk = find_special(files, *impl->backend, kUnk);
-  impl->chat_template = read_chat_template(files);
+  if (auto found = read_chat_template(files)) {
+    impl->chat_template = std::move(found->source);
+    impl->chat_template_file = std::move(found->file);
+  }
   impl->special.assign(static_cast<size_t>(impl->backend->vocab_size()), false);
   for (const auto& token : impl->backend->added_tokens()) impl->special[static_cast<size_t>(token.id)] = token.special;
   return Tokenizer(std::move(impl));
@@ -172,6 +176,7 @@ std::string Tokenizer::pad_token() const { return impl_->pad ? id_to_token(*impl
 std::string Tokenizer::unk_token() const { return impl_->unk ? id_to_token(*impl_->unk) : ""; }
 
 const std::optional<std::string>& Tokenizer::chat_template() const { return impl_->chat_template; }
+const fs::path& Tokenizer::chat_template_file() const { return impl_->chat_template_file; }
 const fs::path& Tokenizer::folder() const { return impl_->folder; }
 
 TokenizerTables Tokenizer::tables() const {

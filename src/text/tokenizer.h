@@ -79,6 +79,7 @@ class Tokenizer {
 
   // chat_template.jinja, else tokenizer_config.json's chat_template (its "default" of several); nullopt when absent.
   const std::optional<std::string>& chat_template() const;
+  const std::filesystem::path& chat_template_file() const;  // where chat_template() was read; empty when absent
   TokenizerTables tables() const;
   const std::filesystem::path& folder() const;
 

@@ -247,6 +247,28 @@ TEST(Encode, BadRowsAreErrorsWithTheirLine) {
   }
 }
 
+// A template over a budget leaves memory behind with every row that it is tried on.
+TEST(Encode, ATemplateThatIsNoGoodIsSaidOnceForAllRows) {
+  const Scratch scratch;
+  std::string rows;
+  for (int i = 0; i < 300; ++i) {
+    rows += R"({"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]})";
+    rows += '\n';
+  }
+  auto section = section_for(write_text(scratch, "rows.jsonl", rows));
+  const std::pair<const char*, const char*> cases[] = {
+      {"{{ raise_exception('no') }}", ":1: chat template: no"},
+      {"{% set n = namespace(s='x') %}{% for a in range(70) %}{% set n.s = n.s ~ n.s %}{% endfor %}",
+       ": chat template: the template uses more than 128 MiB of memory"},
+  };
+  for (const auto& [source, message] : cases) {
+    section.chat_template = write_text(scratch, "chat.jinja", source);
+    ExitCode code = ExitCode::ok;
+    EXPECT_EQ(message_of([&] { load(section, letters()); }, &code), section.chat_template + message);
+    EXPECT_EQ(code, ExitCode::model);
+  }
+}
+
 TEST(Encode, ATokenAcrossTheBorderIsCountedOnce) {
   const Scratch scratch;
   std::string rows;

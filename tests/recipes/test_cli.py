@@ -40,7 +40,7 @@ CASES = {
     "config_of_an_unknown_family": (bad.config_of_an_unknown_family, TRAIN, 4),
     "tokenizer_is_no_tokenizer": (bad.tokenizer_is_no_tokenizer, TRAIN, 4),
     "no_tokenizer": (bad.no_tokenizer, TRAIN, 4),
-    "template_that_fails": (bad.template_that_fails, TRAIN, 3),
+    "template_that_fails": (bad.template_that_fails, TRAIN, 4),
     "adapter_for_another_width": (bad.adapter_for_another_width, [*EVAL, "model.adapter=adapter"], 4),
     "adapter_without_config": (bad.adapter_without_config, [*EVAL, "model.adapter=adapter"], 4),
     "missing_model": (bad.nothing, [*TRAIN, "model.path=modle"], 2),

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <filesystem>
 #include <fstream>
 #include <functional>
 
@@ -154,11 +155,53 @@ TEST(ChatSpans, PrivateUseCharactersInTheTextDoNotDisturb) {
 
 TEST(ChatTemplate, RaisedWordsAndLinesReachTheUser) {
   auto tokenizer = testing::tiny_tokenizer();
-  ChatTemplate turns("{{ bos_token }}\n{% if true %}\n{{ raise_exception('System role not supported') }}\n{% endif %}",
-                     "m/chat_template.jinja", tokenizer);
-  auto error = failure([&] { turns.render(conversation("[]"), {}); });
+  const std::string source =
+      "{{ bos_token }}\n{% if messages[0].role == 'system' %}\n{{ raise_exception('System role not supported') }}\n"
+      "{% endif %}";
+  const auto chat = conversation(R"([{"role":"system","content":"s"}])");
+  auto error = failure([&] { ChatTemplate(source, "m/chat_template.jinja", tokenizer).render(chat, {}); });
   EXPECT_EQ(error.code(), ExitCode::data);
   EXPECT_STREQ(error.what(), "m/chat_template.jinja:3: chat template: System role not supported");
+  error = failure([&] { ChatTemplate(source, "m/tokenizer_config.json", tokenizer).render(chat, {}); });
+  EXPECT_STREQ(error.what(), "m/tokenizer_config.json: chat_template, line 3: System role not supported");
+}
+
+TEST(ChatTemplate, WhatEveryConversationMeetsIsTheTemplatesOwnFault) {
+  auto tokenizer = testing::tiny_tokenizer();
+  const std::pair<const char*, const char*> cases[] = {
+      {"{{ raise_exception('never') }}", "t.jinja:1: chat template: never"},
+      {"{{ messages | no_filter }}", "t.jinja:1: chat template: unknown filter: filter no_filter is unknown"},
+      {"{{ messages[0].content | no_filter }}",
+       "t.jinja:1: chat template: unknown filter: filter no_filter is unknown"},
+      {"{{ settings.style }}", "t.jinja:1: chat template: undefined value"},
+  };
+  const auto chat = conversation(R"([{"role":"user","content":"Q"}])");
+  for (const auto& [source, message] : cases) {
+    auto error = failure([&] { ChatTemplate(source, "t.jinja", tokenizer).render(chat, {}); });
+    EXPECT_EQ(error.code(), ExitCode::model) << source;
+    EXPECT_STREQ(error.what(), message);
+  }
+}
+
+// What an aborted rendering held is lost, with its thread; only one rendering of a template may lose it.
+TEST(ChatTemplate, ATemplateOverItsMemoryLosesOneRenderingsWorth) {
+  const auto threads = [] {
+    const std::filesystem::directory_iterator tasks("/proc/self/task");
+    return std::distance(begin(tasks), end(tasks));
+  };
+  auto tokenizer = testing::tiny_tokenizer();
+  const char* source =
+      "{% set ns = namespace(s='x') %}{% for a in range(70) %}{% set ns.s = ns.s ~ ns.s %}{% endfor %}";
+  ChatTemplate chat(source, "t.jinja", tokenizer);
+  const auto before = threads();
+  for (int row = 0; row < 20; ++row) {
+    const auto error = failure([&] { chat.render(conversation("[]"), {}); });
+    EXPECT_EQ(error.code(), ExitCode::model);
+    EXPECT_STREQ(error.what(), "t.jinja: chat template: the template uses more than 128 MiB of memory");
+  }
+  EXPECT_LE(threads() - before, 1);
+  const auto part = [&] { chat.render_with_spans(conversation(kTwoTurns), {}); };
+  EXPECT_EQ(failure(part).code(), ExitCode::model);
 }
 
 TEST(ChatTemplate, ASyntaxErrorIsAModelErrorWithItsLine) {
@@ -184,7 +227,7 @@ TEST(ChatTemplate, BudgetsEndATemplateThatWouldNot) {
   auto tokenizer = testing::tiny_tokenizer();
   for (const char* source : sources) {
     ChatTemplate chat(source, "t.jinja", tokenizer);
-    EXPECT_EQ(failure([&] { chat.render(conversation("[]"), {}); }).code(), ExitCode::data) << source;
+    EXPECT_EQ(failure([&] { chat.render(conversation("[]"), {}); }).code(), ExitCode::model) << source;
   }
   std::string deep(20000, '(');
   EXPECT_EQ(failure([&] { ChatTemplate("{{ " + deep + " }}", "t.jinja", tokenizer); }).code(), ExitCode::model);
@@ -250,6 +293,11 @@ TEST(RecordTemplate, AnUnknownFieldIsNamed) {
   EXPECT_EQ(failure([] { RecordTemplate("{{ a.b }}", "data.prompt").render(Json::parse(R"({"a":{}})")); }).code(),
             ExitCode::data);
   EXPECT_EQ(failure([] { RecordTemplate("{{ a", "data.prompt"); }).code(), ExitCode::usage);
+  for (const char* broken :
+       {"{{ a | no_filter }}", "{% for x in range(9999) %}{% for y in range(9999) %}{% endfor %}{% endfor %}"}) {
+    EXPECT_EQ(failure([&] { RecordTemplate(broken, "data.prompt").render(Json::parse(R"({"a":1})")); }).code(),
+              ExitCode::usage);
+  }
   EXPECT_EQ(failure([] { RecordTemplate("x", "data.prompt").render(Json::parse("[1]")); }).code(), ExitCode::data);
 }
 

@@ -177,8 +177,10 @@ TEST(Tokenizer, TheTemplateFileWinsOverTheConfig) {
   folder.write("tokenizer_config.json",
                R"({"chat_template":[{"name":"rag","template":"R"},{"name":"default","template":"D"}]})");
   EXPECT_EQ(Tokenizer::load(folder.path()).chat_template(), "D");
+  EXPECT_EQ(Tokenizer::load(folder.path()).chat_template_file(), folder.path() / "tokenizer_config.json");
   folder.write("chat_template.jinja", "J");
   EXPECT_EQ(Tokenizer::load(folder.path()).chat_template(), "J");
+  EXPECT_EQ(Tokenizer::load(folder.path()).chat_template_file(), folder.path() / "chat_template.jinja");
 }
 
 TEST(StreamDecoder, KeepsBackTheBytesOfAnIncompleteCharacter) {

@@ -51,6 +51,7 @@ pub const RAISED: i32 = 2;
 pub const BUDGET: i32 = 3;
 pub const UNDEFINED: i32 = 4;
 pub const PANIC: i32 = 5;
+pub const BROKEN: i32 = 6;
 
 pub struct Failure {
     pub code: i32,

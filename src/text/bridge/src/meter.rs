@@ -1,7 +1,7 @@
 //! A bound on the memory of untrusted code. Steps do not bound it: `s ~ s` in a loop doubles a text thirty times in a
 //! hundred steps. Rust cannot unwind out of an allocator, so such code runs on a helper thread, and a thread that asks
 //! for too much is stopped for good where it stands, with what it holds (less than its limit), while its caller goes on
-//! with an error.
+//! with an error. What is left behind stays until the program ends, so such code must not be run again.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::{Cell, RefCell};

@@ -2,9 +2,10 @@
 
 use crate::template_env::{environment, Render, RENDER};
 use crate::{generation, guarded, meter, text, without_panic, BridgeError, BridgeSlice, BridgeText, Failure};
-use crate::{BAD_INPUT, BUDGET, RAISED, UNDEFINED};
+use crate::{BAD_INPUT, BROKEN, BUDGET, RAISED, UNDEFINED};
 use minijinja::{Environment, Error, ErrorKind};
 use std::io::{self, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 
 const NAME: &str = "template";
@@ -13,6 +14,8 @@ const MAX_SOURCE_BYTES: usize = 1 << 20;
 pub struct CompiledTemplate {
     env: Arc<Environment<'static>>,
     has_generation: bool,
+    strict: bool,
+    stopped: AtomicBool,  // for memory; what that left behind must not be multiplied
 }
 
 /// Stops a rendering that writes more than it may.
@@ -54,7 +57,7 @@ fn compile(source: &str, strict: bool) -> Result<CompiledTemplate, Failure> {
     let mut env = environment(strict);
     let (source, has_generation) = generation::rewrite(source);
     env.add_template_owned(NAME, source).map_err(|e| failure(&e, BAD_INPUT, words(&e)))?;
-    Ok(CompiledTemplate { env: Arc::new(env), has_generation })
+    Ok(CompiledTemplate { env: Arc::new(env), has_generation, strict, stopped: AtomicBool::new(false) })
 }
 
 /// Variables the template reads that are neither in `context` nor defined by the environment, sorted.
@@ -66,7 +69,7 @@ fn missing_variables(env: &Environment, context: &serde_json::Value) -> Vec<Stri
     missing
 }
 
-fn render(env: &Environment, context: &str, how: Render, limit: usize) -> Result<String, Failure> {
+fn render(env: &Environment, strict: bool, context: &str, how: Render, limit: usize) -> Result<String, Failure> {
     let context: serde_json::Value =
         serde_json::from_str(context).map_err(|e| Failure::new(BAD_INPUT, format!("the values: {e}")))?;
     let template = env.get_template(NAME).map_err(|e| failure(&e, BAD_INPUT, words(&e)))?;
@@ -77,11 +80,13 @@ fn render(env: &Environment, context: &str, how: Render, limit: usize) -> Result
     let Err(error) = result else {
         return String::from_utf8(out.out).map_err(|e| Failure::new(BAD_INPUT, e.to_string()));
     };
+    use ErrorKind::{TemplateNotFound, UnknownFilter, UnknownFunction, UnknownTest};
     Err(match error.kind() {
         _ if raised.is_some() => failure(&error, RAISED, raised.unwrap_or_default()),
         ErrorKind::OutOfFuel => failure(&error, BUDGET, "the template runs for too many steps".into()),
         ErrorKind::WriteFailure => failure(&error, BUDGET, format!("the template writes more than {limit} bytes")),
-        ErrorKind::UndefinedError => {
+        UnknownFilter | UnknownTest | UnknownFunction | TemplateNotFound => failure(&error, BROKEN, words(&error)),
+        ErrorKind::UndefinedError if strict => {
             let missing = missing_variables(env, &context);
             let undefined = failure(&error, UNDEFINED, missing.join("\n"));
             if missing.is_empty() { failure(&error, RAISED, words(&error)) } else { undefined }
@@ -91,11 +96,17 @@ fn render(env: &Environment, context: &str, how: Render, limit: usize) -> Result
 }
 
 fn render_bounded(t: &CompiledTemplate, context: &str, how: Render, limit: usize) -> Result<String, Failure> {
-    let (env, context) = (t.env.clone(), context.to_string());
-    let done = meter::bounded(move || without_panic(|| render(&env, &context, how, limit)))
-        .map_err(|e| Failure::new(BAD_INPUT, format!("no thread for the template: {e}")))?;
     let too_much = || Failure::new(BUDGET, format!("the template uses more than {} MiB of memory", meter::limit() >> 20));
-    done.unwrap_or_else(|| Err(too_much()))
+    if t.stopped.load(Ordering::Relaxed) {
+        return Err(too_much());
+    }
+    let (env, strict, context) = (t.env.clone(), t.strict, context.to_string());
+    let done = meter::bounded(move || without_panic(|| render(&env, strict, &context, how, limit)))
+        .map_err(|e| Failure::new(BUDGET, format!("no thread for the template: {e}")))?;
+    done.unwrap_or_else(|| {
+        t.stopped.store(true, Ordering::Relaxed);
+        Err(too_much())
+    })
 }
 
 /// `has_generation` says whether the template marks what an assistant wrote.
