@@ -16,7 +16,7 @@ void parallel_ranges(int64_t count, int threads, const Body& body) {
   constexpr int64_t kFewest = 64;  // rows for which a thread is worth its start
   const int64_t chunks = std::clamp<int64_t>(count / kFewest, 1, std::max(threads, 1));
   std::vector<std::exception_ptr> failures(chunks);
-  std::vector<std::thread> workers;
+  std::vector<std::jthread> workers;  // joined also when the start of a later one throws
   const auto run = [&](int64_t chunk) {
     try {
       body(chunk, count * chunk / chunks, count * (chunk + 1) / chunks);
@@ -26,7 +26,7 @@ void parallel_ranges(int64_t count, int threads, const Body& body) {
   };
   for (int64_t chunk = 1; chunk < chunks; ++chunk) workers.emplace_back(run, chunk);
   run(0);
-  for (auto& worker : workers) worker.join();
+  workers.clear();  // joins
   for (const auto& failure : failures) {
     if (failure) std::rethrow_exception(failure);
   }
