@@ -71,6 +71,13 @@ const ChatTemplate* pointer(const std::optional<ChatTemplate>& chat_template) {
   return chat_template ? &*chat_template : nullptr;
 }
 
+std::string data_template_text(const DataSection& section) {
+  std::error_code ignored;
+  const bool exists = std::filesystem::exists(section.chat_template, ignored);
+  const auto embedded = exists ? std::nullopt : read_embedded(section.chat_template);
+  return embedded ? *embedded : read_text_file(section.chat_template, uint64_t{1} << 20);
+}
+
 void append(std::vector<std::string>& to, const std::vector<std::string>& from) {
   to.insert(to.end(), from.begin(), from.end());
 }
@@ -82,11 +89,12 @@ std::optional<ChatTemplate> open_chat_template(const DataSection& section, const
     if (!tokenizer.chat_template()) return std::nullopt;
     return ChatTemplate(*tokenizer.chat_template(), tokenizer.chat_template_file().string(), tokenizer);
   }
-  std::error_code ignored;
-  const bool exists = std::filesystem::exists(section.chat_template, ignored);
-  auto source = exists ? std::nullopt : read_embedded(section.chat_template);
-  if (!source) source = read_text_file(section.chat_template, uint64_t{1} << 20);
-  return ChatTemplate(std::move(*source), section.chat_template, tokenizer);
+  return ChatTemplate(data_template_text(section), section.chat_template, tokenizer);
+}
+
+void apply_data_template(const DataSection& section, Tokenizer& tokenizer) {
+  if (section.chat_template != "auto")
+    tokenizer.replace_chat_template(data_template_text(section), section.chat_template);
 }
 
 DataSet load_data_set(const std::vector<WeightedFile>& files, const DataSection& section, const Tokenizer& tokenizer,

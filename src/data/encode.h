@@ -56,4 +56,8 @@ DataSet load_data_set(const std::vector<WeightedFile>& files, const DataSection&
 // when neither. Errors: `usage`, `model`.
 std::optional<ChatTemplate> open_chat_template(const DataSection&, const Tokenizer&);
 
+// data.template, where it names one, becomes the tokenizer's own, so that products carry what was trained.
+// Errors: `usage` for a file that is not there.
+void apply_data_template(const DataSection&, Tokenizer&);
+
 }  // namespace prentice

@@ -22,6 +22,7 @@ struct Tokenizer::Impl {
   std::vector<bool> special;  // by id
   std::optional<std::string> chat_template;
   fs::path chat_template_file;
+  bool chat_template_replaced = false;
 };
 
 namespace {
@@ -177,6 +178,12 @@ std::string Tokenizer::unk_token() const { return impl_->unk ? id_to_token(*impl
 
 const std::optional<std::string>& Tokenizer::chat_template() const { return impl_->chat_template; }
 const fs::path& Tokenizer::chat_template_file() const { return impl_->chat_template_file; }
+void Tokenizer::replace_chat_template(std::string source, fs::path file) {
+  impl_->chat_template = std::move(source);
+  impl_->chat_template_file = std::move(file);
+  impl_->chat_template_replaced = true;
+}
+bool Tokenizer::chat_template_replaced() const { return impl_->chat_template_replaced; }
 const fs::path& Tokenizer::folder() const { return impl_->folder; }
 
 TokenizerTables Tokenizer::tables() const {

@@ -80,6 +80,9 @@ class Tokenizer {
   // chat_template.jinja, else tokenizer_config.json's chat_template (its "default" of several); nullopt when absent.
   const std::optional<std::string>& chat_template() const;
   const std::filesystem::path& chat_template_file() const;  // where chat_template() was read; empty when absent
+  // What a model is trained with replaces what its folder holds: from here on chat_template() is `source`.
+  void replace_chat_template(std::string source, std::filesystem::path file);
+  bool chat_template_replaced() const;
   TokenizerTables tables() const;
   const std::filesystem::path& folder() const;
 
