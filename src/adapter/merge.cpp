@@ -30,11 +30,14 @@ void merge(Model& model) {
     linear.lora.reset();
   };
   for (Layer& layer : model.layers) {
-    for (Projection* projection : {&layer.qkv, &layer.gate_up}) {
-      for (Linear& part : projection->parts) fold(part, projection->joined.defined());
-    }
+    visit_layer(
+        layer,
+        [&](Projection& projection) {
+          for (Linear& part : projection.parts) fold(part, projection.joined.defined());
+        },
+        [&](Linear& linear) { fold(linear, false); }, [](Norm&) {});
   }
-  visit_linears(model, [&](Linear& linear) { fold(linear, false); });  // whatever stands alone
+  fold(model.head, false);
 }
 
 }  // namespace prentice

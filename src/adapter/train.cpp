@@ -27,7 +27,10 @@ void make_leaves(Projection& projection) {
 }
 
 NamedTensors all_weights(Model& model) {
-  for (Layer& layer : model.layers) make_leaves(layer.qkv), make_leaves(layer.gate_up);
+  for (Layer& layer : model.layers) {
+    visit_layer(
+        layer, make_leaves, [](Linear&) {}, [](Norm&) {});
+  }
   NamedTensors tensors;
   visit(model, [&](const std::string& name, Tensor& tensor) {
     tensor = leaf(tensor);

@@ -49,17 +49,14 @@ std::vector<Tensor> trained_tensors(const Layer& layer) {
   const auto take = [&](const Tensor& tensor) {
     if (tensor.defined() && tensor.requires_grad()) found.push_back(tensor);
   };
-  const auto take_norm = [&](const Norm& norm) { take(norm.weight), take(norm.bias); };
+  const auto take_all = [&](const auto& part) {
+    visit_tensors(part, [&](const std::string&, const Tensor& tensor) { take(tensor); });
+  };
   const auto take_linear = [&](const Linear& linear) {
-    take(dense_weight(linear)), take(linear.bias);
+    take_all(linear);
     if (linear.lora) take(linear.lora->a), take(linear.lora->b);
   };
-  take_norm(layer.input_norm);
-  for (const auto& part : layer.qkv.parts) take_linear(part);
-  take_linear(layer.o);
-  if (layer.mlp_norm) take_norm(*layer.mlp_norm);
-  for (const auto& part : layer.gate_up.parts) take_linear(part);
-  take_linear(layer.down);
+  visit_layer(layer, take_linear, take_all);
   return found;
 }
 

@@ -42,7 +42,8 @@ struct Maker {
     Norm norm{.name = std::move(name),
               .weight = at::empty({spec.hidden}, options),
               .eps = spec.norm_eps,
-              .offset = spec.norm_offset};
+              .offset = spec.norm_offset,
+              .centred = spec.norm == NormKind::layer};
     if (spec.norm == NormKind::layer) norm.bias = at::empty({spec.hidden}, options);
     return norm;
   }

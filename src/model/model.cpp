@@ -9,40 +9,17 @@ namespace {
 // One walk for both constnesses: M is Model or const Model.
 template <class M, class F>
 void walk_linears(M& model, F&& f) {
-  for (auto& layer : model.layers) {
-    for (auto& part : layer.qkv.parts) f(part);
-    f(layer.o);
-    for (auto& part : layer.gate_up.parts) f(part);
-    f(layer.down);
-  }
+  for (auto& layer : model.layers) visit_layer(layer, f, [](const Norm&) {});
   f(model.head);
-}
-
-template <class L, class F>
-void walk_linear(L& linear, F&& f) {
-  f(linear.name + ".weight", std::get<Dense>(linear.weight).weight);
-  if (linear.bias.defined()) f(linear.name + ".bias", linear.bias);
-}
-
-template <class N, class F>
-void walk_norm(N& norm, F&& f) {
-  f(norm.name + ".weight", norm.weight);
-  if (norm.bias.defined()) f(norm.name + ".bias", norm.bias);
 }
 
 template <class M, class F>
 void walk_tensors(M& model, F&& f) {
+  const auto tensors_of = [&](auto& part) { visit_tensors(part, f); };
   f("model.embed_tokens.weight", model.embed);
-  for (auto& layer : model.layers) {
-    for (auto& part : layer.qkv.parts) walk_linear(part, f);
-    walk_linear(layer.o, f);
-    for (auto& part : layer.gate_up.parts) walk_linear(part, f);
-    walk_linear(layer.down, f);
-    walk_norm(layer.input_norm, f);
-    if (layer.mlp_norm) walk_norm(*layer.mlp_norm, f);
-  }
-  walk_norm(model.final_norm, f);
-  if (!model.spec.tied_head) walk_linear(model.head, f);
+  for (auto& layer : model.layers) visit_layer(layer, tensors_of, tensors_of);
+  visit_tensors(model.final_norm, f);
+  if (!model.spec.tied_head) visit_tensors(model.head, f);
 }
 
 }  // namespace

@@ -8,6 +8,7 @@
 #include <functional>
 #include <optional>
 #include <string>
+#include <type_traits>
 #include <vector>
 
 #include "core/tensor.h"
@@ -25,6 +26,43 @@ struct Layer {
   Projection gate_up;            // gate, up
   Linear down;
 };
+
+// Calls on_projection, on_linear and on_norm for every member of a Layer or const Layer that is there, in the order
+// transformers writes them. Everything that walks a layer is written on this; the binding names every member, so that
+// one added to Layer and forgotten here does not compile.
+template <class L, class OnProjection, class OnLinear, class OnNorm>
+void visit_layer(L& layer, OnProjection&& on_projection, OnLinear&& on_linear, OnNorm&& on_norm) {
+  auto& [input_norm, qkv, o, mlp_norm, gate_up, down] = layer;
+  on_projection(qkv);
+  on_linear(o);
+  on_projection(gate_up);
+  on_linear(down);
+  on_norm(input_norm);
+  if (mlp_norm) on_norm(*mlp_norm);
+}
+
+// The same with a projection as its parts.
+template <class L, class OnLinear, class OnNorm>
+void visit_layer(L& layer, OnLinear&& on_linear, OnNorm&& on_norm) {
+  const auto each_part = [&](auto& projection) {
+    for (auto& part : projection.parts) on_linear(part);
+  };
+  visit_layer(layer, each_part, on_linear, on_norm);
+}
+
+// Calls f(name, tensor) for the tensors of one linear or norm.
+template <class L, class F>
+requires std::is_same_v<std::remove_const_t<L>, Linear>
+void visit_tensors(L& linear, F&& f) {
+  f(linear.name + ".weight", std::get<Dense>(linear.weight).weight);
+  if (linear.bias.defined()) f(linear.name + ".bias", linear.bias);
+}
+template <class N, class F>
+requires std::is_same_v<std::remove_const_t<N>, Norm>
+void visit_tensors(N& norm, F&& f) {
+  f(norm.name + ".weight", norm.weight);
+  if (norm.bias.defined()) f(norm.name + ".bias", norm.bias);
+}
 
 struct Model {
   ModelSpec spec;

@@ -4,6 +4,8 @@
 #include <cmath>
 #include <numeric>
 
+#include "core/error.h"
+
 namespace prentice {
 
 namespace {
@@ -28,6 +30,10 @@ std::vector<int32_t> ranked(const std::vector<double>& scores, int64_t top_k) {
 int32_t choose_token(const Tensor& any, const SampleOptions& options, double draw) {
   const Tensor host = any.to(at::kCPU, at::kDouble).contiguous();
   std::vector<double> scores(host.const_data_ptr<double>(), host.const_data_ptr<double>() + host.numel());
+  if (std::any_of(scores.begin(), scores.end(), [](double score) { return std::isnan(score); })) {
+    fail(ExitCode::numerical, "the model's scores of the next token are not numbers",
+         "its weights, or what is computed from them in run.precision, are not finite");
+  }
   if (options.temperature == 0) return largest(scores);
   const auto ids = ranked(scores, options.top_k);
   std::vector<double> shares;
