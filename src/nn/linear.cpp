@@ -1,6 +1,7 @@
 #include "nn/linear.h"
 
 #include <ATen/ops/cat.h>
+#include <ATen/ops/split_with_sizes.h>
 #include <c10/core/GradMode.h>
 
 #include "nn/projection.h"
@@ -47,7 +48,9 @@ std::vector<Tensor> project_with(const Projection& projection, const Tensor& x, 
                                  const ForwardOptions& options) {
   std::vector<ProductPart> parts;
   for (const auto& part : projection.parts) parts.push_back(product_part(part, batch, options));
-  return products(x, parts, joined_if_current(projection));
+  auto results = products(x, parts, joined_if_current(projection));
+  if (projection.widths.empty()) return results;
+  return at::split_with_sizes(results.size() == 1 ? results[0] : at::cat(results, 1), projection.widths, 1);
 }
 
 }  // namespace

@@ -36,10 +36,12 @@ struct Linear {
 };
 
 // Linears that read the same input (q, k, v; gate, up). Dense parts of one type are views of `joined`, so that they run
-// as one product; loading, export and adapters see the parts.
+// as one product; loading, export and adapters see the parts. Where the model's own module is fused (qkv_proj), it is
+// the one part: one stored tensor, one target of an adapter, whose rows are the results under each other.
 struct Projection {
   std::vector<Linear> parts;
-  Tensor joined;  // [sum of out, in]; undefined when the parts do not share storage
+  Tensor joined;                // [sum of out, in]; undefined when the parts do not share storage
+  std::vector<int64_t> widths;  // out features of each result where that is not one a part
 };
 
 // What one forward pass needs to know beside weights and input.
@@ -52,7 +54,7 @@ struct ForwardOptions {
 
 // x [T, in] -> [T, out]
 Tensor linear(const Linear&, const Tensor& x, const Batch&, const ForwardOptions&);
-// x [T, in] -> one [T, out_i] a part
+// x [T, in] -> one [T, out_i] a part, or one [T, width_i] where the projection names widths
 std::vector<Tensor> project(const Projection&, const Tensor& x, const Batch&, const ForwardOptions&);
 
 // The same without dropout, where there is no batch: generation, logits.

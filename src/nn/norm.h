@@ -10,9 +10,10 @@ namespace prentice {
 struct Norm {
   std::string name;  // model.layers.0.input_layernorm
   Tensor weight;     // [D]
-  Tensor bias;       // [D], undefined for RMS
+  Tensor bias;       // [D], undefined when there is none
   double eps = 1e-6;
-  double offset = 0;  // 1 for Gemma: y * (offset + w)
+  double offset = 0;     // y * (offset + w)
+  bool centred = false;  // LayerNorm: the mean is taken off first
 };
 
 Tensor normalize(const Norm&, const Tensor& x);  // [T, D] -> [T, D]
