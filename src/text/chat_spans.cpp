@@ -297,7 +297,7 @@ std::vector<AssistantSpan> SpanFinder::from_blocks(const Turn& turn) const {
 void SpanFinder::require_calls(const Turn& turn, const std::optional<UnmarkedText>& marked) const {
   const auto& messages = turn.conversation.messages;
   for (size_t i = 0; marked && i < messages.size(); ++i) {
-    if (!has_tool_calls(messages[i]) || marked->extents[i] || !marked->everything) continue;
+    if (!has_tool_calls(messages[i]) || marked->calls_written[i] || !marked->everything) continue;
     fail(ExitCode::model,
          fmt::format("{}: this chat template leaves out the tool calls of message {}", renderer_.origin(), i + 1),
          "set data.template to a template that writes tool calls, or leave such conversations out");

@@ -42,12 +42,14 @@ class Marking {
     // A template often writes an empty content in another way than none; beside calls it needs no marker.
     mark_member(message, "content", plan_.everything && !has_calls);
     if (!has_calls) return;
+    in_call_ = true;
     for (auto& call : calls->as_array()) {
       Json* function = member(call, "function");
       Json& called = function ? *function : call;
       if (plan_.everything) mark_member(called, "name", false);
       if (Json* arguments = member(called, "arguments")) mark_strings(*arguments);
     }
+    in_call_ = false;
   }
 
  private:
@@ -82,7 +84,7 @@ class Marking {
       first += character_bytes(text, first);
       last = tail;
     }
-    out_.pairs.push_back({index_, inside});
+    out_.pairs.push_back({index_, inside, in_call_});
     std::string begin = utf8_of(out_.base + 2 * pair), end = utf8_of(out_.base + 2 * pair + 1);
     return text.substr(0, first) + begin + text.substr(first, last - first) + end + text.substr(last);
   }
@@ -90,6 +92,7 @@ class Marking {
   MarkedConversation& out_;
   MarkerPlan plan_;
   size_t index_ = 0;
+  bool in_call_ = false;
 };
 
 }  // namespace
@@ -119,6 +122,7 @@ MarkedConversation mark_assistants(const Json::Array& messages, MarkerPlan plan,
 UnmarkedText unmark(const std::string& rendered, const MarkedConversation& marked) {
   UnmarkedText out;
   out.extents.resize(marked.messages.size());
+  out.calls_written.resize(marked.messages.size());
   std::vector<char> seen(marked.pairs.size() * 2, 0);
   std::vector<size_t> ends;  // messages whose end marker stands before their last character
   auto note = [&](size_t message, size_t at) {
@@ -139,6 +143,7 @@ UnmarkedText unmark(const std::string& rendered, const MarkedConversation& marke
       size_t index = c - marked.base;
       const MarkerPair& pair = marked.pairs[index / 2];
       seen[index] = 1;
+      if (pair.of_call) out.calls_written[pair.message] = 1;
       size_t place = out.text.size();
       if (pair.inside && index % 2 == 0 && place > 0) {  // the begin marker stands after the first character
         --place;

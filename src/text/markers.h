@@ -20,8 +20,9 @@ struct MarkerPlan {
 inline constexpr MarkerPlan kMarkerPlans[] = {{false, true}, {true, true}, {false, false}, {true, false}};
 
 struct MarkerPair {
-  size_t message = 0;   // index of the message it stands in
-  bool inside = false;  // as in the plan, but texts of fewer than two characters have no inside
+  size_t message = 0;    // index of the message it stands in
+  bool inside = false;   // as in the plan, but texts of fewer than two characters have no inside
+  bool of_call = false;  // a called function's name or argument
 };
 
 struct MarkedConversation {
@@ -46,6 +47,7 @@ struct MarkedExtent {
 struct UnmarkedText {
   std::string text;
   std::vector<std::optional<MarkedExtent>> extents;  // by message; nullopt: no marker survived
+  std::vector<char> calls_written;                   // by message: whether a marker of its tool calls survived
   bool everything = false;                           // of the plan
 };
 

@@ -100,11 +100,13 @@ TEST(ChatSpans, AToolCallIsTrainedWithItsFrame) {
 }
 
 TEST(ChatSpans, ATemplateThatLeavesOutToolCallsIsRefused) {
-  auto chat = conversation(R"([{"role":"user","content":"Q"},{"role":"assistant","content":"","tool_calls":[
-    {"type":"function","function":{"name":"f","arguments":{}}}]}])");
-  auto error = failure([&] { spans(own("chatml"), chat); });
-  EXPECT_EQ(error.code(), ExitCode::model);
-  EXPECT_STREQ(error.what(), "t.jinja: this chat template leaves out the tool calls of message 2");
+  for (const std::string content : {"", "Let me look."}) {  // words beside the call must not hide that it is gone
+    auto chat = conversation(R"([{"role":"user","content":"Q"},{"role":"assistant","content":")" + content +
+                             R"(","tool_calls":[{"type":"function","function":{"name":"f","arguments":{}}}]}])");
+    auto error = failure([&] { spans(own("chatml"), chat); });
+    EXPECT_EQ(error.code(), ExitCode::model);
+    EXPECT_STREQ(error.what(), "t.jinja: this chat template leaves out the tool calls of message 2");
+  }
 }
 
 TEST(ChatSpans, AnEmptyAnswerIsItsEndOfTurn) {
