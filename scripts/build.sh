@@ -17,7 +17,7 @@ while (($#)); do
     --label) label=$2; shift ;;
     --sanitize)
       folder=build-${2//,/-}
-      CMAKE_ARGS+=("-DPRENTICE_SANITIZE=$2" -DCMAKE_BUILD_TYPE=RelWithDebInfo)
+      CMAKE_ARGS+=("-DPRENTICE_SANITIZE=$2" -DCMAKE_BUILD_TYPE=RelWithDebInfo -DPRENTICE_CUDA=OFF)  # nvcc knows none
       shift
       ;;
     -D*) CMAKE_ARGS+=("$1") ;;

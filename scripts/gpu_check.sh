@@ -19,7 +19,10 @@ trap 'rm -rf "$runs"' EXIT
 { date -u +%FT%TZ; nvidia-smi --query-gpu=name,driver_version,memory.total,clocks.max.sm,power.limit --format=csv
   nproc; "$program" doctor; } > "$out/machine.txt" 2>&1 || true
 grep -q NVIDIA "$out/machine.txt" || { echo "error: no NVIDIA GPU answers" >&2; cat "$out/machine.txt" >&2; exit 2; }
-if [[ -z ${PRENTICE_BUNDLE:-} ]]; then ctest --test-dir build -L gpu --output-on-failure | tee "$out/tests.txt"; fi
+if [[ -z ${PRENTICE_BUNDLE:-} ]]; then
+  ctest --test-dir build -L gpu --no-tests=error --output-on-failure | tee "$out/tests.txt"
+  ! grep -q "Skipped" "$out/tests.txt" || { echo "error: a GPU test did not run" >&2; exit 1; }
+fi
 
 # step NAME SHAPE MICRO_TOKENS LENGTH [section.key=value ...]: 12 steps of LoRA; the line of the last interval is the result.
 step() {

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # scripts/test.sh [-L LABEL] [--full] [--sanitize address,undefined] [ctest arguments...]
-# Sets up, builds the CUDA profile with all tests and runs them. Labels: check, unit, golden, recipe, oracle, fault, gpu.
-# --full runs the stated counts (hours) instead of the reduced ones. Needs no GPU.
+# Sets up, builds the CUDA profile with all tests and runs them. Labels: check, unit, recipe, oracle, fault, gpu.
+# --full runs the stated counts (hours) instead of the reduced ones. Needs no GPU: tests that do are skipped by name.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source scripts/console.sh

@@ -212,6 +212,7 @@ write_toolchain() {  # PROFILE VENV SENTENCEPIECE PREFIX OWN_TORCH OWN_CUDA RUST
   local site root path=$2/bin args=("-DPRENTICE_SENTENCEPIECE=$3" "-DPRENTICE_VENV=$2")
   command -v cargo >/dev/null || path+=:$HOME/.cargo/bin
   [[ -n $4 ]] && args+=("-DCMAKE_PREFIX_PATH=${4//:/;}")
+  [[ $1 == test ]] && args+=(-DPRENTICE_TEST_PROFILE=ON)
   if [[ $1 != cpu ]]; then
     args+=(-DPRENTICE_CUDA=ON)
     if [[ -n $6 ]]; then

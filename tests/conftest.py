@@ -28,11 +28,18 @@ def full():
     return bool(os.environ.get("PRENTICE_FULL"))
 
 
+def absent(what):
+    """Skips the test, or fails it where everything but the shared data is promised: under set-up's test profile."""
+    if os.environ.get("PRENTICE_TEST_PROFILE"):
+        pytest.fail(what)
+    pytest.skip(what)
+
+
 @pytest.fixture(scope="session")
 def binary():
     path = setting("PRENTICE_BINARY", ROOT / "build/prentice")
     if not path.is_file():
-        pytest.skip(f"no binary at {path}")
+        absent(f"no binary at {path}")
     return path.resolve()
 
 
@@ -48,7 +55,7 @@ def shared_data():
 def node_modules():
     path = setting("PRENTICE_NODE_MODULES", ROOT / "node_modules")
     if not (path / "node-llama-cpp").is_dir():
-        pytest.skip(f"no node-llama-cpp in {path}")
+        absent(f"no node-llama-cpp in {path}")
     return path
 
 

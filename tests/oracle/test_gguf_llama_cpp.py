@@ -10,7 +10,7 @@ import gguf
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, setting
+from conftest import ROOT, absent, setting
 from peft import LoraConfig, PeftModel, get_peft_model
 from tiny_models import MODELS, make_model, save_folder
 from tokenizers import Tokenizer
@@ -25,7 +25,7 @@ SHARED = "stories260K-hf"
 def export_program():
     path = setting("PRENTICE_BUILD", ROOT / "build") / "test_export"
     if not path.is_file():
-        pytest.skip(f"no {path}")
+        absent(f"no {path}")
     return path
 
 
@@ -70,7 +70,7 @@ def exports(tmp_path_factory):
 def ask_llama_cpp(jobs, folder):
     modules = setting("PRENTICE_NODE_MODULES", ROOT / "node_modules")
     if not (Path(modules) / "node-llama-cpp").is_dir():
-        pytest.skip(f"no node-llama-cpp in {modules}")
+        absent(f"no node-llama-cpp in {modules}")
     answer = folder / "answer.json"
     result = subprocess.run(["node", Path(__file__).with_name("llama_oracle.mjs"), answer], input=json.dumps(jobs), text=True,
                             capture_output=True, env={**os.environ, "PRENTICE_NODE_MODULES": str(modules)})

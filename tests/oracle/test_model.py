@@ -7,7 +7,7 @@ import subprocess
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import ROOT, setting
+from conftest import ROOT, absent, setting
 from safetensors.torch import load_file
 from tiny_models import MODELS, VOCABULARY, make_model, save_folder
 
@@ -19,7 +19,7 @@ TOLERANCE = 1e-5
 def dump_program():
     path = setting("PRENTICE_BUILD", ROOT / "build") / "test_model"
     if not path.is_file():
-        pytest.skip(f"no {path}")
+        absent(f"no {path}")
     return path
 
 

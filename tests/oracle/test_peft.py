@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 import torch
-from conftest import ROOT, setting
+from conftest import ROOT, absent, setting
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, LlamaConfig, Qwen2Config
@@ -50,7 +50,7 @@ THEIRS = {
 def program():
     path = setting("PRENTICE_BUILD", ROOT / "build") / "test_adapter"
     if not path.is_file():
-        pytest.skip(f"no {path}")
+        absent(f"no {path}")
     return path
 
 

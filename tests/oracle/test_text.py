@@ -13,6 +13,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "scripts/golden"))
 import text as golden  # noqa: E402
+from conftest import absent  # noqa: E402
 
 DATA = Path(os.environ.get("PRENTICE_TEST_DATA", ROOT / "../shared/data")).resolve()
 BINARY = Path(os.environ.get("PRENTICE_BUILD", ROOT / "build")).resolve() / "test_text"
@@ -113,7 +114,7 @@ def random_text(count):
 
 def run(cases, tmp_path):
     if not BINARY.exists():
-        pytest.skip(f"{BINARY} is not built")
+        absent(f"{BINARY} is not built")
     path = tmp_path / "cases.json"
     path.write_text(json.dumps({"cases": cases}))
     environment = {**os.environ, "PRENTICE_TEXT_CASES": str(path), "PRENTICE_TEST_DATA": str(DATA)}
