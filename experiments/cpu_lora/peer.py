@@ -1,4 +1,4 @@
-"""TRL's SFTTrainer with a PEFT LoRA on the rows of run.py: peer.py MODEL ROWS all|answers STEPS BATCH LENGTH REPORT.
+"""TRL's SFTTrainer with a PEFT LoRA on the rows of run.py: peer.py MODEL ROWS all|answers|varied STEPS BATCH LENGTH REPORT.
 Writes the clock at the end of each step."""
 
 import json
@@ -30,7 +30,7 @@ trainer = SFTTrainer(
     args=SFTConfig(
         output_dir=report + ".out", max_steps=int(steps), per_device_train_batch_size=int(batch), max_length=int(length),
         learning_rate=2e-4, use_cpu=True, bf16=False, fp16=False, gradient_checkpointing=False, report_to=[], save_strategy="no",
-        logging_strategy="no", completion_only_loss=mode == "answers", shuffle_dataset=False, dataloader_num_workers=0, seed=0),
+        logging_strategy="no", completion_only_loss=mode != "all", shuffle_dataset=False, dataloader_num_workers=0, seed=0),
 )
 trainer.train()
 with open(report, "w") as out:

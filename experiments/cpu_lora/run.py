@@ -2,8 +2,10 @@
 
 import argparse
 import json
+import math
 import os
 import platform
+import random
 import statistics
 import subprocess
 import sys
@@ -32,30 +34,38 @@ def make_model(folder):
         shutil.copy(file, folder)
 
 
-def make_rows(path, count):
-    """Prompt and completion that are LENGTH tokens together with the end token, cut where no token straddles."""
+def lengths_of(mode, count):
+    """Tokens of each row and of its answer. `varied`: lengths as instruction data has them (log-normal, median 150)."""
+    draw = random.Random(7)
+    for _ in range(count):
+        if mode == "varied":
+            length = max(24, min(LENGTH, round(150 * math.exp(draw.gauss(0, 0.8)))))
+            yield length, max(4, length // 4)
+        else:
+            yield LENGTH, ANSWER
+
+
+def make_rows(path, mode, count):
+    """Prompt and completion of the wanted lengths together with the end token, cut where no token straddles."""
     from tokenizers import Tokenizer
 
     tokenizer = Tokenizer.from_file(str(ROOT / "data/quickstart/tokenizer/tokenizer.json"))
     words = (ROOT / "data/office.txt").read_text().replace("\n", " ")
     spans = tokenizer.encode(words[: count * LENGTH * 8]).offsets
+    at = 0
     with open(path, "w") as out:
-        at = made = 0
-        while made < count:
-            # A row starts and its answer begins at a word, so that cutting does not change the tokens.
-            while not words[spans[at][0]].isspace():
-                at += 1
-            border = at + LENGTH - 1 - ANSWER
-            end = at + LENGTH - 1
-            prompt = words[spans[at][0] : spans[border][0]]
-            completion = words[spans[border][0] : spans[end][0]]
-            at = end
-            total = len(tokenizer.encode(prompt + completion).ids)
-            if total != LENGTH - 1 or len(tokenizer.encode(prompt).ids) + len(tokenizer.encode(completion).ids) != total:
-                at += 1
-                continue
+        for length, answer in lengths_of(mode, count):
+            while True:
+                # A row starts and its answer begins at a word, so that cutting does not change the tokens.
+                while not words[spans[at][0]].isspace():
+                    at += 1
+                border, end = at + length - 1 - answer, at + length - 1
+                prompt, completion = words[spans[at][0] : spans[border][0]], words[spans[border][0] : spans[end][0]]
+                apart = len(tokenizer.encode(prompt).ids) + len(tokenizer.encode(completion).ids)
+                at = end if len(tokenizer.encode(prompt + completion).ids) == apart == length - 1 else at + 1
+                if at == end:
+                    break
             out.write(json.dumps({"prompt": prompt, "completion": completion}) + "\n")
-            made += 1
 
 
 def measured(command, environment):
@@ -73,29 +83,31 @@ def run_ours(folder, steps, mode, number):
     out = folder / f"ours-{mode}-{number}"
     began = time.time()
     seconds, memory = measured([
-        ROOT / "build/prentice", "sft", f"model.path={folder / 'model'}", f"data.train={folder / 'rows.jsonl'}",
+        ROOT / "build/prentice", "sft", f"model.path={folder / 'model'}", f"data.train={folder / mode}.jsonl",
         "data.format=completion", f"data.train_on={'all' if mode == 'all' else 'completion'}", "data.shuffle=false",
         "data.eval_split=0", f"data.max_length={LENGTH}", f"train.batch={BATCH}", f"train.steps={steps}",
         f"train.micro_tokens={LENGTH * BATCH}", "run.precision=f32", "run.device=cpu", "run.threads=2", "run.log_every=1",
         "train.recompute=none", "export.verify=false", f"run.out={out}"], dict(os.environ))
     lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     times = [line["time"] for line in lines if "loss" in line]
-    return describe(times, began, seconds, memory)
+    return describe(times, mode, steps, began, seconds, memory)
 
 
 def run_peer(folder, steps, mode, number):
     report = folder / f"peer-{mode}-{number}.json"
     environment = {**os.environ, "OMP_NUM_THREADS": "2", "MKL_NUM_THREADS": "2", "TOKENIZERS_PARALLELISM": "false"}
     began = time.time()
-    seconds, memory = measured([sys.executable, HERE / "peer.py", folder / "model", folder / "rows.jsonl", mode, str(steps),
+    seconds, memory = measured([sys.executable, HERE / "peer.py", folder / "model", folder / f"{mode}.jsonl", mode, str(steps),
                                 str(BATCH), str(LENGTH), report], environment)
-    return describe(json.loads(report.read_text()), began, seconds, memory)
+    return describe(json.loads(report.read_text()), mode, steps, began, seconds, memory)
 
 
-def describe(times, began, seconds, memory):
-    """`times`: the clock at the end of each step."""
-    steps = [b - a for a, b in zip(times, times[1:])][WARM_UP - 1 :]
-    return {"step_seconds": steps, "tokens_per_second": LENGTH * BATCH / statistics.median(steps),
+def describe(times, mode, steps, began, seconds, memory):
+    """`times`: the clock at the end of each step. Tokens are those of the rows, without padding; each side sees every row
+    once, in an order of its own."""
+    seconds_of_steps = [b - a for a, b in zip(times, times[1:])][WARM_UP - 1 :]
+    tokens = sum(length for length, _ in lengths_of(mode, steps * BATCH)) / steps
+    return {"step_seconds": seconds_of_steps, "tokens_per_second": tokens * len(seconds_of_steps) / sum(seconds_of_steps),
             "first_step_after_seconds": times[0] - began, "wall_seconds": seconds, "peak_bytes": memory}
 
 
@@ -103,16 +115,21 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--steps", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--modes", nargs="+", default=["all", "answers"])
-    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--modes", nargs="+", default=["all", "answers", "varied"])
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--make", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
+    if options.make:
+        make_model(options.make)
+        return
     result = {"machine": platform.processor() or platform.machine(), "cores": os.cpu_count(), "threads": 2, "length": LENGTH,
               "batch": BATCH, "date": time.strftime("%Y-%m-%d"), "modes": {}}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        make_model(folder / "model")
-        make_rows(folder / "rows.jsonl", options.steps * BATCH)
+        # In a process of its own: the peak of a child counts the memory its parent had when it was started.
+        subprocess.run([sys.executable, __file__, "--make", folder / "model"], check=True, stderr=subprocess.DEVNULL)
         for mode in options.modes:
+            make_rows(folder / f"{mode}.jsonl", mode, options.steps * BATCH)
             rounds = [{"ours": run_ours(folder, options.steps, mode, number), "peer": run_peer(folder, options.steps, mode, number)}
                       for number in range(options.rounds)]
             ratios = sorted(r["ours"]["tokens_per_second"] / r["peer"]["tokens_per_second"] for r in rounds)
@@ -120,7 +137,8 @@ def main():
             print(f"{mode}: {statistics.median(ratios):.2f} times TRL + PEFT ({ratios[0]:.2f} to {ratios[-1]:.2f}); ours "
                   f"{rounds[0]['ours']['tokens_per_second']:.0f} tokens/s, {rounds[0]['ours']['peak_bytes'] / 1e9:.2f} GB; theirs "
                   f"{rounds[0]['peer']['tokens_per_second']:.0f} tokens/s, {rounds[0]['peer']['peak_bytes'] / 1e9:.2f} GB", flush=True)
-            options.out.write_text(json.dumps(result, indent=1) + "\n")
+            if options.out:
+                options.out.write_text(json.dumps(result, indent=1) + "\n")
 
 
 if __name__ == "__main__":
