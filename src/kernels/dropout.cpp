@@ -1,11 +1,10 @@
 #include "kernels/dropout.h"
 
 #include <ATen/Dispatch.h>
-#include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/ops/empty.h>
-#include <torch/library.h>
 
 #include "kernels/dropout_mask.h"
+#include "kernels/operation.h"
 #include "kernels/vector.h"
 
 namespace prentice {
@@ -35,6 +34,10 @@ void drop_row(const T* x, T* y, int64_t width, const PhiloxWords& stream, int64_
   }
 }
 
+Tensor dropout_meta(const Tensor& x, const Tensor&, const Tensor&, const Tensor&, int64_t, int64_t, int64_t, double) {
+  return at::empty(x.sizes(), x.options());
+}
+
 Tensor dropout_cpu(const Tensor& any, const Tensor& sample_key, const Tensor& sequence_id, const Tensor& positions,
                    int64_t seed, int64_t step, int64_t module, double rate) {
   const Tensor x = with_dense_rows(any);
@@ -60,12 +63,9 @@ Tensor dropout_cpu(const Tensor& any, const Tensor& sample_key, const Tensor& se
 }  // namespace
 
 Tensor apply_dropout(const Tensor& x, const DropoutKey& key) {
-  static const auto operation = c10::Dispatcher::singleton()
-                                    .findSchemaOrThrow("prentice::dropout", "")
-                                    .typed<Tensor(const Tensor&, const Tensor&, const Tensor&, const Tensor&, int64_t,
-                                                  int64_t, int64_t, double)>();
-  return operation.call(x, key.sample_key, key.sequence_id, key.positions, static_cast<int64_t>(key.seed), key.step,
-                        key.module, key.rate);
+  static const auto dropout = operation<decltype(dropout_cpu)>("prentice::dropout");
+  return dropout.call(x, key.sample_key, key.sequence_id, key.positions, static_cast<int64_t>(key.seed), key.step,
+                      key.module, key.rate);
 }
 
 }  // namespace prentice
@@ -74,5 +74,5 @@ TORCH_LIBRARY(prentice, library) {
   library.def(
       "dropout(Tensor x, Tensor sample_key, Tensor sequence_id, Tensor positions, int seed, int step, int module, "
       "float rate) -> Tensor");
+  prentice::implement_pass(library, "dropout", &prentice::dropout_cpu, &prentice::dropout_meta);
 }
-TORCH_LIBRARY_IMPL(prentice, CPU, library) { library.impl("dropout", &prentice::dropout_cpu); }

@@ -1,7 +1,6 @@
 #include "kernels/flash_cpu.h"
 
 #include <ATen/Dispatch.h>
-#include <ATen/core/LegacyTypeDispatch.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/mm.h>
 #include <ATen/ops/zeros.h>
@@ -10,6 +9,7 @@
 #include <atomic>
 
 #include "kernels/attention_rows.h"
+#include "kernels/operation.h"
 #include "kernels/vector.h"
 
 namespace prentice {
@@ -26,7 +26,7 @@ struct Job {
 };
 
 // Longest first, so that the last jobs to finish are short.
-std::vector<Job> jobs_of(const std::vector<int64_t>& starts, int64_t heads) {
+std::vector<Job> jobs_of(at::IntArrayRef starts, int64_t heads) {
   std::vector<Job> jobs;
   for (size_t s = 0; s + 1 < starts.size(); ++s) {
     if (starts[s + 1] == starts[s]) continue;
@@ -154,15 +154,50 @@ Tensor summed_groups(const Tensor& x, int64_t key_heads) {
   return x.size(1) == key_heads ? x : x.unflatten(1, {key_heads, x.size(1) / key_heads}).sum(2);
 }
 
-struct FlashCpu : torch::autograd::Function<FlashCpu> {
+using Starts = at::IntArrayRef;
+using Forward = std::tuple<Tensor, Tensor>(const Tensor&, const Tensor&, const Tensor&, Starts, double, int64_t);
+using Backward = std::tuple<Tensor, Tensor, Tensor>(const Tensor&, const Tensor&, const Tensor&, const Tensor&,
+                                                    const Tensor&, const Tensor&, Starts, double, int64_t);
+
+// The result and the logarithms of the sums of every row, [H, T], both still to be filled.
+std::tuple<Tensor, Tensor> forward_meta(const Tensor& q, const Tensor&, const Tensor&, Starts, double, int64_t) {
+  const auto wide = q.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
+  return {at::empty(q.sizes(), q.options()), at::empty({q.size(1), q.size(0)}, q.options().dtype(wide))};
+}
+
+std::tuple<Tensor, Tensor> forward_cpu(const Tensor& q, const Tensor& k, const Tensor& v, Starts starts, double scale,
+                                       int64_t window) {
+  const auto results = forward_meta(q, k, v, starts, scale, window);
+  AT_DISPATCH_FLOATING_TYPES(q.scalar_type(), "flash_attention_cpu", [&] {
+    forward_jobs<scalar_t>(q, k, v, jobs_of(starts, q.size(1)), scale, window, std::get<0>(results),
+                           std::get<1>(results));
+  });
+  return results;
+}
+
+std::tuple<Tensor, Tensor, Tensor> backward_meta(const Tensor&, const Tensor& q, const Tensor& k, const Tensor& v,
+                                                 const Tensor&, const Tensor&, Starts, double, int64_t) {
+  return {at::empty(q.sizes(), q.options()), at::empty(k.sizes(), k.options()), at::empty(v.sizes(), v.options())};
+}
+
+std::tuple<Tensor, Tensor, Tensor> backward_cpu(const Tensor& grad, const Tensor& q, const Tensor& k, const Tensor& v,
+                                                const Tensor& out, const Tensor& log_sums, Starts starts, double scale,
+                                                int64_t window) {
+  Gradients results{at::empty(q.sizes(), q.options()), at::zeros(q.sizes(), q.options()),
+                    at::zeros(q.sizes(), q.options())};
+  AT_DISPATCH_FLOATING_TYPES(q.scalar_type(), "flash_attention_cpu_backward", [&] {
+    backward_jobs<scalar_t>({q, k, v, out, log_sums}, grad, jobs_of(starts, q.size(1)), scale, window, results);
+  });
+  return {results.q, summed_groups(results.k, k.size(1)), summed_groups(results.v, k.size(1))};
+}
+
+struct FlashAttention : torch::autograd::Function<FlashAttention> {
   static Tensor forward(AutogradContext* context, const Tensor& any_q, const Tensor& any_k, const Tensor& any_v,
                         const std::vector<int64_t>& starts, double scale, int64_t window) {
+    static const auto forward = operation<Forward>("prentice::flash_attention_forward");
     const at::AutoDispatchBelowADInplaceOrView plain;
     const Tensor q = with_dense_rows(any_q), k = with_dense_rows(any_k), v = with_dense_rows(any_v);
-    const Tensor out = at::empty(q.sizes(), q.options()), log_sums = at::empty({q.size(1), q.size(0)}, q.options());
-    AT_DISPATCH_FLOATING_TYPES(q.scalar_type(), "flash_attention_cpu", [&] {
-      forward_jobs<scalar_t>(q, k, v, jobs_of(starts, q.size(1)), scale, window, out, log_sums);
-    });
+    const auto [out, log_sums] = forward.call(q, k, v, starts, scale, window);
     context->save_for_backward({q, k, v, out, log_sums});
     context->saved_data["starts"] = starts;
     context->saved_data["scale"] = scale;
@@ -171,29 +206,43 @@ struct FlashCpu : torch::autograd::Function<FlashCpu> {
   }
 
   static variable_list backward(AutogradContext* context, variable_list grads) {
+    static const auto backward = operation<Backward>("prentice::flash_attention_backward");
     const at::AutoDispatchBelowADInplaceOrView plain;
     const auto saved = context->get_saved_variables();
-    const Tensor& q = saved[0];
-    const auto jobs = jobs_of(context->saved_data["starts"].toIntVector(), q.size(1));
-    Gradients results{at::empty(q.sizes(), q.options()), at::zeros(q.sizes(), q.options()),
-                      at::zeros(q.sizes(), q.options())};
-    AT_DISPATCH_FLOATING_TYPES(q.scalar_type(), "flash_attention_cpu_backward", [&] {
-      backward_jobs<scalar_t>(saved, with_dense_rows(grads[0]), jobs, context->saved_data["scale"].toDouble(),
-                              context->saved_data["window"].toInt(), results);
-    });
-    const int64_t key_heads = saved[1].size(1);
-    return {results.q, summed_groups(results.k, key_heads), summed_groups(results.v, key_heads), Tensor(), Tensor(),
-            Tensor()};
+    const auto starts = context->saved_data["starts"].toIntVector();
+    const auto [dq, dk, dv] =
+        backward.call(with_dense_rows(grads[0]), saved[0], saved[1], saved[2], saved[3], saved[4], starts,
+                      context->saved_data["scale"].toDouble(), context->saved_data["window"].toInt());
+    return {dq, dk, dv, Tensor(), Tensor(), Tensor()};
   }
 };
+
+Tensor with_gradient(const Tensor& q, const Tensor& k, const Tensor& v, Starts starts, double scale, int64_t window) {
+  return FlashAttention::apply(q, k, v, starts.vec(), scale, window);
+}
 
 }  // namespace
 
 Tensor flash_attention_cpu(const Tensor& q, const Tensor& k, const Tensor& v, const std::vector<int64_t>& starts,
                            double scale, int64_t window) {
+  static const auto flash = operation<Tensor(const Tensor&, const Tensor&, const Tensor&, Starts, double, int64_t)>(
+      "prentice::flash_attention");
   const auto type = q.scalar_type();
-  if (type == at::kFloat || type == at::kDouble) return FlashCpu::apply(q, k, v, starts, scale, window);
-  return FlashCpu::apply(q.to(at::kFloat), k.to(at::kFloat), v.to(at::kFloat), starts, scale, window).to(type);
+  if (!q.is_cpu() || type == at::kFloat || type == at::kDouble) return flash.call(q, k, v, starts, scale, window);
+  return flash.call(q.to(at::kFloat), k.to(at::kFloat), v.to(at::kFloat), starts, scale, window).to(type);
 }
 
 }  // namespace prentice
+
+TORCH_LIBRARY_FRAGMENT(prentice, library) {
+  library.def("flash_attention(Tensor q, Tensor k, Tensor v, int[] starts, float scale, int window) -> Tensor");
+  library.def(
+      "flash_attention_forward(Tensor q, Tensor k, Tensor v, int[] starts, float scale, int window) -> (Tensor, "
+      "Tensor)");
+  library.def(
+      "flash_attention_backward(Tensor grad, Tensor q, Tensor k, Tensor v, Tensor out, Tensor log_sums, int[] starts, "
+      "float scale, int window) -> (Tensor, Tensor, Tensor)");
+  prentice::implement(library, "flash_attention", &prentice::with_gradient);
+  prentice::implement_pass(library, "flash_attention_forward", &prentice::forward_cpu, &prentice::forward_meta);
+  prentice::implement_pass(library, "flash_attention_backward", &prentice::backward_cpu, &prentice::backward_meta);
+}

@@ -1,5 +1,6 @@
 // Causal attention of a flat batch on the CPU in blocks of queries, as one differentiable operation: memory grows with
-// the length of a sequence, not with its square (Dao et al. 2022; a block here sees all its keys at once).
+// the length of a sequence, not with its square (Dao et al. 2022; a block here sees all its keys at once). On `meta`
+// tensors it gives the shapes and allocates what the CPU would keep.
 #pragma once
 
 #include <cstdint>

@@ -11,6 +11,7 @@
 
 #include <cmath>
 
+#include "kernels/operation.h"
 #include "kernels/vector.h"
 
 namespace prentice {
@@ -76,15 +77,25 @@ PRENTICE_VECTORISED void grad_row(const T* grad, const T* weight, const T* x, T*
   }
 }
 
-// `scales` [T] receives 1 / rms of each row.
-Tensor forward_cpu(const Tensor& x, const Tensor& weight, double eps, double offset, const Tensor& scales) {
-  Tensor y = at::empty_like(x, x.options(), at::MemoryFormat::Contiguous);
+using Forward = std::tuple<Tensor, Tensor>(const Tensor&, const Tensor&, double, double);
+using Backward = Tensor(const Tensor&, const Tensor&, const Tensor&, const Tensor&, double);
+
+// The result and 1 / rms of each row [T], both still to be filled.
+std::tuple<Tensor, Tensor> forward_meta(const Tensor& x, const Tensor&, double, double) {
+  const auto wide = x.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
+  return {at::empty_like(x, x.options(), at::MemoryFormat::Contiguous),
+          at::empty({x.size(0)}, x.options().dtype(wide))};
+}
+
+std::tuple<Tensor, Tensor> forward_cpu(const Tensor& x, const Tensor& weight, double eps, double offset) {
+  const auto results = forward_meta(x, weight, eps, offset);
+  const auto& [y, scales] = results;
   const int64_t width = x.size(1);
-  AT_DISPATCH_FLOATING_TYPES_AND2(at::kBFloat16, at::kHalf, x.scalar_type(), "rms_norm", [&] {
+  AT_DISPATCH_FLOATING_TYPES_AND2(at::kBFloat16, at::kHalf, x.scalar_type(), "rms_norm", [&, &y = y, &scales = scales] {
     const auto in = const_rows_of<scalar_t>(x);
     const auto out = rows_of<scalar_t>(y);
     const auto* w = weight.const_data_ptr<scalar_t>();
-    auto* scale = scales.data_ptr<Wide<scalar_t>>();
+    auto* scale = scales.template data_ptr<Wide<scalar_t>>();
     at::parallel_for(0, x.size(0), row_grain(width), [&](int64_t begin, int64_t end) {
       for (int64_t t = begin; t < end; ++t) {
         const auto mean_square = dot(in[t], in[t], width) / static_cast<Wide<scalar_t>>(width);
@@ -93,7 +104,11 @@ Tensor forward_cpu(const Tensor& x, const Tensor& weight, double eps, double off
       }
     });
   });
-  return y;
+  return results;
+}
+
+Tensor backward_meta(const Tensor&, const Tensor& x, const Tensor&, const Tensor&, double) {
+  return at::empty_like(x, x.options(), at::MemoryFormat::Contiguous);
 }
 
 // With r = 1 / rms: dx = r g - x r^3 (g . x) / D.
@@ -121,13 +136,14 @@ Tensor backward_cpu(const Tensor& grad, const Tensor& x, const Tensor& weight, c
 struct RmsNorm : torch::autograd::Function<RmsNorm> {
   static Tensor forward(torch::autograd::AutogradContext* context, const Tensor& x, const Tensor& weight, double eps,
                         double offset) {
-    const auto wide = x.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
+    static const auto forward = operation<Forward>("prentice::rms_norm_forward");
+    const at::AutoDispatchBelowADInplaceOrView plain;
     const Tensor rows = with_dense_rows(x), dense_weight = weight.to(x.scalar_type()).contiguous();
-    const Tensor scales = at::empty({x.size(0)}, x.options().dtype(wide));
+    const auto [y, scales] = forward.call(rows, dense_weight, eps, offset);
     context->save_for_backward({rows, dense_weight, scales});
     context->saved_data["offset"] = offset;
     context->saved_data["weight_type"] = weight.scalar_type();
-    return forward_cpu(rows, dense_weight, eps, offset, scales);
+    return y;
   }
 
   static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
@@ -137,7 +153,8 @@ struct RmsNorm : torch::autograd::Function<RmsNorm> {
     const Tensor grad = with_dense_rows(grads[0]);
     Tensor dx, dweight;
     if (context->needs_input_grad(0)) {
-      dx = backward_cpu(grad, x, weight, scales, context->saved_data["offset"].toDouble());
+      static const auto backward = operation<Backward>("prentice::rms_norm_backward");
+      dx = backward.call(grad, x, weight, scales, context->saved_data["offset"].toDouble());
     }
     if (context->needs_input_grad(1)) {
       const auto wide = scales.scalar_type();
@@ -148,6 +165,10 @@ struct RmsNorm : torch::autograd::Function<RmsNorm> {
     return {dx, dweight, Tensor(), Tensor()};
   }
 };
+
+Tensor with_gradient(const Tensor& x, const Tensor& weight, double eps, double offset) {
+  return x.dim() == 2 ? RmsNorm::apply(x, weight, eps, offset) : rms_norm_composite(x, weight, eps, offset);
+}
 
 }  // namespace
 
@@ -160,8 +181,17 @@ Tensor rms_norm_composite(const Tensor& x, const Tensor& weight, double eps, dou
 }
 
 Tensor rms_norm(const Tensor& x, const Tensor& weight, double eps, double offset) {
-  if (!x.is_cpu() || x.dim() != 2) return rms_norm_composite(x, weight, eps, offset);
-  return RmsNorm::apply(x, weight, eps, offset);
+  static const auto norm = operation<decltype(rms_norm)>("prentice::rms_norm");
+  return norm.call(x, weight, eps, offset);
 }
 
 }  // namespace prentice
+
+TORCH_LIBRARY_FRAGMENT(prentice, library) {
+  library.def("rms_norm(Tensor x, Tensor weight, float eps, float offset) -> Tensor", &prentice::rms_norm_composite);
+  library.def("rms_norm_forward(Tensor x, Tensor weight, float eps, float offset) -> (Tensor, Tensor)");
+  library.def("rms_norm_backward(Tensor grad, Tensor x, Tensor weight, Tensor scales, float offset) -> Tensor");
+  prentice::implement(library, "rms_norm", &prentice::with_gradient);
+  prentice::implement_pass(library, "rms_norm_forward", &prentice::forward_cpu, &prentice::forward_meta);
+  prentice::implement_pass(library, "rms_norm_backward", &prentice::backward_cpu, &prentice::backward_meta);
+}

@@ -6,6 +6,7 @@
 #include <ATen/ops/empty_like.h>
 #include <torch/csrc/autograd/custom_function.h>
 
+#include "kernels/operation.h"
 #include "kernels/vector.h"
 
 namespace prentice {
@@ -24,9 +25,15 @@ PRENTICE_VECTORISED void rotate_head(const T* x, const T* cosine, const T* sine,
   }
 }
 
-Tensor rotate_cpu(const Tensor& any, const Tensor& cosine, const Tensor& sine, double direction) {
+using Turn = Tensor(const Tensor&, const Tensor&, const Tensor&, double);
+
+Tensor turn_meta(const Tensor& x, const Tensor&, const Tensor&, double) {
+  return at::empty_like(x, x.options(), at::MemoryFormat::Contiguous);
+}
+
+Tensor turn_cpu(const Tensor& any, const Tensor& cosine, const Tensor& sine, double direction) {
   const Tensor x = with_dense_rows(any);
-  Tensor y = at::empty_like(x, x.options(), at::MemoryFormat::Contiguous);
+  Tensor y = turn_meta(x, cosine, sine, direction);
   const int64_t heads = x.size(1), width = x.size(2), half = cosine.size(1);
   AT_DISPATCH_FLOATING_TYPES_AND2(at::kBFloat16, at::kHalf, x.scalar_type(), "rotate", [&] {
     const auto in = const_rows_of<scalar_t>(x), c = const_rows_of<scalar_t>(cosine), s = const_rows_of<scalar_t>(sine);
@@ -45,18 +52,28 @@ Tensor rotate_cpu(const Tensor& any, const Tensor& cosine, const Tensor& sine, d
   return y;
 }
 
+Tensor turn(const Tensor& x, const Tensor& cosine, const Tensor& sine, double direction) {
+  static const auto forward = operation<Turn>("prentice::rotate_forward");
+  const at::AutoDispatchBelowADInplaceOrView plain;
+  return forward.call(x, cosine, sine, direction);
+}
+
 struct Rotate : torch::autograd::Function<Rotate> {
   static Tensor forward(torch::autograd::AutogradContext* context, const Tensor& x, const Tensor& cosine,
                         const Tensor& sine) {
     context->save_for_backward({cosine, sine});
-    return rotate_cpu(x, cosine, sine, 1);
+    return turn(x, cosine, sine, 1);
   }
   static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
                                                  torch::autograd::variable_list grads) {
     const auto saved = context->get_saved_variables();
-    return {rotate_cpu(grads[0], saved[0], saved[1], -1), Tensor(), Tensor()};
+    return {turn(grads[0], saved[0], saved[1], -1), Tensor(), Tensor()};
   }
 };
+
+Tensor with_gradient(const Tensor& x, const Tensor& cosine, const Tensor& sine) {
+  return Rotate::apply(x, cosine.to(x.scalar_type()).contiguous(), sine.to(x.scalar_type()).contiguous());
+}
 
 }  // namespace
 
@@ -70,8 +87,16 @@ Tensor rotate_composite(const Tensor& x, const Tensor& cosine, const Tensor& sin
 }
 
 Tensor rotate(const Tensor& x, const Tensor& cosine, const Tensor& sine) {
-  if (!x.is_cpu()) return rotate_composite(x, cosine, sine);
-  return Rotate::apply(x, cosine.to(x.scalar_type()).contiguous(), sine.to(x.scalar_type()).contiguous());
+  static const auto turned = operation<decltype(rotate)>("prentice::rotate");
+  return turned.call(x, cosine, sine);
 }
 
 }  // namespace prentice
+
+TORCH_LIBRARY_FRAGMENT(prentice, library) {
+  library.def("rotate(Tensor x, Tensor cosine, Tensor sine) -> Tensor", &prentice::rotate_composite);
+  // The gradient turns back: direction -1.
+  library.def("rotate_forward(Tensor x, Tensor cosine, Tensor sine, float direction) -> Tensor");
+  prentice::implement(library, "rotate", &prentice::with_gradient);
+  prentice::implement_pass(library, "rotate_forward", &prentice::turn_cpu, &prentice::turn_meta);
+}

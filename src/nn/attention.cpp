@@ -91,7 +91,7 @@ Tensor attention_reference(const Tensor& q, const Tensor& k, const Tensor& v, co
 Tensor attention(const Tensor& q, const Tensor& k, const Tensor& v, const Batch& batch,
                  const AttentionOptions& options) {
   if (options.softcap > 0) return attention_reference(q, k, v, batch, options);
-  if (q.is_cpu()) {
+  if (q.is_cpu() || q.is_meta()) {
     return flash_attention_cpu(q, k, v, batch.host_starts, options.scale, options.window).flatten(1);
   }
   if (q.scalar_type() == at::kBFloat16 || q.scalar_type() == at::kHalf) return flash_cuda(q, k, v, batch, options);

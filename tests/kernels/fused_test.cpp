@@ -1,11 +1,14 @@
 // The fused CPU loops against the same mathematics written in ATen operations.
+#include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/ops/cos.h>
 #include <ATen/ops/linspace.h>
 #include <ATen/ops/ones.h>
 #include <ATen/ops/sin.h>
 
 #include <cmath>
+#include <functional>
 
+#include "kernels/flash_cpu.h"
 #include "kernels/gradcheck.h"
 #include "kernels/rms_norm.h"
 #include "kernels/rope.h"
@@ -47,6 +50,55 @@ TEST(RmsNorm, TakesRowsInsideAWiderMatrix) {
   EXPECT_LT(
       relative(rms_norm(wide.narrow(1, 3, 8), w, 1e-6, 0), rms_norm(wide.narrow(1, 3, 8).contiguous(), w, 1e-6, 0)),
       1e-9);
+}
+
+TEST(Operations, HaveFormsForTheCpuAndForMeta) {
+  using Key = c10::DispatchKey;
+  for (const std::string name : {"rms_norm", "rotate", "silu_mul", "flash_attention"}) {
+    const auto found = c10::Dispatcher::singleton().findSchema({"prentice::" + name, ""});
+    ASSERT_TRUE(found) << name;
+    for (const Key key : {Key::CPU, Key::Meta, Key::AutogradCPU, Key::AutogradMeta}) {
+      EXPECT_TRUE(found->hasKernelForDispatchKey(key)) << name << " " << toString(key);
+    }
+  }
+}
+
+// What `meta` says of results and gradients is what the CPU gives.
+TEST(Operations, GiveTheShapesTypesAndStridesOfTheCpuOnMeta) {
+  const std::vector<int64_t> starts = {0, 5, 9};
+  struct Case {
+    const char* name;
+    std::function<Tensor(Inputs)> operation;
+    std::vector<at::DimVector> shapes;
+  };
+  const Case cases[] = {
+      {"rms_norm", [](Inputs in) { return rms_norm(in[0], in[1], 1e-5, 0); }, {{9, 7}, {7}}},
+      {"rotate", [](Inputs in) { return rotate(in[0], in[1].detach(), in[2].detach()); }, {{9, 2, 6}, {9, 2}, {9, 2}}},
+      {"silu_mul", [](Inputs in) { return silu_mul(in[0], in[1]); }, {{9, 7}, {9, 7}}},
+      {"flash_attention",
+       [&](Inputs in) { return flash_attention_cpu(in[0], in[1], in[2], starts, 0.3, 0); },
+       {{9, 4, 8}, {9, 2, 8}, {9, 2, 8}}},
+  };
+  for (const auto& c : cases) {
+    std::vector<Tensor> host, meta;
+    for (const auto& shape : c.shapes) {
+      host.push_back(random(shape, at::kFloat).set_requires_grad(true));
+      meta.push_back(host.back().detach().to(at::kMeta).set_requires_grad(true));
+    }
+    std::vector<Tensor> found = {c.operation(meta)}, wanted = {c.operation(host)};
+    found[0].sum().backward();
+    wanted[0].sum().backward();
+    for (size_t i = 0; i < host.size(); ++i) {
+      ASSERT_EQ(meta[i].grad().defined(), host[i].grad().defined()) << c.name;
+      if (host[i].grad().defined()) found.push_back(meta[i].grad()), wanted.push_back(host[i].grad());
+    }
+    for (size_t i = 0; i < found.size(); ++i) {
+      EXPECT_TRUE(found[i].is_meta()) << c.name;
+      EXPECT_EQ(found[i].sizes(), wanted[i].sizes()) << c.name << " " << i;
+      EXPECT_EQ(found[i].strides(), wanted[i].strides()) << c.name << " " << i;
+      EXPECT_EQ(found[i].scalar_type(), wanted[i].scalar_type()) << c.name << " " << i;
+    }
+  }
 }
 
 TEST(SiluMul, EqualsTheCompositeForm) {

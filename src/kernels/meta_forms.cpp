@@ -1,0 +1,36 @@
+#include "kernels/meta_forms.h"
+
+#include <ATen/ops/empty.h>
+#include <torch/library.h>
+
+#include "core/tensor.h"
+
+namespace prentice {
+
+namespace {
+
+Tensor index_select(const Tensor& x, int64_t dim, const Tensor& index) {
+  auto shape = x.sizes().vec();
+  shape[static_cast<size_t>(c10::maybe_wrap_dim(dim, x.dim()))] = index.numel();
+  return at::empty(shape, x.options());
+}
+
+Tensor embedding_dense_backward(const Tensor& grad, const Tensor&, int64_t rows, int64_t, bool) {
+  return at::empty({rows, grad.size(-1)}, grad.options());
+}
+
+Tensor dot(const Tensor& a, const Tensor&) { return at::empty({}, a.options()); }
+
+}  // namespace
+
+void register_meta_forms() {
+  static const torch::Library library = [] {
+    torch::Library forms(torch::Library::IMPL, "aten", c10::DispatchKey::Meta, __FILE__, __LINE__);
+    forms.impl("index_select", &index_select);
+    forms.impl("embedding_dense_backward", &embedding_dense_backward);
+    forms.impl("dot", &dot);
+    return forms;
+  }();
+}
+
+}  // namespace prentice
