@@ -16,8 +16,7 @@
 #include <utility>
 
 #include "core/error.h"
-#include "model/block.h"
-#include "nn/norm.h"
+#include "model/decoder.h"
 #include "objective/cross_entropy.h"
 
 namespace prentice {
@@ -117,25 +116,19 @@ Tensor attend(const std::vector<Segment>& segments, const Tensor& q, const Tenso
 Tensor forward_trees(const Model& model, const std::vector<TokenTree>& trees) {
   const auto device = model.embed.device();
   std::vector<Segment> segments;
-  std::vector<int64_t> ids, positions;
+  std::vector<int64_t> ids, positions, starts = {0};
   for (const TokenTree& tree : trees) {
     const auto own = positions_of(tree);
     segments.push_back(segment_of(tree, static_cast<int64_t>(ids.size()), device));
     ids.insert(ids.end(), tree.prompt.begin(), tree.prompt.end());
     ids.insert(ids.end(), tree.ids.begin(), tree.ids.end());
     positions.insert(positions.end(), own.begin(), own.end());
+    starts.push_back(static_cast<int64_t>(ids.size()));
   }
-  const BlockContext context{.linear = [](const Linear& layer, const Tensor& in) { return linear(layer, in); },
-                             .project = [](const Projection& layer, const Tensor& in) { return project(layer, in); },
-                             .attend = [&](const Tensor& q, const Tensor& k, const Tensor& v,
-                                           const AttentionOptions& how) { return attend(segments, q, k, v, how); }};
-  const ModelSpec& spec = model.spec;
-  Tensor x = embed_tokens(model, at::tensor(ids).to(device));
-  const auto tables = rope_tables(spec, at::tensor(positions).to(device), x.scalar_type());
-  for (size_t i = 0; i < model.layers.size(); ++i) {
-    x = run_block(spec, spec.layer[i], model.layers[i], x, tables[static_cast<size_t>(spec.layer[i].rope)], context);
-  }
-  return normalize(model.final_norm, x);
+  return run_decoder(model, {.ids = at::tensor(ids).to(device),
+                             .rotary = {at::tensor(positions).to(device), starts},
+                             .attend = [&](size_t, const Tensor& q, const Tensor& k, const Tensor& v,
+                                           const AttentionOptions& how) { return attend(segments, q, k, v, how); }});
 }
 
 }  // namespace

@@ -30,7 +30,8 @@ struct TokenTree {
 // The last token of an answer is an edge only: nothing follows it.
 TokenTree build_tree(std::vector<int32_t> prompt, const std::vector<std::vector<int32_t>>& answers);
 
-// log p of every edge of every tree, tree by tree; [edges] f64 on the CPU.
+// log p of every edge of every tree, tree by tree; [edges] f64 on the CPU. Where the rotation depends on the length of
+// a sequence (longrope), the longest path of a tree decides for all of it.
 Tensor edge_log_probs(const Model&, const std::vector<TokenTree>&);
 
 }  // namespace prentice

@@ -123,6 +123,18 @@ void add_tokenizer(std::vector<GgufEntry>& out, const ModelSpec& spec, const Tok
 
 }  // namespace
 
+namespace {
+
+// llama.cpp derives these from the factor; keys for other values are not written.
+bool own_yarn(const RopeSpec& rope) {
+  if (rope.kind != RopeKind::yarn) return false;
+  const double usual = rope.factor <= 1 ? 1 : 0.1 * std::log(rope.factor) + 1;
+  return rope.beta_fast != 32 || rope.beta_slow != 1 || !rope.truncate ||
+         std::abs(rope.attention_factor / usual - 1) > 1e-6;
+}
+
+}  // namespace
+
 void check_gguf_can_express(const ModelSpec& spec) {
   const auto default_scale = 1.0 / std::sqrt(static_cast<double>(spec.head_dim));
   const std::pair<bool, const char*> cases[] = {
@@ -132,6 +144,9 @@ void check_gguf_can_express(const ModelSpec& spec) {
       {spec.norm != NormKind::rms, "it uses LayerNorm"},
       {spec.block != BlockKind::sequential, "attention and MLP run in parallel"},
       {!spec.gated_mlp || spec.activation != Activation::silu, "its MLP is no gated SiLU"},
+      {spec.head_norm.has_value(), "it normalises query and key heads"},
+      {!spec.ropes.empty() && spec.ropes[0].rotary_dim != spec.head_dim, "it rotates a part of each head"},
+      {!spec.ropes.empty() && own_yarn(spec.ropes[0]), "its yarn scaling has settings of its own"},
       {spec.embed_scale != 1, "it scales its embeddings"},
       {std::abs(spec.attention_scale / default_scale - 1) > 1e-6, "it has an attention scale of its own"},
       {spec.attention_softcap != 0 || spec.final_softcap != 0, "it caps logits"},

@@ -86,7 +86,7 @@ std::function<int64_t(int64_t)> gguf_row_order(const std::string& tensor, const 
 }
 
 float gguf_offset(const std::string& tensor, const ModelSpec& spec) {
-  return tensor.ends_with("norm.weight") ? static_cast<float>(spec.gguf.norm_offset) : 0.0f;
+  return tensor.ends_with("norm.weight") ? static_cast<float>(spec.norm_offset) : 0.0f;
 }
 
 GgmlType gguf_tensor_type(const std::string& gguf_name, const std::vector<int64_t>& shape, GgmlType wanted,

@@ -2,8 +2,12 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/embedding.h>
+#include <ATen/ops/gelu.h>
 #include <ATen/ops/scalar_tensor.h>
+#include <ATen/ops/silu.h>
+#include <ATen/ops/stack.h>
 
+#include "core/error.h"
 #include "kernels/rope.h"
 #include "kernels/silu_mul.h"
 
@@ -11,21 +15,50 @@ namespace prentice {
 
 namespace {
 
+// x [T, H, E] -> the same with every head's vector normalised
+Tensor normalize_heads(const std::vector<Norm>& norms, const Tensor& x) {
+  if (norms.empty()) return x;
+  if (norms.size() == 1) return normalize(norms[0], x.reshape({-1, x.size(2)})).view(x.sizes());
+  std::vector<Tensor> heads;
+  for (size_t h = 0; h < norms.size(); ++h) heads.push_back(normalize(norms[h], x.select(1, static_cast<int64_t>(h))));
+  return at::stack(heads, 1);
+}
+
 Tensor attention_part(const ModelSpec& spec, const LayerSpec& kind, const Layer& layer, const Tensor& normed,
                       const RopeTable& rope, const BlockContext& context) {
   const auto qkv = context.project(layer.qkv, normed);
   const auto heads = [&](const Tensor& part, int64_t count) { return part.unflatten(1, {count, spec.head_dim}); };
-  const Tensor q = rotate(heads(qkv[0], spec.heads), rope.cosine, rope.sine);
-  const Tensor k = rotate(heads(qkv[1], spec.kv_heads), rope.cosine, rope.sine);
+  const auto rotated = [&](const Tensor& x) { return rotate(x, rope.cosine, rope.sine); };
+  const Tensor q = rotated(normalize_heads(layer.query_norms, heads(qkv[0], spec.heads)));
+  const Tensor k = rotated(normalize_heads(layer.key_norms, heads(qkv[1], spec.kv_heads)));
   const Tensor mixed =
       context.attend(q, k, heads(qkv[2], spec.kv_heads),
                      {.scale = spec.attention_scale, .window = kind.window, .softcap = spec.attention_softcap});
-  return context.linear(layer.o, mixed);
+  const Tensor out = context.linear(layer.o, mixed);
+  return layer.attention_output_norm ? normalize(*layer.attention_output_norm, out) : out;
 }
 
-Tensor mlp_part(const Layer& layer, const Tensor& normed, const BlockContext& context) {
-  const auto gate_up = context.project(layer.gate_up, normed);
-  return context.linear(layer.down, silu_mul(gate_up[0], gate_up[1]));
+Tensor activate(Activation activation, const Tensor& x) {
+  switch (activation) {
+    case Activation::silu:
+      return at::silu(x);
+    case Activation::gelu_tanh:
+      return at::gelu(x, "tanh");
+    case Activation::gelu:
+      return at::gelu(x, "none");
+  }
+  fail(ExitCode::internal, "this activation has no function");
+}
+
+Tensor activated(const ModelSpec& spec, const std::vector<Tensor>& gate_up) {
+  if (!spec.gated_mlp) return activate(spec.activation, gate_up[0]);
+  if (spec.activation == Activation::silu) return silu_mul(gate_up[0], gate_up[1]);
+  return activate(spec.activation, gate_up[0]) * gate_up[1];
+}
+
+Tensor mlp_part(const ModelSpec& spec, const Layer& layer, const Tensor& normed, const BlockContext& context) {
+  const Tensor out = context.linear(layer.down, activated(spec, context.project(layer.gate_up, normed)));
+  return layer.mlp_output_norm ? normalize(*layer.mlp_output_norm, out) : out;
 }
 
 }  // namespace
@@ -40,8 +73,8 @@ Tensor run_block(const ModelSpec& spec, const LayerSpec& kind, const Layer& laye
                  const RopeTable& rope, const BlockContext& context) {
   const Tensor normed = normalize(layer.input_norm, x);
   const Tensor attended = x + attention_part(spec, kind, layer, normed, rope, context);
-  const Tensor mlp_input = spec.block == BlockKind::parallel ? normed : normalize(*layer.mlp_norm, attended);
-  return attended + mlp_part(layer, mlp_input, context);
+  const Tensor mlp_input = layer.mlp_norm ? normalize(*layer.mlp_norm, attended) : normed;
+  return attended + mlp_part(spec, layer, mlp_input, context);
 }
 
 std::vector<Tensor> trained_tensors(const Layer& layer) {

@@ -1,4 +1,4 @@
-// One decoder block and what surrounds the blocks, in pieces that the flat forward pass and the cached one share.
+// One decoder block and the embedding before it: what decoder.h strings together.
 #pragma once
 
 #include <functional>

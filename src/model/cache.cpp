@@ -8,7 +8,7 @@
 #include <algorithm>
 
 #include "core/error.h"
-#include "model/block.h"
+#include "model/decoder.h"
 #include "model/generate.h"
 
 namespace prentice {
@@ -33,35 +33,44 @@ KvCache::KvCache(const Model& model)
     : keys_(static_cast<size_t>(model.spec.layers)), values_(static_cast<size_t>(model.spec.layers)) {}
 
 void KvCache::truncate(int64_t length) {
-  if (length < 0 || length > length_) {
-    fail(ExitCode::internal, fmt::format("a cache of {} tokens cannot be cut to {}", length_, length));
+  if (length < 0 || length > this->length()) {
+    fail(ExitCode::internal, fmt::format("a cache of {} tokens cannot be cut to {}", this->length(), length));
   }
-  length_ = length;
+  ids_.resize(static_cast<size_t>(length));
+}
+
+Tensor KvCache::append(const Model& model, std::span<const int32_t> ids) {
+  const auto& spec = model.spec;
+  const int64_t before = length(), count = static_cast<int64_t>(ids.size()), after = before + count;
+  const auto device = model.embed.device();
+  const auto attend = [&](size_t layer, const Tensor& q, const Tensor& k, const Tensor& v,
+                          const AttentionOptions& how) {
+    for (auto& [store, rows] : {std::pair<Tensor&, const Tensor&>{keys_[layer], k}, {values_[layer], v}}) {
+      reserve(store, before, after, spec.kv_heads, spec.head_dim, rows.options());
+      store.narrow(0, before, count).copy_(rows);
+    }
+    return attention_cached(q, keys_[layer].narrow(0, 0, after), values_[layer].narrow(0, 0, after), how);
+  };
+  const Tensor hidden = run_decoder(
+      model, {.ids = at::tensor(at::ArrayRef<int32_t>(ids.data(), ids.size())).to(device, at::kLong),
+              .rotary = {at::arange(before, after, at::TensorOptions(at::kLong).device(device)), {0, count}},
+              .attend = attend});
+  ids_.insert(ids_.end(), ids.begin(), ids.end());
+  rotated_for_ = after;
+  return hidden;
 }
 
 Tensor forward_cached(const Model& model, std::span<const int32_t> ids, KvCache& cache) {
   const c10::NoGradGuard no_grad;
-  const auto& spec = model.spec;
-  const int64_t before = cache.length_, count = static_cast<int64_t>(ids.size()), after = before + count;
-  const auto device = model.embed.device();
-  Tensor x = embed_tokens(model, at::tensor(at::ArrayRef<int32_t>(ids.data(), ids.size())).to(device, at::kLong));
-  const Tensor positions = at::arange(before, after, at::TensorOptions(at::kLong).device(device));
-  const auto tables = rope_tables(spec, positions, x.scalar_type());
-  for (size_t i = 0; i < model.layers.size(); ++i) {
-    const auto attend = [&](const Tensor& q, const Tensor& k, const Tensor& v, const AttentionOptions& how) {
-      for (auto& [store, rows] : {std::pair<Tensor&, const Tensor&>{cache.keys_[i], k}, {cache.values_[i], v}}) {
-        reserve(store, before, after, spec.kv_heads, spec.head_dim, rows.options());
-        store.narrow(0, before, count).copy_(rows);
-      }
-      return attention_cached(q, cache.keys_[i].narrow(0, 0, after), cache.values_[i].narrow(0, 0, after), how);
-    };
-    const BlockContext context{.linear = [](const Linear& layer, const Tensor& in) { return linear(layer, in); },
-                               .project = [](const Projection& layer, const Tensor& in) { return project(layer, in); },
-                               .attend = attend};
-    x = run_block(spec, spec.layer[i], model.layers[i], x, tables[static_cast<size_t>(spec.layer[i].rope)], context);
+  const auto count = static_cast<int64_t>(ids.size());
+  if (cache.length() == 0 || same_rotation(model.spec, cache.rotated_for_, cache.length() + count)) {
+    return cache.append(model, ids);
   }
-  cache.length_ = after;
-  return normalize(model.final_norm, x);
+  std::vector<int32_t> all = cache.ids_;
+  all.insert(all.end(), ids.begin(), ids.end());
+  cache.truncate(0);
+  const Tensor hidden = cache.append(model, all);
+  return hidden.narrow(0, hidden.size(0) - count, count);
 }
 
 }  // namespace prentice

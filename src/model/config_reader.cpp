@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -14,6 +15,9 @@ std::string quoted(const Json& value) {
 }
 
 const Json* ConfigReader::find(std::string_view key) const {
+  if (std::find(family_.ignored_keys.begin(), family_.ignored_keys.end(), key) != family_.ignored_keys.end()) {
+    return nullptr;
+  }
   if (const Json* value = config_.find(key)) return value;
   const auto fallback = family_.defaults.find(key);
   return fallback == family_.defaults.end() ? nullptr : &fallback->second;

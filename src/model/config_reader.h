@@ -20,10 +20,9 @@ class ConfigReader {
   ConfigReader(const Json& config, const Family& family, std::string origin)
       : config_(config), family_(family), origin_(std::move(origin)) {}
 
-  // The value of `key`: config.json's unless absent, then the family's default, then nullptr. `null` in the file counts
-  // as a value.
+  // The value of `key`: config.json's unless absent, then the family's default, then nullptr; also nullptr for a key
+  // the family ignores. `null` in the file counts as a value.
   const Json* find(std::string_view key) const;
-  bool in_file(std::string_view key) const { return config_.find(key) != nullptr; }
 
   // A whole number in [1, limit]; absent and without a default is a mistake.
   int64_t size(std::string_view key, int64_t limit);
@@ -40,8 +39,6 @@ class ConfigReader {
   bool clean() const { return mistakes_.empty(); }  // no mistake so far
   // Errors: `model`, all mistakes together, if there are any.
   void check() const;
-
-  const Json& config() const { return config_; }
 
  private:
   const Json& config_;

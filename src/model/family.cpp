@@ -3,6 +3,9 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <algorithm>
+#include <functional>
+
 #include "config/configs.h"
 #include "config/node.h"
 #include "core/error.h"
@@ -26,35 +29,138 @@ FamilySwitch read_switch(const Node& node) {
   return {.key = node.as_string()};
 }
 
+// Calls the reader that the table has for each key of a map.
+void read_members(const Node& node, const std::map<std::string_view, std::function<void(const Node&)>>& readers) {
+  for (const auto& [key, position, value] : node.members()) {
+    const auto reader = readers.find(key);
+    if (reader == readers.end()) fail_at(position, "unknown key '" + key + "' in a model family");
+    reader->second(value);
+  }
+}
+
+auto into(std::string& text) {
+  return [&text](const Node& node) { text = node.as_string(); };
+}
+auto into(std::vector<std::string>& list) {
+  return [&list](const Node& node) { list = node.as_strings(); };
+}
+auto into(bool& flag) {
+  return [&flag](const Node& node) { flag = node.as_bool(); };
+}
+auto into(FamilySwitch& choice) {
+  return [&choice](const Node& node) { choice = read_switch(node); };
+}
+auto into(NormKind& kind) {
+  return [&kind](const Node& node) {
+    if (node.as_string() != "rms" && node.as_string() != "layer") fail_at(node.position(), "expected rms or layer");
+    kind = node.as_string() == "rms" ? NormKind::rms : NormKind::layer;
+  };
+}
+auto into(std::map<std::string, std::string>& words) {
+  return [&words](const Node& node) {
+    for (const auto& member : node.members()) words[member.key] = member.value.as_string();
+  };
+}
+// A number, or the key that holds it.
+auto into(int64_t& number, std::string& key) {
+  return [&](const Node& node) {
+    const auto value = parse_integer(node.as_string());
+    value ? number = *value : (key = node.as_string(), 0);
+  };
+}
+
+void read_norm(const Node& node, Family& family) {
+  read_members(node, {{"kind", into(family.norm)},
+                      {"eps", into(family.norm_eps)},
+                      {"offset", [&](const Node& value) { family.norm_offset = value.as_number(); }}});
+}
+
+void read_head_norm(const Node& node, Family& family) {
+  HeadNormSpec& norm = family.head_norm.emplace();
+  read_members(node, {{"enabled", into(family.head_norm_switch)},
+                      {"kind", into(norm.kind)},
+                      {"bias", into(norm.bias)},
+                      {"each_head", into(norm.each_head)}});
+}
+
+void read_window(const Node& node, Family& family) {
+  FamilyWindow& window = family.window.emplace();
+  read_members(node, {{"enabled_by", into(window.enabled_by)},
+                      {"from_layer", into(window.from_layer, window.from_layer_key)},
+                      {"full_every", into(window.full_every, window.full_every_key)},
+                      {"layer_types", into(window.listed)}});
+}
+
+void read_names(const Node& node, ModuleNames& names) {
+  read_members(node, {{"embed", into(names.embed)},
+                      {"layers", into(names.layers)},
+                      {"final_norm", into(names.final_norm)},
+                      {"head", into(names.head)},
+                      {"qkv", into(names.qkv)},
+                      {"o", into(names.o)},
+                      {"gate_up", into(names.gate_up)},
+                      {"down", into(names.down)},
+                      {"input_norm", into(names.input_norm)},
+                      {"mlp_norm", into(names.mlp_norm)},
+                      {"attention_output_norm", into(names.attention_output_norm)},
+                      {"mlp_output_norm", into(names.mlp_output_norm)},
+                      {"query_norm", into(names.query_norm)},
+                      {"key_norm", into(names.key_norm)}});
+}
+
+void read_arithmetic(const Node& node, Family& family) {
+  read_members(node, {{"parallel", into(family.parallel)},
+                      {"gated_mlp", into(family.gated_mlp)},
+                      {"activation", into(family.activation)},
+                      {"activation_aliases", into(family.activation_aliases)},
+                      {"embed_scale_is_sqrt_hidden", into(family.embed_scale_is_sqrt_hidden)},
+                      {"attention_scale", into(family.attention_scale)},
+                      {"attention_softcap", into(family.attention_softcap)},
+                      {"final_softcap", into(family.final_softcap)}});
+}
+
+void read_bias(const Node& node, Family& family) {
+  read_members(node, {{"qkv", into(family.qkv_bias)},
+                      {"o", into(family.o_bias)},
+                      {"mlp", into(family.mlp_bias)},
+                      {"head", into(family.head_bias)}});
+}
+
+void read_rope(const Node& node, FamilyRope& rope) {
+  read_members(
+      node,
+      {{"partial", into(rope.partial)}, {"aliases", into(rope.aliases)}, {"local_theta", into(rope.local_theta)}});
+}
+
 Family read_family(const Node& node) {
   Family family;
-  for (const auto& [key, position, value] : node.members()) {
-    if (key == "architecture") {
-      family.architecture = value.as_string();
-    } else if (key == "model_type") {
-      family.model_type = value.as_string();
-    } else if (key == "defaults") {
-      for (const auto& member : value.members()) family.defaults[member.key] = to_json(member.value);
-    } else if (key == "bias") {
-      family.qkv_bias = read_switch(value.at("qkv"));
-      family.o_bias = read_switch(value.at("o"));
-      family.mlp_bias = read_switch(value.at("mlp"));
-    } else if (key == "window") {
-      FamilyWindow& window = family.window.emplace();
-      if (const Node* enabled_by = value.find("enabled_by")) window.enabled_by = enabled_by->as_string();
-      const Node& from = value.at("from_layer");
-      const auto layer = parse_integer(from.as_string());
-      layer ? window.from_layer = *layer : (window.from_layer_key = from.as_string(), 0);
-    } else if (key == "ignorable_tensors") {
-      family.ignorable_tensors = value.as_strings();
-    } else if (key == "gguf") {
-      family.gguf = {.architecture = value.at("architecture").as_string(),
-                     .permute_qk = value.at("permute_qk").as_bool()};
-    } else {
-      fail_at(position, "unknown key '" + key + "' in a model family");
-    }
-  }
+  const auto values = [](auto& list) {
+    return [&list](const Node& map) {
+      for (const auto& member : map.members()) list.insert(list.end(), std::pair{member.key, to_json(member.value)});
+    };
+  };
+  read_members(node, {{"architectures", into(family.architectures)},
+                      {"model_types", into(family.model_types)},
+                      {"defaults", values(family.defaults)},
+                      {"required", values(family.required)},
+                      {"ignored_keys", into(family.ignored_keys)},
+                      {"norm", [&](const Node& value) { read_norm(value, family); }},
+                      {"head_norm", [&](const Node& value) { read_head_norm(value, family); }},
+                      {"block", [&](const Node& value) { read_arithmetic(value, family); }},
+                      {"bias", [&](const Node& value) { read_bias(value, family); }},
+                      {"rope", [&](const Node& value) { read_rope(value, family.rope); }},
+                      {"window", [&](const Node& value) { read_window(value, family); }},
+                      {"names", [&](const Node& value) { read_names(value, family.names); }},
+                      {"ignorable_tensors", into(family.ignorable_tensors)},
+                      {"gguf", [&](const Node& value) {
+                         family.gguf = {.architecture = value.at("architecture").as_string(),
+                                        .permute_qk = value.at("permute_qk").as_bool()};
+                       }}});
   return family;
+}
+
+bool holds(const std::vector<std::string>& words, const std::string& word) {
+  return std::find(words.begin(), words.end(), word) != words.end();
 }
 
 std::string text_at(const Json& config, std::string_view key) {
@@ -76,8 +182,10 @@ Family find_family(const Json& config) {
   std::vector<std::string> supported;
   for (const std::string& path : list_configs(kFolder)) {
     Family family = read_family(parse_yaml(read_config(path).value(), path));
-    if (architecture.empty() ? family.model_type == model_type : family.architecture == architecture) return family;
-    supported.push_back(family.architecture);
+    if (architecture.empty() ? holds(family.model_types, model_type) : holds(family.architectures, architecture)) {
+      return family;
+    }
+    supported.insert(supported.end(), family.architectures.begin(), family.architectures.end());
   }
   if (architecture.empty() && model_type.empty()) {
     fail(ExitCode::model, "config.json names neither `architectures` nor `model_type`",

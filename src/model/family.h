@@ -3,8 +3,10 @@
 #pragma once
 
 #include <map>
+#include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "io/json.h"
@@ -23,13 +25,38 @@ struct FamilyWindow {
   std::string enabled_by;      // key that must be true; empty = always
   std::string from_layer_key;  // key of the first windowed layer; empty = from_layer
   int64_t from_layer = 0;
+  std::string full_every_key;  // key of n: every n-th layer sees all; empty = full_every
+  int64_t full_every = 0;      // 0 = none does
+  bool listed = false;         // `layer_types`, when present, says it instead
+};
+
+struct FamilyRope {
+  bool partial = false;                        // `partial_rotary_factor` is obeyed
+  std::map<std::string, std::string> aliases;  // other words for a rope_type
+  std::string local_theta;                     // key of the base of windowed layers; empty = one rotation for all
 };
 
 struct Family {
-  std::string architecture, model_type;
-  std::map<std::string, Json, std::less<>> defaults;  // of keys absent from config.json
-  FamilySwitch qkv_bias, o_bias, mlp_bias;
+  std::vector<std::string> architectures, model_types;  // pairs: the first belongs to the first
+  std::map<std::string, Json, std::less<>> defaults;    // of keys absent from config.json
+  std::vector<std::pair<std::string, Json>> required;   // the one value of a key that is supported
+  std::vector<std::string> ignored_keys;                // that the class does not read
+  NormKind norm = NormKind::rms;
+  std::string norm_eps = "rms_norm_eps";
+  double norm_offset = 0;
+  std::optional<HeadNormSpec> head_norm;
+  FamilySwitch head_norm_switch{.value = true, .key = ""};
+  FamilySwitch parallel;
+  FamilySwitch qkv_bias, o_bias, mlp_bias, head_bias;
+  bool gated_mlp = true;
+  std::string activation = "hidden_act";  // key
+  std::map<std::string, std::string> activation_aliases;
+  bool embed_scale_is_sqrt_hidden = false;
+  std::string attention_scale;                   // key of the number whose inverse root it is; empty = the head's width
+  std::string attention_softcap, final_softcap;  // keys; empty = none
+  FamilyRope rope;
   std::optional<FamilyWindow> window;
+  ModuleNames names;
   std::vector<std::string> ignorable_tensors;
   GgufSpec gguf;
 };

@@ -20,20 +20,24 @@ struct SampleOptions {
   std::vector<int32_t> stop_ids;
 };
 
-// Keys and values of one sequence, grown in place.
+// Keys and values of one sequence, grown in place, and the ids they come from.
 class KvCache {
  public:
   explicit KvCache(const Model&);
-  int64_t length() const { return length_; }
+  int64_t length() const { return static_cast<int64_t>(ids_.size()); }
   void truncate(int64_t length);  // forgets what lies beyond
 
  private:
   friend Tensor forward_cached(const Model&, std::span<const int32_t>, KvCache&);
+  Tensor append(const Model&, std::span<const int32_t> ids);
+
   std::vector<Tensor> keys_, values_;  // by layer: [capacity, K, E]
-  int64_t length_ = 0;
+  std::vector<int32_t> ids_;
+  int64_t rotated_for_ = 0;  // the length that the keys were rotated for
 };
 
-// Appends `ids` to the cache. Returns the hidden states after the final norm, [ids, D].
+// Appends `ids` to the cache. Returns the hidden states after the final norm, [ids, D]. Where the sequence passes the
+// length at which its rotation changes (longrope), the cache is filled anew, as transformers does.
 Tensor forward_cached(const Model&, std::span<const int32_t> ids, KvCache&);
 
 // New ids, the stop token included when it ended the text. `on_token` (optional) returning false stops early.

@@ -17,8 +17,6 @@ namespace prentice {
 
 namespace {
 
-constexpr std::string_view kHead = "lm_head.weight", kEmbedding = "model.embed_tokens.weight";
-
 // `*` stands for any text.
 bool matches(std::string_view pattern, std::string_view name) {
   const size_t star = pattern.find('*');
@@ -72,10 +70,11 @@ class Checker {
     for (const auto& pattern : spec_.ignorable_tensors) {
       if (matches(pattern, view.name)) return;
     }
-    if (spec_.tied_head && view.name == kHead) {
-      if (repeats_embedding(view, weights_.find(kEmbedding))) return;
+    const std::string embedding = spec_.names.embed + ".weight";
+    if (spec_.tied_head && view.name == spec_.names.head + ".weight") {
+      if (repeats_embedding(view, weights_.find(embedding))) return;
       return mistakes_.add(
-          fmt::format("tensor {} differs from {}, but config.json says tie_word_embeddings", kHead, kEmbedding),
+          fmt::format("tensor {} differs from {}, but config.json says tie_word_embeddings", view.name, embedding),
           "set tie_word_embeddings to false if the head is a weight of its own");
     }
     mistakes_.add(fmt::format("tensor {} is not part of this architecture", view.name));

@@ -3,6 +3,8 @@
 #include <ATen/ops/empty.h>
 #include <fmt/format.h>
 
+#include <numeric>
+
 namespace prentice {
 
 namespace {
@@ -21,45 +23,71 @@ struct Maker {
     return linear(std::move(name), in, out, bias, at::empty({out, in}, options));
   }
 
-  struct Part {
-    std::string name;
-    int64_t out;
-  };
-  Projection projection(const std::string& prefix, int64_t in, const std::vector<Part>& parts, bool bias) const {
-    int64_t total = 0;
-    for (const auto& part : parts) total += part.out;
+  // One name is a fused module that holds the rows of all widths.
+  Projection projection(const std::string& prefix, const std::vector<std::string>& names, int64_t in,
+                        const std::vector<int64_t>& widths, bool bias) const {
+    const int64_t total = std::accumulate(widths.begin(), widths.end(), int64_t{0});
+    if (names.size() == 1) {
+      Projection projection;
+      projection.parts.push_back(linear(prefix + names[0], in, total, bias));
+      if (widths.size() > 1) projection.widths = widths;
+      return projection;
+    }
     Projection projection{.joined = at::empty({total, in}, options)};
     int64_t row = 0;
-    for (const auto& part : parts) {
+    for (size_t i = 0; i < widths.size(); ++i) {
       projection.parts.push_back(
-          linear(prefix + part.name, in, part.out, bias, projection.joined.narrow(0, row, part.out)));
-      row += part.out;
+          linear(prefix + names.at(i), in, widths[i], bias, projection.joined.narrow(0, row, widths[i])));
+      row += widths[i];
     }
     return projection;
   }
 
-  Norm norm(std::string name) const {
+  Norm norm(std::string name, int64_t width, NormKind kind, bool bias) const {
     Norm norm{.name = std::move(name),
-              .weight = at::empty({spec.hidden}, options),
+              .weight = at::empty({width}, options),
               .eps = spec.norm_eps,
               .offset = spec.norm_offset,
-              .centred = spec.norm == NormKind::layer};
-    if (spec.norm == NormKind::layer) norm.bias = at::empty({spec.hidden}, options);
+              .centred = kind == NormKind::layer};
+    if (bias) norm.bias = at::empty({width}, options);
     return norm;
   }
 
+  Norm norm(std::string name) const {
+    return norm(std::move(name), spec.hidden, spec.norm, spec.norm == NormKind::layer);
+  }
+
+  std::optional<Norm> optional_norm(const std::string& prefix, const std::string& name) const {
+    return name.empty() ? std::nullopt : std::optional(norm(prefix + name));
+  }
+
+  std::vector<Norm> head_norms(const std::string& prefix, const std::string& name, int64_t heads) const {
+    std::vector<Norm> norms;
+    if (!spec.head_norm) return norms;
+    for (int64_t i = 0; i < (spec.head_norm->each_head ? heads : 1); ++i) {
+      std::string own = name;
+      if (const size_t place = own.find("{}"); place != own.npos) own.replace(place, 2, std::to_string(i));
+      norms.push_back(norm(prefix + own, spec.head_dim, spec.head_norm->kind, spec.head_norm->bias));
+    }
+    return norms;
+  }
+
   Layer layer(int64_t index) const {
-    const std::string prefix = fmt::format("model.layers.{}.", index);
+    const ModuleNames& names = spec.names;
+    const std::string prefix = fmt::format("{}{}.", names.layers, index);
     const int64_t queries = spec.heads * spec.head_dim, keys = spec.kv_heads * spec.head_dim;
+    const std::vector<int64_t> mlp_widths(spec.gated_mlp ? 2 : 1, spec.feed_forward);
     Layer layer;
-    layer.input_norm = norm(prefix + "input_layernorm");
-    layer.qkv = projection(prefix + "self_attn.", spec.hidden,
-                           {{"q_proj", queries}, {"k_proj", keys}, {"v_proj", keys}}, spec.qkv_bias);
-    layer.o = linear(prefix + "self_attn.o_proj", queries, spec.hidden, spec.o_bias);
-    if (spec.block == BlockKind::sequential) layer.mlp_norm = norm(prefix + "post_attention_layernorm");
-    layer.gate_up = projection(prefix + "mlp.", spec.hidden,
-                               {{"gate_proj", spec.feed_forward}, {"up_proj", spec.feed_forward}}, spec.mlp_bias);
-    layer.down = linear(prefix + "mlp.down_proj", spec.feed_forward, spec.hidden, spec.mlp_bias);
+    layer.input_norm = norm(prefix + names.input_norm);
+    layer.qkv = projection(prefix, names.qkv, spec.hidden, {queries, keys, keys}, spec.qkv_bias);
+    layer.query_norms = head_norms(prefix, names.query_norm, spec.heads);
+    layer.key_norms = head_norms(prefix, names.key_norm, spec.kv_heads);
+    layer.o = linear(prefix + names.o, queries, spec.hidden, spec.o_bias);
+    layer.attention_output_norm = optional_norm(prefix, names.attention_output_norm);
+    if (spec.block == BlockKind::sequential) layer.mlp_norm = norm(prefix + names.mlp_norm);
+    layer.gate_up = projection(prefix, names.gate_up, spec.hidden, mlp_widths, spec.mlp_bias);
+    layer.down = linear(prefix + names.down, spec.feed_forward, spec.hidden, spec.mlp_bias);
+    layer.mlp_output_norm = optional_norm(prefix, names.mlp_output_norm);
     return layer;
   }
 };
@@ -71,9 +99,10 @@ Model make_model(const ModelSpec& spec, const LoadOptions& load) {
   Model model{.spec = spec};
   model.embed = at::empty({spec.vocab, spec.hidden}, maker.options);
   for (int64_t i = 0; i < spec.layers; ++i) model.layers.push_back(maker.layer(i));
-  model.final_norm = maker.norm("model.norm");
-  model.head = spec.tied_head ? maker.linear("lm_head", spec.hidden, spec.vocab, spec.head_bias, model.embed)
-                              : maker.linear("lm_head", spec.hidden, spec.vocab, spec.head_bias);
+  model.final_norm = maker.norm(spec.names.final_norm);
+  const std::string& head = spec.names.head;
+  model.head = spec.tied_head ? maker.linear(head, spec.hidden, spec.vocab, spec.head_bias, model.embed)
+                              : maker.linear(head, spec.hidden, spec.vocab, spec.head_bias);
   return model;
 }
 

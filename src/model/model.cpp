@@ -16,10 +16,11 @@ void walk_linears(M& model, F&& f) {
 template <class M, class F>
 void walk_tensors(M& model, F&& f) {
   const auto tensors_of = [&](auto& part) { visit_tensors(part, f); };
-  f("model.embed_tokens.weight", model.embed);
+  f(model.spec.names.embed + ".weight", model.embed);
   for (auto& layer : model.layers) visit_layer(layer, tensors_of, tensors_of);
   visit_tensors(model.final_norm, f);
-  if (!model.spec.tied_head) visit_tensors(model.head, f);
+  if (!model.spec.tied_head) return visit_tensors(model.head, f);
+  if (model.head.bias.defined()) f(model.head.name + ".bias", model.head.bias);
 }
 
 }  // namespace

@@ -20,11 +20,14 @@ namespace prentice {
 
 struct Layer {
   Norm input_norm;
-  Projection qkv;  // q, k, v
+  Projection qkv;                            // q, k, v
+  std::vector<Norm> query_norms, key_norms;  // of head vectors: none, one for all heads, or one a head
   Linear o;
+  std::optional<Norm> attention_output_norm;
   std::optional<Norm> mlp_norm;  // absent in parallel blocks
-  Projection gate_up;            // gate, up
+  Projection gate_up;            // gate, up; or one layer alone
   Linear down;
+  std::optional<Norm> mlp_output_norm;
 };
 
 // Calls on_projection, on_linear and on_norm for every member of a Layer or const Layer that is there, in the order
@@ -32,13 +35,18 @@ struct Layer {
 // one added to Layer and forgotten here does not compile.
 template <class L, class OnProjection, class OnLinear, class OnNorm>
 void visit_layer(L& layer, OnProjection&& on_projection, OnLinear&& on_linear, OnNorm&& on_norm) {
-  auto& [input_norm, qkv, o, mlp_norm, gate_up, down] = layer;
+  auto& [input_norm, qkv, query_norms, key_norms, o, attention_output_norm, mlp_norm, gate_up, down, mlp_output_norm] =
+      layer;
   on_projection(qkv);
   on_linear(o);
+  for (auto& norm : query_norms) on_norm(norm);
+  for (auto& norm : key_norms) on_norm(norm);
   on_projection(gate_up);
   on_linear(down);
   on_norm(input_norm);
+  if (attention_output_norm) on_norm(*attention_output_norm);
   if (mlp_norm) on_norm(*mlp_norm);
+  if (mlp_output_norm) on_norm(*mlp_output_norm);
 }
 
 // The same with a projection as its parts.
@@ -72,7 +80,8 @@ struct Model {
   Linear head;  // its weight is `embed` itself when tied
 };
 
-// Calls f(name, tensor) for every stored tensor, in the order transformers writes them; a tied head is not visited.
+// Calls f(name, tensor) for every stored tensor, in the order transformers writes them; a tied head's weight is not
+// visited.
 void visit(Model&, const std::function<void(const std::string&, Tensor&)>& f);
 void visit(const Model&, const std::function<void(const std::string&, const Tensor&)>& f);
 // Calls f for every Linear (head included), in module order.

@@ -7,7 +7,9 @@
 
 namespace prentice {
 
-// Notes mistakes in `reader`: an unknown rope_type, a missing or bad number, a form that is not supported.
-RopeSpec read_rope(ConfigReader& reader, int64_t head_dim, int64_t max_positions);
+// One rotation for all layers, or that of full layers and that of windowed ones, as the family has it. Notes mistakes
+// in `reader`: an unknown rope_type, a missing or bad number, a form that is not supported.
+std::vector<RopeSpec> read_ropes(ConfigReader& reader, const FamilyRope& family, int64_t head_dim,
+                                 int64_t max_positions);
 
 }  // namespace prentice

@@ -47,14 +47,31 @@ void read_shape(ConfigReader& reader, ModelSpec& spec) {
   if (reader.clean()) check_heads(reader, spec, head_dim.has_value());
 }
 
+void read_activation(ConfigReader& reader, const Family& family, ModelSpec& spec) {
+  const std::pair<const char*, Activation> known[] = {{"silu", Activation::silu},
+                                                      {"swish", Activation::silu},
+                                                      {"gelu", Activation::gelu},
+                                                      {"gelu_new", Activation::gelu_tanh},
+                                                      {"gelu_pytorch_tanh", Activation::gelu_tanh}};
+  const Json* value = reader.find(family.activation);
+  if (!value || value->is_null()) return;
+  if (value->is_string()) {
+    const auto alias = family.activation_aliases.find(value->as_string());
+    const std::string& word = alias == family.activation_aliases.end() ? value->as_string() : alias->second;
+    for (const auto& [name, activation] : known) {
+      if (word == name) return void(spec.activation = activation);
+    }
+  }
+  reader.mistake(family.activation, fmt::format("{} is not supported", quoted(*value)),
+                 "supported: silu, gelu, gelu_new, gelu_pytorch_tanh");
+}
+
 // What changes the arithmetic and is not built.
-void refuse_unsupported(ConfigReader& reader) {
-  const Json* activation = reader.find("hidden_act");
-  const bool silu = !activation || (activation->is_string() &&
-                                    (activation->as_string() == "silu" || activation->as_string() == "swish"));
-  if (!silu) {
-    reader.mistake("hidden_act", fmt::format("{} is not supported for this architecture", quoted(*activation)),
-                   "supported: silu");
+void refuse_unsupported(ConfigReader& reader, const Family& family) {
+  for (const auto& [key, wanted] : family.required) {
+    const Json* value = reader.find(key);
+    if (!value || value->is_null() || value->dump() == wanted.dump()) continue;
+    reader.mistake(key, fmt::format("{} is not supported for this architecture", quoted(*value)));
   }
   const Json* quantization = reader.find("quantization_config");
   if (quantization && !quantization->is_null()) {
@@ -88,6 +105,26 @@ std::optional<std::vector<bool>> read_layer_types(ConfigReader& reader, int64_t 
   return windowed;
 }
 
+// The number a family states, or the one under the key that it names.
+int64_t number_or_key(ConfigReader& reader, int64_t number, const std::string& key) {
+  if (key.empty()) return number;
+  const Json* value = reader.find(key);
+  if (value && value->is_integer() && value->as_integer() >= 0) return value->as_integer();
+  reader.mistake(key, "expected the number of a layer");
+  return 0;
+}
+
+// Which layers the family's rule gives a window.
+std::vector<bool> windowed_layers(ConfigReader& reader, const FamilyWindow& rule, int64_t layers) {
+  const int64_t first = number_or_key(reader, rule.from_layer, rule.from_layer_key);
+  const int64_t full_every = number_or_key(reader, rule.full_every, rule.full_every_key);
+  std::vector<bool> windowed;
+  for (int64_t i = 0; i < layers; ++i) {
+    windowed.push_back(i >= first && (full_every == 0 || (i + 1) % full_every != 0));
+  }
+  return windowed;
+}
+
 void read_windows(ConfigReader& reader, const Family& family, ModelSpec& spec) {
   spec.layer.assign(static_cast<size_t>(spec.layers), LayerSpec{});
   const auto types = read_layer_types(reader, spec.layers);
@@ -99,20 +136,52 @@ void read_windows(ConfigReader& reader, const Family& family, ModelSpec& spec) {
   const FamilyWindow& rule = *family.window;
   if (!rule.enabled_by.empty() && !reader.flag(rule.enabled_by, false)) return;
   const auto window = reader.optional_size("sliding_window", kMaxPositions);
-  if (!window) return;
-  int64_t first = rule.from_layer;
-  if (!rule.from_layer_key.empty()) {
-    const Json* value = reader.find(rule.from_layer_key);
-    if (value && value->is_integer() && value->as_integer() >= 0) {
-      first = value->as_integer();
-    } else {
-      reader.mistake(rule.from_layer_key, "expected the number of a layer");
-    }
+  const auto windowed = types && rule.listed ? *types : windowed_layers(reader, rule, spec.layers);
+  for (size_t i = 0; i < windowed.size(); ++i) {
+    if (!windowed[i]) continue;
+    spec.layer[i] = {.rope = static_cast<int64_t>(spec.ropes.size()) - 1, .window = window.value_or(0)};
   }
-  for (int64_t i = 0; i < spec.layers; ++i) {
-    const bool windowed = types && !rule.from_layer_key.empty() ? (*types)[static_cast<size_t>(i)] : i >= first;
-    if (windowed) spec.layer[static_cast<size_t>(i)].window = *window;
+}
+
+double positive_or_none(ConfigReader& reader, const std::string& key) {
+  return key.empty() ? 0 : reader.positive(key, 0);
+}
+
+void read_arithmetic(ConfigReader& reader, const Family& family, ModelSpec& spec) {
+  spec.norm = family.norm;
+  spec.norm_eps = reader.positive(family.norm_eps, spec.norm_eps);
+  spec.norm_offset = family.norm_offset;
+  if (family.head_norm && reader.flag(family.head_norm_switch)) spec.head_norm = family.head_norm;
+  spec.block = reader.flag(family.parallel) ? BlockKind::parallel : BlockKind::sequential;
+  spec.qkv_bias = reader.flag(family.qkv_bias);
+  spec.o_bias = reader.flag(family.o_bias);
+  spec.mlp_bias = reader.flag(family.mlp_bias);
+  spec.head_bias = reader.flag(family.head_bias);
+  spec.tied_head = reader.flag("tie_word_embeddings", false);
+  spec.gated_mlp = family.gated_mlp;
+  read_activation(reader, family, spec);
+  if (family.embed_scale_is_sqrt_hidden) spec.embed_scale = std::sqrt(static_cast<double>(spec.hidden));
+  const double width = static_cast<double>(spec.head_dim);
+  spec.attention_scale =
+      1 / std::sqrt(family.attention_scale.empty() ? width : reader.positive(family.attention_scale, width));
+  spec.attention_softcap = positive_or_none(reader, family.attention_softcap);
+  spec.final_softcap = positive_or_none(reader, family.final_softcap);
+}
+
+// The pair of names that config.json has, of those the family lists.
+void read_class(const Json& config, const Family& family, ModelSpec& spec) {
+  const Json* list = config.find("architectures");
+  const Json* type = config.find("model_type");
+  const auto& names = family.architectures;
+  size_t which = 0;
+  for (size_t i = 0; i < names.size(); ++i) {
+    const bool named = list && list->is_array() && !list->as_array().empty()
+                           ? list->as_array()[0].is_string() && list->as_array()[0].as_string() == names[i]
+                           : type && type->is_string() && type->as_string() == family.model_types.at(i);
+    if (named) which = i;
   }
+  spec.architecture = names.at(which);
+  spec.model_type = family.model_types.at(which);
 }
 
 ModelSpec read_spec_from(const Json& config, const std::string& origin) {
@@ -120,22 +189,17 @@ ModelSpec read_spec_from(const Json& config, const std::string& origin) {
   const Family family = find_family(config);
   ConfigReader reader(config, family, origin);
   ModelSpec spec;
-  spec.architecture = family.architecture;
-  spec.model_type = family.model_type;
+  read_class(config, family, spec);
   read_shape(reader, spec);
-  refuse_unsupported(reader);
-  spec.norm_eps = reader.positive("rms_norm_eps", spec.norm_eps);
+  refuse_unsupported(reader, family);
+  read_arithmetic(reader, family, spec);
   spec.initializer_range = reader.positive("initializer_range", spec.initializer_range);
-  spec.tied_head = reader.flag("tie_word_embeddings", false);
-  spec.qkv_bias = reader.flag(family.qkv_bias);
-  spec.o_bias = reader.flag(family.o_bias);
-  spec.mlp_bias = reader.flag(family.mlp_bias);
-  spec.attention_scale = 1 / std::sqrt(static_cast<double>(spec.head_dim));
-  spec.ropes = {read_rope(reader, spec.head_dim, spec.max_positions)};
+  spec.ropes = read_ropes(reader, family.rope, spec.head_dim, spec.max_positions);
   read_windows(reader, family, spec);
   spec.bos_ids = reader.ids("bos_token_id");
   spec.eos_ids = reader.ids("eos_token_id");
   reader.check();
+  spec.names = family.names;
   spec.ignorable_tensors = family.ignorable_tensors;
   spec.gguf = family.gguf;
   spec.config = config;

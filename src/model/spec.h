@@ -25,6 +25,10 @@ struct RopeSpec {
   int64_t rotary_dim = 0;  // rotated features of a head
   double factor = 1, low_freq_factor = 1, high_freq_factor = 4;
   int64_t original_max_positions = 0;
+  double beta_fast = 32, beta_slow = 1;             // yarn
+  bool truncate = true;                             // yarn: whole dimensions bound the ramp
+  std::vector<double> short_factors, long_factors;  // longrope, [rotary_dim / 2] each
+  double attention_factor = 1;                      // of cosines and sines
   bool operator==(const RopeSpec&) const = default;
 };
 
@@ -37,7 +41,26 @@ struct LayerSpec {
 struct GgufSpec {
   std::string architecture;
   bool permute_qk = false;
-  double norm_offset = 0;
+};
+
+// Norms of query and key heads before the rotation.
+struct HeadNormSpec {
+  NormKind kind = NormKind::rms;
+  bool bias = false;
+  bool each_head = false;  // a weight for every head; `{}` in the module's name is the head's number
+};
+
+// Hugging Face module names: of a layer below `layers`N., the others whole. One name in qkv or in a gated gate_up is a
+// fused module with the rows of all. An empty norm name: the block has no such norm.
+struct ModuleNames {
+  std::string embed = "model.embed_tokens", layers = "model.layers.", final_norm = "model.norm", head = "lm_head";
+  std::vector<std::string> qkv = {"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"};
+  std::string o = "self_attn.o_proj";
+  std::vector<std::string> gate_up = {"mlp.gate_proj", "mlp.up_proj"};
+  std::string down = "mlp.down_proj";
+  std::string input_norm = "input_layernorm", mlp_norm = "post_attention_layernorm";
+  std::string attention_output_norm, mlp_output_norm;  // before the sum
+  std::string query_norm, key_norm;
 };
 
 struct ModelSpec {
@@ -47,7 +70,8 @@ struct ModelSpec {
   int64_t max_positions = 0;
   NormKind norm = NormKind::rms;
   double norm_eps = 1e-6;
-  double norm_offset = 0;  // 1 for Gemma: (1 + w)
+  double norm_offset = 0;  // y * (offset + w)
+  std::optional<HeadNormSpec> head_norm;
   BlockKind block = BlockKind::sequential;
   bool qkv_bias = false, o_bias = false, mlp_bias = false, head_bias = false;
   bool gated_mlp = true;
@@ -58,8 +82,9 @@ struct ModelSpec {
   double attention_softcap = 0, final_softcap = 0;
   double initializer_range = 0.02;
   std::vector<RopeSpec> ropes;
-  std::vector<LayerSpec> layer;                // one each
-  std::vector<int32_t> bos_ids, eos_ids;       // of config.json; generation_config.json wins for stopping
+  std::vector<LayerSpec> layer;           // one each
+  std::vector<int32_t> bos_ids, eos_ids;  // of config.json; generation_config.json wins for stopping
+  ModuleNames names;
   std::vector<std::string> ignorable_tensors;  // patterns of stored tensors that are not weights
   GgufSpec gguf;
   Json config;  // as read: export writes it back

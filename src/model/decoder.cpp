@@ -1,0 +1,40 @@
+#include "model/decoder.h"
+
+#include <c10/core/GradMode.h>
+
+#include "model/block.h"
+#include "nn/recompute.h"
+
+namespace prentice {
+
+namespace {
+
+std::vector<RopeTable> rope_tables(const ModelSpec& spec, const RotaryInput& input, at::ScalarType type) {
+  std::vector<RopeTable> tables;
+  for (const auto& rope : spec.ropes) tables.push_back(rope_table(rope, input, type));
+  return tables;
+}
+
+}  // namespace
+
+Tensor run_decoder(const Model& model, const DecoderPass& pass) {
+  Tensor x = embed_tokens(model, pass.ids);
+  const auto tables = rope_tables(model.spec, pass.rotary, x.scalar_type());
+  for (size_t i = 0; i < model.layers.size(); ++i) {
+    const LayerSpec& kind = model.spec.layer[i];
+    const BlockContext context{
+        .linear = pass.linear,
+        .project = pass.project,
+        .attend = [attend = pass.attend, i](const Tensor& q, const Tensor& k, const Tensor& v,
+                                            const AttentionOptions& how) { return attend(i, q, k, v, how); }};
+    // Held by value or by reference to the model, because a recomputed block runs again after this function returned.
+    const auto block = [&model, &kind, i, context, table = tables[static_cast<size_t>(kind.rope)]](const Tensor& in) {
+      return run_block(model.spec, kind, model.layers[i], in, table, context);
+    };
+    x = pass.recompute_blocks && c10::GradMode::is_enabled() ? recompute(block, x, trained_tensors(model.layers[i]))
+                                                             : block(x);
+  }
+  return normalize(model.final_norm, x);
+}
+
+}  // namespace prentice
