@@ -4,7 +4,10 @@ import shutil
 from pathlib import Path
 
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM, Qwen2Config, Qwen2ForCausalLM
+from transformers import (Gemma2Config, Gemma2ForCausalLM, Gemma3ForCausalLM, Gemma3TextConfig, GemmaConfig, GemmaForCausalLM,
+                          LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM, Phi3Config, Phi3ForCausalLM, PhiConfig,
+                          PhiForCausalLM, Qwen2Config, Qwen2ForCausalLM, Qwen3Config, Qwen3ForCausalLM, StableLmConfig,
+                          StableLmForCausalLM)
 
 ROOT = Path(__file__).resolve().parent.parent
 TOKENIZER = ROOT / "data/quickstart/tokenizer"
@@ -18,7 +21,21 @@ LLAMA3_ROPE = {"rope_type": "llama3", "rope_theta": 10000.0, "factor": 8.0, "low
                "high_freq_factor": 4.0, "original_max_position_embeddings": 32}
 LINEAR_ROPE = {"rope_type": "linear", "rope_theta": 10000.0, "factor": 4.0}
 
-# name -> (model class, config)
+YARN_ROPE = {"rope_type": "yarn", "rope_theta": 10000.0, "factor": 4.0, "original_max_position_embeddings": 16}
+YARN_ROPE_OWN = {**YARN_ROPE, "beta_fast": 8.0, "beta_slow": 0.5, "truncate": False, "attention_factor": 1.3}
+GLOBAL_AND_LOCAL_ROPE = {"full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 1e6},
+                         "sliding_attention": {"rope_type": "default", "rope_theta": 1e4}}
+WIDE = {**SHAPE, "head_dim": 24}
+
+
+def long_rope(rotated, **more):
+    """Sequences above 16 tokens take the long factors."""
+    return {"rope_type": "longrope", "rope_theta": 10000.0, "original_max_position_embeddings": 16,
+            "short_factor": [1 + 0.05 * i for i in range(rotated // 2)],
+            "long_factor": [1.5 + 0.7 * i for i in range(rotated // 2)], **more}
+
+
+# name -> (model class, config); all that GGUF carries
 MODELS = {
     "llama": (LlamaForCausalLM, LlamaConfig(**SHAPE)),
     "llama_tied_llama3_rope": (LlamaForCausalLM, LlamaConfig(**SHAPE, tie_word_embeddings=True, rope_parameters=LLAMA3_ROPE)),
@@ -30,12 +47,40 @@ MODELS = {
     "qwen2_tied_window": (Qwen2ForCausalLM, Qwen2Config(**SHAPE, tie_word_embeddings=True, use_sliding_window=True,
                                                         sliding_window=8, max_window_layers=1)),
 }
+# What GGUF does not carry in this version.
+HF_MODELS = {
+    "llama_gelu": (LlamaForCausalLM, LlamaConfig(**SHAPE, hidden_act="gelu")),
+    "qwen2_yarn": (Qwen2ForCausalLM, Qwen2Config(**SHAPE, rope_parameters=YARN_ROPE)),
+    "qwen2_yarn_own": (Qwen2ForCausalLM, Qwen2Config(**SHAPE, rope_parameters=YARN_ROPE_OWN)),
+    "qwen3": (Qwen3ForCausalLM, Qwen3Config(**WIDE)),
+    "qwen3_bias_window_tied": (Qwen3ForCausalLM, Qwen3Config(
+        **WIDE, attention_bias=True, tie_word_embeddings=True, use_sliding_window=True, sliding_window=8, max_window_layers=1)),
+    "phi3": (Phi3ForCausalLM, Phi3Config(**SHAPE, sliding_window=7)),
+    "phi3_longrope": (Phi3ForCausalLM, Phi3Config(**SHAPE, original_max_position_embeddings=16,
+                                                  rope_parameters=long_rope(16))),
+    "phi3_longrope_partial_tied": (Phi3ForCausalLM, Phi3Config(
+        **SHAPE, original_max_position_embeddings=16, sliding_window=30, tie_word_embeddings=True,
+        rope_parameters=long_rope(12, partial_rotary_factor=0.75))),
+    "gemma": (GemmaForCausalLM, GemmaConfig(**WIDE)),
+    "gemma2": (Gemma2ForCausalLM, Gemma2Config(**WIDE, sliding_window=8, query_pre_attn_scalar=40, attn_logit_softcapping=2.0,
+                                               final_logit_softcapping=3.0)),
+    "gemma3": (Gemma3ForCausalLM, Gemma3TextConfig(
+        **{**WIDE, "num_hidden_layers": 4}, sliding_window=8, query_pre_attn_scalar=40, rope_parameters=GLOBAL_AND_LOCAL_ROPE,
+        sliding_window_pattern=3)),
+    "gemma3_final_cap": (Gemma3ForCausalLM, Gemma3TextConfig(**WIDE, sliding_window=6, final_logit_softcapping=3.0,
+                                                             sliding_window_pattern=2)),
+    "phi": (PhiForCausalLM, PhiConfig(**SHAPE, partial_rotary_factor=0.4, hidden_act="gelu_new")),
+    "phi_head_norms": (PhiForCausalLM, PhiConfig(**SHAPE, qk_layernorm=True)),
+    "stablelm": (StableLmForCausalLM, StableLmConfig(**SHAPE, use_qkv_bias=True)),
+    "stablelm_parallel_head_norms": (StableLmForCausalLM, StableLmConfig(
+        **SHAPE, use_parallel_residual=True, qk_layernorm=True, partial_rotary_factor=0.5)),
+}
 
 
 def make_model(name, seed=1):
     """The model with weights large enough that every part matters, norms and biases included."""
     torch.manual_seed(seed)
-    model_class, config = MODELS[name]
+    model_class, config = (MODELS | HF_MODELS)[name]
     model = model_class(config).float().eval()
     with torch.no_grad():
         for key, parameter in model.named_parameters():

@@ -2,8 +2,10 @@
 #include <fmt/format.h>
 
 #include <cstring>
+#include <fstream>
 
 #include "io/json.h"
+#include "model/generate.h"
 #include "model/golden.h"
 #include "model/model.h"
 
@@ -42,6 +44,27 @@ TEST(Oracle, WritesLogitsAndGradients) {
     writer.write(name, {static_cast<const std::byte*>(tensor.const_data_ptr()), tensor.nbytes()});
   }
   writer.finish();
+}
+
+// The folder holds prompts.json, {"prompts": token lists, "tokens": how many to make}. Writes texts.json, the new
+// tokens of each.
+TEST(Oracle, WritesGreedyTexts) {
+  const char* directory = std::getenv("PRENTICE_ORACLE_DIR");
+  if (!directory) GTEST_SKIP() << "PRENTICE_ORACLE_DIR is not set";
+  const std::filesystem::path folder = directory;
+  const Json document = Json::parse_file(folder / "prompts.json");
+  const Model model = load_model(folder, {.dtype = at::kFloat, .device = at::kCPU});
+  Json::Array texts;
+  for (const Json& list : document.at("prompts").as_array()) {
+    std::vector<int32_t> prompt;
+    for (const Json& id : list.as_array()) prompt.push_back(static_cast<int32_t>(id.as_integer()));
+    Json::Array text;
+    for (const int32_t id : generate(model, prompt, {.max_new_tokens = document.at("tokens").as_integer()})) {
+      text.emplace_back(static_cast<int64_t>(id));
+    }
+    texts.emplace_back(std::move(text));
+  }
+  std::ofstream(folder / "texts.json") << Json(std::move(texts)).dump();
 }
 
 }  // namespace

@@ -26,6 +26,8 @@ Json config_of(const std::string& architecture, const std::string& extra = "") {
 constexpr const char* kLlama = "LlamaForCausalLM";
 constexpr const char* kMistral = "MistralForCausalLM";
 constexpr const char* kQwen2 = "Qwen2ForCausalLM";
+constexpr const char* kPhi3 = "Phi3ForCausalLM";
+constexpr const char* kGemma3 = "Gemma3ForCausalLM";
 
 Json without(Json config, const std::string& key) {
   std::erase_if(config.as_object(), [&](const Json::Member& member) { return member.first == key; });
@@ -130,6 +132,37 @@ TEST(Spec, BothSpellingsOfRopeAreRead) {
   EXPECT_EQ(read_spec(config_of(kLlama, R"("rope_scaling": null, "rope_theta": 7)")).ropes[0].theta, 7);
 }
 
+TEST(Spec, ARotationForEachKindOfLayerIsReadInBothSpellings) {
+  const char* old_form = R"("rope_theta": 5e5, "rope_local_base_freq": 300, "sliding_window": 9,
+      "sliding_window_pattern": 2, "rope_scaling": {"rope_type": "linear", "factor": 8})";
+  const char* new_form = R"("sliding_window": 9,
+      "layer_types": ["sliding_attention", "full_attention", "sliding_attention"], "rope_parameters": {
+      "full_attention": {"rope_type": "linear", "factor": 8, "rope_theta": 5e5},
+      "sliding_attention": {"rope_type": "default", "rope_theta": 300}})";
+  for (const char* form : {old_form, new_form}) {
+    const ModelSpec spec = read_spec(config_of(kGemma3, form));
+    ASSERT_EQ(spec.ropes.size(), 2u);
+    EXPECT_EQ(spec.ropes[0], (RopeSpec{.kind = RopeKind::linear, .theta = 5e5, .rotary_dim = 256, .factor = 8}));
+    EXPECT_EQ(spec.ropes[1], (RopeSpec{.theta = 300, .rotary_dim = 256}));
+    EXPECT_EQ(windows(spec), (std::vector<int64_t>{9, 0, 9}));
+    EXPECT_EQ(spec.layer[0].rope, 1);
+    EXPECT_EQ(spec.layer[1].rope, 0);
+  }
+  EXPECT_EQ(read_spec(config_of(kGemma3)).ropes[0].theta, 1e6);
+  EXPECT_EQ(read_spec(config_of(kGemma3)).ropes[1].theta, 1e4);
+}
+
+// formats 7.1
+TEST(Spec, FactorsOfExtendedRotationsAreTheReferenceOnes) {
+  const ModelSpec yarn = read_spec(
+      config_of(kQwen2, R"("rope_scaling": {"type": "yarn", "factor": 4, "original_max_position_embeddings": 32768})"));
+  EXPECT_NEAR(yarn.ropes[0].attention_factor, 1.13862944, 1e-8);
+  const ModelSpec longrope = read_spec(config_of(kPhi3, R"("max_position_embeddings": 131072, "rope_scaling":
+      {"type": "su", "short_factor": [1, 1, 1, 1], "long_factor": [2, 2, 2, 2]})"));
+  EXPECT_EQ(longrope.ropes[0].original_max_positions, 4096);
+  EXPECT_NEAR(longrope.ropes[0].attention_factor, std::sqrt(1 + std::log(32.0) / std::log(4096.0)), 1e-12);
+}
+
 TEST(Spec, Llama31FrequenciesAreTheReferenceOnes) {
   const RopeSpec rope{.kind = RopeKind::llama3,
                       .theta = 5e5,
@@ -181,14 +214,24 @@ TEST(Spec, BadConfigsAreRefusedByName) {
       {config_of(kLlama, R"("rope_theta": -1)"), "config.json: rope_theta: expected a positive number, got -1"},
       {config_of(kLlama, R"("tie_word_embeddings": 1)"),
        "config.json: tie_word_embeddings: expected true or false, got 1"},
-      {config_of(kLlama, R"("hidden_act": "gelu")"),
-       "config.json: hidden_act: \"gelu\" is not supported for this architecture"},
+      {config_of(kLlama, R"("hidden_act": "relu6")"), "config.json: hidden_act: \"relu6\" is not supported"},
       {config_of(kLlama, R"("quantization_config": {"quant_method": "gptq", "bits": 4})"),
        "config.json: quantization_config: weights stored quantized by gptq are not supported"},
       {config_of(kLlama, R"("rope_scaling": {"type": "dynamic", "factor": 2})"),
        "config.json: rope_scaling.type: \"dynamic\" is not supported"},
-      {config_of(kLlama, R"("rope_parameters": {"rope_type": "yarn", "factor": 2})"),
-       "config.json: rope_parameters.rope_type: \"yarn\" is not supported"},
+      {config_of(kLlama, R"("rope_parameters": {"rope_type": "proportional", "factor": 2})"),
+       "config.json: rope_parameters.rope_type: \"proportional\" is not supported"},
+      {config_of(kLlama, R"("rope_parameters": {"rope_type": "yarn", "truncate": 1})"),
+       "config.json: rope_parameters.truncate: expected true or false, got 1"},
+      {config_of(kPhi3, R"("rope_scaling": {"type": "su", "short_factor": [1, 1], "long_factor": [1, 1, 1, 0]})"),
+       "config.json: rope_scaling.short_factor: expected a list of 4 positive numbers\n"
+       "config.json: rope_scaling.long_factor: expected a list of 4 positive numbers"},
+      {config_of(kPhi3, R"("partial_rotary_factor": 0.4)"),
+       "config.json: partial_rotary_factor: must leave an even number of rotated features of 8, got 0.4"},
+      {config_of(kGemma3, R"("rope_parameters": {"rope_type": "default"})"),
+       "config.json: rope_parameters: expected full_attention and sliding_attention"},
+      {config_of(kGemma3, R"("use_bidirectional_attention": true)"),
+       "config.json: use_bidirectional_attention: true is not supported for this architecture"},
       {config_of(kLlama, R"("rope_scaling": {"type": "linear"})"), "config.json: rope_scaling.factor: is missing"},
       {config_of(kLlama, R"("rope_scaling": {"type": "linear", "factor": 0})"),
        "config.json: rope_scaling.factor: expected a positive number, got 0"},
@@ -232,7 +275,10 @@ TEST(Spec, TheSupportedArchitecturesAreListed) {
     read_spec(config_of("GptForCausalLM"));
     FAIL();
   } catch (const Error& error) {
-    EXPECT_EQ(error.diagnostics()[0].hint, "supported: LlamaForCausalLM, MistralForCausalLM, Qwen2ForCausalLM");
+    EXPECT_EQ(
+        error.diagnostics()[0].hint,
+        "supported: GemmaForCausalLM, Gemma2ForCausalLM, Gemma3ForCausalLM, LlamaForCausalLM, MistralForCausalLM, "
+        "PhiForCausalLM, Phi3ForCausalLM, Qwen2ForCausalLM, Qwen3ForCausalLM, StableLmForCausalLM");
   }
 }
 

@@ -1,7 +1,11 @@
-"""Logits and every gradient of tiny random models against transformers, in f32."""
+"""Logits, every gradient and greedy texts of tiny random models against transformers, in f32.
+
+The sequences stand in one packed row here and are passed alone there; they are shorter and longer than every window and
+than every length at which a rotation changes, and the texts grow past it."""
 
 import json
 import os
+import re
 import subprocess
 
 import pytest
@@ -9,10 +13,11 @@ import torch
 import torch.nn.functional as F
 from conftest import ROOT, absent, setting
 from safetensors.torch import load_file
-from tiny_models import MODELS, VOCABULARY, make_model, save_folder
+from tiny_models import HF_MODELS, MODELS, VOCABULARY, make_model, save_folder
 
 LENGTHS = [23, 7, 40, 2]
 TOLERANCE = 1e-5
+NEW_TOKENS = 12
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +41,7 @@ def relative(ours, theirs):
     return ((ours.double() - theirs.double()).norm() / theirs.double().norm()).item()
 
 
-@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("name", MODELS | HF_MODELS)
 def test_logits_and_gradients_equal_transformers(name, dump_program, tmp_path):
     model = make_model(name)
     save_folder(model, tmp_path)
@@ -52,6 +57,21 @@ def test_logits_and_gradients_equal_transformers(name, dump_program, tmp_path):
     assert {key.removeprefix("grad.") for key in ours} == set(gradients)
     # A key bias shifts all scores of a query alike, so its gradient is rounding: it is measured against its layer's.
     for key, gradient in gradients.items():
-        scale = gradient.norm() if "k_proj.bias" not in key else gradients[key.replace("k_proj", "q_proj")].norm()
+        beside = re.sub(r"k_(proj|layernorm)\.bias", r"q_\1.bias", key)
+        scale = gradients[beside].norm()
         error = ((ours[f"grad.{key}"] - gradient).norm() / scale).item()
         assert error < TOLERANCE, f"{key}: {error:.2e}"
+
+
+@pytest.mark.parametrize("name", MODELS | HF_MODELS)
+def test_greedy_texts_equal_transformers(name, dump_program, tmp_path):
+    model = make_model(name)
+    save_folder(model, tmp_path)
+    generator = torch.Generator().manual_seed(3)
+    prompts = [torch.randint(4, VOCABULARY, (length,), generator=generator).tolist() for length in (3, 13, 21)]
+    (tmp_path / "prompts.json").write_text(json.dumps({"prompts": prompts, "tokens": NEW_TOKENS}))
+    subprocess.run([dump_program, "--gtest_filter=Oracle.WritesGreedyTexts"], check=True, capture_output=True,
+                   env={**os.environ, "PRENTICE_ORACLE_DIR": str(tmp_path)})
+    for prompt, ours in zip(prompts, json.loads((tmp_path / "texts.json").read_text())):
+        theirs = model.generate(torch.tensor([prompt]), max_new_tokens=NEW_TOKENS, do_sample=False, eos_token_id=None)
+        assert ours == theirs[0, len(prompt):].tolist()

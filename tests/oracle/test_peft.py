@@ -9,7 +9,7 @@ import torch
 from conftest import ROOT, absent, setting
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM, LlamaConfig, Qwen2Config
+from transformers import AutoModelForCausalLM, LlamaConfig, Phi3Config, PhiConfig, Qwen2Config
 
 VOCABULARY = 96
 LENGTHS = [17, 4, 30]
@@ -18,6 +18,8 @@ SMALL = dict(vocab_size=VOCABULARY, hidden_size=32, intermediate_size=48, num_hi
 BASES = {
     "llama": LlamaConfig(**SMALL, attention_bias=True, mlp_bias=True),
     "qwen2_tied": Qwen2Config(**SMALL, tie_word_embeddings=True),
+    "phi3": Phi3Config(**SMALL, pad_token_id=None),
+    "phi": PhiConfig(**SMALL),
 }
 SECTION = dict(targets=["all-linear"], rank=4, alpha=8, rslora=False, layers=[], rank_pattern={}, alpha_pattern={}, dtype="f32")
 OURS = {
@@ -44,6 +46,26 @@ THEIRS = {
     "head": dict(target_modules=["lm_head", "q_proj"]),
     "gaussian": dict(target_modules=["k_proj"], init_lora_weights="gaussian"),
 }
+# Cases for any names; all others go with the bases that have Llama's.
+ANY_NAMES = {"all", "rslora", "bf16"}
+OURS_FUSED = {
+    "fused": dict(targets=["qkv_proj", "gate_up_proj"], layers=[0, 2]),
+    "fused_patterns": dict(targets=["qkv_proj", "down_proj"], rank_pattern={"qkv_proj": 7}, alpha_pattern={"qkv_proj": 3}),
+}
+THEIRS_FUSED = {
+    "fused": dict(target_modules=["qkv_proj", "o_proj"]),
+    "fused_expression": dict(target_modules=r".*layers\.[12]\..*gate_up_proj"),
+}
+FOR_BASE = {"phi3": (OURS_FUSED, THEIRS_FUSED), "phi": ({}, {})}
+
+
+def cases(side):
+    """(base, name, case) of every pair that fits."""
+    for base in BASES:
+        common = (OURS, THEIRS)[side]
+        if base in FOR_BASE:
+            common = {name: case for name, case in common.items() if name in ANY_NAMES} | FOR_BASE[base][side]
+        yield from (pytest.param(base, case, id=f"{base}-{name}") for name, case in common.items())
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +76,7 @@ def program():
     return path
 
 
-@pytest.fixture(params=BASES)
+@pytest.fixture
 def base(request, tmp_path):
     torch.manual_seed(1)
     model = AutoModelForCausalLM.from_config(BASES[request.param], attn_implementation="eager", dtype=torch.float32)
@@ -82,10 +104,10 @@ def relative(ours, theirs):
     return ((ours - theirs).norm() / theirs.norm()).item()
 
 
-@pytest.mark.parametrize("name", OURS)
-def test_peft_opens_our_folder_with_our_logits(name, base, program, tmp_path):
+@pytest.mark.parametrize("base,case", cases(0), indirect=["base"])
+def test_peft_opens_our_folder_with_our_logits(case, base, program, tmp_path):
     model, sequences = base
-    section = {**SECTION, **OURS[name]}
+    section = {**SECTION, **case}
     (tmp_path / "section.json").write_text(json.dumps(section))
     ours = our_logits(program, tmp_path)
     without = their_logits(model, sequences)
@@ -97,10 +119,10 @@ def test_peft_opens_our_folder_with_our_logits(name, base, program, tmp_path):
     assert relative(merged, theirs) < 1e-5
 
 
-@pytest.mark.parametrize("name", THEIRS)
-def test_we_open_the_folder_of_peft_with_its_logits(name, base, program, tmp_path):
+@pytest.mark.parametrize("base,case", cases(1), indirect=["base"])
+def test_we_open_the_folder_of_peft_with_its_logits(case, base, program, tmp_path):
     model, sequences = base
-    tuned = get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", **{"r": 4, "lora_alpha": 6, **THEIRS[name]})).eval()
+    tuned = get_peft_model(model, LoraConfig(task_type="CAUSAL_LM", **{"r": 4, "lora_alpha": 6, **case})).eval()
     with torch.no_grad():
         for key, parameter in tuned.named_parameters():
             if "lora_" in key:
