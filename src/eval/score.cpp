@@ -10,7 +10,7 @@
 #include "eval/candidates.h"
 #include "eval/choice.h"
 #include "model/generate.h"
-#include "objective/cross_entropy.h"
+#include "objective/token_log_probs.h"
 
 namespace prentice {
 

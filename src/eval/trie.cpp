@@ -17,7 +17,7 @@
 
 #include "core/error.h"
 #include "model/decoder.h"
-#include "objective/cross_entropy.h"
+#include "objective/token_log_probs.h"
 
 namespace prentice {
 

@@ -13,9 +13,11 @@
 #include <ATen/ops/where.h>
 #include <ATen/ops/zeros.h>
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 
 #include "core/error.h"
 #include "kernels/dropout.h"
+#include "objective/token_log_probs.h"
 
 namespace prentice {
 namespace {
@@ -242,6 +244,89 @@ TEST(LabelLogProbs, EqualThePlainComputationForAnyChunk) {
     EXPECT_FALSE(got.requires_grad());
     EXPECT_LT(relative(got, want), 1e-12);
   }
+}
+
+// log p of the labels by autograd over all [T, V] logits.
+Tensor plain_log_probs(const Case& c, double softcap, const Tensor& adapter_input) {
+  const Tensor rows = c.batch.target_rows;
+  return at::log_softmax(plain_logits(c, softcap, adapter_input), 1)
+      .index_select(0, rows)
+      .gather(1, c.batch.labels.index_select(0, rows).unsqueeze(1))
+      .squeeze(1);
+}
+
+// A loss in which the factor of one row depends on the others, as in preference losses.
+Tensor coupled(const Tensor& log_probs) {
+  const int64_t half = log_probs.size(0) / 2;
+  return log_probs.narrow(0, 0, half).sum().sub(log_probs.narrow(0, half, half).sum()).sigmoid().log().neg();
+}
+
+TEST(TokenLogProbs, TheirGradientsAreThoseOfTheWrittenOutForm) {
+  for (const bool bias : {false, true}) {
+    for (const bool lora : {false, true}) {
+      for (const double softcap : {0.0, 1.5}) {
+        for (const int64_t bytes : {int64_t{0}, kOneRow, kThreeRows}) {
+          const Case c = make_case(bias, lora);
+          const Tensor want = plain_log_probs(c, softcap, c.hidden);
+          const Tensor got = token_log_probs(c.hidden, c.head, softcap, c.batch, {}, {bytes});
+          SCOPED_TRACE(testing::Message()
+                       << "bias " << bias << " lora " << lora << " cap " << softcap << " bytes " << bytes);
+          EXPECT_LT(relative(got, want), 1e-12);
+          const auto want_grads = gradients(c, coupled(want)), got_grads = gradients(c, coupled(got));
+          for (size_t i = 0; i < want_grads.size(); ++i) EXPECT_LT(relative(got_grads[i], want_grads[i]), 1e-9) << i;
+        }
+      }
+    }
+  }
+}
+
+TEST(TokenLogProbs, DropoutOnTheHeadsAdapterIsThatOfTheCrossEntropy) {
+  Case c = make_case(false, true);
+  c.head.lora->dropout = 0.4;
+  const ForwardOptions options{.training = true, .seed = 99, .step = 6};
+  const Tensor weights = c.batch.weights.index_select(0, c.batch.target_rows) / c.counts.tokens;
+  const Tensor got = -(token_log_probs(c.hidden, c.head, 0, c.batch, options) * weights).sum();
+  const Tensor want = cross_entropy_share(c.hidden, c.head, 0, c.batch, c.counts, options);
+  EXPECT_NEAR(got.item<double>(), want.item<double>(), 1e-7);  // the share's weights are f32
+  const auto want_grads = gradients(c, want), got_grads = gradients(c, got);
+  for (size_t i = 0; i < want_grads.size(); ++i) EXPECT_LT(relative(got_grads[i], want_grads[i]), 1e-6) << i;
+}
+
+TEST(TokenLogProbs, TypesOfGradientsAreThoseOfTheInputs) {
+  Case c = make_case(true, true);
+  c.hidden = c.hidden.detach().to(at::kBFloat16).requires_grad_();
+  c.head.weight = Dense{dense_weight(c.head).detach().to(at::kBFloat16).requires_grad_()};
+  const Tensor got = token_log_probs(c.hidden, c.head, 0, c.batch);
+  EXPECT_EQ(got.scalar_type(), at::kFloat);
+  got.sum().backward();
+  for (const Tensor& leaf : leaves(c)) EXPECT_EQ(leaf.grad().scalar_type(), leaf.scalar_type());
+}
+
+TEST(TokenLogProbs, MemoryIsThatOfOneChunk) {
+  constexpr int64_t rows = 2000, vocabulary = 20'000, chunk = int64_t{4} << 20;
+  constexpr int64_t all_logits = rows * vocabulary * 4;
+  Case c = make_case(false, false, at::kFloat);
+  c.hidden = at::randn({rows, kHidden}).requires_grad_();
+  c.head.weight = Dense{at::randn({vocabulary, kHidden})};
+  c.batch.labels = at::randint(vocabulary, {rows}, at::kLong);
+  c.batch.target_rows = at::arange(rows, at::kLong);
+  const auto peak_bytes = [] {
+    rusage usage{};
+    getrusage(RUSAGE_SELF, &usage);
+    return int64_t{usage.ru_maxrss} * 1024;
+  };
+  const int64_t before = peak_bytes();
+  token_log_probs(c.hidden, c.head, 0, c.batch, {}, {chunk}).sum().backward();
+  EXPECT_LT(peak_bytes() - before, all_logits / 4);
+}
+
+TEST(TokenLogProbs, FrozenHeadsGetNoGradient) {
+  Case c = make_case(true, true);
+  for (Tensor tensor : {dense_weight(c.head), c.head.bias, c.head.lora->a, c.head.lora->b})
+    tensor.requires_grad_(false);
+  token_log_probs(c.hidden, c.head, 1.5, c.batch).sum().backward();
+  EXPECT_TRUE(c.hidden.grad().defined());
+  EXPECT_FALSE(dense_weight(c.head).grad().defined());
 }
 
 TEST(LabelLogProbs, TinyProbabilitiesDoNotUnderflow) {

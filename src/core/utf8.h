@@ -1,0 +1,16 @@
+// Which bytes are UTF-8: no overlong forms, no surrogates, nothing above U+10FFFF (Unicode 15, table 3-7). Separate
+// because recipes, data, tokenizer files and what a terminal shows all ask.
+#pragma once
+
+#include <cstddef>
+#include <string_view>
+
+namespace prentice {
+
+// Bytes of the well-formed character that begins at text[at], 0 when there is none. `at` is below the text's size.
+size_t utf8_character_size(std::string_view text, size_t at);
+
+// Offset of the first byte at or after `from` (the start of a character) that is no part of one; npos when all are.
+size_t first_bad_utf8(std::string_view text, size_t from = 0);
+
+}  // namespace prentice

@@ -1,0 +1,204 @@
+#include "objective/head.h"
+
+#include <ATen/ops/_log_softmax.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/full.h>
+#include <ATen/ops/index_select.h>
+#include <ATen/ops/mm.h>
+#include <ATen/ops/zeros.h>
+#include <torch/csrc/autograd/custom_function.h>
+
+#include <algorithm>
+
+#include "kernels/dropout.h"
+#include "kernels/matrix_product.h"
+
+namespace prentice {
+
+namespace {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+// a [m, k] b [k, n] in the softmax's type. A GPU hands out its f32 accumulators without rounding them.
+Tensor wide_product(const Tensor& a, const Tensor& b) {
+  const auto wide = softmax_type(a);
+  if (a.scalar_type() == wide) return product_transposed(a, b.t());
+  if (a.is_cuda()) return at::mm(a, b, wide);
+  return at::mm(a, b).to(wide);
+}
+
+// The input in the types that products are taken in.
+struct Operands {
+  Tensor rows, weight, low;  // in the type of the hidden states
+  Tensor up;                 // [V, R] B times its scale, likewise
+  Tensor bias;               // in the softmax's type
+};
+
+Operands operands(const HeadInput& in) {
+  const auto type = in.rows.scalar_type();
+  Operands made{.rows = in.rows, .weight = in.weight.to(type)};
+  if (in.bias.defined()) made.bias = in.bias.to(softmax_type(in.rows));
+  if (in.low.defined()) made.low = in.low, made.up = in.b.mul(in.scale).to(type);
+  return made;
+}
+
+// Equal chunks (the last may be shorter) whose logits fit; whole multiples of 64 rows where the vocabulary allows it.
+std::vector<Chunk> chunks_of(const HeadInput& in, const HeadChunks& limit) {
+  const int64_t bytes = limit.logit_bytes > 0 ? limit.logit_bytes : (in.rows.is_cuda() ? 256 : 64) * int64_t{1 << 20};
+  const int64_t row_bytes = in.weight.size(0) * (softmax_type(in.rows) == at::kDouble ? 8 : 4);
+  const int64_t total = in.rows.size(0), most = std::max<int64_t>(1, bytes / row_bytes);
+  const int64_t count = (total + most - 1) / most;
+  int64_t size = count == 0 ? 0 : (total + count - 1) / count;
+  if (count > 1 && most >= 64) size = std::min(most / 64 * 64, (size + 63) / 64 * 64);
+  std::vector<Chunk> chunks;
+  for (int64_t begin = 0; begin < total; begin += size) chunks.push_back({begin, std::min(size, total - begin)});
+  return chunks;
+}
+
+// [n, V] in the softmax's type, soft cap included.
+Tensor chunk_logits(const Operands& of, double softcap, const Chunk& chunk) {
+  Tensor logits = wide_product(of.rows.narrow(0, chunk.begin, chunk.size), of.weight.t());
+  if (of.low.defined()) logits.add_(wide_product(of.low.narrow(0, chunk.begin, chunk.size), of.up.t()));
+  if (of.bias.defined()) logits.add_(of.bias);
+  if (softcap > 0) logits.div_(softcap).tanh_().mul_(softcap);
+  return logits;
+}
+
+void add_gradients(HeadGradients& grads, const Operands& of, const Chunk& chunk, const ChunkGradient& found) {
+  const Tensor column = found.row_weights.unsqueeze(1);
+  if (grads.bias.defined()) grads.bias.addmv_(found.logits.t(), found.row_weights);
+  const Tensor dlogits = found.logits.to(of.rows.scalar_type());
+  const auto narrow = [&](const Tensor& t) { return t.narrow(0, chunk.begin, chunk.size); };
+  if (grads.rows.defined()) narrow(grads.rows).copy_(wide_product(dlogits, of.weight).mul_(column));
+  if (grads.low.defined()) narrow(grads.low).copy_(wide_product(dlogits, of.up).mul_(column));
+  const auto accumulate = [&](Tensor& sum, const Tensor& side) {
+    const Tensor weighted = narrow(side).to(sum.scalar_type()).mul(column).to(side.scalar_type());
+    if (side.scalar_type() == sum.scalar_type()) {
+      sum.addmm_(dlogits.t(), weighted);
+    } else {
+      sum.add_(wide_product(dlogits.t(), weighted));
+    }
+  };
+  if (grads.weight.defined()) accumulate(grads.weight, of.rows);
+  if (grads.b.defined()) accumulate(grads.b, of.low);
+}
+
+bool adapted(const Linear& head) { return head.lora && head.lora->enabled; }
+
+// The adapter's dropout on the labelled rows; the mask of a row is the one it has in the whole batch.
+struct DroppedRows : torch::autograd::Function<DroppedRows> {
+  static Tensor forward(AutogradContext* context, const Tensor& rows, const Tensor& sample_key,
+                        const Tensor& sequence_id, const Tensor& positions, const Lora& lora,
+                        const ForwardOptions& options) {
+    context->saved_data["seed"] = static_cast<int64_t>(options.seed);
+    context->saved_data["step"] = options.step;
+    context->saved_data["module"] = lora.module;
+    context->saved_data["rate"] = lora.dropout;
+    context->save_for_backward({sample_key, sequence_id, positions});
+    return apply_dropout(rows,
+                         {options.seed, options.step, lora.module, lora.dropout, sample_key, sequence_id, positions});
+  }
+
+  static variable_list backward(AutogradContext* context, variable_list upstream) {
+    const auto saved = context->get_saved_variables();
+    auto& data = context->saved_data;
+    const DropoutKey key{static_cast<uint64_t>(data["seed"].toInt()),
+                         data["step"].toInt(),
+                         data["module"].toInt(),
+                         data["rate"].toDouble(),
+                         saved[0],
+                         saved[1],
+                         saved[2]};
+    return {apply_dropout(upstream[0], key), {}, {}, {}, {}, {}};
+  }
+};
+
+// dropout(rows) A^T, [N, R]; differentiable.
+Tensor low_rank_rows(const Tensor& rows, const Lora& lora, const Batch& batch, const ForwardOptions& options) {
+  Tensor input = rows;
+  if (options.training && lora.dropout > 0) {
+    input = DroppedRows::apply(rows, batch.sample_key, at::index_select(batch.sequence_id, 0, batch.target_rows),
+                               at::index_select(batch.positions, 0, batch.target_rows), lora, options);
+  }
+  return at::mm(input, lora.a.to(input.scalar_type()).t());
+}
+
+HeadInput input_without_low(const Tensor& rows, const Linear& head, double softcap, const Tensor& labels) {
+  HeadInput in{.rows = rows, .weight = dense_weight(head), .bias = head.bias, .labels = labels, .softcap = softcap};
+  if (adapted(head)) in.b = head.lora->b, in.scale = head.lora->scale;
+  return in;
+}
+
+}  // namespace
+
+c10::ScalarType softmax_type(const Tensor& rows) {
+  return rows.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
+}
+
+std::optional<Tensor> optional(const Tensor& tensor) { return tensor.defined() ? std::optional(tensor) : std::nullopt; }
+
+HeadInput head_input(const Tensor& rows, const Tensor& weight, const std::optional<Tensor>& bias,
+                     const std::optional<Tensor>& low, const std::optional<Tensor>& b, double scale,
+                     const Tensor& labels, double softcap) {
+  const Tensor none;
+  return {rows, weight, bias.value_or(none), low.value_or(none), b.value_or(none), scale, labels, softcap};
+}
+
+HeadInput labelled_rows(const Tensor& hidden, const Linear& head, double softcap, const Batch& batch,
+                        const ForwardOptions& options) {
+  const Tensor rows = at::index_select(hidden, 0, batch.target_rows);
+  const Tensor labels = at::index_select(batch.labels, 0, batch.target_rows).clamp_min_(0);
+  HeadInput in = input_without_low(rows, head, softcap, labels);
+  if (adapted(head)) in.low = low_rank_rows(rows, *head.lora, batch, options);
+  return in;
+}
+
+HeadInput chosen_rows(const Tensor& hidden, const Linear& head, double softcap, const Tensor& rows,
+                      const Tensor& labels) {
+  const Tensor taken = at::index_select(hidden, 0, rows);
+  HeadInput in = input_without_low(taken, head, softcap, labels);
+  if (adapted(head)) in.low = at::mm(taken, head.lora->a.to(taken.scalar_type()).t());
+  return in;
+}
+
+HeadGradients gradients_wanted(const HeadInput& in) {
+  const auto wanted = [](const Tensor& t) { return t.defined() && t.requires_grad(); };
+  const auto sum_like = [&](const Tensor& t) {
+    return wanted(t) ? at::zeros(t.sizes(), t.options().dtype(softmax_type(in.rows))) : Tensor();
+  };
+  HeadGradients grads{.weight = sum_like(in.weight), .bias = sum_like(in.bias), .b = sum_like(in.b)};
+  if (wanted(in.rows)) grads.rows = at::empty(in.rows.sizes(), in.rows.options());
+  if (wanted(in.low)) grads.low = at::empty(in.low.sizes(), in.low.options());
+  return grads;
+}
+
+void visit_chunks(const HeadInput& in, const HeadChunks& limit, HeadGradients* grads, const ChunkVisitor& visitor) {
+  const Operands of = operands(in);
+  for (const Chunk& chunk : chunks_of(in, limit)) {
+    Tensor logits = chunk_logits(of, in.softcap, chunk);
+    const Tensor capped = grads && in.softcap > 0 ? logits.clone() : Tensor();
+    const ChunkGradient found = visitor(chunk, logits);
+    if (!grads) continue;
+    if (capped.defined()) found.logits.mul_(capped.div(in.softcap).square_().neg_().add_(1));  // d tanh
+    add_gradients(*grads, of, chunk, found);
+  }
+  if (grads && grads->b.defined()) grads->b.mul_(in.scale);
+}
+
+// d -log p / d logits = p - onehot.
+Tensor label_losses(const HeadInput& in, const HeadChunks& limit, const Tensor& row_weights, HeadGradients* grads) {
+  Tensor losses = at::empty({in.rows.size(0)}, in.rows.options().dtype(softmax_type(in.rows)));
+  visit_chunks(in, limit, grads, [&](const Chunk& chunk, Tensor& logits) -> ChunkGradient {
+    const Tensor labels = in.labels.narrow(0, chunk.begin, chunk.size).unsqueeze(1);
+    at::_log_softmax_out(logits, logits, 1, false);
+    losses.narrow(0, chunk.begin, chunk.size).copy_(logits.gather(1, labels).squeeze(1).neg_());
+    if (!grads) return {};
+    logits.exp_();
+    logits.scatter_add_(1, labels, at::full({chunk.size, 1}, -1, logits.options()));
+    return {logits, row_weights.narrow(0, chunk.begin, chunk.size)};
+  });
+  return losses;
+}
+
+}  // namespace prentice

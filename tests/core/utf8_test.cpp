@@ -1,0 +1,48 @@
+#include "core/utf8.h"
+
+#include <gtest/gtest.h>
+
+#include <string>
+
+namespace prentice {
+namespace {
+
+std::string encoded(uint32_t code, int bytes) {
+  if (bytes == 1) return {static_cast<char>(code)};
+  std::string text;
+  for (int i = 0; i < bytes - 1; ++i, code >>= 6) text.insert(text.begin(), static_cast<char>(0x80 | (code & 0x3f)));
+  text.insert(text.begin(), static_cast<char>((0xf00 >> bytes & 0xff) | code));
+  return text;
+}
+
+// Every number that one to four bytes can carry: only the shortest form of a scalar value is a character.
+TEST(Utf8, TheShortestFormOfEveryScalarValueAndNothingElseIsACharacter) {
+  const uint32_t first_of_length[] = {0, 0, 0x80, 0x800, 0x10000};
+  const uint32_t beyond[] = {0, 0x80, 0x800, 0x10000, 0x200000};
+  for (int bytes = 1; bytes <= 4; ++bytes) {
+    for (uint32_t code = 0; code < beyond[bytes]; ++code) {
+      const bool good = code >= first_of_length[bytes] && code <= 0x10ffff && (code < 0xd800 || code > 0xdfff);
+      const auto size = utf8_character_size(encoded(code, bytes), 0);
+      ASSERT_EQ(size, good ? static_cast<size_t>(bytes) : 0u) << std::hex << code << " in " << bytes;
+    }
+  }
+}
+
+TEST(Utf8, TheFirstFaultIsFoundAtAnyPlace) {
+  const std::string good = "abcdefg\xC3\xA9 \xE2\x82\xAC 12345678901234567890";
+  EXPECT_EQ(first_bad_utf8(good), std::string::npos);
+  for (const std::string bad : {"\x80", "\xC3", "\xE2\x82", "\xED\xA0\x80", "\xFF"}) {
+    for (size_t length : {0, 1, 6, 9, 17, 25}) {
+      if (first_bad_utf8(good.substr(0, length)) != std::string::npos) continue;
+      EXPECT_EQ(first_bad_utf8(good.substr(0, length) + bad), length);
+      EXPECT_EQ(first_bad_utf8(bad + good.substr(0, length)), 0u);
+    }
+  }
+  EXPECT_EQ(first_bad_utf8("\x80"
+                           "abc",
+                           1),
+            std::string::npos);
+}
+
+}  // namespace
+}  // namespace prentice
