@@ -88,21 +88,20 @@ Batch collate(const std::vector<const Sequence*>& sequences, const std::vector<i
   return batch;
 }
 
-std::vector<Batch> collate_in_order(const std::vector<Sequence>& sequences, int64_t micro_tokens) {
-  std::vector<Batch> batches;
+void collate_in_order(std::span<const Sequence* const> sequences, int64_t micro_tokens,
+                      const std::function<void(const Batch&)>& visit) {
   std::vector<const Sequence*> open;
   int64_t tokens = 0;
-  for (const auto& sequence : sequences) {
-    if (!open.empty() && micro_tokens > 0 && tokens + sequence.size() > micro_tokens) {
-      batches.push_back(collate(open, 0));
+  for (const auto* sequence : sequences) {
+    if (!open.empty() && micro_tokens > 0 && tokens + sequence->size() > micro_tokens) {
+      visit(collate(open, 0));
       open.clear();
       tokens = 0;
     }
-    open.push_back(&sequence);
-    tokens += sequence.size();
+    open.push_back(sequence);
+    tokens += sequence->size();
   }
-  if (!open.empty()) batches.push_back(collate(open, 0));
-  return batches;
+  if (!open.empty()) visit(collate(open, 0));
 }
 
 }  // namespace prentice

@@ -97,6 +97,15 @@ void apply_data_template(const DataSection& section, Tokenizer& tokenizer) {
     tokenizer.replace_chat_template(data_template_text(section), section.chat_template);
 }
 
+void keep_examples(DataSet& set, size_t sequences) {
+  size_t kept = 0;
+  for (size_t i = 0; i < std::min(sequences, set.encoded.sequences.size()); ++i) {
+    kept = std::max(kept, static_cast<size_t>(set.encoded.sequences[i].sample) + 1);
+  }
+  set.examples.resize(std::min(kept, set.examples.size()));
+  set.examples.shrink_to_fit();
+}
+
 DataSet load_data_set(const std::vector<WeightedFile>& files, const DataSection& section, const Tokenizer& tokenizer,
                       const EncodeOptions& options) {
   const auto chat_template = open_chat_template(section, tokenizer);

@@ -33,11 +33,14 @@ struct Example {
 
 struct DataSet {
   EncodedSet encoded;
-  std::vector<Example> examples;              // by sample
+  std::vector<Example> examples;              // by sample; training lets go of all but a few (keep_examples)
   DataFormat format = DataFormat::automatic;  // as detected
   bool chat = false;                          // rows went through the chat template
   std::string description;                    // "messages, 1,200 rows from tickets.jsonl": what was found
 };
+
+// Lets go of the rows as text behind those that the first `sequences` encoded ones came from: training reads ids only.
+void keep_examples(DataSet& set, size_t sequences);
 
 struct TrainEvalSets {
   DataSet train;

@@ -28,11 +28,8 @@ struct EpochPlan {
 
 class EpochSteps final : public StepSource {
  public:
-  EpochSteps(std::vector<Sequence> sequences, std::vector<MixPart> mix, const StepOptions& options)
-      : sequences_(std::move(sequences)),
-        mix_(std::move(mix)),
-        options_(options),
-        order_(mix_, options.seed, options.shuffle) {
+  EpochSteps(std::span<const Sequence> sequences, std::vector<MixPart> mix, const StepOptions& options)
+      : sequences_(sequences), mix_(std::move(mix)), options_(options), order_(mix_, options.seed, options.shuffle) {
     check();
     lay_out();
   }
@@ -167,7 +164,7 @@ class EpochSteps final : public StepSource {
     return hash.hex();
   }
 
-  std::vector<Sequence> sequences_;
+  std::span<const Sequence> sequences_;
   std::vector<MixPart> mix_;
   StepOptions options_;
   Order order_;
@@ -200,14 +197,8 @@ std::vector<MixPart> mix_parts(const EncodedSet& set) {
   return parts;
 }
 
-std::unique_ptr<StepSource> make_step_source(std::vector<Sequence> sequences, const StepOptions& options) {
-  std::vector<MixPart> mix = {{all_indices(sequences.size()), 1.0}};
-  return std::make_unique<EpochSteps>(std::move(sequences), std::move(mix), options);
-}
-
-std::unique_ptr<StepSource> make_step_source(EncodedSet set, const StepOptions& options) {
-  auto mix = mix_parts(set);
-  return std::make_unique<EpochSteps>(std::move(set.sequences), std::move(mix), options);
+std::unique_ptr<StepSource> make_step_source(const EncodedSet& set, const StepOptions& options) {
+  return std::make_unique<EpochSteps>(set.sequences, mix_parts(set), options);
 }
 
 }  // namespace prentice

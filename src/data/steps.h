@@ -3,7 +3,9 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -35,10 +37,11 @@ class StepSource {
 };
 
 // Steps over the sequences, each once an epoch. No step spans two epochs; the last, short step of an epoch is kept.
-// Errors: `data` without sequences, `usage` for options that give no step or batch_tokens below the longest sequence.
-std::unique_ptr<StepSource> make_step_source(std::vector<Sequence> sequences, const StepOptions& options);
-// The same with the mix of `set` (EncodedSet::mix_weights): data/order.h says what an epoch is then.
-std::unique_ptr<StepSource> make_step_source(EncodedSet set, const StepOptions& options);
+// With a mix (EncodedSet::mix_weights) data/order.h says what an epoch is. The sequences stay the set's, the largest
+// thing in host memory: it must outlive the source (moving the set is allowed) and not change. Errors: `data` without
+// sequences, `usage` for options that give no step or batch_tokens below the longest sequence.
+std::unique_ptr<StepSource> make_step_source(const EncodedSet& set, const StepOptions& options);
+std::unique_ptr<StepSource> make_step_source(EncodedSet&& set, const StepOptions& options) = delete;
 
 // The parts of a mix, in order of first appearance; one part when there is no mix.
 std::vector<MixPart> mix_parts(const EncodedSet& set);
@@ -50,8 +53,9 @@ Batch collate(const std::vector<const Sequence*>& sequences, const std::vector<i
 // Names a sequence's draw in 63 bits: Philox of (sample, piece, occurrence), a bijection before it is cut.
 int64_t sample_key(const Sequence& sequence, int64_t occurrence);
 
-// Batches over all sequences in order (no shuffling), each of at most `micro_tokens` tokens (0 = no limit; a longer
-// sequence stands alone): evaluation.
-std::vector<Batch> collate_in_order(const std::vector<Sequence>& sequences, int64_t micro_tokens);
+// Calls visit(batch) for the sequences in order (no shuffling), each batch of at most `micro_tokens` tokens (0 = no
+// limit; a longer sequence stands alone): evaluation. One batch is in memory at a time.
+void collate_in_order(std::span<const Sequence* const> sequences, int64_t micro_tokens,
+                      const std::function<void(const Batch&)>& visit);
 
 }  // namespace prentice

@@ -56,20 +56,20 @@ int64_t example_count(const EvalInput& input) {
 LossResult score_loss(const EvalInput& input) {
   const c10::NoGradGuard no_grad;
   const int64_t count = example_count(input);
-  std::vector<Sequence> sequences;
+  std::vector<const Sequence*> sequences;
   std::vector<int64_t> samples;
   for (const Sequence& sequence : input.data.encoded.sequences) {
     if (sequence.sample >= count) continue;
-    sequences.push_back(sequence);
+    sequences.push_back(&sequence);
     samples.push_back(sequence.sample);
   }
   std::vector<LossSum> sums(static_cast<size_t>(count));
   const int64_t* next = samples.data();
-  for (const Batch& batch : collate_in_order(sequences, input.micro_tokens)) {
+  collate_in_order(sequences, input.micro_tokens, [&](const Batch& batch) {
     add_losses(input, batch, next, sums);
     next += batch.host_starts.size() - 1;
     if (input.progress && next > samples.data()) input.progress("loss", next[-1] + 1, count);
-  }
+  });
   LossResult result;
   double loss = 0, weight = 0;
   for (int64_t index = 0; index < count; ++index) {

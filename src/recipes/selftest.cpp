@@ -12,7 +12,6 @@ namespace prentice {
 
 namespace {
 
-constexpr size_t kCases = 3;
 constexpr int64_t kGreedyTokens = 16, kTextPrompt = 8, kTop = 5;
 
 // Everything before the first trained token; text is trained from its start, so there a few tokens serve as a prompt.
@@ -44,7 +43,7 @@ std::vector<SelfTestCase> make_self_test(const Model& model, const DataSet& data
   const c10::AutoGradMode no_gradients(false);
   std::vector<SelfTestCase> cases;
   for (const auto& sequence : data.encoded.sequences) {
-    if (cases.size() == kCases) break;
+    if (cases.size() == kSelfTestCases) break;
     SelfTestCase one{.prompt = data.examples.at(static_cast<size_t>(sequence.sample)).prompt,
                      .prompt_ids = prompt_of(sequence)};
     one.greedy_ids = generate(model, one.prompt_ids, {.max_new_tokens = kGreedyTokens, .stop_ids = stop_ids});

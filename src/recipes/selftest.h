@@ -10,6 +10,8 @@
 
 namespace prentice {
 
+inline constexpr size_t kSelfTestCases = 3;
+
 // The prompts of the first examples (of plain text: its first tokens), greedy continuations of at most 16 tokens, and
 // the five most likely ids after each prompt.
 std::vector<SelfTestCase> make_self_test(const Model&, const DataSet&, const std::vector<int32_t>& stop_ids);

@@ -13,6 +13,7 @@
 #include "recipes/finish.h"
 #include "recipes/kinds.h"
 #include "recipes/prepare.h"
+#include "recipes/selftest.h"
 #include "recipes/units.h"
 #include "recipes/validation.h"
 #include "train/checkpoint.h"
@@ -121,6 +122,7 @@ int run_supervised(Recipe recipe, const Invocation& invocation) {
                                counts, forward);
   };
   const Validation validation(model, run, recipe.eval, *recipe.train.micro_tokens);
+  keep_examples(run.data.train, kSelfTestCases);
   const Hooks hooks{.save_model = [&](const auto& path) { save_trained_model(model, run, path); },
                     .evaluate = validation.hook(),
                     .before_step = [&](int64_t step) { forward.step = step; }};

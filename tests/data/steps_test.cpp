@@ -6,6 +6,7 @@
 #include <set>
 
 #include "core/error.h"
+#include "data/encode.h"
 #include "data/pack.h"
 
 namespace prentice {
@@ -27,6 +28,24 @@ std::vector<Sequence> sequences_of(const std::vector<int64_t>& lengths) {
   std::vector<Sequence> sequences;
   for (size_t i = 0; i < lengths.size(); ++i) sequences.push_back(sequence_of(static_cast<int64_t>(i), lengths[i]));
   return sequences;
+}
+
+// A source with the set that it reads.
+struct OwnedSteps {
+  std::unique_ptr<EncodedSet> set;
+  std::unique_ptr<StepSource> source;
+  StepSource* operator->() const { return source.get(); }
+  StepSource& operator*() const { return *source; }
+};
+
+OwnedSteps steps_of(EncodedSet set, const StepOptions& options) {
+  OwnedSteps owned{.set = std::make_unique<EncodedSet>(std::move(set))};
+  owned.source = make_step_source(*owned.set, options);
+  return owned;
+}
+
+OwnedSteps steps_of(std::vector<Sequence> sequences, const StepOptions& options) {
+  return steps_of(EncodedSet{.sequences = std::move(sequences)}, options);
 }
 
 std::vector<int64_t> values(const Tensor& tensor) {
@@ -67,8 +86,7 @@ TEST(Steps, TheArithmeticOfEpochsAndBatches) {
                                    {2, 11, 0, 2, 1},   {2, 100, 0, 2, 1},    {1, 1, 0, 11, 11}, {1, 4, 7, 7, 3},
                                    {0.01, 4, 0, 1, 3}, {2.0 / 3, 4, 0, 2, 3}};
   for (const auto& c : cases) {
-    const auto source =
-        make_step_source(sequences_of(kLengths), {.batch = c.batch, .epochs = c.epochs, .steps = c.steps});
+    const auto source = steps_of(sequences_of(kLengths), {.batch = c.batch, .epochs = c.epochs, .steps = c.steps});
     EXPECT_EQ(source->size(), c.expected_size) << c.epochs << " epochs of batch " << c.batch;
     EXPECT_EQ(source->steps_in_epoch(), c.expected_in_epoch);
   }
@@ -76,7 +94,7 @@ TEST(Steps, TheArithmeticOfEpochsAndBatches) {
 
 TEST(Steps, AStepHoldsBatchExamplesWhateverThePacking) {
   for (const int64_t micro_tokens : {0, 12, 20, 1000}) {
-    const auto source = make_step_source(sequences_of(kLengths), {.batch = 4, .micro_tokens = micro_tokens});
+    const auto source = steps_of(sequences_of(kLengths), {.batch = 4, .micro_tokens = micro_tokens});
     const auto steps = all_samples(*source);
     ASSERT_EQ(steps.size(), 3u);
     EXPECT_EQ(steps[0].size(), 4u);
@@ -86,7 +104,7 @@ TEST(Steps, AStepHoldsBatchExamplesWhateverThePacking) {
 }
 
 TEST(Steps, EveryEpochHoldsEachExampleOnceAndNoStepSpansTwo) {
-  const auto source = make_step_source(sequences_of(kLengths), {.batch = 4, .micro_tokens = 15, .epochs = 3});
+  const auto source = steps_of(sequences_of(kLengths), {.batch = 4, .micro_tokens = 15, .epochs = 3});
   std::map<int64_t, std::multiset<int64_t>> seen;
   for (int64_t i = 0; i < source->size(); ++i) {
     const auto step = source->step(i);
@@ -100,9 +118,9 @@ TEST(Steps, EveryEpochHoldsEachExampleOnceAndNoStepSpansTwo) {
 
 TEST(Steps, OrderDependsOnSeedAndEpochOnly) {
   const auto order = [](uint64_t seed, int64_t micro_tokens, bool packing, double epochs) {
-    return all_samples(*make_step_source(
-        sequences_of(kLengths),
-        {.batch = 2, .micro_tokens = micro_tokens, .packing = packing, .seed = seed, .epochs = epochs}));
+    return all_samples(
+        *steps_of(sequences_of(kLengths),
+                  {.batch = 2, .micro_tokens = micro_tokens, .packing = packing, .seed = seed, .epochs = epochs}));
   };
   const auto reference = order(17, 0, true, 2);
   EXPECT_EQ(reference, order(17, 13, true, 2));
@@ -116,8 +134,8 @@ TEST(Steps, OrderDependsOnSeedAndEpochOnly) {
 
 TEST(Steps, AnyStepCanBeAskedForAlone) {
   const StepOptions options = {.batch = 3, .micro_tokens = 16, .epochs = 5};
-  const auto forward = make_step_source(sequences_of(kLengths), options);
-  const auto backward = make_step_source(sequences_of(kLengths), options);
+  const auto forward = steps_of(sequences_of(kLengths), options);
+  const auto backward = steps_of(sequences_of(kLengths), options);
   std::map<int64_t, std::vector<int64_t>> tokens;
   for (int64_t i = 0; i < forward->size(); ++i) tokens[i] = values(forward->step(i).micros.back().tokens);
   for (int64_t i = backward->size() - 1; i >= 0; --i) {
@@ -126,14 +144,14 @@ TEST(Steps, AnyStepCanBeAskedForAlone) {
 }
 
 TEST(Steps, WithoutShufflingTheOrderIsThatOfTheFile) {
-  const auto source = make_step_source(sequences_of(kLengths), {.batch = 4, .shuffle = false});
+  const auto source = steps_of(sequences_of(kLengths), {.batch = 4, .shuffle = false});
   EXPECT_EQ(samples_of(source->step(0)), (std::multiset<int64_t>{0, 1, 2, 3}));
   EXPECT_EQ(samples_of(source->step(2)), (std::multiset<int64_t>{8, 9, 10}));
 }
 
 TEST(Steps, MicroBatchesHaveNoPaddingAndStayBelowTheLimit) {
   for (const int64_t limit : {12, 17, 25, 40}) {
-    const auto source = make_step_source(sequences_of(kLengths), {.batch = 11, .micro_tokens = limit});
+    const auto source = steps_of(sequences_of(kLengths), {.batch = 11, .micro_tokens = limit});
     int64_t tokens = 0;
     const auto step = source->step(0);
     for (const auto& micro : step.micros) {
@@ -146,7 +164,7 @@ TEST(Steps, MicroBatchesHaveNoPaddingAndStayBelowTheLimit) {
 }
 
 TEST(Steps, ASequenceAboveTheLimitStandsAlone) {
-  const auto source = make_step_source(sequences_of({30, 5, 5}), {.batch = 3, .micro_tokens = 10});
+  const auto source = steps_of(sequences_of({30, 5, 5}), {.batch = 3, .micro_tokens = 10});
   const auto step = source->step(0);
   ASSERT_EQ(step.micros.size(), 2u);
   std::multiset<int64_t> sizes;
@@ -158,7 +176,7 @@ TEST(Steps, ASequenceAboveTheLimitStandsAlone) {
 TEST(Steps, PackedRowsAreTheUnpackedOnesEndToEnd) {
   const auto rows = [](bool packing) {
     std::map<int64_t, std::vector<std::vector<int64_t>>> rows;  // sample -> tokens, positions, labels, key
-    const auto source = make_step_source(sequences_of(kLengths), {.batch = 11, .micro_tokens = 30, .packing = packing});
+    const auto source = steps_of(sequences_of(kLengths), {.batch = 11, .micro_tokens = 30, .packing = packing});
     const auto step = source->step(0);
     EXPECT_EQ(step.counts.sequences, 11);
     EXPECT_EQ(step.counts.tokens, 78 - 2 * 11);
@@ -194,7 +212,7 @@ TEST(Steps, PackedRowsAreTheUnpackedOnesEndToEnd) {
 TEST(Steps, CountsAddUpTheWeightsOfLabels) {
   auto sequences = sequences_of({5, 4});
   sequences[0].weights = {9, 0.5, 0.25, 1, 9};  // the labelled positions are 1, 2, 3
-  const auto step = make_step_source(sequences, {.batch = 2})->step(0);
+  const auto step = steps_of(sequences, {.batch = 2})->step(0);
   EXPECT_DOUBLE_EQ(step.counts.tokens, 1.75 + 2);
   EXPECT_DOUBLE_EQ(sequences[0].target_weight(), 1.75);
 }
@@ -202,7 +220,7 @@ TEST(Steps, CountsAddUpTheWeightsOfLabels) {
 TEST(Steps, ByTokensEveryStepButTheLastHoldsAboutThatMany) {
   for (const uint64_t seed : {1, 2, 3, 4, 5}) {
     const StepOptions options = {.batch = 0, .batch_tokens = 20, .seed = seed, .epochs = 2};
-    const auto source = make_step_source(sequences_of(kLengths), options);
+    const auto source = steps_of(sequences_of(kLengths), options);
     EXPECT_EQ(source->steps_in_epoch(), 4);  // ceil(78 / 20), for any order
     EXPECT_EQ(source->size(), 8);
     int64_t before = 0;
@@ -231,7 +249,7 @@ TEST(Steps, TheHashKnowsEveryIdAndTheOrderButNotThePacking) {
   const auto hash = [](StepOptions options, const std::function<void(std::vector<Sequence>&)>& change) {
     auto sequences = sequences_of(kLengths);
     change(sequences);
-    return make_step_source(std::move(sequences), options)->order_hash();
+    return steps_of(std::move(sequences), options)->order_hash();
   };
   const auto same = [](std::vector<Sequence>&) {};
   const auto reference = hash({}, same);
@@ -264,7 +282,7 @@ TEST(Steps, ImpossibleOptionsAreRefusedByName) {
   };
   for (const auto& c : cases) {
     try {
-      make_step_source(sequences_of(c.lengths), c.options);
+      steps_of(sequences_of(c.lengths), c.options);
       ADD_FAILURE() << "accepted: " << c.message;
     } catch (const Error& error) {
       EXPECT_EQ(error.code(), c.code);
@@ -276,13 +294,37 @@ TEST(Steps, ImpossibleOptionsAreRefusedByName) {
 TEST(Steps, InOrderBatchesKeepTheOrderAndTheLimit) {
   const auto sequences = sequences_of(kLengths);
   std::vector<int64_t> tokens;
-  for (const auto& batch : collate_in_order(sequences, 20)) {
+  std::vector<const Sequence*> pointers;
+  for (const auto& sequence : sequences) pointers.push_back(&sequence);
+  collate_in_order(pointers, 20, [&](const Batch& batch) {
     EXPECT_LE(batch.tokens.numel(), 20);
     for (const auto token : values(batch.tokens)) tokens.push_back(token);
-  }
+  });
   std::vector<int64_t> expected;
   for (const auto& sequence : sequences) expected.insert(expected.end(), sequence.ids.begin(), sequence.ids.end());
   EXPECT_EQ(tokens, expected);
+}
+
+// The sequences are the largest thing in host memory during training: a source must not hold a second copy.
+TEST(Steps, ReadTheSequencesOfTheSetThatMayMove) {
+  EncodedSet set{.sequences = sequences_of({5, 4})};
+  const auto source = make_step_source(set, {.batch = 2, .shuffle = false});
+  set.sequences[1].ids[0] = 77;
+  const EncodedSet moved = std::move(set);
+  EXPECT_EQ(values(source->step(0).micros.at(0).tokens).at(5), 77);
+}
+
+TEST(Steps, OnlyTheFirstRowsStayAsText) {
+  DataSet set;
+  set.encoded.sequences = sequences_of({3, 3, 3, 3});
+  set.encoded.sequences[1].sample = 2;  // row 1 was dropped
+  set.examples.resize(5);
+  set.examples[2].prompt = "kept";
+  keep_examples(set, 2);
+  ASSERT_EQ(set.examples.size(), 3u);
+  EXPECT_EQ(set.examples[2].prompt, "kept");
+  keep_examples(set, 9);
+  EXPECT_EQ(set.examples.size(), 3u);
 }
 
 TEST(Pack, BinsAreFullAndDeterministic) {
@@ -306,7 +348,7 @@ EncodedSet mixed_set(int64_t first, int64_t second, double first_weight, double 
 TEST(Mix, WeightsAreSharesOfTheExamplesOfAnEpoch) {
   // 20 + 80 rows, shares 3 : 1 -> 75 draws of the first file's 20 rows, 25 of the second's 80.
   for (const bool shuffle : {true, false}) {
-    const auto source = make_step_source(mixed_set(20, 80, 3, 1), {.batch = 10, .shuffle = shuffle, .epochs = 16});
+    const auto source = steps_of(mixed_set(20, 80, 3, 1), {.batch = 10, .shuffle = shuffle, .epochs = 16});
     ASSERT_EQ(source->steps_in_epoch(), 10);
     std::map<int64_t, int64_t> seen;
     for (int64_t epoch = 0; epoch < 16; ++epoch) {
@@ -325,7 +367,7 @@ TEST(Mix, WeightsAreSharesOfTheExamplesOfAnEpoch) {
 }
 
 TEST(Mix, ARowDrawnTwiceInAStepHasTwoKeys) {
-  const auto source = make_step_source(mixed_set(2, 8, 9, 1), {.batch = 10});
+  const auto source = steps_of(mixed_set(2, 8, 9, 1), {.batch = 10});
   std::set<int64_t> keys;
   for (const auto& micro : source->step(0).micros) {
     for (const auto key : values(micro.sample_key)) keys.insert(key);
