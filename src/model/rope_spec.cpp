@@ -108,7 +108,7 @@ void read_llama3(ConfigReader& reader, const Dictionary& dictionary, RopeSpec& r
   }
 }
 
-// Peng et al. 2023; the factors of the scores as DeepSeek's files state them.
+// Peng et al. 2023, and the two keys by which later files state the growth of scores.
 void read_yarn(ConfigReader& reader, const Dictionary& dictionary, double extension, RopeSpec& rope) {
   rope.factor = number(reader, dictionary, "factor", extension);
   rope.beta_fast = number(reader, dictionary, "beta_fast", rope.beta_fast);

@@ -105,6 +105,9 @@ TEST(GgufMetadata, WhatLlamaCppWouldComputeDifferentlyIsRefused) {
       {[](ModelSpec& s) { s.attention_scale *= 2; }, "an attention scale of its own"},
       {[](ModelSpec& s) { s.final_softcap = 30; }, "it caps logits"},
       {[](ModelSpec& s) { s.ropes.push_back(s.ropes[0]); }, "its layers differ in rotary positions"},
+      {[](ModelSpec& s) { s.head_norm.emplace(); }, "it normalises query and key heads"},
+      {[](ModelSpec& s) { s.ropes[0].rotary_dim /= 2; }, "it rotates a part of each head"},
+      {[](ModelSpec& s) { s.ropes[0].kind = RopeKind::yarn, s.ropes[0].beta_fast = 8; }, "settings of its own"},
       {[](ModelSpec& s) { s.gguf.architecture = ""; }, "no GGUF architecture"},
   };
   for (const auto& [change, reason] : cases) {

@@ -98,6 +98,17 @@ TEST_P(AnyFamily, TheCacheGivesTheFullForwardPass) {
   EXPECT_LT(relative(again, full.narrow(0, 6, 1)), 1e-12);
 }
 
+// Rounding of 8 bits in every operation, not another formula.
+TEST_P(AnyFamily, Bf16StaysNearF64) {
+  const c10::NoGradGuard no_grad;
+  Model low = random_model(model.spec, 0, {.dtype = at::kBFloat16, .device = at::kCPU});
+  std::map<std::string, Tensor> exact;
+  visit(model, [&](const std::string& name, const Tensor& tensor) { exact[name] = tensor; });
+  visit(low, [&](const std::string& name, Tensor& tensor) { tensor.copy_(exact.at(name)); });
+  visit(model, [&](const std::string& name, Tensor& tensor) { tensor.copy_(exact.at(name).to(at::kBFloat16)); });
+  EXPECT_LT(relative(forward_hidden(low, batch, {}), forward_hidden(model, batch, {})), 0.05);
+}
+
 INSTANTIATE_TEST_SUITE_P(All, AnyFamily, testing::ValuesIn(kCases),
                          [](const auto& info) { return std::string(info.param.name); });
 
