@@ -4,7 +4,6 @@
 #include <ATen/ops/empty.h>
 
 #include <cmath>
-#include <numbers>
 
 #include "core/random.h"
 
@@ -13,13 +12,6 @@ namespace prentice {
 namespace {
 
 constexpr int64_t kGrain = 1 << 14;
-
-// FNV-1a, 64 bits.
-uint64_t stream_of(std::string_view name) {
-  uint64_t hash = 14695981039346656037ull;
-  for (const char c : name) hash = (hash ^ static_cast<unsigned char>(c)) * 1099511628211ull;
-  return hash;
-}
 
 template <class Value>
 Tensor filled(int64_t rows, int64_t columns, const Value& value) {
@@ -34,16 +26,16 @@ Tensor filled(int64_t rows, int64_t columns, const Value& value) {
 }  // namespace
 
 Tensor uniform_matrix(int64_t rows, int64_t columns, double bound, uint64_t seed, std::string_view name) {
-  const uint64_t stream = stream_of(name);
+  const uint64_t stream = hash_of(name);
   return filled(rows, columns,
                 [&](uint64_t i) { return bound * (2 * uniform_from(random_bits(seed, stream, i)) - 1); });
 }
 
 Tensor normal_matrix(int64_t rows, int64_t columns, double deviation, uint64_t seed, std::string_view name) {
-  const uint64_t stream = stream_of(name);
+  const uint64_t stream = hash_of(name);
   return filled(rows, columns, [&](uint64_t i) {
-    const double radius = std::sqrt(-2 * std::log1p(-uniform_from(random_bits(seed, stream, 2 * i))));
-    const double angle = 2 * std::numbers::pi * uniform_from(random_bits(seed, stream, 2 * i + 1));
+    const double log_uniform = std::log1p(-uniform_from(random_bits(seed, stream, 2 * i)));
+    const auto [radius, angle] = normal_point(log_uniform, uniform_from(random_bits(seed, stream, 2 * i + 1)));
     return deviation * radius * std::cos(angle);
   });
 }

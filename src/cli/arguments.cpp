@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "config/read.h"
+#include "core/shell_word.h"
 
 namespace prentice {
 
@@ -69,7 +70,7 @@ void set_value(Arguments& arguments, const std::string& name, const std::string&
 Arguments parse_arguments(const std::vector<std::string>& words) {
   Arguments arguments;
   arguments.flags.command = "prentice";
-  for (const auto& word : words) arguments.flags.command += ' ' + shell_quoted(word);
+  for (const auto& word : words) arguments.flags.command += ' ' + shell_word(word);
   for (size_t i = 0; i < words.size(); ++i) {
     const std::string& word = words[i];
     if (word.size() < 2 || word[0] != '-') {
@@ -94,20 +95,6 @@ Arguments parse_arguments(const std::vector<std::string>& words) {
     }
   }
   return arguments;
-}
-
-std::string shell_quoted(const std::string& text) {
-  static constexpr const char* kPlain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-./=:,@%+";
-  if (!text.empty() && text.find_first_not_of(kPlain) == text.npos) return text;
-  std::string out = "'";
-  for (const char c : text) {
-    if (c == '\'') {
-      out += "'\\''";
-    } else {
-      out += c;
-    }
-  }
-  return out + "'";
 }
 
 }  // namespace prentice

@@ -21,7 +21,4 @@ struct Arguments {
 // `words` without the program's name. Errors: `usage` for an unknown flag (with "did you mean") or a missing value.
 Arguments parse_arguments(const std::vector<std::string>& words);
 
-// `text` as a shell word.
-std::string shell_quoted(const std::string& text);
-
 }  // namespace prentice

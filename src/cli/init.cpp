@@ -12,6 +12,7 @@
 #include "config/bind.h"
 #include "config/pipeline.h"
 #include "config/read.h"
+#include "core/shell_word.h"
 #include "io/json.h"
 #include "io/publish.h"
 
@@ -121,7 +122,7 @@ std::string first_part(const std::string& help) {
 }
 
 std::string starter_text(const std::string& kind, const std::string& file, const Proposal& proposal) {
-  std::string out = fmt::format("# prentice run {}\n", shell_quoted(file));
+  std::string out = fmt::format("# prentice run {}\n", shell_word(file));
   for (const auto& note : proposal.notes) out += "# " + note + '\n';
   out +=
       fmt::format("# Keys behind # show their defaults; `prentice explain {}` has them all.\nrecipe: {}\n", kind, kind);
@@ -190,7 +191,7 @@ int verb_init(const Arguments& arguments) {
   for (const auto& note : proposal.notes) next += fmt::format("  {}\n", note);
   if (!has_model && kind != "pipeline") next += "next: set model.path in it, then\n";
   for (const char* verb : {"validate", "plan", "run"})
-    next += fmt::format("  prentice {} {}\n", verb, shell_quoted(file.string()));
+    next += fmt::format("  prentice {} {}\n", verb, shell_word(file.string()));
   print_result(next);
   return 0;
 }

@@ -6,6 +6,8 @@
 #include <cstdio>
 #include <cstdlib>
 
+#include "core/utf8.h"
+
 namespace prentice {
 
 namespace {
@@ -32,21 +34,6 @@ const char* code_of(Style style) {
   return "";
 }
 
-// Bytes of the well-formed UTF-8 character at `at`, 0 when there is none.
-size_t character_length(std::string_view text, size_t at) {
-  const auto byte = [&](size_t i) { return i < text.size() ? static_cast<unsigned char>(text[i]) : 0u; };
-  const auto tail = [&](size_t i, unsigned low = 0x80, unsigned high = 0xBF) {
-    return byte(i) >= low && byte(i) <= high;
-  };
-  const unsigned a = byte(at);
-  if (a < 0x80) return 1;
-  if (a >= 0xC2 && a <= 0xDF) return tail(at + 1) ? 2 : 0;
-  if (a >= 0xE0 && a <= 0xEF)
-    return tail(at + 1, a == 0xE0 ? 0xA0 : 0x80, a == 0xED ? 0x9F : 0xBF) && tail(at + 2) ? 3 : 0;
-  if (a < 0xF0 || a > 0xF4) return 0;
-  return tail(at + 1, a == 0xF0 ? 0x90 : 0x80, a == 0xF4 ? 0x8F : 0xBF) && tail(at + 2) && tail(at + 3) ? 4 : 0;
-}
-
 }  // namespace
 
 std::string styled(std::string_view text, Style style, int descriptor) {
@@ -58,7 +45,7 @@ std::string printable(std::string_view text) {
   std::string out;
   for (size_t at = 0; at < text.size();) {
     const auto byte = static_cast<unsigned char>(text[at]);
-    const size_t length = character_length(text, at);
+    const size_t length = utf8_character_size(text, at);
     const bool control =
         byte < 0x20 || byte == 0x7F || (byte == 0xC2 && length == 2 && static_cast<unsigned char>(text[at + 1]) < 0xA0);
     if (length == 0 || control) {

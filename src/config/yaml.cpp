@@ -10,6 +10,7 @@
 #include <sstream>
 
 #include "config/node.h"
+#include "core/utf8.h"
 
 namespace prentice {
 
@@ -166,29 +167,6 @@ bool has_tab_indent(std::string_view text, int line) {
     at = text.find('\n', at) == text.npos ? text.npos : text.find('\n', at) + 1;
   while (at < text.size() && text[at] == ' ') ++at;
   return at < text.size() && text[at] == '\t';
-}
-
-// Overlong forms, surrogates and stray bytes included (Unicode 15, table 3-7).
-size_t first_bad_utf8(std::string_view text) {
-  const auto byte = [&](size_t i) { return i < text.size() ? static_cast<unsigned char>(text[i]) : 0u; };
-  const auto tail = [&](size_t i) { return byte(i) >= 0x80 && byte(i) <= 0xBF; };
-  for (size_t i = 0; i < text.size();) {
-    const unsigned a = byte(i), b = byte(i + 1);
-    if (a < 0x80) {
-      ++i;
-    } else if (a >= 0xC2 && a <= 0xDF && tail(i + 1)) {
-      i += 2;
-    } else if (a >= 0xE0 && a <= 0xEF && tail(i + 1) && tail(i + 2) && !(a == 0xE0 && b < 0xA0) &&
-               !(a == 0xED && b > 0x9F)) {
-      i += 3;
-    } else if (a >= 0xF0 && a <= 0xF4 && tail(i + 1) && tail(i + 2) && tail(i + 3) && !(a == 0xF0 && b < 0x90) &&
-               !(a == 0xF4 && b > 0x8F)) {
-      i += 4;
-    } else {
-      return i;
-    }
-  }
-  return text.npos;
 }
 
 Position position_of(std::string_view text, size_t offset, const std::string& file) {

@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cstdint>
+#include <string_view>
 
 namespace prentice {
 
@@ -18,5 +19,17 @@ double uniform_from(uint64_t bits);
 
 // Uniform in [0, bound): the high half of bits x bound. Its bias is below bound / 2^64. `bound` must not be 0.
 uint64_t bounded_from(uint64_t bits, uint64_t bound);
+
+// FNV-1a, 64 bits: the stream or the place that a name selects. The same on every machine, which std::hash does not
+// promise.
+uint64_t hash_of(std::string_view text);
+
+// Two independent normal numbers as the polar form of a point: radius * cos(angle) and radius * sin(angle) (Box and
+// Muller 1958), from the logarithm of a uniform number in (0, 1] and a uniform number in [0, 1). The logarithm is the
+// caller's, who knows how to take it without loss.
+struct NormalPoint {
+  double radius, angle;
+};
+NormalPoint normal_point(double log_uniform, double turn);
 
 }  // namespace prentice

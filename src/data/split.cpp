@@ -18,13 +18,6 @@ namespace {
 
 constexpr uint64_t kSplitStream = 0x73706c6974;  // "split": far from the streams of the epochs' order
 
-// FNV-1a, 64 bits: the same on every machine, which std::hash does not promise.
-uint64_t hash_of(std::string_view text) {
-  uint64_t hash = 0xcbf29ce484222325u;
-  for (const char c : text) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3u;
-  return hash;
-}
-
 struct Group {
   uint64_t place = 0;  // where the seed puts it
   std::vector<size_t> rows;

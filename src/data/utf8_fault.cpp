@@ -3,41 +3,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cstdint>
-#include <cstring>
+
+#include "core/utf8.h"
 
 namespace prentice {
 
 namespace {
-
-size_t skip_ascii(std::string_view text, size_t at) {
-  while (at + 8 <= text.size()) {
-    uint64_t word = 0;
-    std::memcpy(&word, text.data() + at, 8);
-    if (word & 0x8080808080808080u) break;
-    at += 8;
-  }
-  while (at < text.size() && static_cast<unsigned char>(text[at]) < 0x80) ++at;
-  return at;
-}
-
-// Bytes of the well-formed character that starts at `at`, 0 when it is not one.
-size_t character_size(std::string_view text, size_t at) {
-  const auto byte = [&](size_t i) { return at + i < text.size() ? static_cast<unsigned char>(text[at + i]) : 0; };
-  const auto continues = [&](size_t i) { return (byte(i) & 0xc0) == 0x80; };
-  const unsigned lead = byte(0), second = byte(1);
-  if (lead < 0x80) return 1;
-  if (lead >= 0xc2 && lead <= 0xdf) return continues(1) ? 2 : 0;
-  if (lead >= 0xe0 && lead <= 0xef) {
-    if (!continues(1) || !continues(2)) return 0;
-    return (lead == 0xe0 && second < 0xa0) || (lead == 0xed && second > 0x9f) ? 0 : 3;
-  }
-  if (lead >= 0xf0 && lead <= 0xf4) {
-    if (!continues(1) || !continues(2) || !continues(3)) return 0;
-    return (lead == 0xf0 && second < 0x90) || (lead == 0xf4 && second > 0x8f) ? 0 : 4;
-  }
-  return 0;
-}
 
 std::string describe(std::string_view text, size_t at) {
   std::string bytes;
@@ -53,12 +24,9 @@ std::string describe(std::string_view text, size_t at) {
 }  // namespace
 
 std::optional<Utf8Fault> find_utf8_fault(std::string_view text, size_t from) {
-  for (size_t at = skip_ascii(text, from); at < text.size(); at = skip_ascii(text, at)) {
-    const size_t size = character_size(text, at);
-    if (size == 0) return Utf8Fault{at, describe(text, at)};
-    at += size;
-  }
-  return std::nullopt;
+  const size_t at = first_bad_utf8(text, from);
+  if (at == text.npos) return std::nullopt;
+  return Utf8Fault{at, describe(text, at)};
 }
 
 }  // namespace prentice

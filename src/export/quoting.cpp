@@ -1,24 +1,14 @@
-#include <algorithm>
-
+#include "core/shell_word.h"
 #include "export/serving.h"
 #include "io/json.h"
 
 namespace prentice {
 
-std::string shell_word(const std::string& text) {
-  const bool plain = !text.empty() && std::ranges::all_of(text, [](unsigned char c) {
-    return std::isalnum(c) || c == '_' || c == '-' || c == '.' || c == '/' || c == ':' || c == '=' || c == '+';
-  });
-  if (plain) return text;
-  std::string quoted = "'";
-  for (const char c : text) {
-    if (c == '\'') {
-      quoted += "'\\''";
-    } else {
-      quoted += c == '\n' || c == '\r' ? ' ' : c;
-    }
+std::string shell_word_of_line(std::string text) {
+  for (char& c : text) {
+    if (c == '\n' || c == '\r') c = ' ';
   }
-  return quoted + "'";
+  return shell_word(text);
 }
 
 std::string markdown_text(const std::string& text) {

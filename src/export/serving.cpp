@@ -20,14 +20,14 @@ std::string vllm_section(const ServingInfo& info) {
   const auto length = info.max_length > 0 ? fmt::format(" --max-model-len {}", info.max_length) : "";
   if (info.merged) {
     text += "Merged model:\n\n" +
-            code(fmt::format("vllm serve merged --served-model-name {}{}", shell_word(info.name), length));
+            code(fmt::format("vllm serve merged --served-model-name {}{}", shell_word_of_line(info.name), length));
   }
   if (info.peft && !info.base_model.empty()) {
     // vLLM refuses an adapter above its default without the flag.
     const auto rank = info.rank > kVllmDefaultRank ? fmt::format(" --max-lora-rank {}", info.rank) : "";
     text += "Base model with the adapter on top (the base is shared with other adapters):\n\n" +
-            code(fmt::format("vllm serve {} --enable-lora --lora-modules {}{}{}", shell_word(info.base_model),
-                             shell_word(info.name + "=adapter"), rank, length));
+            code(fmt::format("vllm serve {} --enable-lora --lora-modules {}{}{}", shell_word_of_line(info.base_model),
+                             shell_word_of_line(info.name + "=adapter"), rank, length));
   }
   return text.empty() ? "" : "## vLLM\n\n" + text;
 }
@@ -38,20 +38,20 @@ std::string llama_cpp_section(const ServingInfo& info) {
   for (const auto& file : info.gguf_files) {
     const auto length = info.gguf_length > 0 ? fmt::format(" --ctx-size {}", info.gguf_length) : "";
     const auto jinja = info.has_chat_template && !info.trained_on_raw_text ? " --jinja" : "";
-    text += code(fmt::format("llama-server -m {}{}{}", shell_word("gguf/" + file), length, jinja));
+    text += code(fmt::format("llama-server -m {}{}{}", shell_word_of_line("gguf/" + file), length, jinja));
   }
   return text;
 }
 
 std::string ollama_section(const ServingInfo& info) {
   if (info.gguf_files.empty()) return "";
-  std::string text = "## Ollama\n\n" +
-                     code(fmt::format("ollama create {0} -f serve/Modelfile\nollama run {0}", shell_word(info.name)));
+  std::string text = "## Ollama\n\n" + code(fmt::format("ollama create {0} -f serve/Modelfile\nollama run {0}",
+                                                        shell_word_of_line(info.name)));
   if (info.has_chat_template && !info.trained_on_raw_text) {
     text +=
         "Ollama's templates are not Jinja. It recognises the chat templates of well-known models in the GGUF file; "
         "compare `ollama show " +
-        shell_word(info.name) + " --template` with `tokenizer.chat_template` before use.\n\n";
+        shell_word_of_line(info.name) + " --template` with `tokenizer.chat_template` before use.\n\n";
   }
   return text;
 }

@@ -50,8 +50,8 @@ std::string model_card(const CardInfo&);
 // SHA256SUMS of `folder`, as sha256sum -c reads it: every file below the given names, sorted. Links are not followed.
 std::string checksums(const std::filesystem::path& folder, const std::vector<std::string>& names);
 
-// Quoting: one shell word; text that Markdown shows as it is; a YAML double-quoted string.
-std::string shell_word(const std::string& text);
+// Quoting: one shell word, line breaks being spaces; text that Markdown shows as it is; a YAML double-quoted string.
+std::string shell_word_of_line(std::string text);
 std::string markdown_text(const std::string& text);
 std::string yaml_string(const std::string& text);
 

@@ -5,7 +5,6 @@
 #include <c10/core/GradMode.h>
 
 #include <cmath>
-#include <numbers>
 
 #include "model/make.h"
 #include "model/model.h"
@@ -14,17 +13,9 @@ namespace prentice {
 
 namespace {
 
-// FNV-1a
-uint64_t hash_of(const std::string& name) {
-  uint64_t hash = 14695981039346656037u;
-  for (unsigned char c : name) hash = (hash ^ c) * 1099511628211u;
-  return hash;
-}
-
-// Two normal numbers from two words (Box and Muller 1958); the first word is moved off 0.
-void normal_pair(uint32_t first, uint32_t second, float* out) {
-  const double radius = std::sqrt(-2 * std::log((first + 1.0) * 0x1p-32));
-  const double angle = 2 * std::numbers::pi * second * 0x1p-32;
+// Two normal numbers from two words; the first word is moved off 0.
+void write_normals(uint32_t first, uint32_t second, float* out) {
+  const auto [radius, angle] = normal_point(std::log((first + 1.0) * 0x1p-32), second * 0x1p-32);
   out[0] = static_cast<float>(radius * std::cos(angle));
   out[1] = static_cast<float>(radius * std::sin(angle));
 }
@@ -40,8 +31,8 @@ void fill_normal(Tensor& tensor, double deviation, uint64_t seed, const std::str
       const auto words = philox4x32({static_cast<uint32_t>(block), static_cast<uint32_t>(block >> 32),
                                      static_cast<uint32_t>(stream), static_cast<uint32_t>(stream >> 32)},
                                     {static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32)});
-      normal_pair(words[0], words[1], out + 4 * block);
-      normal_pair(words[2], words[3], out + 4 * block + 2);
+      write_normals(words[0], words[1], out + 4 * block);
+      write_normals(words[2], words[3], out + 4 * block + 2);
     }
   });
   tensor.copy_(values.narrow(0, 0, count).view(tensor.sizes()).mul_(deviation));

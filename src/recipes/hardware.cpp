@@ -1,15 +1,14 @@
 // The machines a plan can be for: this one, asked without creating a context, or one described under configs/hardware.
 #include <c10/core/Device.h>
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <filesystem>
-#include <fstream>
 
 #include "config/configs.h"
 #include "config/node.h"
 #include "core/error.h"
+#include "core/host_memory.h"
 #include "kernels/cuda_plugin.h"
 #include "recipes/plan.h"
 
@@ -44,22 +43,13 @@ Hardware described(const std::string& name) {
           .currency = node.at("currency").as_string()};
 }
 
-// The smaller of the machine's memory and the cgroup's limit.
-int64_t host_memory() {
-  int64_t bytes = static_cast<int64_t>(sysconf(_SC_PHYS_PAGES)) * sysconf(_SC_PAGE_SIZE);
-  std::ifstream limit("/sys/fs/cgroup/memory.max");
-  int64_t maximum = 0;
-  if (limit >> maximum && maximum > 0) bytes = std::min(bytes, maximum);
-  return bytes;
-}
-
 }  // namespace
 
 Hardware describe_hardware(const std::string& hardware, const std::string& device, int64_t threads) {
   if (!hardware.empty()) return described(hardware);
   if (device == "cpu") {
     return {.name = fmt::format("CPU, {} threads", threads),
-            .memory_bytes = host_memory(),
+            .memory_bytes = static_cast<int64_t>(host_memory_bytes()),
             .usable_flops = kFlopsPerCore * static_cast<double>(threads)};
   }
   const int index = c10::Device(device).has_index() ? c10::Device(device).index() : 0;

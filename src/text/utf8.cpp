@@ -1,27 +1,10 @@
 #include "text/utf8.h"
 
+#include "core/utf8.h"
+
 namespace prentice {
 
-bool is_utf8(std::string_view text) {
-  for (size_t at = 0; at < text.size();) {
-    auto byte = [&](size_t offset) { return static_cast<unsigned char>(text[at + offset]); };
-    if (byte(0) < 0x80) {
-      ++at;
-      continue;
-    }
-    size_t length = byte(0) < 0xc2 ? 0 : byte(0) < 0xe0 ? 2 : byte(0) < 0xf0 ? 3 : byte(0) < 0xf5 ? 4 : 0;
-    if (length == 0 || at + length > text.size()) return false;
-    for (size_t i = 1; i < length; ++i) {
-      if ((byte(i) & 0xc0) != 0x80) return false;
-    }
-    if (byte(0) == 0xe0 && byte(1) < 0xa0) return false;  // overlong
-    if (byte(0) == 0xed && byte(1) > 0x9f) return false;  // surrogate
-    if (byte(0) == 0xf0 && byte(1) < 0x90) return false;  // overlong
-    if (byte(0) == 0xf4 && byte(1) > 0x8f) return false;  // above U+10FFFF
-    at += length;
-  }
-  return true;
-}
+bool is_utf8(std::string_view text) { return first_bad_utf8(text) == text.npos; }
 
 std::string utf8_of(char32_t code_point) {
   auto byte = [](char32_t value) { return static_cast<char>(static_cast<unsigned char>(value)); };

@@ -2,9 +2,10 @@
 
 #include <c10/core/CachingDeviceAllocator.h>
 
-#include <algorithm>
 #include <fstream>
 #include <string>
+
+#include "core/host_memory.h"
 
 namespace prentice {
 
@@ -19,20 +20,11 @@ uint64_t kilobytes_of(const char* path, const std::string& key) {
   return 0;
 }
 
-uint64_t machine_bytes() {
-  uint64_t total = kilobytes_of("/proc/meminfo", "MemTotal:");
-  uint64_t limit = 0;
-  for (const char* path : {"/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"}) {
-    if (std::ifstream(path) >> limit && limit > 0) return std::min(total, limit);  // "max" is no number
-  }
-  return total;
-}
-
 }  // namespace
 
 MemoryUse memory_use(c10::Device device) {
   if (device.is_cpu()) {
-    static const uint64_t total = machine_bytes();
+    static const uint64_t total = host_memory_bytes();
     return {kilobytes_of("/proc/self/status", "RssAnon:"), total};
   }
   auto* allocator = dynamic_cast<c10::DeviceAllocator*>(c10::GetAllocator(device.type()));

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <vector>
 
 namespace prentice {
@@ -24,6 +25,27 @@ TEST(Random, PhiloxGivesThePublishedAnswers) {
        {0xd16cfe09, 0x94fdcceb, 0x5001e420, 0x24126ea1}},
   };
   for (const auto& c : cases) EXPECT_EQ(philox4x32(c.counter, c.key), c.expected);
+}
+
+// Test vectors of the FNV reference code.
+TEST(Random, NamesHashAsFnv1a) {
+  EXPECT_EQ(hash_of(""), 0xcbf29ce484222325u);
+  EXPECT_EQ(hash_of("a"), 0xaf63dc4c8601ec8cu);
+  EXPECT_EQ(hash_of("foobar"), 0x85944171f73967e8u);
+}
+
+TEST(Random, NormalPointsHaveTheMomentsOfTheNormalDistribution) {
+  constexpr int kPoints = 20000;
+  double sum = 0, squares = 0, product = 0;
+  for (uint64_t i = 0; i < kPoints; ++i) {
+    const double uniform = uniform_from(random_bits(1, 2, 2 * i)), turn = uniform_from(random_bits(1, 2, 2 * i + 1));
+    const auto [radius, angle] = normal_point(std::log1p(-uniform), turn);
+    const double x = radius * std::cos(angle), y = radius * std::sin(angle);
+    sum += x + y, squares += x * x + y * y, product += x * y;
+  }
+  EXPECT_NEAR(sum / (2 * kPoints), 0, 0.02);
+  EXPECT_NEAR(squares / (2 * kPoints), 1, 0.03);
+  EXPECT_NEAR(product / kPoints, 0, 0.03);
 }
 
 TEST(Random, BitsAreTheFirstTwoWordsOfTheBlock) {

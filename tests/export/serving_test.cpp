@@ -10,11 +10,11 @@ namespace prentice {
 namespace {
 
 TEST(Serving, QuotesForWhereTheTextGoes) {
-  EXPECT_EQ(shell_word("a-b/c.gguf"), "a-b/c.gguf");
-  EXPECT_EQ(shell_word(""), "''");
-  EXPECT_EQ(shell_word("my model"), "'my model'");
-  EXPECT_EQ(shell_word("x; rm -rf $HOME `y`"), "'x; rm -rf $HOME `y`'");
-  EXPECT_EQ(shell_word("it's\nnew"), "'it'\\''s new'");
+  EXPECT_EQ(shell_word_of_line("a-b/c.gguf"), "a-b/c.gguf");
+  EXPECT_EQ(shell_word_of_line(""), "''");
+  EXPECT_EQ(shell_word_of_line("my model"), "'my model'");
+  EXPECT_EQ(shell_word_of_line("x; rm -rf $HOME `y`"), "'x; rm -rf $HOME `y`'");
+  EXPECT_EQ(shell_word_of_line("it's\nnew"), "'it'\\''s new'");
   EXPECT_EQ(markdown_text("<b>*x*|`y`\n# z"), "&lt;b>\\*x\\*\\|\\`y\\` \\# z");
   EXPECT_EQ(yaml_string("a: \"b\"\n- c"), "\"a: \\\"b\\\"\\n- c\"");
 }
