@@ -84,6 +84,7 @@ def optimizers():
         run_optimizer("adamw", 1e-2, 0.1, 16.0, (0.9, 0.95), 1e-6),
         run_optimizer("sgd", 1e-1, 0.0, 1.0, (0.9, 0.999), 1e-8),
         run_optimizer("sgd", 1e-1, 0.2, 4.0, (0.8, 0.999), 1e-8),
+        run_optimizer("sgd", 1e-1, 0.1, 2.0, (0.0, 0.999), 1e-8),  # plain, without momentum
         run_optimizer("lion", 1e-3, 0.0, 1.0, (0.9, 0.99), 1e-8),
         run_optimizer("lion", 1e-3, 0.3, 2.0, (0.95, 0.98), 1e-8),
     ]

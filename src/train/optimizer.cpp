@@ -36,6 +36,7 @@ Optimizer::Optimizer(const OptimizerOptions& options, const NamedTensors& traina
   }
   if (trainable.empty()) fail(ExitCode::internal, "the optimizer was given no tensor to train");
   const auto device = trainable.front().second.device();
+  const bool plain_sgd = options.name == OptimizerName::sgd && options.beta1 == 0;
   const auto scalar = at::TensorOptions().device(device);
   step_ = at::zeros({}, scalar.dtype(at::kFloat));
   for (const auto& [name, tensor] : trainable) {
@@ -51,7 +52,7 @@ Optimizer::Optimizer(const OptimizerOptions& options, const NamedTensors& traina
     }
     group->members.push_back(names_.size());
     group->weights.push_back(tensor.detach());
-    group->first.push_back(at::zeros_like(group->weights.back()));
+    if (!plain_sgd) group->first.push_back(at::zeros_like(group->weights.back()));
     if (options.name == OptimizerName::adamw) group->second.push_back(at::zeros_like(group->weights.back()));
     names_.push_back(name);
   }
@@ -115,7 +116,8 @@ NamedTensors Optimizer::state() const {
   for (const auto& group : groups_) {
     for (size_t i = 0; i < group.members.size(); ++i) {
       const auto& name = names_[group.members[i]];
-      state.emplace_back(name + (momentum_only ? ".momentum_buffer" : ".exp_avg"), group.first[i]);
+      if (!group.first.empty())
+        state.emplace_back(name + (momentum_only ? ".momentum_buffer" : ".exp_avg"), group.first[i]);
       if (!group.second.empty()) state.emplace_back(name + ".exp_avg_sq", group.second[i]);
     }
   }

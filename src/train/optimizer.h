@@ -20,7 +20,8 @@ struct OptimizerOptions {
 // Formulas, with g the gradient after clipping and t the number of moves made, this one included:
 //   adamw  Loshchilov & Hutter 2019, algorithm 2; torch.optim.AdamW(fused=True) to the bit
 //   lion   Chen et al. 2023, algorithm 2: w -= lr sign(beta1 m + (1 - beta1) g); m = beta2 m + (1 - beta2) g
-//   sgd    torch.optim.SGD with momentum beta1 and no dampening; beta2 and eps are unused
+//   sgd    torch.optim.SGD with momentum beta1 and no dampening; with beta1 = 0 it keeps no moment; beta2 and eps are
+//          unused
 // A tensor without a gradient counts as one with a gradient of zero.
 class Optimizer {
  public:
@@ -39,9 +40,9 @@ class Optimizer {
   // Tensors that share a rate and a decay, hence one kernel launch.
   struct Group {
     double lr_factor = 1, weight_decay = 0;
-    std::vector<size_t> members;  // indices into the trainable tensors
-    std::vector<Tensor> weights, first, second;
-    Tensor lr;  // [] f64 on the CPU, f32 on a GPU: what the fused kernels read
+    std::vector<size_t> members;                 // indices into the trainable tensors
+    std::vector<Tensor> weights, first, second;  // moments: empty where the formula has none
+    Tensor lr;                                   // [] f64 on the CPU, f32 on a GPU: what the fused kernels read
   };
   void adamw(Group& group, const std::vector<Tensor>& gradients, const Tensor& skip);
   void sgd(Group& group, const std::vector<Tensor>& gradients, const Tensor& skip);

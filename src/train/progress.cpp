@@ -11,7 +11,7 @@ namespace prentice {
 
 namespace {
 
-constexpr double kGib = 1024.0 * 1024.0 * 1024.0;
+constexpr double kGigabyte = 1e9;
 
 std::string rate_text(double per_second) {
   if (per_second < 999.5) return fmt::format("{:.0f}", per_second);
@@ -45,8 +45,8 @@ std::string progress_line(const Progress& p) {
   if (p.tokens_per_second) add(rate_text(*p.tokens_per_second) + " tok/s");
   if (p.mfu) add(fmt::format("{:.1f}% MFU", 100 * *p.mfu));
   if (p.memory.used > 0 && p.memory.total > 0) {
-    add(fmt::format("{:.1f}/{:.0f} GB", static_cast<double>(p.memory.used) / kGib,
-                    static_cast<double>(p.memory.total) / kGib));
+    add(fmt::format("{:.1f}/{:.0f} GB", static_cast<double>(p.memory.used) / kGigabyte,
+                    static_cast<double>(p.memory.total) / kGigabyte));
   }
   if (p.data_share) add(fmt::format("data {:.0f}%", 100 * *p.data_share));
   if (p.seconds_left) add("ETA " + clock_text(*p.seconds_left));

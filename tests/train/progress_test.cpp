@@ -5,7 +5,7 @@
 namespace prentice {
 namespace {
 
-constexpr uint64_t kGib = uint64_t{1} << 30;
+constexpr uint64_t kGigabyte = 1'000'000'000;
 
 TEST(Progress, LineIsTheContractsLine) {
   const Progress all{.step = 120,
@@ -15,7 +15,7 @@ TEST(Progress, LineIsTheContractsLine) {
                      .gradient_norm = 0.7149,
                      .tokens_per_second = 18412,
                      .mfu = 0.4119,
-                     .memory = {.used = kGib * 613 / 10, .total = kGib * 80},
+                     .memory = {.used = kGigabyte * 613 / 10, .total = kGigabyte * 80},
                      .data_share = 0.0132,
                      .seconds_left = 4360.4};
   EXPECT_EQ(
@@ -26,7 +26,7 @@ TEST(Progress, LineIsTheContractsLine) {
 
 TEST(Progress, WhatIsUnknownIsLeftOut) {
   EXPECT_EQ(progress_line({.step = 0, .steps = 7}), "step 0/7 0%");
-  EXPECT_EQ(progress_line({.step = 7, .steps = 7, .loss = 2.0, .memory = {.used = kGib, .total = 0}}),
+  EXPECT_EQ(progress_line({.step = 7, .steps = 7, .loss = 2.0, .memory = {.used = kGigabyte, .total = 0}}),
             "step 7/7 100% | loss 2.000");
 }
 
