@@ -62,7 +62,13 @@ DataSet encode_rows(std::vector<Row> rows, const Provenance& from, const DataSec
       with_commas(static_cast<int64_t>(rows.size())), rows.size() == 1 ? "row" : "rows", from.files, from.note);
   RowEncoder(section, tokenizer, chat_template, options).encode(std::move(rows), set);
   if (!from.weighted) set.encoded.mix_weights.clear();
-  if (set.examples.empty()) fail(ExitCode::data, fmt::format("no row of {} is left", from.files));
+  if (set.examples.empty()) {
+    const bool cut = section.overlong == Overlong::truncate;
+    fail(ExitCode::data,
+         fmt::format("no row of {} is left: {} too long for data.max_length{}", from.files,
+                     rows_are(set.encoded.dropped), cut ? " even without all that may be cut" : ""),
+         "raise data.max_length");
+  }
   add_warnings(section, tokenizer, chat_template, set);
   return set;
 }

@@ -42,6 +42,31 @@ DataFormat format_of(const Source& source, const DataSection& section, const Row
   return format;
 }
 
+// The names that records use, also inside the messages they hold.
+void add_names(const Json& record, std::set<std::string>& names) {
+  if (!record.is_object()) return;
+  for (const auto& [name, value] : record.as_object()) {
+    names.insert(name);
+    if (!value.is_array()) continue;
+    for (const auto& item : value.as_array()) {
+      if (!item.is_object()) continue;
+      for (const auto& [inner, ignored] : item.as_object()) names.insert(inner);
+    }
+  }
+}
+
+// A name that no record uses renames nothing: a slip of the pen.
+void require_used_fields(const DataSection& section, const std::set<std::string>& names, const std::string& files) {
+  if (names.empty()) return;
+  for (const auto& [ours, theirs] : section.fields) {
+    if (names.contains(theirs)) continue;
+    const auto match = closest_match(theirs, {names.begin(), names.end()});
+    fail(ExitCode::usage, fmt::format("data.fields: {}: no record of {} has \"{}\"", ours, files, theirs),
+         match.empty() ? fmt::format("the records have: {}", joined({names.begin(), names.end()}))
+                       : fmt::format("did you mean \"{}\"?", match));
+  }
+}
+
 void make_rows(Source& source, DataFormat format, double weight, const RowMaker& maker, int threads, LoadedRows& loaded,
                Problems& problems) {
   const auto count = static_cast<int64_t>(source.records.size());
@@ -65,6 +90,7 @@ LoadedRows load_rows(const std::vector<WeightedFile>& files, const DataSection& 
                      int threads) {
   LoadedRows loaded{.weighted = is_mix(files)};
   Problems problems;
+  std::set<std::string> names;
   double sum = 0;
   for (const auto& file : files) sum += file.weight;
   for (const auto& file : files) {
@@ -75,6 +101,9 @@ LoadedRows load_rows(const std::vector<WeightedFile>& files, const DataSection& 
     const auto share = loaded.weighted ? fmt::format(" ({:.3g} %)", 100 * file.weight / sum) : "";
     loaded.files += (loaded.files.empty() ? "" : ", ") + name + share;
     if (source.records.empty()) continue;
+    if (!section.fields.empty()) {
+      for (const auto& record : source.records) add_names(record.value, names);
+    }
     auto format = DataFormat::automatic;
     if (!problems.collect({file.path, source.records.front().line},
                           [&] { format = format_of(source, section, maker); })) {
@@ -90,6 +119,7 @@ LoadedRows load_rows(const std::vector<WeightedFile>& files, const DataSection& 
     }
     make_rows(source, format, file.weight, maker, threads, loaded, problems);
   }
+  require_used_fields(section, names, loaded.files);
   problems.throw_if_any();
   return loaded;
 }

@@ -164,6 +164,11 @@ Row RowMaker::from_alpaca(const Json& record) const {
 Row RowMaker::from_completion(const Json& record) const {
   const Json& prompt = member(record, "prompt");
   const Json& completion = member(record, "completion");
+  for (const char* key : {"prompt", "completion"}) {
+    const Json& value = member(record, key);
+    if (value.is_string() || value.is_object() || value.is_array()) continue;
+    bad_record(fmt::format("\"{}\": expected a string or messages, got {}", key, value.kind()));
+  }
   if (prompt.is_string() && completion.is_string() && !is_chat(DataFormat::completion)) {
     return raw_pair(prompt.as_string(), completion.as_string());
   }
