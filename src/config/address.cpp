@@ -40,14 +40,11 @@ bool is_cached(const std::string& name) {
   return is_there(root / "hub" / ("models--" + name.substr(0, slash) + "--" + name.substr(slash + 1)));
 }
 
-// "@120" or "@best" at the end, else "".
-std::string checkpoint_suffix(const std::string& address) {
-  const size_t at = address.rfind('@');
-  if (at == address.npos || at == 0) return "";
-  const std::string which = address.substr(at + 1);
+// Whether it stands behind the @ of a run.
+bool is_checkpoint(const std::string& which) {
   const bool is_step =
       !which.empty() && std::all_of(which.begin(), which.end(), [](unsigned char c) { return std::isdigit(c); });
-  return is_step || which == "best" ? address.substr(at) : "";
+  return is_step || which == "best";
 }
 
 }  // namespace
@@ -63,18 +60,29 @@ fs::path folder_of(const Position& position) {
   return fs::absolute(fs::path(position.file)).parent_path();
 }
 
+Address parse_address(const fs::path& folder, const std::string& address) {
+  if (address.empty() || is_there(absolute_from(folder, address))) return {.path = address};
+  if (const size_t plus = address.rfind('+'); plus != address.npos && plus > 0 && plus + 1 < address.size()) {
+    Address parts = parse_address(folder, address.substr(0, plus));
+    if (parts.adapter.empty()) {
+      parts.adapter = address.substr(plus + 1);
+      return parts;
+    }
+  }
+  const size_t at = address.rfind('@');
+  if (at == address.npos || at == 0 || !is_checkpoint(address.substr(at + 1))) return {.path = address};
+  return {.path = address.substr(0, at), .checkpoint = address.substr(at + 1)};
+}
+
 std::string absolute_address(const fs::path& folder, const std::string& address) {
   if (address.empty()) return address;
-  const fs::path whole = absolute_from(folder, address);
-  if (is_there(whole)) return whole.string();
-  if (const size_t plus = address.rfind('+'); plus != address.npos && plus > 0 && plus + 1 < address.size()) {
-    return absolute_address(folder, address.substr(0, plus)) + "+" + absolute_address(folder, address.substr(plus + 1));
-  }
-  if (const std::string suffix = checkpoint_suffix(address); !suffix.empty()) {
-    return absolute_address(folder, address.substr(0, address.size() - suffix.size())) + suffix;
-  }
-  if (is_shape(address) || is_hub_name(folder, address)) return address;
-  return whole.string();
+  const Address parts = parse_address(folder, address);
+  const fs::path whole = absolute_from(folder, parts.path);
+  const bool is_name = !is_there(whole) && (is_shape(parts.path) || is_hub_name(folder, parts.path));
+  std::string absolute = is_name ? parts.path : whole.string();
+  if (!parts.checkpoint.empty()) absolute.append("@").append(parts.checkpoint);
+  if (!parts.adapter.empty()) absolute.append(1, '+').append(absolute_address(folder, parts.adapter));
+  return absolute;
 }
 
 bool is_promised(const fs::path& path, const std::vector<fs::path>& promised) {
@@ -85,12 +93,10 @@ bool is_promised(const fs::path& path, const std::vector<fs::path>& promised) {
 }
 
 bool address_exists(const std::string& address, const std::vector<fs::path>& promised) {
-  if (is_there(address) || is_promised(address, promised) || is_shape(address) || is_cached(address)) return true;
-  if (const size_t plus = address.rfind('+'); plus != address.npos && plus > 0 && plus + 1 < address.size()) {
-    return address_exists(address.substr(0, plus), promised) && address_exists(address.substr(plus + 1), promised);
-  }
-  const std::string suffix = checkpoint_suffix(address);
-  return !suffix.empty() && address_exists(address.substr(0, address.size() - suffix.size()), promised);
+  const Address parts = parse_address(fs::current_path(), address);
+  const bool found =
+      is_there(parts.path) || is_promised(parts.path, promised) || is_shape(parts.path) || is_cached(parts.path);
+  return found && (parts.adapter.empty() || address_exists(parts.adapter, promised));
 }
 
 }  // namespace prentice

@@ -15,6 +15,16 @@ std::filesystem::path absolute_from(const std::filesystem::path& folder, const s
 // The folder that a value's relative paths start from: its file's, or the current one for the command line.
 std::filesystem::path folder_of(const Position& position);
 
+// The parts of an artifact address: PATH, PATH@CHECKPOINT, and either with +ADAPTER behind it.
+struct Address {
+  std::string path;        // a path, ORG/NAME or the name of a shape
+  std::string checkpoint;  // "120" or "best"; "" = none
+  std::string adapter;     // an address of its own; "" = none
+};
+// What exists below `folder` as it is written is a path, whatever characters it holds; else the last + and then the
+// last @ divide it.
+Address parse_address(const std::filesystem::path& folder, const std::string& address);
+
 // An address with its paths absolute: RUN@STEP and BASE+ADAPTER by parts; ORG/NAME (where ORG is no folder) and names
 // under configs/models stay as they are.
 std::string absolute_address(const std::filesystem::path& folder, const std::string& address);

@@ -69,7 +69,7 @@ void check_run(Checker& c, const RunSection& run) {
 void check_model(Checker& c, const ModelSection& model) {
   if (model.path.empty()) c.missing("model.path", "a model is needed", "for instance model.path=/models/my-model");
   if (model.init == "random") c.without_effect({"model.adapter"}, "with model.init: random");
-  if (!model.adapter.empty() && model.path.find('+') != std::string::npos) {
+  if (!model.adapter.empty() && !parse_address(std::filesystem::current_path(), model.path).adapter.empty()) {
     c.mistake("model.adapter", "model.path already names an adapter", "keep one of the two");
   }
 }
@@ -101,6 +101,9 @@ void check_adapter(Checker& c, const AdapterSection& adapter) {
 
 // `training`: the kind reads data.train.
 void check_data(Checker& c, const DataSection& data, bool training) {
+  const char* read = training ? "data.train" : "data.eval";
+  if ((training ? data.train : data.eval).empty() && c.has(read))
+    c.mistake(read, "expected at least one file, got an empty list");
   if (training && data.train.empty())
     c.missing("data.train", "there is nothing to train on", "for instance data.train=rows.jsonl");
   if (!training && data.eval.empty())
@@ -145,8 +148,9 @@ void check_train(Checker& c, const TrainSection& train, const DataSection& data,
   const bool no_eval_data = data.eval.empty() && data.eval_split == 0;
   if (no_eval_data) {
     if (by_eval) c.mistake("train.select", "there is no evaluation data", "give data.eval, or data.eval_split above 0");
-    c.without_effect({"train.eval_every", "eval.tasks", "eval.limit"}, "without evaluation data",
-                     "give data.eval, or data.eval_split above 0");
+    c.without_effect({"train.eval_every", "eval.tasks", "eval.limit", "eval.choices", "eval.normalize",
+                      "eval.max_new_tokens", "eval.require"},
+                     "without evaluation data", "give data.eval, or data.eval_split above 0");
   }
   const auto& tasks = eval.tasks;
   const bool scores = std::any_of(tasks.begin(), tasks.end(), [](const auto& task) { return task != "loss"; });

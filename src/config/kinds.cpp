@@ -67,6 +67,12 @@ const std::vector<std::string>& recipe_kinds() {
   return kinds;
 }
 
+bool trains(std::string_view kind) {
+  bool found = false;
+  for_each_kind([&]<class R>(const R&) { found = found || (kTrains<R> && R::kKind == kind); });
+  return found;
+}
+
 std::span<const std::string_view> later_kinds() { return kLaterKinds; }
 std::span<const std::string_view> later_sections() { return kLaterSections; }
 

@@ -118,6 +118,13 @@ void for_each_kind(F&& f) {
   call(PipelineRecipe());
 }
 
+// Kinds whose runs train a model.
+template <class R>
+inline constexpr bool kTrains = requires(R recipe) {
+  recipe.train;
+};
+bool trains(std::string_view kind);
+
 const std::vector<std::string>& recipe_kinds();         // built, in the order above
 std::span<const std::string_view> later_kinds();        // known to the contract, not in this version
 std::span<const std::string_view> later_sections();     // the same for sections

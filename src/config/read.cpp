@@ -4,14 +4,11 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
-#include <cctype>
 
 #include "config/address.h"
 #include "config/bind.h"
 #include "config/check.h"
 #include "config/pipeline.h"
-#include "io/file.h"
-#include "io/sha256.h"
 
 namespace prentice {
 
@@ -44,28 +41,15 @@ void refuse_top_level(const Node::Member& member, std::string_view kind, RecipeM
   }
 }
 
-// One label a line; the labels themselves go into the resolved recipe.
-void read_choices_file(EvalSection& eval, const RecipeFacts& facts, RecipeMistakes& mistakes) {
+// One word instead of a list is a file of candidates, which eval/choice.h reads.
+void resolve_choices_path(EvalSection& eval, const RecipeFacts& facts, RecipeMistakes& mistakes) {
   const auto given = facts.given.find("eval.choices");
   if (given == facts.given.end() || !given->second.is_scalar() || eval.choices.size() != 1) return;
   const fs::path path = absolute_from(folder_of(given->second.position()), eval.choices[0]);
+  eval.choices = {path.string()};
   std::error_code error;
-  if (!fs::is_regular_file(path, error)) {
-    mistakes.add(given->second.position(), "eval.choices", "no such file: " + path.string(),
-                 "a list is written [a, b]");
-    return;
-  }
-  eval.choices.clear();
-  std::string line;
-  const MappedFile file = MappedFile::open(path);
-  for (const char c : std::string(file.text()) + "\n") {
-    if (c != '\n') {
-      if (c != '\r') line += c;
-      continue;
-    }
-    if (!line.empty()) eval.choices.push_back(line);
-    line.clear();
-  }
+  if (fs::is_regular_file(path, error)) return;
+  mistakes.add(given->second.position(), "eval.choices", "no such file: " + path.string(), "a list is written [a, b]");
 }
 
 template <class R>
@@ -95,24 +79,6 @@ std::string name_of(const Node& root, std::string_view kind) {
   return position.line == 0 ? std::string(kind) : fs::path(position.file).stem().string();
 }
 
-// Without what does not change the result: where the run goes, and what it is planned for.
-Node hashed_part(const Node& node) {
-  Node part = Node::map();
-  for (const auto& section : node.members()) {
-    if (section.key == "plan") continue;
-    if (section.key != "run") {
-      part.set(section.key, section.value);
-      continue;
-    }
-    Node run = Node::map();
-    for (const auto& member : section.value.members()) {
-      if (member.key != "out") run.set(member.key, member.value);
-    }
-    part.set("run", std::move(run));
-  }
-  return part;
-}
-
 }  // namespace
 
 template <class R>
@@ -120,7 +86,7 @@ R bind_recipe(const Node& root, const ReadOptions& options, RecipeMistakes& mist
   R recipe;
   recipe.name = name_of(root, R::kKind);
   read_sections(recipe, root, mistakes);
-  if constexpr (requires { recipe.eval; }) read_choices_file(recipe.eval, recipe, mistakes);
+  if constexpr (requires { recipe.eval; }) resolve_choices_path(recipe.eval, recipe, mistakes);
   resolve_defaults(recipe);
   if (!recipe.run.out.empty()) recipe.name = fs::path(recipe.run.out).filename().string();
   check_recipe(recipe, root, mistakes);
@@ -151,34 +117,6 @@ Node to_node(const R& recipe) {
       },
       copy);
   return root;
-}
-
-template <class R>
-std::string recipe_hash(const R& recipe) {
-  return sha256_hex(to_yaml(hashed_part(to_node(recipe))));
-}
-
-std::vector<std::string> differing_keys(const Node& a, const Node& b) {
-  std::vector<std::string> keys;
-  const Node left = hashed_part(a), right = hashed_part(b);
-  const auto flow = [](const Node* node) { return node ? to_flow(*node) : std::string(); };
-  const auto compare = [&](const Node& one, const Node& other, bool both_ways) {
-    for (const auto& section : one.members()) {
-      const Node* counterpart = other.find(section.key);
-      if (!section.value.is_map()) {
-        if (!both_ways && flow(&section.value) != flow(counterpart)) keys.push_back(section.key);
-        continue;
-      }
-      for (const auto& member : section.value.members()) {
-        const Node* value = counterpart ? counterpart->find(member.key) : nullptr;
-        const bool differs = both_ways ? !value : flow(&member.value) != flow(value);
-        if (differs) keys.push_back(section.key + "." + member.key);
-      }
-    }
-  };
-  compare(left, right, false);
-  compare(right, left, true);
-  return keys;
 }
 
 PipelineRecipe bind_pipeline(const Node& root, RecipeMistakes& mistakes) {
@@ -218,8 +156,7 @@ std::vector<std::string> validate_recipe(const Node& root, const ReadOptions& op
 
 #define PRENTICE_READS(R)                                     \
   template R read_recipe<R>(const Node&, const ReadOptions&); \
-  template Node to_node<R>(const R&);                         \
-  template std::string recipe_hash<R>(const R&);
+  template Node to_node<R>(const R&);
 PRENTICE_READS(PretrainRecipe)
 PRENTICE_READS(SftRecipe)
 PRENTICE_READS(EvalRecipe)

@@ -41,12 +41,6 @@ std::vector<std::string> validate_recipe(const Node& recipe, const ReadOptions& 
 template <class R>
 Node to_node(const R& recipe);
 
-// SHA-256 of the values without run.out and plan.*, over one canonical spelling.
-template <class R>
-std::string recipe_hash(const R& recipe);
-// The keys ("train.batch") in which two resolved recipes differ, run.out and plan.* left out.
-std::vector<std::string> differing_keys(const Node& a, const Node& b);
-
 // A pipeline's step, ready to run as a recipe of its own.
 struct ExpandedStep {
   std::string name;

@@ -140,21 +140,26 @@ bool Codec<bool>::read(const Node& node, bool& value, const Reading& reading) {
 namespace {
 
 // Why a text that looks like a number is none, as a hint.
-std::string number_hint(const Node& node) {
+std::string number_hint(const Node& node, bool integer) {
   if (!node.is_scalar()) return "";
   const std::string& text = node.text();
-  if (node.quoted()) return parse_number(text) ? "remove the quotes" : "";
+  const auto fits = [&](const std::string& spelled) {
+    return integer ? parse_integer(spelled).has_value() : parse_number(spelled).has_value();
+  };
+  if (node.quoted()) return fits(text) ? "remove the quotes" : "";
   std::string stripped;
   for (const char c : text) {
     if (c != '_' && c != ',') stripped += c;
   }
-  if (stripped != text && parse_number(stripped)) return "write " + stripped;
+  if (stripped != text && fits(stripped)) return "write " + stripped;
   const bool negative = text.starts_with('-');
-  if (const auto number = parse_number(text); number && *number == std::floor(*number)) {
-    return "write " + number_text(*number);  // 2.0 or 1e3 where an integer is wanted
+  if (const auto number = parse_number(text); integer && number) {  // 2.0 or 1e3
+    constexpr double kExact = 9007199254740992.0;                   // 2^53: from here on neighbours are not integers
+    const bool whole = *number == std::floor(*number) && std::abs(*number) <= kExact;
+    return whole ? fmt::format("write {}", static_cast<int64_t>(*number)) : "";
   }
   const size_t digits = text.find_first_not_of('0', negative);
-  if (digits == text.npos || !parse_number(text.substr(digits))) return "";
+  if (digits == text.npos || digits == size_t{negative} || !fits(text.substr(digits))) return "";
   return std::string(negative ? "write -" : "write ") + text.substr(digits);
 }
 
@@ -163,7 +168,7 @@ std::string number_hint(const Node& node) {
 bool Codec<int64_t>::read(const Node& node, int64_t& value, const Reading& reading) {
   const auto read = node.is_scalar() && !node.quoted() ? parse_integer(node.text()) : std::nullopt;
   if (!read) {
-    reading.expected(node, "an integer", number_hint(node));
+    reading.expected(node, "an integer", number_hint(node, true));
     return false;
   }
   if (!reading.in_range(node, static_cast<double>(*read))) return false;
@@ -174,7 +179,7 @@ bool Codec<int64_t>::read(const Node& node, int64_t& value, const Reading& readi
 bool Codec<double>::read(const Node& node, double& value, const Reading& reading) {
   const auto read = node.is_scalar() && !node.quoted() ? parse_number(node.text()) : std::nullopt;
   if (!read) {
-    reading.expected(node, "a number", number_hint(node));
+    reading.expected(node, "a number", number_hint(node, false));
     return false;
   }
   if (!reading.in_range(node, *read)) return false;

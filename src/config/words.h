@@ -96,7 +96,7 @@ template <>
 struct Words<Recompute> {
   static constexpr Word<Recompute> table[] = {
       {Recompute::none, "none"},
-      {Recompute::selective, "selective"},
+      {Recompute::selective, "selective", kLater},
       {Recompute::block, "block"},
   };
 };
