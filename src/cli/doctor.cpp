@@ -17,6 +17,7 @@
 #include "cli/version.h"
 #include "io/json.h"
 #include "io/sha256.h"
+#include "kernels/cuda_plugin.h"
 #include "recipes/machine.h"
 #include "recipes/units.h"
 
@@ -140,10 +141,9 @@ std::vector<Finding> gpu() {
   if (!driver.empty() && std::atoi(driver.c_str()) < kNeededDriver)
     version.remedy = fmt::format("CUDA 13.0 needs driver {} or newer", kNeededDriver);
   findings.push_back(std::move(version));
-  std::error_code error;
-  const bool plugin = fs::exists(cuda_plugin_path(), error);
-  findings.push_back({"CUDA plug-in", plugin ? cuda_plugin_path().string() : "not built",
-                      plugin ? "" : "scripts/setup.sh and scripts/build.sh build it where there is a GPU"});
+  const fs::path plugin = find_cuda_plugin();
+  findings.push_back({"CUDA plug-in", plugin.empty() ? "not built" : plugin.string(),
+                      !plugin.empty() ? "" : "scripts/setup.sh and scripts/build.sh build it where there is a GPU"});
   return findings;
 }
 

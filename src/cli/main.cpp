@@ -83,7 +83,7 @@ int run(const std::vector<std::string>& words) {
   } catch (const Error& error) {
     status = edge.report(error.code(), error.diagnostics());
   } catch (const Stopped& stopped) {
-    fmt::print(stderr, "{}; the same command continues a run\n", stopped.what());
+    fmt::print(stderr, "{}\n", stopped.what());
     std::fflush(stdout);
     leave_by_signal(stopped.signal());
   } catch (const std::exception& error) {

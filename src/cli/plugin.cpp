@@ -10,8 +10,6 @@ fs::path program_folder() {
   return error ? fs::current_path() : program.parent_path();
 }
 
-fs::path cuda_plugin_path() { return program_folder() / "libprentice_cuda.so"; }
-
 bool has_nvidia_driver() {
   std::error_code error;
   return fs::exists("/proc/driver/nvidia/version", error) || fs::exists("/dev/nvidiactl", error) ||

@@ -1,4 +1,4 @@
-// Where the program and its CUDA plug-in lie, for `doctor`; kernels/cuda_plugin.h loads it.
+// Where the program lies, and whether there is a driver; kernels/cuda_plugin.h finds and loads the plug-in.
 #pragma once
 
 #include <filesystem>
@@ -6,8 +6,7 @@
 
 namespace prentice {
 
-std::filesystem::path program_folder();    // where this binary lies
-std::filesystem::path cuda_plugin_path();  // beside it; need not exist
-bool has_nvidia_driver();                  // asks the kernel, makes no context
+std::filesystem::path program_folder();  // where this binary lies
+bool has_nvidia_driver();                // asks the kernel, makes no context
 
 }  // namespace prentice

@@ -26,10 +26,6 @@ const char* code_of(Style style) {
       return "\033[36m";
     case Style::good:
       return "\033[32m";
-    case Style::weak:
-      return "\033[2m";
-    case Style::strong:
-      return "\033[1m";
   }
   return "";
 }

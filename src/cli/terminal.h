@@ -6,7 +6,7 @@
 
 namespace prentice {
 
-enum class Style { error, hint, good, weak, strong };
+enum class Style { error, hint, good };
 
 // `text` in colour when `descriptor` is a terminal and NO_COLOR is not set, else as it is.
 std::string styled(std::string_view text, Style style, int descriptor);

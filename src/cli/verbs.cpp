@@ -8,10 +8,12 @@
 
 #include "cli/terminal.h"
 #include "cli/version.h"
+#include "config/bind.h"
 #include "config/configs.h"
 #include "config/read.h"
 #include "io/json.h"
 #include "kernels/cuda_plugin.h"
+#include "recipes/expressions.h"
 #include "recipes/kinds.h"
 #include "recipes/repro.h"
 
@@ -23,9 +25,22 @@ namespace {
   fail(ExitCode::usage, fmt::format("{}: {}", arguments.verb, message), fmt::format("usage: prentice {}", usage));
 }
 
+// `lr=3`: a key without its section, for which words that are no override are looked through.
+void refuse_bare_key(const std::vector<std::string>& words) {
+  for (const auto& word : words) {
+    const size_t equals = word.find('=');
+    if (equals == word.npos || equals == 0) continue;
+    const std::string key = word.substr(0, equals);
+    const auto holders = sections_with_key(key);
+    fail(ExitCode::usage, fmt::format("{}: expected section.key=value", word),
+         holders.empty() ? "" : fmt::format("did you mean {}.{}?", holders.front(), word));
+  }
+}
+
 // The recipe that `run`, `plan`, ... are about: a file and overrides.
 Invocation open_recipe(const Arguments& arguments) {
   if (arguments.words.size() != 1) {
+    if (arguments.words.size() > 1) refuse_bare_key(arguments.words);
     fail_usage(arguments, arguments.verb + " FILE.yaml [section.key=value ...]",
                arguments.words.empty() ? "a recipe file is needed"
                                        : fmt::format("expected one file, got also {}", arguments.words[1]));
@@ -38,14 +53,11 @@ Invocation open_recipe(const Arguments& arguments) {
   return invocation;
 }
 
-int verb_run(const Arguments& arguments) {
-  const Invocation invocation = open_recipe(arguments);
-  load_cuda_plugin();
-  return run_recipe(invocation);
-}
+int verb_run(const Arguments& arguments) { return run_recipe(open_recipe(arguments)); }
 
 // `prentice sft FILE k=v`, or only words.
 int run_kind(const Arguments& arguments) {
+  refuse_bare_key(arguments.words);
   if (arguments.words.size() > 1) {
     fail_usage(arguments, arguments.verb + " [FILE.yaml] [section.key=value ...]",
                fmt::format("expected section.key=value, got {}", arguments.words[1]));
@@ -64,7 +76,6 @@ int run_kind(const Arguments& arguments) {
            fmt::format("prentice run {}", invocation.file));
     }
   }
-  load_cuda_plugin();
   return run_recipe(invocation);
 }
 
@@ -74,6 +85,7 @@ int verb_audit(const Arguments& arguments) { return audit_recipe(open_recipe(arg
 int verb_validate(const Arguments& arguments) {
   const Invocation invocation = open_recipe(arguments);
   const auto warnings = validate_recipe(invocation.recipe);
+  check_expressions_of(invocation.recipe);
   if (invocation.json) {
     Json::Array list;
     for (const auto& warning : warnings) list.emplace_back(warning);
@@ -97,7 +109,6 @@ int verb_resume(const Arguments& arguments) {
     fail(ExitCode::usage, "resume: a run goes on as it was started, got " + arguments.overrides[0]);
   }
   if (!std::filesystem::is_directory(folder)) fail(ExitCode::usage, folder.string() + ": no such run folder");
-  load_cuda_plugin();
   return resume_run(folder, arguments.flags);
 }
 
@@ -106,7 +117,6 @@ int verb_repro(const Arguments& arguments) {
   if (words.size() == 3 && words[0] == "diff") return repro_diff(words[1], words[2], arguments.flags);
   if (words.size() != 2 || words[0] != "run")
     fail_usage(arguments, "repro diff A B | repro run DIR [--out DIR2]", "expected diff or run");
-  load_cuda_plugin();
   return repro_run(words[1], arguments.out, arguments.flags);
 }
 
@@ -124,27 +134,30 @@ int verb_help_text(const Arguments& arguments) {
   return run_command(about);
 }
 
+constexpr bool kRunsRecipes = true;
+
 constexpr Verb kVerbs[] = {
     {"run", "run FILE [section.key=value ...] [--fresh]", "run a recipe, or continue its unfinished run",
-     "A finished run of the same recipe and inputs is left alone. --fresh moves what is in run.out aside.\n", verb_run},
-    {"resume", "resume DIR", "go on with the run in DIR; never a fresh start", "", verb_resume},
-    {"plan", "plan FILE [section.key=value ...] [--fit 16GB]", "steps, memory, time, disk, price: before weights load",
-     "", verb_plan},
+     "A finished run of the same recipe and inputs is left alone. --fresh moves what is in run.out aside.\n", verb_run,
+     kRunsRecipes},
+    {"resume", "resume DIR", "go on with the run in DIR; never a fresh start", "", verb_resume, kRunsRecipes},
+    {"plan", "plan FILE [section.key=value ...]", "steps, memory, time, disk, price: before weights load", "",
+     verb_plan, kRunsRecipes},
     {"validate", "validate FILE [section.key=value ...]", "every mistake of a recipe at once",
      "A pipeline is checked with all its steps.\n", verb_validate},
     {"audit", "audit FILE [section.key=value ...] [--rows N]", "the first training rows as the model will see them", "",
-     verb_audit},
+     verb_audit, kRunsRecipes},
     {"explain", "explain [KIND[.section[.key]]] [--json-schema]", "every key, its default and the reason for it",
      "--json-schema prints a JSON schema: point your editor's YAML plug-in at it.\n", verb_explain},
     {"recipes", "recipes", "the recipes that ship", "", verb_recipes},
     {"init", "init KIND [FILE] [section.key=value ...]", "write a commented starter recipe",
      "Looks at data.train first: `prentice init sft data.train=tickets.csv`. FILE defaults to KIND.yaml.\n", verb_init},
     {"generate", "generate model.path=MODEL generate.prompt=TEXT | --chat",
-     "sample from a model, a run or MODEL+ADAPTER", "", verb_generate},
+     "sample from a model, a run or MODEL+ADAPTER", "", verb_generate, kRunsRecipes},
     {"inspect", "inspect PATH", "what is in a safetensors, GGUF, adapter, checkpoint or run folder",
      "Safe on hostile files: nothing in them is trusted, nothing is run.\n", verb_inspect},
     {"repro", "repro diff A B | repro run DIR [--out DIR2]", "where two runs part; whether a run gives its bytes again",
-     "", verb_repro},
+     "", verb_repro, kRunsRecipes},
     {"doctor", "doctor", "versions, devices, limits, and what is missing", "", verb_doctor},
     {"help", "help [VERB]", "this text, or a verb's", "", verb_help_text},
 };
@@ -247,6 +260,7 @@ int run_command(const Arguments& arguments) {
       return 0;
     }
     check_flags(arguments, verb.name == "generate");
+    if (verb.runs_recipes) load_cuda_plugin();
     return verb.run(arguments);
   }
   const auto& kinds = recipe_kinds();
@@ -256,6 +270,7 @@ int run_command(const Arguments& arguments) {
     return 0;
   }
   check_flags(arguments, true);
+  load_cuda_plugin();
   return run_kind(arguments);
 }
 

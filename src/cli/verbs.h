@@ -15,6 +15,7 @@ struct Verb {
   std::string_view help;   // one line
   std::string_view more;   // the rest of the verb's own help
   int (*run)(const Arguments&);
+  bool runs_recipes = false;  // and so needs the devices
 };
 
 std::span<const Verb> verbs();

@@ -3,13 +3,9 @@
 #include <fmt/format.h>
 #include <torch/headeronly/version.h>
 
+#include "core/version.h"
+
 namespace prentice {
-
-namespace {
-
-constexpr const char* kVersion = "0.1.0";
-
-}  // namespace
 
 std::string version_line() { return fmt::format("prentice {} (LibTorch {})", kVersion, TORCH_VERSION); }
 

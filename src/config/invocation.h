@@ -19,7 +19,8 @@ struct Invocation {
   bool debug = false;        // more about errors
   bool fresh = false;        // move what is in run.out aside
   bool trust_store = false;  // open stores that no manifest vouches for
-  bool in_pipeline = false;  // a step: a changed recipe moves its folder aside instead of being refused
+  bool inner = false;        // a part of other work (a step, the second run of repro), which tells its end
+  std::string pipeline;      // the run id of the pipeline this is a step of
   bool chat = false;         // generate: a conversation in the terminal
   std::string fit;           // plan --fit: the memory to fit, for instance 16GB
   int rows = 10;             // audit --rows: how many training rows to show

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <set>
 
 #include "core/error.h"
@@ -115,7 +116,7 @@ class Scorer {
   };
 
   void flush() {
-    if (trees_.empty()) return;
+    if (trees_.empty() || input_.stopped()) return;
     const Tensor all = edge_log_probs(input_.model, trees_);
     const double* edges = all.const_data_ptr<double>();
     for (size_t i = 0; i < trees_.size(); ++i) {
@@ -135,6 +136,13 @@ class Scorer {
       double score = 0;
       for (const int32_t edge : tree.paths[c]) score += edges[edge];
       const std::string& candidate = pending.candidates[c];
+      if (std::isnan(score)) {
+        const auto& origin = input_.data.encoded.origins[static_cast<size_t>(pending.index)];
+        fail(ExitCode::numerical,
+             fmt::format("eval.tasks: choice: the score of '{}' at {}:{} is not a number", candidate, origin.file,
+                         origin.line),
+             "the model's weights, or what is computed from them in run.precision, are not finite");
+      }
       const double compared = score / length_of(input_.section.normalize, candidate, pending.answers[c]);
       if (c == 0 || compared > best) best = compared, example.answer = candidate;
       example.scores.emplace_back(candidate, score);
@@ -178,7 +186,7 @@ ChoiceResult score_choice(const EvalInput& input) {
     indices.clear(), candidates.clear(), texts = 0;
   };
   const int64_t count = example_count(input);
-  for (int64_t index = 0; index < count; ++index) {
+  for (int64_t index = 0; index < count && !input.stopped(); ++index) {
     indices.push_back(index);
     candidates.push_back(candidates_of(input, index));
     texts += static_cast<int64_t>(candidates.back().size());

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 
 #include "core/error.h"
 #include "data/steps.h"
@@ -66,15 +67,22 @@ LossResult score_loss(const EvalInput& input) {
   std::vector<LossSum> sums(static_cast<size_t>(count));
   const int64_t* next = samples.data();
   collate_in_order(sequences, input.micro_tokens, [&](const Batch& batch) {
+    if (input.stopped()) return;
     add_losses(input, batch, next, sums);
     next += batch.host_starts.size() - 1;
     if (input.progress && next > samples.data()) input.progress("loss", next[-1] + 1, count);
   });
+  if (input.stopped()) return {};
   LossResult result;
   double loss = 0, weight = 0;
   for (int64_t index = 0; index < count; ++index) {
     const LossSum& sum = sums[static_cast<size_t>(index)];
     loss += sum.loss, weight += sum.weight, result.tokens += sum.tokens;
+    if (std::isnan(sum.loss)) {
+      const auto& origin = input.data.encoded.origins[static_cast<size_t>(index)];
+      fail(ExitCode::numerical, fmt::format("eval.tasks: loss of {}:{} is not a number", origin.file, origin.line),
+           "the model's weights, or what is computed from them in run.precision, are not finite");
+    }
     if (sum.tokens > 0) result.examples.push_back({index, sum.tokens, sum.loss / sum.weight});
   }
   if (weight == 0) fail(ExitCode::data, "eval.tasks: loss found no token to score");
@@ -86,7 +94,7 @@ ExactResult score_exact(const EvalInput& input) {
   const SampleOptions options{.max_new_tokens = input.section.max_new_tokens, .stop_ids = input.stop_ids};
   ExactResult result;
   int64_t correct = 0;
-  for (int64_t index = 0; index < example_count(input); ++index) {
+  for (int64_t index = 0; index < example_count(input) && !input.stopped(); ++index) {
     std::vector<int32_t> ids = generate(input.model, encode_prompt(input, index), options);
     if (!ids.empty() && std::ranges::find(input.stop_ids, ids.back()) != input.stop_ids.end()) ids.pop_back();
     ExactResult::Example example{.index = index,

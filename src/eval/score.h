@@ -25,11 +25,14 @@ struct EvalInput {
   int64_t micro_tokens = 4096;       // tokens a forward pass
   int threads = 1;                   // of the tokenizer
   std::function<void(const std::string& task, int64_t done, int64_t total)> progress = {};  // examples, may be empty
+  std::function<bool()> stop = {};  // asked between batches; once true, the report that comes back is worth nothing
+
+  bool stopped() const { return stop && stop(); }
 };
 
 // Runs section.tasks on the first section.limit examples (0 = all) and checks section.require. Adapters count as they
 // are; no gradients. Errors: `usage` for an unknown task or metric, or for choices that nobody names; `data` for
-// examples that a task cannot read.
+// examples that a task cannot read; `numerical` for a score that is NaN.
 EvalReport evaluate(const EvalInput&);
 
 LossResult score_loss(const EvalInput&);

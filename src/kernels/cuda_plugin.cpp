@@ -12,7 +12,7 @@ constexpr const char* kFileName = "libprentice_cuda.so";
 
 struct Found {
   const CudaTable* table = nullptr;
-  std::string absence = "the CUDA plug-in was not looked for";
+  std::string absence = "this verb loads no CUDA plug-in";
 };
 
 Found& found() {
@@ -31,8 +31,9 @@ std::string why_no_device() {
   return "";
 }
 
-// Beside the program, or in ../lib of an installation.
-std::filesystem::path find_plugin() {
+}  // namespace
+
+std::filesystem::path find_cuda_plugin() {
   std::error_code error;
   const auto folder = std::filesystem::read_symlink("/proc/self/exe", error).parent_path();
   for (const auto& candidate : {folder / kFileName, folder.parent_path() / "lib" / kFileName}) {
@@ -40,8 +41,6 @@ std::filesystem::path find_plugin() {
   }
   return {};
 }
-
-}  // namespace
 
 const CudaTable* open_cuda_plugin(const std::filesystem::path& path, std::string& reason) {
   void* library = dlopen(path.c_str(), RTLD_NOW | RTLD_GLOBAL);
@@ -60,7 +59,7 @@ void load_cuda_plugin() {
   Found& state = found();
   state.absence = why_no_device();
   if (!state.absence.empty()) return;
-  const auto path = find_plugin();
+  const auto path = find_cuda_plugin();
   if (path.empty()) {
     state.absence = std::string(kFileName) + " is not beside the program";
     return;

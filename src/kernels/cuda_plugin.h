@@ -30,6 +30,9 @@ void load_cuda_plugin();
 const CudaTable* cuda();
 const std::string& cuda_absence();
 
+// Beside the program, or in ../lib of an installation; empty when it is not there.
+std::filesystem::path find_cuda_plugin();
+
 // Opens the plug-in at `path` whether or not there is a device; nullptr and a reason when that fails.
 const CudaTable* open_cuda_plugin(const std::filesystem::path& path, std::string& reason);
 

@@ -6,9 +6,9 @@
 #include <cctype>
 #include <cstdio>
 #include <cstdlib>
-#include <optional>
 
 #include "adapter/peft.h"
+#include "config/address.h"
 #include "config/configs.h"
 #include "config/read.h"
 #include "core/error.h"
@@ -54,7 +54,7 @@ fs::path training_run(const fs::path& folder) {
   fs::path last;
   for (const auto& step : expand_steps(recipe)) {
     const fs::path out = folder / step.out.filename();
-    if ((step.kind == "pretrain" || step.kind == "sft") && fs::exists(out / "recipe.yaml")) last = out;
+    if (trains(step.kind) && fs::exists(out / "recipe.yaml")) last = out;
   }
   if (last.empty()) fail(ExitCode::model, folder.string() + ": no step of this pipeline has trained a model yet");
   return last;
@@ -66,7 +66,8 @@ std::string checkpoint_name(const fs::path& run, const std::string& which) {
   const Json* results = facts.find("results");
   const Json* best = results ? results->find("best_step") : nullptr;
   if (!best)
-    fail(ExitCode::usage, run.string() + "@best: this run has no best step", "train.select names what is best");
+    fail(ExitCode::usage, run.string() + "@best: this run has no best step with a checkpoint",
+         "train.select keeps the best one; RUN@STEP names any other");
   return fmt::format("step-{:08}", best->as_integer());
 }
 
@@ -75,8 +76,7 @@ Artifact of_run(const std::string& address, const fs::path& folder, const std::s
   const fs::path run = training_run(folder);
   const Node recipe = read_recipe_file((run / "recipe.yaml").string());
   const std::string kind = recipe_kind(recipe);
-  if (kind != "sft" && kind != "pretrain")
-    fail(ExitCode::model, address + ": this run (" + kind + ") did not train a model");
+  if (!trains(kind)) fail(ExitCode::model, address + ": this run (" + kind + ") did not train a model");
   const Node* adapter = recipe.find("adapter");
   const bool is_full = kind == "pretrain" || (adapter && adapter->at("kind").as_string() == "full");
   const fs::path product =
@@ -94,6 +94,7 @@ Artifact of_run(const std::string& address, const fs::path& folder, const std::s
   artifact.run = absolute_path(run);
   if (!is_full) artifact.adapter = absolute_path(product);
   if (!tokenizer.empty()) artifact.tokenizer = tokenizer;
+  if (fs::exists(run / kRunTemplate)) artifact.chat_template = absolute_path(run / kRunTemplate);
   return artifact;
 }
 
@@ -120,46 +121,23 @@ Artifact of_existing_path(const std::string& address, const fs::path& path) {
        "a model is a Hugging Face folder, an adapter folder or a run folder");
 }
 
-// "RUN@120" or "RUN@best"; nullopt when the address has another form.
-std::optional<Artifact> of_checkpoint(const std::string& address) {
-  const size_t at = address.rfind('@');
-  if (at == std::string::npos || at == 0) return std::nullopt;
-  const std::string which = address.substr(at + 1);
-  const bool is_step = !which.empty() && which.find_first_not_of("0123456789") == std::string::npos;
-  const fs::path folder = address.substr(0, at);
-  if ((!is_step && which != "best") || !fs::exists(folder / "run.json")) return std::nullopt;
-  return of_run(address, folder, which);
-}
+Artifact of_parts(const std::string& address, const Address& parts);
 
-std::optional<Artifact> of_base_and_adapter(const std::string& address) {
-  const size_t plus = address.rfind('+');
-  if (plus == std::string::npos || plus == 0 || plus + 1 == address.size()) return std::nullopt;
-  const std::string adapter = address.substr(plus + 1);
-  Artifact artifact = resolve_artifact(address.substr(0, plus));
+// BASE+ADAPTER: the base alone, then the adapter's folder on it.
+Artifact with_adapter(const std::string& address, const Address& parts) {
+  Artifact artifact = of_parts(address, {.path = parts.path, .checkpoint = parts.checkpoint});
   if (!artifact.adapter.empty()) {
     fail(ExitCode::usage, fmt::format("{}: the base already has an adapter ({})", address, artifact.adapter.string()),
          "export it merged first, then name the merged folder");
   }
-  if (!fs::exists(adapter)) fail(ExitCode::usage, adapter + ": no such adapter folder");
-  const bool is_run = fs::exists(fs::path(adapter) / "run.json");
-  artifact.adapter = is_run ? resolve_artifact(adapter).adapter : absolute_path(adapter);
-  artifact.address = address;
+  const Address adapter = parse_address(fs::current_path(), parts.adapter);
+  if (!fs::exists(adapter.path)) fail(ExitCode::usage, parts.adapter + ": no such adapter folder");
+  const bool is_run = fs::exists(fs::path(adapter.path) / "run.json");
+  artifact.adapter = is_run ? of_parts(parts.adapter, adapter).adapter : absolute_path(adapter.path);
   return artifact;
 }
 
-}  // namespace
-
-Artifact resolve_artifact(const std::string& address) {
-  if (address.empty()) fail(ExitCode::usage, "model.path: a model is needed", "model.path=FOLDER");
-  if (fs::exists(address)) return of_existing_path(address, address);
-  if (auto artifact = of_checkpoint(address)) return *artifact;
-  if (auto artifact = of_base_and_adapter(address)) return *artifact;
-  const auto slashes = std::count(address.begin(), address.end(), '/');
-  if (slashes == 1 && address.front() != '/' && address.front() != '.') {
-    if (const fs::path snapshot = cached_snapshot(address); !snapshot.empty())
-      return of_hugging_face_folder(address, snapshot);
-  }
-  if (read_config("models/" + address + ".json")) return {.address = address, .shape = "models/" + address + ".json"};
+[[noreturn]] void fail_unknown(const std::string& address) {
   std::vector<std::string> shapes;
   for (const auto& path : list_configs("models/")) shapes.push_back(fs::path(path).stem().string());
   const std::string near = closest_match(address, shapes);
@@ -168,11 +146,40 @@ Artifact resolve_artifact(const std::string& address) {
        near.empty() ? "" : fmt::format("did you mean the shape '{}'?", near));
 }
 
+Artifact of_parts(const std::string& address, const Address& parts) {
+  const std::string& path = parts.path;
+  if (!parts.adapter.empty()) return with_adapter(address, parts);
+  if (!parts.checkpoint.empty()) {
+    if (!fs::exists(fs::path(path) / "run.json")) fail_unknown(address);
+    return of_run(address, path, parts.checkpoint);
+  }
+  if (fs::exists(path)) return of_existing_path(address, path);
+  const auto slashes = std::count(path.begin(), path.end(), '/');
+  if (slashes == 1 && path.front() != '/' && path.front() != '.') {
+    if (const fs::path snapshot = cached_snapshot(path); !snapshot.empty())
+      return of_hugging_face_folder(address, snapshot);
+  }
+  if (read_config("models/" + path + ".json")) return {.address = address, .shape = "models/" + path + ".json"};
+  fail_unknown(address);
+}
+
+}  // namespace
+
+Artifact resolve_artifact(const std::string& address) {
+  if (address.empty()) fail(ExitCode::usage, "model.path: a model is needed", "model.path=FOLDER");
+  return of_parts(address, parse_address(fs::current_path(), address));
+}
+
 Artifact resolve_model(const ModelSection& section) {
-  Artifact artifact = resolve_artifact(section.adapter.empty() ? section.path : section.path + "+" + section.adapter);
+  if (section.path.empty()) fail(ExitCode::usage, "model.path: a model is needed", "model.path=FOLDER");
+  Address parts = parse_address(fs::current_path(), section.path);
+  if (!section.adapter.empty()) parts.adapter = section.adapter;
+  const std::string address = section.adapter.empty() ? section.path : section.path + "+" + section.adapter;
+  Artifact artifact = of_parts(address, parts);
   if (!section.tokenizer.empty()) {
     if (!fs::exists(section.tokenizer)) fail(ExitCode::usage, "model.tokenizer: no such folder: " + section.tokenizer);
     artifact.tokenizer = absolute_path(section.tokenizer);
+    artifact.chat_template.clear();
   }
   return artifact;
 }

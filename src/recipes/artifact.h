@@ -10,13 +10,17 @@
 
 namespace prentice {
 
+// In a run folder: the chat template that the run trained with, where it is not the tokenizer's own.
+inline constexpr const char* kRunTemplate = "chat_template.jinja";
+
 struct Artifact {
-  std::string address;              // as the user wrote it
-  std::filesystem::path base;       // Hugging Face folder; empty when only the shape is known
-  std::filesystem::path adapter;    // PEFT folder or checkpoint with an adapter; empty = none
-  std::filesystem::path tokenizer;  // folder the tokenizer and chat template are read from; empty = none
-  std::filesystem::path run;        // the run folder the address names; empty = none
-  std::string shape;                // configs/models entry, for instance models/llama-3.1-8b.json
+  std::string address;                  // as the user wrote it
+  std::filesystem::path base;           // Hugging Face folder; empty when only the shape is known
+  std::filesystem::path adapter;        // PEFT folder or checkpoint with an adapter; empty = none
+  std::filesystem::path tokenizer;      // folder the tokenizer and chat template are read from; empty = none
+  std::filesystem::path chat_template;  // what a run was trained with in place of its tokenizer's; empty = none
+  std::filesystem::path run;            // the run folder the address names; empty = none
+  std::string shape;                    // configs/models entry, for instance models/llama-3.1-8b.json
   bool has_weights() const { return !base.empty(); }
 };
 

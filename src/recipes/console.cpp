@@ -1,23 +1,58 @@
 #include "recipes/console.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
 
 #include "core/error.h"
 #include "recipes/units.h"
 
 namespace prentice {
 
-void print_already_done(const std::filesystem::path& out, const Invocation& invocation) {
+namespace {
+
+// The gates that an eval.json says were not passed, as a person reads them.
+std::vector<std::string> missed_gates(const Json& eval) {
+  std::vector<std::string> missed;
+  for (const Json& gate : eval.at("gates").as_array()) {
+    if (gate.at("passed").as_bool()) continue;
+    missed.push_back(fmt::format("{} is {}, its bound is {}", gate.at("metric").as_string(), gate.at("value").dump(),
+                                 gate.at("bound").dump()));
+  }
+  return missed;
+}
+
+int tell_missed(const std::vector<std::string>& missed) {
+  for (const auto& gate : missed) fmt::print(stderr, "error: eval.require: not met: {}\n", gate);
+  return missed.empty() ? 0 : static_cast<int>(ExitCode::gate);
+}
+
+std::vector<std::string> missed_gates_of(const std::filesystem::path& out) {
+  const auto file = out / "eval.json";
+  if (!std::filesystem::exists(file)) return {};
+  return with_context(ExitCode::model, file.string(), [&] { return missed_gates(Json::parse_file(file)); });
+}
+
+}  // namespace
+
+int already_done(const std::filesystem::path& out, const Invocation& invocation) {
+  const auto missed = missed_gates_of(out);
   if (invocation.inner) {
     fmt::print(stderr, "  already done\n");
-    return;
-  }
-  if (invocation.json) {
-    fmt::print("{}\n", Json(Json::Object{{"schema", 1}, {"out", out.string()}, {"state", "already done"}}).dump());
+  } else if (invocation.json) {
+    fmt::print("{}\n", Json(Json::Object{{"schema", 1},
+                                         {"out", out.string()},
+                                         {"state", "already done"},
+                                         {"missed_gates", Json::Array(missed.begin(), missed.end())}})
+                           .dump());
   } else {
     fmt::print("already done: {} (--fresh runs it again)\n", out.string());
   }
+  return tell_missed(missed);
 }
+
+int tell_gates(const EvalReport& report) { return tell_missed(missed_gates(to_json(report))); }
 
 void print_products(const Products& products, const std::filesystem::path& out, const Invocation& invocation) {
   if (invocation.json) {
@@ -36,6 +71,16 @@ void print_products(const Products& products, const std::filesystem::path& out, 
   }
   if (products.verified) fmt::print("  verified: container, tensors, token list, template (verify.json)\n");
   for (const auto& warning : products.warnings) fmt::print(stderr, "warning: {}\n", warning);
+}
+
+std::string overlap_warning(const TrainEvalSets& data) {
+  constexpr size_t kShown = 3;
+  if (data.overlap.empty()) return "";
+  const size_t shown = std::min(kShown, data.overlap.size());
+  return fmt::format("{} of {} held-out rows are training rows, too: {}{}", data.overlap.size(),
+                     data.eval->examples.size(),
+                     fmt::join(data.overlap.begin(), data.overlap.begin() + static_cast<std::ptrdiff_t>(shown), ", "),
+                     shown < data.overlap.size() ? ", ..." : "");
 }
 
 void refuse_plan(const Plan& plan) {

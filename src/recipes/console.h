@@ -5,17 +5,26 @@
 #include <string>
 
 #include "config/invocation.h"
+#include "data/encode.h"
+#include "eval/report.h"
 #include "recipes/plan.h"
 #include "recipes/products.h"
 #include "train/run_folder.h"
 
 namespace prentice {
 
-void print_already_done(const std::filesystem::path& out, const Invocation&);
+// Of a finished run of the same recipe and inputs: says so and returns its exit status, which a repetition does not
+// change: 9, naming each gate, when its eval.json holds one that was not met.
+int already_done(const std::filesystem::path& out, const Invocation&);
+// Names each gate that was not met on stderr; returns the exit status, 0 or 9.
+int tell_gates(const EvalReport&);
 // "verified: ..." and a line per product with its size.
 void print_products(const Products&, const std::filesystem::path& out, const Invocation&);
 // Errors: `memory`, saying what is needed, what is there, and the smallest change that fits.
 [[noreturn]] void refuse_plan(const Plan&);
+
+// "40 of 40 held-out rows are training rows, too: a.jsonl:1 = b.jsonl:1, ..."; "" without an overlap.
+std::string overlap_warning(const TrainEvalSets&);
 
 // What a run folder of another recipe means for this invocation: refused by hand, moved aside by a pipeline.
 IfDifferent run_policy(const Invocation&);

@@ -9,6 +9,8 @@
 #include "io/publish.h"
 #include "io/sha256.h"
 #include "recipes/console.h"
+#include "recipes/expressions.h"
+#include "recipes/inputs.h"
 #include "recipes/kinds.h"
 #include "recipes/prepare.h"
 #include "recipes/products.h"
@@ -24,19 +26,15 @@ namespace {
 constexpr int64_t kEvalMicroTokens = 4096;
 
 RunDescription describe(const EvalRecipe& recipe, const Artifact& artifact, const Invocation& invocation) {
-  RunDescription description{.kind = "eval",
-                             .command = invocation.command,
-                             .device = *recipe.run.device,
-                             .recipe = to_yaml(to_node(recipe)),
-                             .seed = recipe.run.seed,
-                             .threads = *recipe.run.threads,
-                             .parents = {artifact.address}};
-  if (artifact.has_weights()) description.inputs.push_back({"model.path", artifact.base});
-  if (!artifact.adapter.empty()) description.inputs.push_back({"model.adapter", artifact.adapter});
-  for (size_t i = 0; i < recipe.data.eval.size(); ++i) {
-    description.inputs.push_back({fmt::format("data.eval[{}]", i), recipe.data.eval[i].path});
-  }
-  return description;
+  return {.kind = "eval",
+          .command = invocation.command,
+          .device = *recipe.run.device,
+          .recipe = to_yaml(to_node(recipe)),
+          .seed = recipe.run.seed,
+          .threads = *recipe.run.threads,
+          .inputs = inputs_of(recipe, artifact),
+          .parents = {artifact.address},
+          .pipeline = invocation.pipeline};
 }
 
 // The training completions are the choices when neither recipe nor records name any (semantics 2.6).
@@ -80,15 +78,16 @@ int print_score(const EvalReport& report, const std::filesystem::path& out, cons
     fmt::print("{}\n", to_json(report).dump());
   } else {
     for (const auto& warning : report.warnings) fmt::print(stderr, "warning: {}\n", warning);
-    for (const auto& line : summary(report)) fmt::print("{}\n", line);
-    if (!invocation.in_pipeline) fmt::print("{}\n", (out / "eval.json").string());
+    std::FILE* to = invocation.inner ? stderr : stdout;  // the end of other work is its own
+    for (const auto& line : summary(report)) fmt::print(to, "{}\n", line);
+    if (!invocation.inner) fmt::print("{}\n", (out / "eval.json").string());
   }
-  return report.passed() ? 0 : static_cast<int>(ExitCode::gate);
+  return tell_gates(report);
 }
 
 }  // namespace
 
-int run_eval(EvalRecipe recipe, const Invocation& invocation) {
+int run_program(EvalRecipe recipe, const Invocation& invocation) {
   const Machine machine = decide_machine(recipe.run);
   apply_machine(machine, recipe.run.deterministic);
   const Artifact artifact = resolve_model(recipe.model);
@@ -97,14 +96,14 @@ int run_eval(EvalRecipe recipe, const Invocation& invocation) {
   EncodeOptions encode{.max_length = recipe.data.max_length.value_or(spec.max_positions),
                        .threads = machine.threads,
                        .for_evaluation = true};
+  check_expressions(recipe);
   const DataSet data = load_data_set(recipe.data.eval, recipe.data, tokenizer, encode);
   if (!recipe.data.max_length) recipe.data.max_length = data.encoded.longest;
   if (recipe.eval.tasks.empty()) recipe.eval.tasks = {"loss"};
 
   RunFolder folder(recipe.run.out, invocation.fresh, run_policy(invocation));
   if (folder.begin(describe(recipe, artifact, invocation)) == RunState::finished) {
-    print_already_done(folder.path(), invocation);
-    return 0;
+    return already_done(folder.path(), invocation);
   }
   const Model model = open_model(artifact, spec, machine, recipe.model.init == "random", recipe.run.seed);
   ProgressPrinter progress(invocation.quiet || invocation.json);

@@ -7,6 +7,8 @@
 #include "io/publish.h"
 #include "io/safetensors.h"
 #include "recipes/console.h"
+#include "recipes/expressions.h"
+#include "recipes/inputs.h"
 #include "recipes/kinds.h"
 #include "recipes/prepare.h"
 #include "recipes/products.h"
@@ -31,11 +33,13 @@ void copy_adapter(const fs::path& from, const fs::path& to) {
 
 }  // namespace
 
-int run_export(ExportRecipe recipe, const Invocation& invocation) {
+int run_program(ExportRecipe recipe, const Invocation& invocation) {
   const Machine machine = decide_machine(recipe.run);
   apply_machine(machine, recipe.run.deterministic);
   const Artifact artifact = resolve_model(recipe.model);
   const ModelSpec spec = open_spec(artifact);
+  check_expressions(recipe);
+  check_tensor_types(recipe.exports, recipe, spec);
   const Tokenizer tokenizer = open_tokenizer(artifact, spec);
   if (!artifact.has_weights()) fail(ExitCode::usage, artifact.address + ": these are shapes without weights");
   const bool writes_adapter = recipe.exports.peft && !artifact.adapter.empty();
@@ -51,12 +55,11 @@ int run_export(ExportRecipe recipe, const Invocation& invocation) {
                              .recipe = to_yaml(to_node(recipe)),
                              .seed = recipe.run.seed,
                              .threads = *recipe.run.threads,
-                             .inputs = {{"model.path", artifact.base}},
-                             .parents = {artifact.address}};
-  if (!artifact.adapter.empty()) description.inputs.push_back({"model.adapter", artifact.adapter});
+                             .inputs = inputs_of(recipe, artifact),
+                             .parents = {artifact.address},
+                             .pipeline = invocation.pipeline};
   if (folder.begin(description) == RunState::finished) {
-    print_already_done(folder.path(), invocation);
-    return 0;
+    return already_done(folder.path(), invocation);
   }
   if (writes_adapter) copy_adapter(artifact.adapter, folder.path() / "adapter");
   throw_if_stopped();
@@ -68,7 +71,6 @@ int run_export(ExportRecipe recipe, const Invocation& invocation) {
                       .adapter = artifact.adapter,
                       .base_model = artifact.address,
                       .stop_ids = stop_token_ids(artifact, spec, tokenizer),
-                      .chat_template = std::nullopt,
                       .max_length = spec.max_positions},
                      recipe.exports, folder.path());
   write_checksums(folder.path());

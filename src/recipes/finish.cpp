@@ -1,7 +1,6 @@
 #include "recipes/finish.h"
 
 #include <fmt/format.h>
-#include <sys/resource.h>
 
 #include "adapter/peft.h"
 #include "eval/report.h"
@@ -14,6 +13,8 @@
 #include "recipes/selftest.h"
 #include "recipes/stopping.h"
 #include "recipes/units.h"
+#include "train/checkpoint.h"
+#include "train/signals.h"
 
 namespace prentice {
 
@@ -32,7 +33,7 @@ void publish_trained_model(const Model& model, const PreparedRun& run, const Exp
   TempFolder folder(out / (full ? "merged" : "adapter"));
   if (full) {
     write_hf_folder(WeightSource::from_model(model), run.spec, run.artifact.tokenizer, folder.path(),
-                    {.type = merged_type(section)});
+                    {.type = merged_type(section), .chat_template = replaced_template(run.tokenizer)});
   } else {
     save_peft(model, folder.path(), run.artifact.base.string(), section.dtype);
   }
@@ -66,7 +67,6 @@ Products write_run_products(const Model& model, const PreparedRun& run, ExportSe
                          .adapter = adapter,
                          .base_model = run.artifact.address,
                          .stop_ids = stop_ids,
-                         .chat_template = std::nullopt,
                          .raw_text = has_template && !run.data.train.chat,
                          .max_length = run.spec.max_positions,
                          .self_test = make_self_test(model, run.data.train, stop_ids),
@@ -75,21 +75,28 @@ Products write_run_products(const Model& model, const PreparedRun& run, ExportSe
                         section, out);
 }
 
-int64_t peak_resident_bytes() {
-  rusage usage{};
-  getrusage(RUSAGE_SELF, &usage);
-  return int64_t{usage.ru_maxrss} * 1024;
+// What run.json tells about the result. A best step that RUN@best can lead to has its checkpoint.
+Json::Object run_results(const TrainResult& result, const fs::path& out) {
+  Json::Object results = {{"steps", result.steps}, {"last_training_loss", result.last_loss}};
+  if (result.best_step && fs::exists(checkpoint_folder(out, *result.best_step)))
+    results.emplace_back("best_step", *result.best_step);
+  if (!result.selected_by.empty()) results.emplace_back("selected_" + result.selected_by, result.best_metric);
+  return results;
 }
 
 void write_run_report(const PreparedRun& run, const TrainResult& result, const std::optional<EvalReport>& score,
                       const fs::path& out) {
   Report report{.title = out.filename().string(),
                 .subtitle = fmt::format("{} trained on {}", run.artifact.address, run.data.train.description)};
-  report.headline = {{"loss", fmt::format("{:.4g}", result.last_loss)},
+  report.headline = {{"last training loss", fmt::format("{:.4g}", result.last_loss)},
                      {"steps", std::to_string(result.steps)},
                      {"tokens", human_count(static_cast<double>(result.input_tokens))},
                      {"time", human_duration(result.wall_seconds)},
-                     {"peak memory", human_bytes(static_cast<double>(peak_resident_bytes()))}};
+                     {"peak memory", human_bytes(static_cast<double>(peak_bytes(run.machine)))}};
+  if (!result.selected_by.empty()) {
+    report.headline.emplace_back(fmt::format("{} of the selected step {}", result.selected_by, *result.best_step),
+                                 fmt::format("{:.4g}", result.best_metric));
+  }
   for (const char* key : {"loss", "eval.loss", "eval.accuracy", "lr", "grad_norm", "tokens_per_second"}) {
     report.curves.push_back(read_curve(out / "metrics.jsonl", key));
   }
@@ -101,7 +108,7 @@ void write_run_report(const PreparedRun& run, const TrainResult& result, const s
   ReportTable plan{.title = "Plan and fact", .header = {"", "plan", "fact"}, .rows = {}};
   plan.rows.push_back({"time", human_duration(run.plan.seconds), human_duration(result.wall_seconds)});
   plan.rows.push_back({"peak memory", human_bytes(static_cast<double>(run.plan.memory.peak())),
-                       human_bytes(static_cast<double>(peak_resident_bytes()))});
+                       human_bytes(static_cast<double>(peak_bytes(run.machine)))});
   report.tables.push_back(std::move(plan));
   publish_file(out / "report.html", to_html(report));
 }
@@ -117,7 +124,9 @@ void print_end(const PreparedRun& run, const TrainResult& result, const std::opt
                                    {"out", out.string()},
                                    {"steps", result.steps},
                                    {"loss", result.last_loss},
-                                   {"best_step", result.best_step},
+                                   {"selected_by", result.selected_by},
+                                   {"best_metric", result.best_step ? Json(result.best_metric) : Json()},
+                                   {"best_step", result.best_step ? Json(*result.best_step) : Json()},
                                    {"eval", scores},
                                    {"wall_seconds", result.wall_seconds}};
     fmt::print("{}\n", json.dump());
@@ -125,14 +134,18 @@ void print_end(const PreparedRun& run, const TrainResult& result, const std::opt
   }
   if (invocation.inner) return;  // the pipeline tells it at its end
   const auto before = result.first_eval.find("eval.loss"), after = result.last_eval.find("eval.loss");
-  if (before != result.first_eval.end() && after != result.last_eval.end()) {
+  if (!result.selected_by.empty()) {
+    fmt::print("step {} of {} is selected: {} {:.4g}\n", *result.best_step, result.steps, result.selected_by,
+               result.best_metric);
+  } else if (before != result.first_eval.end() && after != result.last_eval.end()) {
     fmt::print("held-out loss {:.4g} -> {:.4g}\n", before->second, after->second);
   }
   if (score) {
     for (const auto& line : summary(*score)) fmt::print("{}\n", line);
   }
-  fmt::print("Done in {} (plan: {}), peak {} (plan: {}); final loss {:.4g}\n", human_duration(result.wall_seconds),
-             human_duration(run.plan.seconds), human_bytes(static_cast<double>(peak_resident_bytes())),
+  fmt::print("Done in {} (plan: {}), peak memory {} (plan: {}); last step's training loss {:.4g}\n",
+             human_duration(result.wall_seconds), human_duration(run.plan.seconds),
+             human_bytes(static_cast<double>(peak_bytes(run.machine))),
              human_bytes(static_cast<double>(run.plan.memory.peak())), result.last_loss);
   print_products(products, out, invocation);
   const char* how = run.tokenizer.chat_template() ? "--chat" : "generate.prompt=\"...\"";
@@ -144,7 +157,8 @@ void print_end(const PreparedRun& run, const TrainResult& result, const std::opt
 
 void save_trained_model(const Model& model, const PreparedRun& run, const fs::path& path) {
   if (run.adapter.kind != AdapterKind::full) return save_peft(model, path, run.artifact.base.string(), "f32");
-  write_hf_folder(WeightSource::from_model(model), run.spec, run.artifact.tokenizer, path, {.type = GgmlType::F32});
+  write_hf_folder(WeightSource::from_model(model), run.spec, run.artifact.tokenizer, path,
+                  {.type = GgmlType::F32, .chat_template = replaced_template(run.tokenizer)});
 }
 
 int finish_run(const Model& model, const PreparedRun& run, const ExportSection& exports, const EvalSection& eval,
@@ -155,15 +169,17 @@ int finish_run(const Model& model, const PreparedRun& run, const ExportSection& 
   std::optional<EvalReport> score;
   if (validation.has_data() && (!eval.tasks.empty() || !eval.require.empty())) {
     score = validation.score();
+    throw_if_stopped(kContinues);
     score->model = out.string();
     publish_file(out / "eval.json", to_json(*score).dump(1) + "\n");
   }
+  throw_if_stopped(kContinues);
   const Products products = write_run_products(model, run, exports, result, score, out);
   write_run_report(run, result, score, out);
   write_checksums(out);
-  folder.finish({{"steps", result.steps}, {"best_step", result.best_step}, {"loss", result.last_loss}});
+  folder.finish(run_results(result, out));
   print_end(run, result, score, products, out, invocation);
-  return score && !score->passed() ? static_cast<int>(ExitCode::gate) : 0;
+  return score ? tell_gates(*score) : 0;
 }
 
 }  // namespace prentice

@@ -81,7 +81,7 @@ int converse(const Sampler& sampler) {
 
 }  // namespace
 
-int run_generate(GenerateRecipe recipe, const Invocation& invocation) {
+int run_program(GenerateRecipe recipe, const Invocation& invocation) {
   if (recipe.generate.prompt.empty() && !invocation.chat) {
     fail(ExitCode::usage, "generate.prompt: a prompt is needed",
          "generate.prompt=\"...\", or --chat for a conversation");

@@ -43,10 +43,7 @@ Hardware described(const std::string& name) {
           .currency = node.at("currency").as_string()};
 }
 
-}  // namespace
-
-Hardware describe_hardware(const std::string& hardware, const std::string& device, int64_t threads) {
-  if (!hardware.empty()) return described(hardware);
+Hardware this_machine(const std::string& device, int64_t threads) {
   if (device == "cpu") {
     return {.name = fmt::format("CPU, {} threads", threads),
             .memory_bytes = static_cast<int64_t>(host_memory_bytes()),
@@ -65,6 +62,26 @@ Hardware describe_hardware(const std::string& hardware, const std::string& devic
     if (found.name.starts_with(model)) found.peak_flops = known.peak_flops, found.usable_flops = known.usable_flops;
   }
   return found;
+}
+
+}  // namespace
+
+Place decide_place(RunSection& run, const std::string& name) {
+  if (name.empty()) {
+    const Machine machine = decide_machine(run);
+    return {machine, this_machine(*run.device, machine.threads)};
+  }
+  const Hardware hardware = described(name);
+  if (run.device == "cpu") {
+    fail(ExitCode::usage, fmt::format("plan.hardware: {} is a GPU machine, but run.device is cpu", name),
+         "leave one of the two out");
+  }
+  if (!run.device) run.device = "cuda";
+  if (!run.precision) run.precision = Precision::bf16;
+  if (!run.threads) run.threads = available_threads();
+  const auto dtype = *run.precision == Precision::bf16 ? c10::kBFloat16 : c10::kFloat;
+  const c10::Device device = *run.device == "cuda" ? c10::Device(c10::kCUDA, 0) : c10::Device(*run.device);
+  return {{.device = device, .dtype = dtype, .threads = static_cast<int>(*run.threads)}, hardware};
 }
 
 }  // namespace prentice

@@ -15,11 +15,11 @@ int audit_recipe(const Invocation&);  // the first training rows as the model wi
 // Runs on what `folder` holds. Errors: `usage` when it holds no run, `model` when no checkpoint is usable.
 int resume_run(const std::filesystem::path& folder, const Invocation&);
 
-int run_pretrain(PretrainRecipe, const Invocation&);
-int run_sft(SftRecipe, const Invocation&);
-int run_eval(EvalRecipe, const Invocation&);
-int run_export(ExportRecipe, const Invocation&);
-int run_generate(GenerateRecipe, const Invocation&);
-int run_pipeline(PipelineRecipe, const Invocation&);
+int run_program(PretrainRecipe, const Invocation&);
+int run_program(SftRecipe, const Invocation&);
+int run_program(EvalRecipe, const Invocation&);
+int run_program(ExportRecipe, const Invocation&);
+int run_program(GenerateRecipe, const Invocation&);
+int run_program(PipelineRecipe, const Invocation&);
 
 }  // namespace prentice

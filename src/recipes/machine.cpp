@@ -7,10 +7,12 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdlib>
 #include <fstream>
 
 #include "core/error.h"
 #include "kernels/cuda_plugin.h"
+#include "train/device_memory.h"
 
 namespace prentice {
 
@@ -23,6 +25,17 @@ int cgroup_cores() {
   double period = 0;
   if (!(file >> quota >> period) || quota == "max" || period <= 0) return 0;
   return std::max(1, static_cast<int>(std::floor(std::atof(quota.c_str()) / period)));
+}
+
+int64_t g_bare_bytes = 0;  // set once, before anything is loaded
+
+// A line of /proc/self/status ("VmHWM:  123 kB") in bytes.
+int64_t status_bytes(std::string_view key) {
+  std::ifstream file("/proc/self/status");
+  for (std::string line; std::getline(file, line);) {
+    if (line.starts_with(key)) return std::atoll(line.c_str() + key.size()) * 1024;
+  }
+  return 0;
 }
 
 c10::Device device_of(const std::string& word) {
@@ -42,6 +55,13 @@ int available_threads() {
   int cores = sched_getaffinity(0, sizeof mask, &mask) == 0 ? CPU_COUNT(&mask) : 1;
   if (const int quota = cgroup_cores(); quota > 0) cores = std::min(cores, quota);
   return std::clamp(cores, 1, 8);
+}
+
+void note_bare_program() { g_bare_bytes = status_bytes("VmRSS:"); }
+
+int64_t peak_bytes(const Machine& machine) {
+  if (!machine.device.is_cuda()) return std::max<int64_t>(0, status_bytes("VmHWM:") - g_bare_bytes);
+  return static_cast<int64_t>(memory_use(machine.device).used) + kGpuContextBytes;
 }
 
 Machine decide_machine(RunSection& run) {

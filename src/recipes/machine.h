@@ -21,6 +21,15 @@ Machine decide_machine(RunSection&);
 // Sets LibTorch's threads and its deterministic switches.
 void apply_machine(const Machine&, bool deterministic);
 
+// The most memory the run has held so far, counted as a plan counts it (MemoryByPhase): on the CPU resident bytes above
+// those of the bare program, on a GPU what its allocator took and kContextBytes for the rest.
+int64_t peak_bytes(const Machine&);
+// Resident bytes of the bare program: to be called once, when a run begins.
+void note_bare_program();
+
+// Of memory that no tensor of a run accounts for: libraries' workspaces; on a GPU the context, too.
+inline constexpr int64_t kCpuContextBytes = int64_t{60} << 20, kGpuContextBytes = int64_t{600} << 20;
+
 // Cores this process may use: the cgroup's quota, the affinity mask, at most 8.
 int available_threads();
 

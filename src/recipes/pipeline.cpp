@@ -19,15 +19,21 @@ namespace fs = std::filesystem;
 
 namespace {
 
-int run_step(const ExpandedStep& step, const Invocation& pipeline) {
+int run_step(const ExpandedStep& step, const fs::path& out, const Invocation& pipeline) {
   Invocation invocation = pipeline;
   invocation.kind = step.kind;
   invocation.file = step.file;
   invocation.recipe = step.recipe;
   invocation.json = false;
-  invocation.in_pipeline = true;
+  invocation.inner = true;
+  invocation.pipeline = fs::absolute(out).lexically_normal().string();
   // Products that changed since the step ended were not made by it: it runs again.
   invocation.fresh = run_state(step.out) == RunState::finished && !products_intact(step.out);
+  if (invocation.fresh && !is_of_pipeline(step.out, invocation.pipeline)) {
+    fail(ExitCode::usage,
+         fmt::format("{}: its files have changed since it ended, and this pipeline did not make it", step.out.string()),
+         "choose another run.out for the step " + step.name);
+  }
   return run_recipe(invocation);
 }
 
@@ -47,7 +53,7 @@ void link_products(const fs::path& out, const std::vector<ExpandedStep>& steps) 
 
 }  // namespace
 
-int run_pipeline(PipelineRecipe recipe, const Invocation& invocation) {
+int run_program(PipelineRecipe recipe, const Invocation& invocation) {
   const std::vector<ExpandedStep> steps = expand_steps(invocation.recipe);
   RunFolder folder(recipe.run.out, invocation.fresh, IfDifferent::adopt);
   RunDescription description{
@@ -60,7 +66,7 @@ int run_pipeline(PipelineRecipe recipe, const Invocation& invocation) {
     const ExpandedStep& step = steps[i];
     fmt::print(stderr, "\n[{}/{}] {}  {} {}\n", i + 1, steps.size(), step.name, step.kind, step.file);
     const double step_started = wall_time();
-    if (const int code = run_step(step, invocation); code != 0) return code;
+    if (const int code = run_step(step, folder.path(), invocation); code != 0) return code;
     results.push_back(Json::Object{{"name", step.name}, {"kind", step.kind}, {"seconds", wall_time() - step_started}});
   }
   const Story story = tell(steps);

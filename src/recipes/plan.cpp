@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 
 #include "recipes/units.h"
 
@@ -40,7 +41,7 @@ MemoryByPhase step_memory(const StepShape& shape) {
   // Logits of one chunk and their gradient (objective/cross_entropy), and the attention's and products' workspace.
   const int64_t head = std::min<int64_t>(tokens * spec.vocab * kF32, int64_t{64} << 20) * 2;
   const int64_t working = 3 * stream + 2 * tokens * spec.feed_forward * element + head;
-  const int64_t context = shape.is_gpu ? int64_t{600} << 20 : int64_t{60} << 20;
+  const int64_t context = shape.is_gpu ? kGpuContextBytes : kCpuContextBytes;
 
   MemoryByPhase memory;
   memory.load = context + weights;
@@ -72,7 +73,7 @@ Json to_json(const Plan& plan) {
       {"fits", plan.fits},
       {"steps", plan.steps},
       {"tokens_per_step", plan.tokens_per_step},
-      {"trained_tokens", plan.trained_tokens},
+      {"trained_tokens", static_cast<int64_t>(std::llround(plan.trained_tokens))},
       {"seconds", plan.seconds},
       {"cost", Json::Object{{"amount", plan.cost}, {"currency", plan.hardware.currency}}},
       {"disk_bytes", plan.disk_bytes},

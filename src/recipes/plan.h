@@ -9,6 +9,7 @@
 #include "config/schema.h"
 #include "io/json.h"
 #include "model/spec.h"
+#include "recipes/machine.h"
 
 namespace prentice {
 
@@ -22,10 +23,20 @@ struct Hardware {
   double price_per_hour = 0;  // 0 = unknown
   std::string currency;
 };
-// `hardware` is a name under configs/hardware, or "" for this machine with the device `device` ("cuda", "cpu") and
-// `threads`. Errors: `usage` for an unknown name.
-Hardware describe_hardware(const std::string& hardware, const std::string& device, int64_t threads);
+// Where a recipe runs, or would run: what is decided there, and what the machine has.
+struct Place {
+  Machine machine;
+  Hardware hardware;
+};
+// `hardware` is "" for this machine, or a name under configs/hardware, whose device and types then hold: nothing may be
+// computed there. Fills what is `auto` in the section. Errors: `usage` for an unknown name, for a device that is not
+// there, and for run.device: cpu on a GPU machine.
+Place decide_place(RunSection&, const std::string& hardware);
 
+// Of the host while a GPU does the work: the program, its libraries and the data.
+inline constexpr int64_t kGpuHostBytes = int64_t{2} << 30;
+
+// Bytes of the device that trains; on the CPU above those of the bare program (recipes/machine.h).
 struct MemoryByPhase {
   int64_t load = 0, forward = 0, backward = 0, step = 0, eval = 0, save = 0, export_ = 0;
   int64_t peak() const;

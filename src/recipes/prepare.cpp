@@ -8,15 +8,23 @@
 #include "adapter/peft.h"
 #include "config/words.h"
 #include "core/error.h"
+#include "io/file.h"
+#include "recipes/expressions.h"
 
 namespace prentice {
 
 namespace {
 
 // Elements that train and the sum of ranks, counted on weights without storage: the same code that will train them.
-void count_trainable(StepShape& shape, const AdapterSection& adapter, const Machine& machine) {
+// `whole_weights`: the run will also write merged weights.
+void count_trainable(StepShape& shape, const AdapterSection& adapter, const Machine& machine, bool whole_weights) {
   Model model = random_model(shape.spec, 0, {.dtype = machine.dtype, .device = c10::kMeta});
   if (!shape.full) attach_lora(model, adapter, 0);
+  if (shape.spec.tied_head && model.head.lora && whole_weights) {
+    fail(ExitCode::usage,
+         "adapter.targets: the head's weight is the embedding's too, so an adapter on it cannot be merged",
+         "leave lm_head out, or export the adapter alone: export.merged=none export.gguf=[]");
+  }
   for (const auto& [name, tensor] : trainable(model, adapter)) {
     shape.trainable += tensor.numel();
     if (name.ends_with("lora_A.weight")) shape.adapter_rank_sum += tensor.size(0);
@@ -26,6 +34,23 @@ void count_trainable(StepShape& shape, const AdapterSection& adapter, const Mach
     for (const int64_t size : expected.shape) elements *= size;
     shape.parameters += elements;
   }
+}
+
+// What needs held-out rows, where neither data.eval nor a split gives any: found before the weights load.
+template <class Recipe>
+void require_held_out(const Recipe& recipe, const TrainEvalSets& data) {
+  if (data.eval) return;
+  const auto refuse = [&](const std::string& key) {
+    fail(ExitCode::usage,
+         fmt::format("{}{}: there are no held-out rows: data.eval is not given, and {}", place_of(recipe, key), key,
+                     recipe.data.eval_split == 0.0
+                         ? "data.eval_split is 0"
+                         : fmt::format("{} rows are too few to be split by themselves", data.train.examples.size())),
+         "give data.eval, or data.eval_split (0.1 holds out a tenth)");
+  };
+  if (recipe.train.select != Select::last) refuse("train.select");
+  if (recipe.train.patience > 0) refuse("train.patience");
+  if (!recipe.eval.require.empty()) refuse("eval.require");
 }
 
 void decide_length(DataSection& data, const ModelSpec& spec, int64_t longest) {
@@ -77,6 +102,12 @@ StepOptions step_options(const RunSection& run, const DataSection& data, const T
           .steps = train.steps};
 }
 
+// f32 tensors the optimizer keeps for each trained one (train/optimizer).
+int64_t moments_of(const OptimSection& optim) {
+  if (optim.name == OptimizerName::adamw) return 2;
+  return optim.name == OptimizerName::sgd && optim.betas->first == 0 ? 0 : 1;
+}
+
 template <class Recipe>
 Plan make_plan(const Recipe& recipe, const PreparedRun& run, StepShape shape, const Hardware& hardware) {
   const auto& sequences = run.data.train.encoded.sequences;
@@ -98,7 +129,7 @@ Plan make_plan(const Recipe& recipe, const PreparedRun& run, StepShape shape, co
   plan.disk_bytes = checkpoint * (recipe.train.keep + 1) + shape.trainable * 4;
   if (recipe.exports.merged != "none" || shape.full) plan.disk_bytes += shape.parameters * 4;
   plan.disk_bytes += static_cast<int64_t>(recipe.exports.gguf.size()) * shape.parameters * 2;
-  plan.host_peak_bytes = shape.is_gpu ? (int64_t{2} << 30) : plan.memory.peak();
+  plan.host_peak_bytes = shape.is_gpu ? kGpuHostBytes : plan.memory.peak();
   plan.decided = {{"run.device", *recipe.run.device},
                   {"run.precision", std::string(word_of(*recipe.run.precision))},
                   {"run.threads", std::to_string(*recipe.run.threads)},
@@ -131,6 +162,9 @@ Tokenizer open_tokenizer(const Artifact& artifact, const ModelSpec& spec) {
     fail(ExitCode::model, fmt::format("{}: the tokenizer has {} ids, the model's embedding {} rows",
                                       artifact.tokenizer.string(), tokenizer.vocab_size(), spec.vocab));
   }
+  if (!artifact.chat_template.empty()) {
+    tokenizer.replace_chat_template(read_text_file(artifact.chat_template), artifact.chat_template);
+  }
   return tokenizer;
 }
 
@@ -145,8 +179,9 @@ Model open_model(const Artifact& artifact, const ModelSpec& spec, const Machine&
 }
 
 template <class Recipe>
-PreparedRun prepare_run(Recipe& recipe) {
-  const Machine machine = decide_machine(recipe.run);
+PreparedRun prepare_run(Recipe& recipe, const std::string& hardware_name) {
+  check_expressions(recipe);
+  const auto [machine, hardware] = decide_place(recipe.run, hardware_name);
   apply_machine(machine, recipe.run.deterministic);
   Artifact artifact = resolve_model(recipe.model);
   AdapterSection adapter = adapter_of(recipe);
@@ -155,13 +190,16 @@ PreparedRun prepare_run(Recipe& recipe) {
          "adapter.init=" + artifact.adapter.string() + " goes on from it; `prentice export` merges it");
   }
   ModelSpec spec = open_spec(artifact);
+  check_tensor_types(recipe.exports, recipe, spec);
   if (artifact.shape.size() && recipe.model.init != "random") {
     fail(ExitCode::usage, artifact.address + ": these are shapes without weights", "model.init=random makes weights");
   }
   Tokenizer tokenizer = open_tokenizer(artifact, spec);
+  apply_data_template(recipe.data, tokenizer);
   const EncodeOptions encode{.max_length = recipe.data.max_length.value_or(spec.max_positions),
                              .threads = machine.threads};
   TrainEvalSets data = load_data(recipe.data, tokenizer, encode, static_cast<uint64_t>(recipe.run.seed));
+  require_held_out(recipe, data);
   decide_length(recipe.data, spec, data.train.encoded.longest);
 
   PreparedRun run{.machine = machine,
@@ -172,14 +210,12 @@ PreparedRun prepare_run(Recipe& recipe) {
                   .data = std::move(data)};
   StepShape shape{.spec = run.spec,
                   .weight_bytes = machine.dtype == c10::kBFloat16 ? 2 : 4,
-                  .moments = recipe.optim.name == OptimizerName::adamw  ? 2
-                             : recipe.optim.name == OptimizerName::lion ? 1
-                                                                        : 0,
+                  .moments = moments_of(recipe.optim),
                   .longest = run.data.train.encoded.longest,
                   .full = run.adapter.kind == AdapterKind::full,
-                  .is_gpu = machine.device.is_cuda()};
-  count_trainable(shape, run.adapter, machine);
-  const Hardware hardware = describe_hardware(recipe.plan.hardware, *recipe.run.device, machine.threads);
+                  .is_gpu = hardware.is_gpu};
+  const bool whole_weights = recipe.exports.merged != "none" || !recipe.exports.gguf.empty();
+  count_trainable(shape, run.adapter, machine, whole_weights);
   decide_micro_batch(recipe.train, shape, hardware);
   run.epochs = recipe.train.epochs.value_or(1);
   run.steps = make_step_source(run.data.train.encoded, step_options(recipe.run, recipe.data, recipe.train, run.epochs));
@@ -191,7 +227,7 @@ PreparedRun prepare_run(Recipe& recipe) {
   return run;
 }
 
-template PreparedRun prepare_run<PretrainRecipe>(PretrainRecipe&);
-template PreparedRun prepare_run<SftRecipe>(SftRecipe&);
+template PreparedRun prepare_run<PretrainRecipe>(PretrainRecipe&, const std::string&);
+template PreparedRun prepare_run<SftRecipe>(SftRecipe&, const std::string&);
 
 }  // namespace prentice

@@ -28,9 +28,10 @@ struct PreparedRun {
   Plan plan;
 };
 
-// Errors: whatever can be wrong with a recipe, its model folder and its data.
+// For this machine, or to be planned only, for one under configs/hardware. Errors: whatever can be wrong with a recipe,
+// its model folder and its data.
 template <class Recipe>  // PretrainRecipe or SftRecipe
-PreparedRun prepare_run(Recipe& recipe);
+PreparedRun prepare_run(Recipe& recipe, const std::string& hardware = "");
 
 AdapterSection adapter_of(const PretrainRecipe&);
 AdapterSection adapter_of(const SftRecipe&);

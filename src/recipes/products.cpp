@@ -14,6 +14,7 @@
 #include "io/file.h"
 #include "io/publish.h"
 #include "io/sha256.h"
+#include "train/signals.h"
 
 namespace prentice {
 
@@ -55,7 +56,8 @@ void reject(const fs::path& temporary, const fs::path& final_path) {
 
 void write_merged(const ProductSource& source, const WeightSource& weights, const ExportSection& section,
                   const fs::path& out, Verifier& verifier) {
-  const HfFolderOptions options{.type = type_named(section.merged), .chat_template = source.chat_template};
+  const HfFolderOptions options{.type = type_named(section.merged),
+                                .chat_template = replaced_template(source.tokenizer)};
   TempFolder folder(out / "merged");
   write_hf_folder(weights, source.spec, source.companions, folder.path(), options);
   if (section.verify &&
@@ -76,7 +78,7 @@ std::string write_gguf_file(const ProductSource& source, const WeightSource& wei
   const GgufOptions options{.type = type_named(type),
                             .name = name,
                             .types = section.types,
-                            .chat_template = source.chat_template,
+                            .chat_template = replaced_template(source.tokenizer),
                             .stop_id = turn_end(source)};
   const std::string file_name = fmt::format("{}-{}.gguf", name, type);
   TempFile file(out / "gguf" / file_name);
@@ -109,6 +111,10 @@ void write_serving(const ProductSource& source, const ServingInfo& info, const f
 
 }  // namespace
 
+std::optional<std::string> replaced_template(const Tokenizer& tokenizer) {
+  return tokenizer.chat_template_replaced() ? tokenizer.chat_template() : std::nullopt;
+}
+
 int64_t size_on_disk(const fs::path& path) {
   if (!fs::is_directory(path)) return fs::exists(path) ? static_cast<int64_t>(fs::file_size(path)) : 0;
   int64_t bytes = 0;
@@ -123,7 +129,7 @@ Products write_products(const ProductSource& source, const ExportSection& sectio
   ServingInfo info{.name = name,
                    .base_model = source.base_model,
                    .peft = fs::exists(out / "adapter"),
-                   .has_chat_template = source.chat_template || source.tokenizer.chat_template(),
+                   .has_chat_template = source.tokenizer.chat_template().has_value(),
                    .trained_on_raw_text = source.raw_text,
                    .max_length = source.max_length,
                    .gguf_length = std::min(source.max_length, gguf_context(source.spec))};
@@ -134,6 +140,7 @@ Products write_products(const ProductSource& source, const ExportSection& sectio
   if (section.merged != "none") write_merged(source, *weights, section, out, verifier);
   if (!section.gguf.empty()) info.warnings = gguf_warnings(source.spec);
   for (const auto& type : section.gguf) {
+    throw_if_stopped(kContinues);
     const std::string file = write_gguf_file(source, *weights, section, type, name, out, verifier);
     if (!file.empty()) info.gguf_files.push_back(file);
   }

@@ -25,8 +25,7 @@ struct ProductSource {
   std::filesystem::path adapter;          // PEFT folder, or empty
   std::string base_model;                 // as the user named it
   std::vector<int32_t> stop_ids;
-  std::optional<std::string> chat_template;  // overrides the tokenizer's own
-  bool raw_text = false;                     // trained on raw text although the model has a template
+  bool raw_text = false;  // trained on raw text although the model has a template
   int64_t max_length = 0;
   std::vector<SelfTestCase> self_test;                        // empty: no model was at hand to answer
   std::vector<std::pair<std::string, std::string>> training;  // for the model cards: "learning rate" -> "0.0002"
@@ -53,6 +52,9 @@ Products write_products(const ProductSource&, const ExportSection& section, cons
 void write_checksums(const std::filesystem::path& out);
 // Whether every file that SHA256SUMS lists is there with its hash. A folder without the list has no products to miss.
 bool products_intact(const std::filesystem::path& out);
+
+// The chat template that products carry in place of what stands in the tokenizer's folder; nullopt: that one.
+std::optional<std::string> replaced_template(const Tokenizer&);
 
 // Bytes of a file, or of everything below a folder.
 int64_t size_on_disk(const std::filesystem::path& path);

@@ -2,20 +2,16 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
-#include <cstdio>
-#include <cstring>
 #include <map>
 #include <optional>
-#include <set>
 #include <vector>
 
 #include "config/read.h"
 #include "core/error.h"
+#include "io/file.h"
 #include "io/json.h"
-#include "io/safetensors.h"
-#include "io/sha256.h"
 #include "recipes/kinds.h"
+#include "recipes/run_files.h"
 #include "train/input_hashes.h"
 
 namespace prentice {
@@ -57,66 +53,6 @@ std::optional<std::string> first_metric_difference(const fs::path& a, const fs::
   return std::nullopt;
 }
 
-// The first tensor of a safetensors file whose bytes differ, with the largest difference where both are f32.
-std::string first_tensor_difference(const fs::path& a, const fs::path& b) {
-  const auto file_a = SafetensorsFile::open(a), file_b = SafetensorsFile::open(b);
-  for (const auto& tensor : file_a.tensors()) {
-    const TensorView* other = file_b.find(tensor.name);
-    if (!other) return tensor.name + " is missing on one side";
-    if (other->dtype != tensor.dtype || other->shape != tensor.shape) return tensor.name + " has another type or shape";
-    if (std::memcmp(other->bytes.data(), tensor.bytes.data(), tensor.bytes.size()) == 0) continue;
-    if (tensor.dtype != DType::f32) return tensor.name;
-    double largest = 0;
-    size_t count = 0;
-    for (size_t at = 0; at < tensor.bytes.size(); at += sizeof(float)) {
-      float x, y;
-      std::memcpy(&x, tensor.bytes.data() + at, sizeof x);
-      std::memcpy(&y, other->bytes.data() + at, sizeof y);
-      if (std::memcmp(&x, &y, sizeof x) != 0) ++count, largest = std::max(largest, std::abs(double(x) - double(y)));
-    }
-    return fmt::format("{}: {} of {} values differ, by at most {:.3g}", tensor.name, count,
-                       tensor.bytes.size() / sizeof(float), largest);
-  }
-  return "only the header differs";
-}
-
-// Files whose bytes belong to the result: everything but logs, times and the machine.
-std::set<fs::path> compared_files(const fs::path& run) {
-  static const std::set<std::string> kAboutTheRun = {"run.json",    "events.jsonl",  "metrics.jsonl",
-                                                     "report.html", "recipe.yaml",   "SHA256SUMS",
-                                                     ".lock",       "manifest.json", "pipeline.json"};
-  std::set<fs::path> files;
-  for (const auto& entry : fs::recursive_directory_iterator(run)) {
-    const fs::path relative = fs::relative(entry.path(), run);
-    const bool is_log = kAboutTheRun.count(relative.filename()) || *relative.begin() == "tensorboard" ||
-                        relative.begin()->string().starts_with(".");
-    if (entry.is_regular_file() && !is_log) files.insert(relative);
-  }
-  return files;
-}
-
-std::vector<std::string> file_differences(const fs::path& a, const fs::path& b) {
-  const auto files_a = compared_files(a), files_b = compared_files(b);
-  std::vector<std::string> differences;
-  // A run that was stopped and resumed has checkpoints that the other need not have; only common ones are compared.
-  const auto is_checkpoint = [](const fs::path& file) { return *file.begin() == "checkpoints"; };
-  for (const auto& file : files_a) {
-    if (!files_b.count(file) && is_checkpoint(file)) continue;
-    if (!files_b.count(file)) {
-      differences.push_back(fmt::format("{} is in {} only", file.string(), a.string()));
-    } else if (sha256_file(a / file) != sha256_file(b / file)) {
-      const bool tensors = file.extension() == ".safetensors";
-      differences.push_back(file.string() +
-                            (tensors ? ": " + first_tensor_difference(a / file, b / file) : ": bytes differ"));
-    }
-  }
-  for (const auto& file : files_b) {
-    if (!files_a.count(file) && !is_checkpoint(file))
-      differences.push_back(fmt::format("{} is in {} only", file.string(), b.string()));
-  }
-  return differences;
-}
-
 }  // namespace
 
 int repro_diff(const fs::path& a, const fs::path& b, const Invocation& invocation) {
@@ -155,12 +91,18 @@ int repro_run(const fs::path& run, const fs::path& out, const Invocation& invoca
     }
   }
   if (!changed.empty()) throw Error(ExitCode::usage, std::move(changed));
-  const fs::path target = out.empty() ? fs::path(run.string() + ".repro") : out;
+  const fs::path whole = run.filename().empty() ? run.parent_path() : run;  // "runs/x/" is runs/x
+  const fs::path target = out.empty() ? fs::path(whole.string() + ".repro") : out;
   Invocation again = invocation;
   again.file = (run / "recipe.yaml").string();
   again.recipe = read_recipe_file(again.file, {"run.out=" + target.string()});
   again.kind = recipe_kind(again.recipe);
-  if (const int code = run_recipe(again); code != 0) return code;
+  // Here and now: whatever an earlier comparison left is no answer. Told once, below.
+  again.fresh = true;
+  again.json = false;
+  again.inner = true;
+  const int code = run_recipe(again);
+  if (code != 0 && code != static_cast<int>(ExitCode::gate)) return code;  // a gate that was missed is a result, too
   return repro_diff(run, target, invocation);
 }
 

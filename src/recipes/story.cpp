@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cstdlib>
 #include <map>
 
 #include "core/error.h"
@@ -31,6 +32,29 @@ std::string evaluation_line(const Json& eval) {
     }
   }
   return line;
+}
+
+// At most `length` characters (counted as UTF-8 bytes), cut between two characters.
+std::string shortened(const std::string& text, size_t length) {
+  if (text.size() <= length) return text;
+  size_t end = length - 3;
+  while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0) == 0x80) --end;
+  return text.substr(0, end) + "...";
+}
+
+// This program as a person here would type it: by its name where a search of PATH finds it, else by its place.
+std::string program_word() {
+  std::error_code error;
+  const fs::path program = fs::read_symlink("/proc/self/exe", error);
+  const char* path = std::getenv("PATH");
+  for (std::string_view left = path ? path : ""; !left.empty();) {
+    const size_t colon = std::min(left.find(':'), left.size());
+    const fs::path found = fs::path(left.substr(0, colon)) / program.filename();
+    if (fs::equivalent(found, program, error)) return program.filename().string();
+    left.remove_prefix(std::min(colon + 1, left.size()));
+  }
+  const fs::path near = program.lexically_relative(fs::current_path());
+  return near.empty() || *near.begin() == ".." ? program.string() : near.string();
 }
 
 std::string training_line(const fs::path& out) {
@@ -76,7 +100,7 @@ Story tell(const std::vector<ExpandedStep>& steps) {
   std::vector<fs::path> evaluations;
   for (const auto& step : steps) {
     StoryStep told{.name = step.name, .kind = step.kind, .out = step.out, .line = ""};
-    if (step.kind == "pretrain" || step.kind == "sft") {
+    if (trains(step.kind)) {
       told.line = training_line(step.out);
       story.model = step.out;
     } else if (step.kind == "eval") {
@@ -147,18 +171,19 @@ void print_story(const Story& story, const fs::path& out, double seconds, const 
                Json(Json::Object{{"schema", 1}, {"out", out.string()}, {"seconds", seconds}, {"steps", steps}}).dump());
     return;
   }
+  if (invocation.inner) return;
   fmt::print("\n");
   for (size_t i = 0; i < story.steps.size(); ++i) {
     fmt::print("{} {:<10} {}\n", i + 1, story.steps[i].name, story.steps[i].line);
   }
   if (!story.examples.empty()) {
     const StoryExample& example = story.examples.front();
-    const std::string prompt = example.prompt.size() > 70 ? example.prompt.substr(0, 67) + "..." : example.prompt;
+    const std::string prompt = shortened(example.prompt, 70);
     fmt::print("\n  \"{}\"\n    before  {}\n    after   {}\n", prompt, example.before, example.after);
   }
   const fs::path here = fs::relative(out);
   fmt::print("\nDone in {}.\n  look    {}\n", human_duration(seconds), (here / "report.html").string());
-  if (!story.model.empty()) fmt::print("  try     build/prentice generate model.path={} --chat\n", here.string());
+  if (!story.model.empty()) fmt::print("  try     {} generate model.path={} --chat\n", program_word(), here.string());
   if (!story.gguf.empty()) {
     fmt::print("  serve   llama-server -m {}    (vLLM, Ollama: {})\n", (here / "gguf" / story.gguf.filename()).string(),
                (here / "serve/serve.md").string());

@@ -8,18 +8,20 @@
 #include "adapter/lora.h"
 #include "config/read.h"
 #include "core/error.h"
+#include "io/publish.h"
 #include "objective/cross_entropy.h"
+#include "recipes/artifact.h"
 #include "recipes/console.h"
 #include "recipes/finish.h"
+#include "recipes/inputs.h"
 #include "recipes/kinds.h"
 #include "recipes/prepare.h"
+#include "recipes/products.h"
 #include "recipes/selftest.h"
 #include "recipes/units.h"
 #include "recipes/validation.h"
-#include "train/checkpoint.h"
 #include "train/loop.h"
 #include "train/run_folder.h"
-#include "train/trained_weights.h"
 
 namespace prentice {
 
@@ -64,24 +66,15 @@ TrainConfig train_config(const Recipe& recipe, const PreparedRun& run, const Run
 template <class Recipe>
 RunDescription describe(const Recipe& recipe, const PreparedRun& run, const std::string& resolved,
                         const Invocation& invocation) {
-  RunDescription description{.kind = std::string(Recipe::kKind),
-                             .command = invocation.command,
-                             .device = run.plan.hardware.name,
-                             .recipe = resolved,
-                             .seed = recipe.run.seed,
-                             .threads = *recipe.run.threads,
-                             .parents = {run.artifact.address}};
-  if (run.artifact.has_weights()) description.inputs.push_back({"model.path", run.artifact.base});
-  if (run.artifact.tokenizer != run.artifact.base)
-    description.inputs.push_back({"model.tokenizer", run.artifact.tokenizer});
-  if (std::filesystem::exists(run.adapter.init)) description.inputs.push_back({"adapter.init", run.adapter.init});
-  const auto add_files = [&](const std::string& key, const std::vector<WeightedFile>& files) {
-    for (size_t i = 0; i < files.size(); ++i)
-      description.inputs.push_back({fmt::format("{}[{}]", key, i), files[i].path});
-  };
-  add_files("data.train", recipe.data.train);
-  add_files("data.eval", recipe.data.eval);
-  return description;
+  return {.kind = std::string(Recipe::kKind),
+          .command = invocation.command,
+          .device = run.plan.hardware.name,
+          .recipe = resolved,
+          .seed = recipe.run.seed,
+          .threads = *recipe.run.threads,
+          .inputs = inputs_of(recipe, run.artifact),
+          .parents = {run.artifact.address},
+          .pipeline = invocation.pipeline};
 }
 
 void print_start(const PreparedRun& run, const RunFolder& folder, const std::vector<std::string>& warnings) {
@@ -90,7 +83,7 @@ void print_start(const PreparedRun& run, const RunFolder& folder, const std::vec
   if (run.data.eval) fmt::print(stderr, "held out: {}\n", run.data.eval->description);
   for (const auto& warning : warnings) fmt::print(stderr, "warning: {}\n", warning);
   for (const auto& warning : set.encoded.warnings) fmt::print(stderr, "warning: {}\n", warning);
-  for (const auto& line : run.data.overlap) fmt::print(stderr, "warning: the same row in train and eval: {}\n", line);
+  if (const auto line = overlap_warning(run.data); !line.empty()) fmt::print(stderr, "warning: {}\n", line);
   fmt::print(stderr, "plan: {} steps, about {}, {} of memory, {} of disk -> {}\n", run.plan.steps,
              human_duration(run.plan.seconds), human_bytes(run.plan.memory.peak()), human_bytes(run.plan.disk_bytes),
              folder.path().string());
@@ -104,10 +97,10 @@ int run_supervised(Recipe recipe, const Invocation& invocation) {
   PreparedRun run = prepare_run(recipe);
   const std::string resolved = to_yaml(to_node(recipe));
   if (folder.begin(describe(recipe, run, resolved, invocation)) == RunState::finished) {
-    print_already_done(folder.path(), invocation);
-    return 0;
+    return already_done(folder.path(), invocation);
   }
   if (!run.plan.fits) refuse_plan(run.plan);
+  if (const auto own = replaced_template(run.tokenizer)) publish_file(folder.path() / kRunTemplate, *own);
   if (!invocation.quiet) print_start(run, folder, recipe.warnings);
 
   Model model = open_model(run.artifact, run.spec, run.machine, recipe.model.init == "random", recipe.run.seed);
@@ -128,17 +121,18 @@ int run_supervised(Recipe recipe, const Invocation& invocation) {
                     .before_step = [&](int64_t step) { forward.step = step; }};
   const TrainConfig config = train_config(recipe, run, folder, resolved, invocation.quiet);
   const TrainResult result = train(config, weights, *run.steps, objective, hooks);
-  if (recipe.train.select != Select::last) restore_trained(checkpoint_folder(folder.path(), result.best_step), weights);
   return finish_run(model, run, recipe.exports, recipe.eval, validation, result, folder, invocation);
 }
 
 template int run_supervised<PretrainRecipe>(PretrainRecipe, const Invocation&);
 template int run_supervised<SftRecipe>(SftRecipe, const Invocation&);
 
-int run_pretrain(PretrainRecipe recipe, const Invocation& invocation) {
+int run_program(PretrainRecipe recipe, const Invocation& invocation) {
   return run_supervised(std::move(recipe), invocation);
 }
 
-int run_sft(SftRecipe recipe, const Invocation& invocation) { return run_supervised(std::move(recipe), invocation); }
+int run_program(SftRecipe recipe, const Invocation& invocation) {
+  return run_supervised(std::move(recipe), invocation);
+}
 
 }  // namespace prentice

@@ -28,7 +28,8 @@ EvalReport Validation::score() const {
                    .choices = choices_,
                    .stop_ids = stop_ids_,
                    .micro_tokens = micro_tokens_,
-                   .threads = run_.machine.threads});
+                   .threads = run_.machine.threads,
+                   .stop = [] { return stop_signal() != 0; }});
 }
 
 std::function<std::map<std::string, double>()> Validation::hook() const {

@@ -18,6 +18,7 @@ class Validation {
   Validation(const Model& model, const PreparedRun& run, EvalSection section, int64_t micro_tokens);
 
   bool has_data() const { return run_.data.eval.has_value(); }
+  // Cut short by a stop signal, when it is worth nothing: ask stop_signal().
   EvalReport score() const;
 
   // {"eval.loss", and "eval.accuracy" where a task gives one}; empty without held-out rows.

@@ -100,7 +100,7 @@ void Checkpoints::remove(int64_t step) {
   if (error) events_.warn(fmt::format("cannot delete {}: {}", folder.string(), error.message()));
 }
 
-void Checkpoints::thin_out(int64_t keep, int64_t best_step) {
+void Checkpoints::thin_out(int64_t keep, std::optional<int64_t> best_step) {
   for (const int64_t step : broken_) remove(step);
   broken_.clear();
   auto steps = checkpoint_steps(run_folder_);

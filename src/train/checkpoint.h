@@ -38,9 +38,9 @@ class Checkpoints {
   void save(int64_t step, uint64_t expected_bytes, Json::Object facts,
             const std::function<void(const std::filesystem::path& folder)>& write);
 
-  // Deletes all but the last `keep` (at least 2), `best_step`, and those found broken. What cannot be deleted is a
+  // Deletes all but the last `keep` (at least 2) and `best_step`, and those found broken. What cannot be deleted is a
   // warning.
-  void thin_out(int64_t keep, int64_t best_step);
+  void thin_out(int64_t keep, std::optional<int64_t> best_step);
 
   uint64_t last_bytes() const { return last_bytes_; }  // of the checkpoint found or saved last; 0 = none
 

@@ -272,8 +272,10 @@ void Training::save() {
 
 // The selected step's weights stay in memory: what the recipe exports next is what was selected.
 void Training::select_best() {
-  if (config_.select == Select::last || state_.best_step < 0 || state_.best_step == state_.step) return;
-  const auto folder = checkpoint_folder(config_.out, state_.best_step);
+  if (config_.select == Select::last || state_.best_step == state_.step) return;
+  if (!state_.best_step)
+    fail(ExitCode::internal, "train.select: no evaluation gave " + selecting_metric(config_.select));
+  const auto folder = checkpoint_folder(config_.out, *state_.best_step);
   if (const auto damage = damage_of(folder); !damage.empty()) {
     fail(ExitCode::model, fmt::format("{}, the selected checkpoint: {}", folder.string(), damage));
   }
@@ -282,17 +284,22 @@ void Training::select_best() {
 
 TrainResult Training::run() {
   if (source_.size() <= 0) fail(ExitCode::data, "there is nothing to train on: the data makes no step");
+  if (!hooks_.evaluate && (config_.select != Select::last || config_.patience > 0)) {
+    fail(ExitCode::usage, "train.select: there are no held-out rows to select a step by",
+         "give data.eval, or data.eval_split above 0");
+  }
   resume_or_start();
   for (;;) {
     if (evaluation_due() && stop_signal() == 0) evaluate();
     if (save_due()) save();
     if (finished() && !evaluation_due()) break;
-    throw_if_stopped();
+    throw_if_stopped(kContinues);
     take_step();
   }
   select_best();
   return {.steps = state_.step,
-          .best_step = std::max<int64_t>(state_.best_step, 0),
+          .best_step = state_.best_step,
+          .selected_by = config_.select == Select::last ? "" : selecting_metric(config_.select),
           .last_loss = state_.last_loss,
           .best_metric = state_.best_metric,
           .wall_seconds = seconds_before_ + monotonic_seconds() - begin_,

@@ -6,6 +6,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "config/schema.h"
@@ -48,14 +49,18 @@ struct Hooks {
 };
 
 struct TrainResult {
-  int64_t steps = 0, best_step = 0;
+  int64_t steps = 0;
+  std::optional<int64_t> best_step;  // of the best evaluation; none without one
+  std::string selected_by;           // "eval.loss": the weights are those of best_step; "" = of the last step
   double last_loss = 0, best_metric = 0, wall_seconds = 0;
   std::map<std::string, double> first_eval, last_eval;
   int64_t input_tokens = 0, trained_tokens = 0;
 };
 
 // Continues from the newest good checkpoint of config.out, or publishes step-00000000 and starts.
-// Errors: `numerical` for a non-finite loss or gradient, naming the first bad step; `storage`; Stopped for signals.
+// With config.select the tensors end as they were at the best step.
+// Errors: `usage` for config.select or patience without hooks.evaluate; `numerical` for a non-finite loss or gradient,
+// naming the first bad step; `storage`; Stopped for signals.
 TrainResult train(const TrainConfig&, const NamedTensors& trainable, const StepSource&, const Objective&, const Hooks&);
 
 }  // namespace prentice

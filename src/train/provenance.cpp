@@ -24,11 +24,16 @@ void flatten(const Node& node, const std::string& key, std::map<std::string, std
     flatten(member.value, key.empty() ? member.key : key + "." + member.key, values);
 }
 
-// section.key -> value; run.out is no part of what a run is.
+// Where a run lies, how often it speaks and what it was planned for: no part of what it is.
+bool is_about_the_run(const std::string& key) {
+  return key == "run.out" || key == "run.log_every" || key.starts_with("plan.");
+}
+
+// section.key -> value, of what decides the result.
 std::map<std::string, std::string> values_of(const std::string& recipe) {
   std::map<std::string, std::string> values;
   if (!recipe.empty()) flatten(parse_yaml(recipe, "recipe.yaml"), "", values);
-  values.erase("run.out");
+  std::erase_if(values, [](const auto& value) { return is_about_the_run(value.first); });
   return values;
 }
 

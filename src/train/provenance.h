@@ -26,7 +26,7 @@ std::string binary_sha256();
 Json to_json(const Provenance& provenance);
 Provenance provenance_from(const Json& json, std::string recipe);  // errors: `malformed`
 
-// SHA-256 of the recipe without run.out, which says where a run lies and not what it is.
+// SHA-256 of the recipe without run.out, run.log_every and plan.*, which do not decide the result.
 std::string recipe_sha256(const std::string& recipe);
 
 // "optim.lr: 0.0002 (now 0.001)" for every key in which `now` parts from `before`. A path that moved but whose content

@@ -28,6 +28,9 @@ std::string board_tag(std::string name) {
   return name;
 }
 
+// "nan" whatever its sign, which means nothing.
+double unsigned_nan(double value) { return std::isnan(value) ? std::abs(value) : value; }
+
 // The step of a line that write_line wrote; a line without one belongs to no step and counts as past all of them.
 int64_t step_of_line(std::string_view line) {
   constexpr std::string_view kKey = "\"step\": ";
@@ -125,7 +128,7 @@ double Recorder::write_pending(const FiniteWatch& watch, const Json::Object& of_
     const auto& at_bad = values[static_cast<size_t>(bad - pending_.front().step)];
     fail(ExitCode::numerical,
          fmt::format("step {}: not finite: loss {}, gradient norm {}; no weight has moved since step {}", bad,
-                     at_bad.loss, at_bad.gradient_norm, bad - 1),
+                     unsigned_nan(at_bad.loss), unsigned_nan(at_bad.gradient_norm), bad - 1),
          "lower optim.lr or raise optim.warmup; look at that step's rows with `prentice audit`");
   }
   pending_.clear();

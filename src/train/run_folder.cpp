@@ -6,12 +6,14 @@
 #include <torch/headeronly/version.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <csignal>
 #include <ctime>
 #include <random>
 #include <set>
 
 #include "core/error.h"
+#include "core/version.h"
 #include "io/file.h"
 #include "io/publish.h"
 #include "train/checkpoint.h"
@@ -91,6 +93,17 @@ RunState run_state(const fs::path& out) {
   return RunState::fresh;
 }
 
+bool is_of_pipeline(const fs::path& out, const fs::path& pipeline) {
+  if (pipeline.empty()) return false;
+  const fs::path whole = fs::absolute(out).lexically_normal();
+  if (std::mismatch(pipeline.begin(), pipeline.end(), whole.begin(), whole.end()).first == pipeline.end()) return true;
+  std::error_code missing;
+  if (!fs::exists(out / kRunFile, missing)) return false;
+  const auto run = read_run(out);
+  const Json* made_by = run.find("pipeline");
+  return made_by && *made_by == Json(pipeline.string());
+}
+
 RunFolder::RunFolder(fs::path out, bool fresh, IfDifferent if_different)
     : out_(std::move(out)), if_different_(if_different) {
   std::error_code missing;
@@ -124,7 +137,9 @@ bool RunFolder::is_same_run() {
     before.inputs = inputs_of_newest_checkpoint(out_);
     now.inputs = inputs_->get();
   }
-  if (if_different_ == IfDifferent::refuse) require_same(before, now, out_.string());
+  const bool may_move = if_different_ == IfDifferent::move_aside && is_of_pipeline(out_, description_.pipeline);
+  if (if_different_ == IfDifferent::refuse || (if_different_ == IfDifferent::move_aside && !may_move))
+    require_same(before, now, out_.string());
   return differences(before, now).empty();
 }
 
@@ -158,9 +173,8 @@ RunState RunFolder::begin(RunDescription description) {
 }
 
 Json RunFolder::describe(const std::string& status, const std::string& reason) const {
-  Json::Object versions;
-  for (const auto& [name, version] : description_.versions) versions.emplace_back(name, version);
-  versions.emplace_back("torch", TORCH_VERSION);
+  Json::Object versions = {{"prentice", kVersion}, {"torch", TORCH_VERSION}};
+  if (status == "done") versions.emplace_back("binary_sha256", binary_sha256());
   // While it runs, hashes are still being computed; a run that did not end well goes without.
   const auto hashes = status == "done" ? inputs_->get() : std::vector<InputHash>{};
   Json::Array parents;
@@ -182,6 +196,7 @@ Json RunFolder::describe(const std::string& status, const std::string& reason) c
                       {"recipe_sha256", recipe_sha256(description_.recipe)},
                       {"inputs", to_json(hashes)},
                       {"parents", std::move(parents)}};
+  if (!description_.pipeline.empty()) run.emplace_back("pipeline", description_.pipeline);
   if (!results_.empty()) run.emplace_back("results", results_);
   return run;
 }

@@ -4,7 +4,6 @@
 
 #include <cstdint>
 #include <filesystem>
-#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -26,12 +25,16 @@ enum class RunState {
 // What happens when the folder holds a run made with other values.
 enum class IfDifferent {
   refuse,
-  move_aside,  // it is renamed OUT.old-TIME and the run starts afresh
+  move_aside,  // it is renamed OUT.old-TIME and the run starts afresh, if the same pipeline made it; else refused
   adopt,       // the new values hold and the run goes on, a finished one too (a pipeline: its steps decide)
 };
 
 // What lies in `out`, without locking it. Errors: `usage` when it holds files that no run left, naming one.
 RunState run_state(const std::filesystem::path& out);
+
+// Whether the run in `out` was made by the pipeline with the absolute run folder `pipeline`: it lies below it, or its
+// run.json says so.
+bool is_of_pipeline(const std::filesystem::path& out, const std::filesystem::path& pipeline);
 
 // What a run is, for run.json. Everything decided.
 struct RunDescription {
@@ -40,7 +43,7 @@ struct RunDescription {
   int64_t seed = 0, threads = 0;
   std::vector<InputPath> inputs;     // everything that is read; hashed on a thread
   std::vector<std::string> parents;  // artifact addresses that this run's results stand on
-  std::map<std::string, std::string> versions;
+  std::string pipeline;              // run folder of the pipeline that this is a step of; "" = none
 };
 
 class RunFolder {

@@ -100,6 +100,10 @@ RunLock::RunLock(const fs::path& run_folder) : path_(run_folder / ".lock") {
     if (descriptor_ >= 0) ::close(descriptor_);
     std::error_code error;
     fs::create_directories(run_folder, error);
+    if (error == std::errc::no_such_file_or_directory || error == std::errc::not_a_directory) {
+      fail(ExitCode::usage, fmt::format("{}: the run folder cannot be created here", run_folder.string()),
+           "choose another run.out");
+    }
     if (error) fail_system("create", run_folder, error.value());
     descriptor_ = ::open(path_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
     if (descriptor_ < 0) fail_system("open", path_, errno);

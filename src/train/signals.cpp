@@ -31,11 +31,11 @@ void catch_stop_signals() {
 
 int stop_signal() { return g_stop_signal; }
 
-Stopped::Stopped(int signal)
-    : signal_(signal), what_(std::string("stopped by ") + (signal == SIGINT ? "SIGINT" : "SIGTERM")) {}
+Stopped::Stopped(int signal, const char* note)
+    : signal_(signal), what_(std::string("stopped by ") + (signal == SIGINT ? "SIGINT" : "SIGTERM") + note) {}
 
-void throw_if_stopped() {
-  if (g_stop_signal != 0) throw Stopped(g_stop_signal);
+void throw_if_stopped(const char* note) {
+  if (g_stop_signal != 0) throw Stopped(g_stop_signal, note);
 }
 
 void leave_by_signal(int signal) {

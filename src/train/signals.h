@@ -17,7 +17,8 @@ int stop_signal();
 // Thrown at a boundary where everything is saved; the command line answers it with leave_by_signal.
 class Stopped : public std::exception {
  public:
-  explicit Stopped(int signal);
+  // `note`: what the user may do next, for instance "; the same command continues the run".
+  explicit Stopped(int signal, const char* note = "");
   int signal() const { return signal_; }
   const char* what() const noexcept override { return what_.c_str(); }
 
@@ -26,8 +27,11 @@ class Stopped : public std::exception {
   std::string what_;
 };
 
-// Throws Stopped when a signal has arrived. For verbs that have nothing to save but unfinished output.
-void throw_if_stopped();
+// The note of work that left what the same command goes on from.
+inline constexpr const char* kContinues = "; the same command continues the run";
+
+// Throws Stopped when a signal has arrived. Without a note: for work that leaves nothing behind.
+void throw_if_stopped(const char* note = "");
 
 // Ends the process with the default action of `signal`; where that is ignored (process 1 of a container) with
 // _exit(128 + signal).

@@ -24,7 +24,7 @@ Json to_json(const TrainerState& state) {
                       {"trained_tokens", state.trained_tokens},
                       {"last_loss", state.last_loss},
                       {"evaluated_step", state.evaluated_step},
-                      {"best_step", state.best_step},
+                      {"best_step", state.best_step ? Json(*state.best_step) : Json()},
                       {"best_metric", state.best_metric},
                       {"evaluations_since_best", state.evaluations_since_best},
                       {"first_eval", numbers_to_json(state.first_eval)},
@@ -32,12 +32,13 @@ Json to_json(const TrainerState& state) {
 }
 
 TrainerState trainer_state_from(const Json& json) {
+  const Json& best = json.at("best_step");
   return {.step = json.at("step").as_integer(),
           .input_tokens = json.at("tokens").as_integer(),
           .trained_tokens = json.at("trained_tokens").as_number(),
           .last_loss = json.at("last_loss").as_number(),
           .evaluated_step = json.at("evaluated_step").as_integer(),
-          .best_step = json.at("best_step").as_integer(),
+          .best_step = best.is_null() ? std::nullopt : std::optional(best.as_integer()),
           .best_metric = json.at("best_metric").as_number(),
           .evaluations_since_best = json.at("evaluations_since_best").as_integer(),
           .first_eval = numbers_from(json.at("first_eval")),
@@ -54,7 +55,7 @@ bool note_evaluation(TrainerState& state, Select select, const std::map<std::str
   if (found == metrics.end()) return false;
   const double value = found->second;
   const bool better = select == Select::eval_accuracy ? value > state.best_metric : value < state.best_metric;
-  if (state.best_step >= 0 && !better) {
+  if (state.best_step && !better) {
     ++state.evaluations_since_best;
     return false;
   }

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
 #include <string>
 
 #include "config/schema.h"
@@ -11,12 +12,12 @@
 namespace prentice {
 
 struct TrainerState {
-  int64_t step = 0;             // steps done
-  int64_t input_tokens = 0;     // that passed through the model
-  double trained_tokens = 0;    // sum of label weights
-  double last_loss = 0;         // of the last step
-  int64_t evaluated_step = -1;  // the last step with an evaluation; -1 = none
-  int64_t best_step = -1;       // of the best evaluation; -1 = none
+  int64_t step = 0;                  // steps done
+  int64_t input_tokens = 0;          // that passed through the model
+  double trained_tokens = 0;         // sum of label weights
+  double last_loss = 0;              // of the last step
+  int64_t evaluated_step = -1;       // the last step with an evaluation; -1 = none
+  std::optional<int64_t> best_step;  // of the best evaluation
   double best_metric = 0;
   int64_t evaluations_since_best = 0;
   std::map<std::string, double> first_eval, last_eval;

@@ -54,6 +54,21 @@ TEST_F(ArtifactTest, ARunIsItsBaseAndItsAdapter) {
   EXPECT_EQ(artifact.run, root_ / "run");
 }
 
+TEST_F(ArtifactTest, NamesMayHoldTheSignsThatDivideAddresses) {
+  write("a+b@7/config.json", "{}");
+  write("c+d/adapter_config.json", "{}");
+  EXPECT_EQ(resolve(at("a+b@7")).base, root_ / "a+b@7");
+  const Artifact artifact = resolve_model({.path = at("a+b@7"), .adapter = at("c+d")});
+  EXPECT_EQ(artifact.base, root_ / "a+b@7");
+  EXPECT_EQ(artifact.adapter, root_ / "c+d");
+  EXPECT_EQ(resolve(at("base") + "+" + at("run") + "@20").adapter, root_ / "run/checkpoints/step-00000020");
+}
+
+TEST_F(ArtifactTest, WithoutABestStepThereIsNone) {
+  write("run/run.json", R"({"results": {"steps": 20}})");
+  EXPECT_THROW(resolve(at("run") + "@best"), Error);
+}
+
 TEST_F(ArtifactTest, ARunAtAStepOrAtItsBestIsThatCheckpoint) {
   EXPECT_EQ(resolve(at("run") + "@20").adapter, root_ / "run/checkpoints/step-00000020");
   EXPECT_EQ(resolve(at("run") + "@best").adapter, root_ / "run/checkpoints/step-00000020");

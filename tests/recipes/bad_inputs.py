@@ -65,6 +65,19 @@ def ragged_csv(folder):
     (folder / "rows.csv").write_text("prompt,completion\nhello,hi\nhello,hi,there\n")
 
 
+def completion_is_a_number(folder):
+    write_rows(folder, ['{"prompt": "two and two", "completion": " four"}', '{"prompt": "two and three", "completion": 5}',
+                        '{"prompt": "nothing", "completion": null}'])
+
+
+def broken_choices_file(folder):
+    (folder / "choices.json").write_text('["a", "b"')
+
+
+def weights_are_not_numbers(folder):
+    change_weights(folder, lambda tensors: tensors["model.norm.weight"].fill_(float("nan")))
+
+
 def weights_cut_short(folder):
     path = folder / "model/model.safetensors"
     path.write_bytes(path.read_bytes()[:-100])

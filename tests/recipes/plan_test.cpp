@@ -40,20 +40,39 @@ TEST(Plan, RecomputationAndSmallerMicroBatchesNeedLess) {
   EXPECT_LT(step_memory(shape).peak(), recomputed);
 }
 
-TEST(Plan, AHardwareNameBringsItsMemoryAndPrice) {
-  const Hardware h100 = describe_hardware("h100-80gb", "cpu", 1);
-  EXPECT_TRUE(h100.is_gpu);
-  EXPECT_EQ(h100.memory_bytes, int64_t{80} << 30);
-  EXPECT_GT(h100.price_per_hour, 0);
+TEST(Plan, AHardwareNameBringsItsDeviceItsTypeItsMemoryAndPrice) {
+  RunSection run;
+  const auto [machine, hardware] = decide_place(run, "h100-80gb");
+  EXPECT_TRUE(hardware.is_gpu);
+  EXPECT_EQ(hardware.memory_bytes, int64_t{80} << 30);
+  EXPECT_GT(hardware.price_per_hour, 0);
+  EXPECT_TRUE(machine.device.is_cuda());
+  EXPECT_EQ(machine.dtype, c10::kBFloat16);
+  EXPECT_EQ(run.device, "cuda");
+  EXPECT_EQ(run.precision, Precision::bf16);
 }
 
-TEST(Plan, AnUnknownHardwareNameIsRefusedWithASuggestion) {
-  try {
-    describe_hardware("h100-80g", "cpu", 1);
-    FAIL();
-  } catch (const Error& error) {
-    EXPECT_EQ(error.code(), ExitCode::usage);
-    EXPECT_EQ(error.diagnostics()[0].hint, "did you mean 'h100-80gb'?");
+TEST(Plan, WithoutANameThisMachineIsMeant) {
+  RunSection run{.device = "cpu"};
+  const auto [machine, hardware] = decide_place(run, "");
+  EXPECT_FALSE(hardware.is_gpu);
+  EXPECT_EQ(machine.dtype, c10::kFloat);
+}
+
+TEST(Plan, AnUnknownHardwareNameOrOneAgainstTheDeviceIsRefused) {
+  struct Case {
+    const char *device, *hardware, *hint;
+  };
+  for (const auto& [device, hardware, hint] :
+       {Case{"cuda", "h100-80g", "did you mean 'h100-80gb'?"}, Case{"cpu", "h100-80gb", "leave one of the two out"}}) {
+    RunSection run{.device = device};
+    try {
+      decide_place(run, hardware);
+      FAIL();
+    } catch (const Error& error) {
+      EXPECT_EQ(error.code(), ExitCode::usage);
+      EXPECT_EQ(error.diagnostics()[0].hint, hint);
+    }
   }
 }
 

@@ -50,6 +50,20 @@ CASES = {
     "batch_twice": (bad.nothing, [*TRAIN, "train.batch_tokens=100"], 2),
     "foreign_run_folder": (bad.run_folder_with_foreign_files, TRAIN, 2),
     "nothing_to_resume": (bad.nothing, ["resume", "rnu"], 2),
+    "target_pattern_does_not_parse": (bad.nothing, [*TRAIN, "adapter.targets=(q_proj"], 2),
+    "type_pattern_does_not_parse": (bad.nothing, [*TRAIN, "export.gguf=[F16]", "export.types={'(': F32}"], 2),
+    "type_pattern_names_no_tensor": (bad.nothing, [*TRAIN, "export.gguf=[F16]", "export.types={attn_w: F32}"], 2),
+    "prompt_does_not_parse": (bad.nothing, [*TRAIN, "data.prompt={{ text", "data.completion={{ label }}"], 2),
+    "field_that_no_record_has": (bad.nothing, [*TRAIN, "data.fields={prompt: question}"], 2),
+    "completion_is_a_number": (bad.completion_is_a_number, TRAIN, 3),
+    "select_without_held_out_rows": (bad.nothing, [*TRAIN, "data.eval_split=auto", "train.select=eval.loss"], 2),
+    "gate_without_held_out_rows": (bad.nothing, [*TRAIN, "data.eval_split=auto", "eval.require={loss: 1}"], 2),
+    "key_without_its_section": (bad.nothing, [*TRAIN, "lr=3"], 2),
+    "run_folder_in_proc": (bad.nothing, [*TRAIN, "run.out=/proc/x"], 2),
+    "weights_are_not_numbers": (bad.weights_are_not_numbers, EVAL, 6),
+    "choices_are_not_numbers": (bad.weights_are_not_numbers, [*EVAL, "eval.tasks=[choice]", "eval.choices=[a, b]"], 6),
+    "answers_of_no_numbers": (bad.weights_are_not_numbers, ["generate", "model.path=model", "generate.prompt=hi"], 6),
+    "broken_choices_file": (bad.broken_choices_file, [*EVAL, "eval.tasks=[choice]", "eval.choices=choices.json"], 3),
     "gate_not_met": (bad.nothing, [*EVAL, "eval.require={loss: 0.5}"], 9),
 }
 
@@ -97,6 +111,61 @@ def test_the_good_case_trains(good, tmp_path, binary):
     shutil.copytree(good, tmp_path / "case")
     Prentice(binary, tmp_path / "case").run(*TRAIN)
     assert (tmp_path / "case/run/adapter/adapter_config.json").is_file()
+
+
+def test_a_missed_gate_is_missed_again(good, tmp_path, binary):
+    shutil.copytree(good, tmp_path / "case")
+    program = Prentice(binary, tmp_path / "case")
+    (tmp_path / "case/gate.yaml").write_text(
+        "recipe: eval\nmodel: {path: model}\ndata: {eval: rows.jsonl}\neval: {require: {loss: 0.1}}\n")
+    (tmp_path / "case/export.yaml").write_text("recipe: export\nmodel: {path: model}\nexport: {gguf: [F32]}\n")
+    (tmp_path / "case/pipe.yaml").write_text(
+        "recipe: pipeline\nrun: {out: pipe}\npipeline: {steps: [gate.yaml, export.yaml]}\n")
+    for _ in range(2):
+        assert "loss is" in program.run(*EVAL, "eval.require={loss: 0.5}", code=9).stderr
+        assert "loss is" in program.run("run", "pipe.yaml", code=9).stderr
+        assert not (tmp_path / "case/pipe/export").exists()
+
+
+def test_plain_sgd_trains(good, tmp_path, binary):
+    shutil.copytree(good, tmp_path / "case")
+    Prentice(binary, tmp_path / "case").run(*TRAIN, "optim.name=sgd", "optim.betas=[0, 0]")
+
+
+def test_a_changed_template_is_another_run(good, tmp_path, binary):
+    shutil.copytree(good, tmp_path / "case")
+    program = Prentice(binary, tmp_path / "case")
+    template = tmp_path / "case/chat.jinja"
+    template.write_text((ROOT / "configs/chat/plain.jinja").read_text())
+    for words in (EVAL, TRAIN):
+        program.run(*words, "data.template=chat.jinja")
+    run = json.loads((tmp_path / "case/run/run.json").read_text())
+    assert "data.template" in [item["key"] for item in run["inputs"]]
+    template.write_text(template.read_text() + " ")
+    for words in (EVAL, TRAIN):
+        assert "data.template" in program.run(*words, "data.template=chat.jinja", code=2).stderr
+
+
+def test_choices_may_stand_in_a_json_list(good, tmp_path, binary):
+    shutil.copytree(good, tmp_path / "case")
+    labels = [json.loads(row)["messages"][-1]["content"] for row in (good / "rows.jsonl").read_text().splitlines()]
+    (tmp_path / "case/choices.json").write_text(json.dumps(sorted(set(labels)), indent=1))
+    Prentice(binary, tmp_path / "case").run(*EVAL, "eval.tasks=[choice]", "eval.choices=choices.json")
+    result = json.loads((tmp_path / "case/score/eval.json").read_text())
+    assert list(result["tasks"]["choice"]["examples"][0]["scores"]) == sorted(set(labels))
+
+
+def test_a_run_repeats_to_the_byte_whatever_its_folder_is_called(good, tmp_path, binary):
+    shutil.copytree(good, tmp_path / "case")
+    program = Prentice(binary, tmp_path / "case")
+    program.run(*TRAIN, "export.gguf=[F16]")
+    for _ in range(2):
+        result = program.run("repro", "run", "run", "--json")
+        assert json.loads(result.stdout)["equal"]
+    program.run(*TRAIN, "export.gguf=[F16]", "run.out=elsewhere", "run.log_every=1")
+    assert program.run("repro", "diff", "run", "elsewhere").stdout.startswith("equal")
+    program.run(*TRAIN, "export.gguf=[F16]", "run.out=third", "run.seed=18")
+    program.run("repro", "diff", "run", "third", code=9)
 
 
 def test_errors_are_machine_readable(good, tmp_path, binary):

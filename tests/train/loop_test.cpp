@@ -182,6 +182,31 @@ TEST(Loop, SelectedStepIsKeptAndItsWeightsAreLeftInMemory) {
   for (size_t i = 0; i < 3; ++i) EXPECT_TRUE(network.trainable()[i].second.equal(best[i]));
 }
 
+TEST(Loop, SelectingWithoutEvaluationsIsRefusedBeforeTheFirstStep) {
+  toy::TempDir dir;
+  const toy::Network network;
+  const Tensor before = network.a.detach().clone();
+  auto config = toy::config_for(dir / "run");
+  config.select = Select::eval_loss;
+  try {
+    train(config, network.trainable(), toy::Source(), network.objective(), {});
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.code(), ExitCode::usage);
+    EXPECT_NE(error.diagnostics()[0].hint, "");
+  }
+  EXPECT_TRUE(network.a.equal(before));
+  EXPECT_TRUE(checkpoint_steps(config.out).empty());
+}
+
+TEST(Loop, WithoutEvaluationsThereIsNoBestStep) {
+  toy::TempDir dir;
+  const toy::Network network;
+  const auto result = train(toy::config_for(dir / "run"), network.trainable(), toy::Source(), network.objective(), {});
+  EXPECT_FALSE(result.best_step);
+  EXPECT_EQ(result.selected_by, "");
+}
+
 TEST(Loop, PatienceEndsTheRunAndARerunDoesNotGoOn) {
   toy::TempDir dir;
   auto config = toy::config_for(dir / "run");

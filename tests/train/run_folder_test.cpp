@@ -171,6 +171,56 @@ TEST_F(RunFolderTest, AFolderOfSomethingElseIsRefused) {
   EXPECT_NE(usage_error([&] { RunFolder folder(dir_ / "file", false); }).find("is a file"), std::string::npos);
 }
 
+TEST_F(RunFolderTest, HowOftenItSpeaksAndWhatItWasPlannedForMakeNoOtherRun) {
+  auto description = description_of(input_);
+  run_to_the_end(description);
+  description.recipe += "run2: x\n";
+  EXPECT_NE(usage_error([&] { run_to_the_end(description); }), "");
+  description = description_of(input_);
+  description.recipe.insert(description.recipe.find("data:"), "  log_every: 3\n");
+  description.recipe += "plan:\n  hardware: h100-80gb\n";
+  EXPECT_EQ(run_to_the_end(description), RunState::finished);
+}
+
+TEST_F(RunFolderTest, RunJsonHoldsTheProgramsVersion) {
+  run_to_the_end(description_of(input_));
+  const auto run = run_json();
+  EXPECT_EQ(run.at("versions").at("prentice").as_string(), "0.1.0");
+  EXPECT_EQ(run.at("versions").at("binary_sha256").as_string().size(), 64);
+}
+
+TEST_F(RunFolderTest, APipelineMovesAsideOnlyWhatItMade) {
+  const auto step = [&](const std::string& lr, const fs::path& pipeline) {
+    RunFolder folder(out_, false, IfDifferent::move_aside);
+    auto description = description_of(input_, lr);
+    description.pipeline = pipeline.string();
+    const auto state = folder.begin(description);
+    if (state != RunState::finished) folder.finish();
+    return state;
+  };
+  const auto asides = [&] {
+    int count = 0;
+    for (const auto& entry : fs::directory_iterator(dir_.path()))
+      count += entry.path().filename().string().starts_with("run.old-");
+    return count;
+  };
+  run_to_the_end(description_of(input_));
+  EXPECT_EQ(step("0.1", dir_ / "pipe"), RunState::finished);  // unchanged: nothing to move
+  EXPECT_NE(usage_error([&] { step("0.2", dir_ / "pipe"); }).find("optim.lr: 0.1 (now 0.2)"), std::string::npos);
+  EXPECT_EQ(asides(), 0);
+  EXPECT_EQ(step("0.2", dir_.path()), RunState::fresh);  // below the pipeline's own folder
+  EXPECT_EQ(asides(), 1);
+  fs::remove_all(out_);
+  step("0.1", dir_ / "pipe");
+  EXPECT_EQ(step("0.2", dir_ / "pipe"), RunState::fresh);  // made by it
+  EXPECT_NE(usage_error([&] { step("0.3", dir_ / "other"); }), "");
+}
+
+TEST(RunFolder, WhereNothingCanBeCreatedIsSaidSo) {
+  EXPECT_EQ(usage_error([] { RunFolder folder("/proc/prentice-test", false); }),
+            "/proc/prentice-test: the run folder cannot be created here");
+}
+
 TEST_F(RunFolderTest, AStoppedRunSaysWhichSignal) {
   const int status = toy::run_process([&] {
     RunFolder folder(out_, false);

@@ -1,0 +1,82 @@
+// `audit`: the first training rows as the model will see them.
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <cstdlib>
+
+#include "config/read.h"
+#include "core/error.h"
+#include "data/audit.h"
+#include "recipes/console.h"
+#include "recipes/expressions.h"
+#include "recipes/kinds.h"
+#include "recipes/prepare.h"
+
+namespace prentice {
+
+namespace {
+
+Json to_json(const AuditSequence& sequence) {
+  Json::Array ids, trained;
+  for (const auto& token : sequence.tokens) ids.push_back(token.id), trained.push_back(token.trained);
+  return Json::Object{
+      {"file", sequence.origin.file}, {"line", sequence.origin.line}, {"ids", ids}, {"trained", trained}};
+}
+
+Json to_json(const Audit& audit) {
+  Json::Array sequences;
+  for (const auto& sequence : audit.sequences) sequences.push_back(to_json(sequence));
+  return Json::Object{{"schema", 1},
+                      {"description", audit.description},
+                      {"rows", audit.rows},
+                      {"tokens", audit.totals.tokens},
+                      {"trained_tokens", audit.totals.trained_tokens},
+                      {"longest", audit.totals.lengths.max},
+                      {"dropped", audit.dropped},
+                      {"truncated", audit.truncated},
+                      {"warnings", Json::Array(audit.warnings.begin(), audit.warnings.end())},
+                      {"sequences", sequences}};
+}
+
+template <class Recipe>
+void print_audit(const Invocation& invocation) {
+  auto recipe = read_recipe<Recipe>(invocation.recipe);
+  check_expressions(recipe);
+  const Machine machine = decide_machine(recipe.run);
+  apply_machine(machine, recipe.run.deterministic);
+  const Artifact artifact = resolve_model(recipe.model);
+  const ModelSpec spec = open_spec(artifact);
+  const Tokenizer tokenizer = open_tokenizer(artifact, spec);
+  const EncodeOptions encode{.max_length = recipe.data.max_length.value_or(spec.max_positions),
+                             .threads = machine.threads};
+  const TrainEvalSets data = load_data(recipe.data, tokenizer, encode, static_cast<uint64_t>(recipe.run.seed));
+  const Audit audit = audit_data(data.train, tokenizer, invocation.rows);
+  if (invocation.json) {
+    fmt::print("{}\n", to_json(audit).dump());
+    return;
+  }
+  const bool colour = isatty(STDOUT_FILENO) && !std::getenv("NO_COLOR");
+  fmt::print("{}", render_audit(audit, colour ? AuditStyle::colour : AuditStyle::brackets));
+  if (const auto line = overlap_warning(data); !line.empty()) fmt::print("warning: {}\n", line);
+}
+
+}  // namespace
+
+int audit_recipe(const Invocation& invocation) {
+  bool trains = false;
+  for_each_kind([&](const auto& prototype) {
+    using R = std::decay_t<decltype(prototype)>;
+    if constexpr (kTrains<R>) {
+      if (R::kKind != invocation.kind) return;
+      trains = true;
+      print_audit<R>(invocation);
+    }
+  });
+  if (!trains) {
+    fail(ExitCode::usage, "audit: a recipe of kind '" + invocation.kind + "' trains on no data",
+         "audit takes a recipe that trains: sft, pretrain");
+  }
+  return 0;
+}
+
+}  // namespace prentice

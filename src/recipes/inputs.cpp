@@ -1,0 +1,62 @@
+#include "recipes/inputs.h"
+
+#include <fmt/format.h>
+
+#include "config/fields.h"
+
+namespace prentice {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+// Visits the fields of a section (config/fields.h) and keeps those whose value is a file or folder to read.
+class InputLister {
+ public:
+  InputLister(std::string section, std::vector<InputPath>& inputs) : section_(std::move(section)), inputs_(inputs) {}
+
+  void operator()(std::string_view key, const std::string& value, const About& about) {
+    // model.tokenizer is told by the artifact, which also knows the default.
+    if (about.path == PathKind::input || about.path == PathKind::if_path) add(key, value);
+  }
+  void operator()(std::string_view key, const std::vector<WeightedFile>& files, const About&) {
+    for (size_t i = 0; i < files.size(); ++i) add(fmt::format("{}[{}]", key, i), files[i].path);
+  }
+  // eval.choices: one absolute path stands for the list (config/read.cpp).
+  void operator()(std::string_view key, const std::vector<std::string>& words, const About&) {
+    if (words.size() == 1 && words[0].starts_with('/')) add(key, words[0]);
+  }
+  template <class T>
+  void operator()(std::string_view, const T&, const About&) {}
+  void reserved(std::string_view, std::string_view) {}
+
+ private:
+  void add(std::string_view key, const std::string& value) {
+    std::error_code error;
+    if (!value.empty() && fs::exists(value, error)) inputs_.push_back({fmt::format("{}.{}", section_, key), value});
+  }
+
+  std::string section_;
+  std::vector<InputPath>& inputs_;
+};
+
+}  // namespace
+
+template <class R>
+std::vector<InputPath> inputs_of(const R& recipe, const Artifact& artifact) {
+  std::vector<InputPath> inputs;
+  if (artifact.has_weights()) inputs.push_back({"model.path", artifact.base});
+  if (!artifact.adapter.empty()) inputs.push_back({"model.adapter", artifact.adapter});
+  if (!artifact.tokenizer.empty() && artifact.tokenizer != artifact.base)
+    inputs.push_back({"model.tokenizer", artifact.tokenizer});
+  R copy = recipe;  // the field lists take mutable sections
+  sections([&](const char* name, auto& section) { fields(InputLister(name, inputs), section); }, copy);
+  return inputs;
+}
+
+template std::vector<InputPath> inputs_of<PretrainRecipe>(const PretrainRecipe&, const Artifact&);
+template std::vector<InputPath> inputs_of<SftRecipe>(const SftRecipe&, const Artifact&);
+template std::vector<InputPath> inputs_of<EvalRecipe>(const EvalRecipe&, const Artifact&);
+template std::vector<InputPath> inputs_of<ExportRecipe>(const ExportRecipe&, const Artifact&);
+
+}  // namespace prentice
