@@ -4,7 +4,8 @@ import shutil
 from pathlib import Path
 
 import torch
-from transformers import (Gemma2Config, Gemma2ForCausalLM, Gemma3ForCausalLM, Gemma3TextConfig, GemmaConfig, GemmaForCausalLM,
+from transformers import (Gemma2Config, Gemma2ForCausalLM, Gemma3Config, Gemma3ForCausalLM,
+                          Gemma3ForConditionalGeneration, Gemma3TextConfig, GemmaConfig, GemmaForCausalLM,
                           LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM, Phi3Config, Phi3ForCausalLM, PhiConfig,
                           PhiForCausalLM, Qwen2Config, Qwen2ForCausalLM, Qwen3Config, Qwen3ForCausalLM, StableLmConfig,
                           StableLmForCausalLM)
@@ -46,22 +47,32 @@ MODELS = {
     "qwen2": (Qwen2ForCausalLM, Qwen2Config(**SHAPE)),
     "qwen2_tied_window": (Qwen2ForCausalLM, Qwen2Config(**SHAPE, tie_word_embeddings=True, use_sliding_window=True,
                                                         sliding_window=8, max_window_layers=1)),
-}
-# What GGUF does not carry in this version.
-HF_MODELS = {
-    "llama_gelu": (LlamaForCausalLM, LlamaConfig(**SHAPE, hidden_act="gelu")),
     "qwen2_yarn": (Qwen2ForCausalLM, Qwen2Config(**SHAPE, rope_parameters=YARN_ROPE)),
-    "qwen2_yarn_own": (Qwen2ForCausalLM, Qwen2Config(**SHAPE, rope_parameters=YARN_ROPE_OWN)),
     "qwen3": (Qwen3ForCausalLM, Qwen3Config(**WIDE)),
-    "qwen3_bias_window_tied": (Qwen3ForCausalLM, Qwen3Config(
-        **WIDE, attention_bias=True, tie_word_embeddings=True, use_sliding_window=True, sliding_window=8, max_window_layers=1)),
-    "phi3": (Phi3ForCausalLM, Phi3Config(**SHAPE, sliding_window=7)),
     "phi3_longrope": (Phi3ForCausalLM, Phi3Config(**SHAPE, original_max_position_embeddings=16,
                                                   rope_parameters=long_rope(16))),
     "phi3_longrope_partial_tied": (Phi3ForCausalLM, Phi3Config(
         **SHAPE, original_max_position_embeddings=16, sliding_window=30, tie_word_embeddings=True,
         rope_parameters=long_rope(12, partial_rotary_factor=0.75))),
     "gemma": (GemmaForCausalLM, GemmaConfig(**WIDE)),
+    "phi": (PhiForCausalLM, PhiConfig(**SHAPE, partial_rotary_factor=0.4, hidden_act="gelu_new")),
+    "stablelm": (StableLmForCausalLM, StableLmConfig(**SHAPE, use_qkv_bias=True)),
+    "stablelm_parallel_head_norms": (StableLmForCausalLM, StableLmConfig(
+        **SHAPE, use_parallel_residual=True, qk_layernorm=True, partial_rotary_factor=0.5)),
+    "phi3_plain": (Phi3ForCausalLM, Phi3Config(**SHAPE, sliding_window=None)),
+    "gemma2_usual_scale": (Gemma2ForCausalLM, Gemma2Config(
+        **WIDE, sliding_window=8, query_pre_attn_scalar=24, attn_logit_softcapping=2.0, final_logit_softcapping=3.0)),
+    "gemma3_usual_scale": (Gemma3ForCausalLM, Gemma3TextConfig(
+        **{**WIDE, "num_hidden_layers": 4}, sliding_window=8, query_pre_attn_scalar=24, rope_parameters=GLOBAL_AND_LOCAL_ROPE,
+        sliding_window_pattern=3)),
+}
+# What GGUF does not carry, or llama.cpp computes otherwise.
+HF_MODELS = {
+    "llama_gelu": (LlamaForCausalLM, LlamaConfig(**SHAPE, hidden_act="gelu")),
+    "qwen2_yarn_own": (Qwen2ForCausalLM, Qwen2Config(**SHAPE, rope_parameters=YARN_ROPE_OWN)),
+    "qwen3_bias_window_tied": (Qwen3ForCausalLM, Qwen3Config(
+        **WIDE, attention_bias=True, tie_word_embeddings=True, use_sliding_window=True, sliding_window=8, max_window_layers=1)),
+    "phi3": (Phi3ForCausalLM, Phi3Config(**SHAPE, sliding_window=7)),
     "gemma2": (Gemma2ForCausalLM, Gemma2Config(**WIDE, sliding_window=8, query_pre_attn_scalar=40, attn_logit_softcapping=2.0,
                                                final_logit_softcapping=3.0)),
     "gemma3": (Gemma3ForCausalLM, Gemma3TextConfig(
@@ -69,11 +80,12 @@ HF_MODELS = {
         sliding_window_pattern=3)),
     "gemma3_final_cap": (Gemma3ForCausalLM, Gemma3TextConfig(**WIDE, sliding_window=6, final_logit_softcapping=3.0,
                                                              sliding_window_pattern=2)),
-    "phi": (PhiForCausalLM, PhiConfig(**SHAPE, partial_rotary_factor=0.4, hidden_act="gelu_new")),
+    "gemma3_with_images": (Gemma3ForConditionalGeneration, Gemma3Config(
+        text_config={**WIDE, "sliding_window": 6, "sliding_window_pattern": 2}, mm_tokens_per_image=4, vision_config={
+            "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 1, "num_attention_heads": 2, "image_size": 16,
+            "patch_size": 4}, image_token_index=5, boi_token_index=6, eoi_token_index=7, eos_token_id=END, pad_token_id=END,
+        attn_implementation="eager")),
     "phi_head_norms": (PhiForCausalLM, PhiConfig(**SHAPE, qk_layernorm=True)),
-    "stablelm": (StableLmForCausalLM, StableLmConfig(**SHAPE, use_qkv_bias=True)),
-    "stablelm_parallel_head_norms": (StableLmForCausalLM, StableLmConfig(
-        **SHAPE, use_parallel_residual=True, qk_layernorm=True, partial_rotary_factor=0.5)),
 }
 
 

@@ -8,6 +8,7 @@
 #include <unordered_set>
 
 #include "core/error.h"
+#include "export/gguf_features.h"
 #include "text/pre_tokenizer.h"
 
 namespace prentice {
@@ -43,6 +44,35 @@ std::string harmless_name(std::string name, const Tokenizer& tokenizer) {
   return "model";
 }
 
+void add_rotation(std::vector<GgufEntry>& out, const ModelSpec& spec) {
+  const auto prefix = spec.gguf.architecture + ".rope.";
+  const auto add = [&](const char* key, GgufValue value) { out.push_back({prefix + key, std::move(value)}); };
+  const size_t global = global_rope(spec);
+  const auto& rope = spec.ropes.at(global);
+  add("dimension_count", count(rope.rotary_dim));
+  add("freq_base", static_cast<float>(rope.theta));
+  if (spec.ropes.size() > 1) add("freq_base_swa", static_cast<float>(spec.ropes[1 - global].theta));
+  if (rope.kind == RopeKind::linear || rope.kind == RopeKind::yarn) {
+    add("scaling.type", std::string(rope.kind == RopeKind::linear ? "linear" : "yarn"));
+    add("scaling.factor", static_cast<float>(rope.factor));
+  }
+  if (rope.kind == RopeKind::yarn || rope.kind == RopeKind::longrope) {
+    add("scaling.original_context_length", count(rope.original_max_positions));
+  }
+  if (rope.kind == RopeKind::longrope) add("scaling.attn_factor", static_cast<float>(rope.attention_factor));
+}
+
+// Which layers have the window, where llama.cpp lets the file say so.
+void add_windows(std::vector<GgufEntry>& out, const ModelSpec& spec) {
+  const auto prefix = spec.gguf.architecture + ".attention.sliding_window";
+  const int64_t window = widest_window(spec);
+  if (window == 0 || !obeys_windows(spec)) return;
+  out.push_back({prefix, count(window)});
+  std::vector<bool> windowed;
+  for (const auto& layer : spec.layer) windowed.push_back(layer.window > 0);
+  out.push_back({prefix + "_pattern", gguf_array(windowed)});
+}
+
 void add_architecture(std::vector<GgufEntry>& out, const ModelSpec& spec) {
   const auto prefix = spec.gguf.architecture + ".";
   const auto add = [&](const char* key, GgufValue value) { out.push_back({prefix + key, std::move(value)}); };
@@ -55,15 +85,13 @@ void add_architecture(std::vector<GgufEntry>& out, const ModelSpec& spec) {
   add("attention.head_count_kv", count(spec.kv_heads));
   add("attention.key_length", count(spec.head_dim));
   add("attention.value_length", count(spec.head_dim));
-  add("attention.layer_norm_rms_epsilon", static_cast<float>(spec.norm_eps));
-  const auto& rope = spec.ropes.at(0);
-  add("rope.dimension_count", count(rope.rotary_dim));
-  add("rope.freq_base", static_cast<float>(rope.theta));
-  if (rope.kind == RopeKind::linear || rope.kind == RopeKind::yarn) {
-    add("rope.scaling.type", std::string(rope.kind == RopeKind::linear ? "linear" : "yarn"));
-    add("rope.scaling.factor", static_cast<float>(rope.factor));
-  }
-  if (rope.kind == RopeKind::yarn) add("rope.scaling.original_context_length", count(rope.original_max_positions));
+  const bool layer_norm = spec.norm == NormKind::layer;
+  add(layer_norm ? "attention.layer_norm_epsilon" : "attention.layer_norm_rms_epsilon",
+      static_cast<float>(spec.norm_eps));
+  if (spec.attention_softcap != 0) add("attn_logit_softcapping", static_cast<float>(spec.attention_softcap));
+  if (spec.final_softcap != 0) add("final_logit_softcapping", static_cast<float>(spec.final_softcap));
+  add_windows(out, spec);
+  add_rotation(out, spec);
 }
 
 void add_token_ids(std::vector<GgufEntry>& out, const ModelSpec& spec, const Tokenizer& tokenizer,
@@ -123,60 +151,6 @@ void add_tokenizer(std::vector<GgufEntry>& out, const ModelSpec& spec, const Tok
 
 }  // namespace
 
-namespace {
-
-// llama.cpp derives these from the factor; keys for other values are not written.
-bool own_yarn(const RopeSpec& rope) {
-  if (rope.kind != RopeKind::yarn) return false;
-  const double usual = rope.factor <= 1 ? 1 : 0.1 * std::log(rope.factor) + 1;
-  return rope.beta_fast != 32 || rope.beta_slow != 1 || !rope.truncate ||
-         std::abs(rope.attention_factor / usual - 1) > 1e-6;
-}
-
-}  // namespace
-
-void check_gguf_can_express(const ModelSpec& spec) {
-  const auto default_scale = 1.0 / std::sqrt(static_cast<double>(spec.head_dim));
-  const std::pair<bool, const char*> cases[] = {
-      {spec.gguf.architecture.empty(), "its family names no GGUF architecture"},
-      {spec.ropes.size() != 1, "its layers differ in rotary positions"},
-      {!spec.ropes.empty() && spec.ropes[0].kind == RopeKind::longrope, "it uses longrope scaling"},
-      {spec.norm != NormKind::rms, "it uses LayerNorm"},
-      {spec.block != BlockKind::sequential, "attention and MLP run in parallel"},
-      {!spec.gated_mlp || spec.activation != Activation::silu, "its MLP is no gated SiLU"},
-      {spec.head_norm.has_value(), "it normalises query and key heads"},
-      {!spec.ropes.empty() && spec.ropes[0].rotary_dim != spec.head_dim, "it rotates a part of each head"},
-      {!spec.ropes.empty() && own_yarn(spec.ropes[0]), "its yarn scaling has settings of its own"},
-      {spec.embed_scale != 1, "it scales its embeddings"},
-      {std::abs(spec.attention_scale / default_scale - 1) > 1e-6, "it has an attention scale of its own"},
-      {spec.attention_softcap != 0 || spec.final_softcap != 0, "it caps logits"},
-      {spec.head_bias, "its head has a bias"},
-  };
-  for (const auto& [present, reason] : cases) {
-    if (present) {
-      fail(ExitCode::model, std::string("this model cannot be written as GGUF in this version: ") + reason,
-           "export a merged Hugging Face folder instead");
-    }
-  }
-}
-
-int64_t gguf_context(const ModelSpec& spec) {
-  int64_t context = spec.max_positions;
-  for (const auto& layer : spec.layer) {
-    if (layer.window > 0) context = std::min(context, layer.window);  // llama.cpp ignores it on this architecture
-  }
-  return context;
-}
-
-std::vector<std::string> gguf_warnings(const ModelSpec& spec) {
-  const int64_t context = gguf_context(spec);
-  if (context == spec.max_positions) return {};
-  return {fmt::format(
-      "llama.cpp ignores this model's attention window: it computes the same up to {} tokens only, which is why the "
-      "commands for the GGUF files say so",
-      context)};
-}
-
 std::vector<GgufEntry> gguf_metadata(const ModelSpec& spec, const Tokenizer& tokenizer, const GgufOptions& options) {
   std::vector<GgufEntry> out;
   out.push_back({"general.architecture", spec.gguf.architecture});
@@ -233,6 +207,14 @@ std::vector<float> rope_divisors(const RopeSpec& rope) {
     divisors.push_back(static_cast<float>(divisor));
   }
   return divisors;
+}
+
+std::vector<std::pair<std::string, std::vector<float>>> rope_factors(const RopeSpec& rope) {
+  if (rope.kind == RopeKind::llama3) return {{"rope_freqs.weight", rope_divisors(rope)}};
+  if (rope.kind != RopeKind::longrope) return {};
+  const auto floats = [](const std::vector<double>& list) { return std::vector<float>(list.begin(), list.end()); };
+  return {{"rope_factors_long.weight", floats(rope.long_factors)},
+          {"rope_factors_short.weight", floats(rope.short_factors)}};
 }
 
 }  // namespace prentice

@@ -6,6 +6,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "io/gguf.h"
@@ -23,13 +24,6 @@ struct GgufOptions {
   std::map<std::string, std::string> provenance;  // further string keys, for instance general.license
 };
 
-// Refuses what llama.cpp would load and compute differently. Errors: `model`, with the reason.
-void check_gguf_can_express(const ModelSpec& spec);
-// What llama.cpp computes differently in some uses, one sentence each.
-std::vector<std::string> gguf_warnings(const ModelSpec& spec);
-// The longest context in which llama.cpp computes what the model does.
-int64_t gguf_context(const ModelSpec& spec);
-
 // All keys in the order of formats 2.11. Errors: `model` for a tokenizer that llama.cpp cannot reproduce.
 std::vector<GgufEntry> gguf_metadata(const ModelSpec& spec, const Tokenizer& tokenizer, const GgufOptions& options);
 
@@ -39,5 +33,7 @@ TokenizerTables padded_tables(const Tokenizer& tokenizer, int64_t rows);
 
 // Divisors of the rotary frequencies that make llama3 scaling, [rotary_dim / 2]; empty for every other kind.
 std::vector<float> rope_divisors(const RopeSpec& rope);
+// The tensors, by name, that hold what a scaling's keys cannot: llama3's divisors, longrope's two lists.
+std::vector<std::pair<std::string, std::vector<float>>> rope_factors(const RopeSpec& rope);
 
 }  // namespace prentice

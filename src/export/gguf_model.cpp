@@ -1,9 +1,11 @@
 #include "export/gguf_model.h"
 
 #include <algorithm>
+#include <map>
 
 #include "core/error.h"
 #include "export/encode.h"
+#include "export/gguf_features.h"
 #include "export/gguf_names.h"
 
 namespace prentice {
@@ -11,15 +13,24 @@ namespace prentice {
 std::vector<GgufTensorPlan> plan_gguf_tensors(const WeightSource& source, const ModelSpec& spec,
                                               const GgufOptions& options) {
   std::vector<GgufTensorPlan> plans;
-  if (auto divisors = rope_divisors(spec.ropes.at(0)); !divisors.empty()) {
-    const auto size = static_cast<int64_t>(divisors.size());
-    plans.push_back({.info = {"rope_freqs.weight", GgmlType::F32, {size}}, .constants = std::move(divisors)});
+  for (auto& [name, values] : rope_factors(spec.ropes.at(global_rope(spec)))) {
+    const auto size = static_cast<int64_t>(values.size());
+    plans.push_back({.info = {name, GgmlType::F32, {size}}, .constants = std::move(values)});
   }
+  std::map<std::string, size_t> planned;
   for (size_t i = 0; i < source.tensors().size(); ++i) {
-    const auto& [name, shape] = source.tensors()[i];
-    GgufTensorPlan plan{.source = i, .row_order = gguf_row_order(name, spec), .offset = gguf_offset(name, spec)};
-    plan.info.name = gguf_name(name);
-    plan.info.type = gguf_tensor_type(plan.info.name, shape, options.type, options.types);
+    const auto& [tensor, shape] = source.tensors()[i];
+    const std::string name = gguf_name(tensor, spec);
+    if (const auto found = planned.find(name); found != planned.end()) {  // the norm of the next head
+      GgufTensorPlan& plan = plans[found->second];
+      plan.sources.push_back(i);
+      plan.info.dims = {shape[0], static_cast<int64_t>(plan.sources.size())};
+      continue;
+    }
+    planned[name] = plans.size();
+    GgufTensorPlan plan{.sources = {i}, .row_order = gguf_row_order(name, spec), .offset = gguf_offset(name, spec)};
+    plan.info.name = name;
+    plan.info.type = gguf_tensor_type(name, shape, options.type, options.types);
     plan.info.dims = {shape.rbegin(), shape.rend()};
     // Row 1 moves whenever rows move at all, and then within its head.
     if (shape.size() > 0 && shape[0] > 1 && plan.row_order(1) != 1) plan.rows_together = spec.head_dim;
@@ -31,19 +42,19 @@ std::vector<GgufTensorPlan> plan_gguf_tensors(const WeightSource& source, const 
 void for_each_gguf_block(const WeightSource& source, const GgufTensorPlan& plan,
                          const std::function<void(std::span<const float>)>& use) {
   if (!plan.constants.empty()) return use(plan.constants);
-  const int64_t columns = row_shape(source.tensors()[plan.source].shape).columns;
   std::vector<float> ordered;
-  for_each_block(source, plan.source, plan.rows_together,
-                 [&](int64_t first, int64_t rows, std::span<const float> values) {
-                   if (plan.rows_together == 1 && plan.offset == 0) return use(values);
-                   ordered.resize(values.size());
-                   for (int64_t row = 0; row < rows; ++row) {
-                     const auto from = values.subspan((plan.row_order(first + row) - first) * columns, columns);
-                     std::ranges::transform(from, ordered.begin() + row * columns,
-                                            [&](float value) { return value + plan.offset; });
-                   }
-                   use(ordered);
-                 });
+  for (const size_t index : plan.sources) {
+    const int64_t columns = row_shape(source.tensors()[index].shape).columns;
+    for_each_block(source, index, plan.rows_together, [&](int64_t first, int64_t rows, std::span<const float> values) {
+      if (plan.rows_together == 1 && plan.offset == 0) return use(values);
+      ordered.resize(values.size());
+      for (int64_t row = 0; row < rows; ++row) {
+        const auto from = values.subspan((plan.row_order(first + row) - first) * columns, columns);
+        std::ranges::transform(from, ordered.begin() + row * columns, [&](float value) { return value + plan.offset; });
+      }
+      use(ordered);
+    });
+  }
 }
 
 void write_gguf(const WeightSource& source, const ModelSpec& spec, const Tokenizer& tokenizer,

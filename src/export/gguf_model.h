@@ -11,11 +11,11 @@ namespace prentice {
 // How one GGUF tensor is made.
 struct GgufTensorPlan {
   GgufTensorInfo info;
-  size_t source = 0;                          // index into WeightSource::tensors()
+  std::vector<size_t> sources;  // indices into WeightSource::tensors(); more than one: they are its rows, in order
   std::function<int64_t(int64_t)> row_order;  // GGUF row -> source row
   int64_t rows_together = 1;                  // rows that are reordered among themselves
   float offset = 0;                           // added to every value
-  std::vector<float> constants;               // the values themselves, where there is no source (rope_freqs)
+  std::vector<float> constants;               // the values themselves, where there is no source (rope factors)
 };
 std::vector<GgufTensorPlan> plan_gguf_tensors(const WeightSource&, const ModelSpec&, const GgufOptions&);
 

@@ -1,7 +1,7 @@
 #include "export/gguf_names.h"
 
-#include <array>
 #include <utility>
+#include <vector>
 
 #include "adapter/pattern.h"
 #include "core/error.h"
@@ -10,27 +10,44 @@ namespace prentice {
 
 namespace {
 
-using Names = std::pair<std::string_view, std::string_view>;
+using Names = std::vector<std::pair<std::string, std::string_view>>;  // module, GGUF
 
-constexpr std::array kModelNames = {
-    Names{"model.embed_tokens", "token_embd"},
-    Names{"model.norm", "output_norm"},
-    Names{"lm_head", "output"},
-};
+Names model_names(const ModuleNames& names) {
+  return {{names.embed, "token_embd"}, {names.final_norm, "output_norm"}, {names.head, "output"}};
+}
 
-constexpr std::array kLayerNames = {
-    Names{"input_layernorm", "attn_norm"},    Names{"self_attn.q_proj", "attn_q"},
-    Names{"self_attn.k_proj", "attn_k"},      Names{"self_attn.v_proj", "attn_v"},
-    Names{"self_attn.o_proj", "attn_output"}, Names{"self_attn.q_norm", "attn_q_norm"},
-    Names{"self_attn.k_norm", "attn_k_norm"}, Names{"post_attention_layernorm", "ffn_norm"},
-    Names{"mlp.gate_proj", "ffn_gate"},       Names{"mlp.up_proj", "ffn_up"},
-    Names{"mlp.down_proj", "ffn_down"},
-};
+Names layer_names(const ModuleNames& names) {
+  Names all = {{names.input_norm, "attn_norm"},
+               {names.o, "attn_output"},
+               {names.down, "ffn_down"},
+               {names.mlp_norm, "ffn_norm"},
+               {names.attention_output_norm, "post_attention_norm"},
+               {names.mlp_output_norm, "post_ffw_norm"},
+               {names.query_norm, "attn_q_norm"},
+               {names.key_norm, "attn_k_norm"}};
+  constexpr const char* kParts[] = {"attn_q", "attn_k", "attn_v"};
+  for (size_t i = 0; i < names.qkv.size(); ++i)
+    all.emplace_back(names.qkv[i], names.qkv.size() == 1 ? "attn_qkv" : kParts[i]);
+  // The gate comes first; alone, the module holds both or is the plain MLP's.
+  all.emplace_back(names.gate_up.back(), "ffn_up");
+  if (names.gate_up.size() == 2) all.emplace_back(names.gate_up.front(), "ffn_gate");
+  return all;
+}
 
-template <class Table>
-std::string_view look_up(const Table& table, std::string_view name) {
-  for (const auto& [from, to] : table) {
-    if (from == name) return to;
+// `{}` in a name stands for the number of a head.
+bool is_called(std::string_view module, std::string_view name) {
+  const size_t braces = name.find("{}");
+  if (name.empty() || braces == name.npos) return !name.empty() && module == name;
+  const std::string_view before = name.substr(0, braces), behind = name.substr(braces + 2);
+  if (module.size() <= before.size() + behind.size() || !module.starts_with(before) || !module.ends_with(behind))
+    return false;
+  const auto number = module.substr(before.size(), module.size() - before.size() - behind.size());
+  return number.find_first_not_of("0123456789") == number.npos;
+}
+
+std::string_view look_up(const Names& table, std::string_view module) {
+  for (const auto& [name, gguf] : table) {
+    if (is_called(module, name)) return gguf;
   }
   return "";
 }
@@ -56,18 +73,18 @@ GgmlType type_named(const std::string& name) {
 
 }  // namespace
 
-std::string gguf_name(const std::string& tensor) {
+std::string gguf_name(const std::string& tensor, const ModelSpec& spec) {
   const size_t dot = tensor.rfind('.');
   const std::string_view name(tensor), module = name.substr(0, dot);
   const auto suffix = dot == std::string::npos ? std::string_view() : name.substr(dot);
   if (suffix == ".weight" || suffix == ".bias") {
-    if (const auto found = look_up(kModelNames, module); !found.empty())
+    if (const auto found = look_up(model_names(spec.names), module); !found.empty())
       return std::string(found) + std::string(suffix);
-    constexpr std::string_view kLayers = "model.layers.";
-    const size_t end_of_number = module.find('.', kLayers.size());
-    if (module.starts_with(kLayers) && end_of_number != std::string_view::npos) {
-      const auto number = module.substr(kLayers.size(), end_of_number - kLayers.size());
-      const auto found = look_up(kLayerNames, module.substr(end_of_number + 1));
+    const std::string& layers = spec.names.layers;
+    const size_t end_of_number = module.find('.', layers.size());
+    if (module.starts_with(layers) && end_of_number != std::string_view::npos) {
+      const auto number = module.substr(layers.size(), end_of_number - layers.size());
+      const auto found = look_up(layer_names(spec.names), module.substr(end_of_number + 1));
       if (!found.empty()) return "blk." + std::string(number) + "." + std::string(found) + std::string(suffix);
     }
   }
@@ -75,8 +92,8 @@ std::string gguf_name(const std::string& tensor) {
        "export a merged Hugging Face folder instead");
 }
 
-std::function<int64_t(int64_t)> gguf_row_order(const std::string& tensor, const ModelSpec& spec) {
-  const bool rotated = ends_with_any(tensor, {"q_proj.weight", "q_proj.bias", "k_proj.weight", "k_proj.bias"});
+std::function<int64_t(int64_t)> gguf_row_order(const std::string& gguf_name, const ModelSpec& spec) {
+  const bool rotated = ends_with_any(gguf_name, {".attn_q.weight", ".attn_q.bias", ".attn_k.weight", ".attn_k.bias"});
   if (!spec.gguf.permute_qk || !rotated) return [](int64_t row) { return row; };
   const int64_t head_rows = spec.head_dim;
   return [head_rows](int64_t row) {
@@ -85,8 +102,8 @@ std::function<int64_t(int64_t)> gguf_row_order(const std::string& tensor, const 
   };
 }
 
-float gguf_offset(const std::string& tensor, const ModelSpec& spec) {
-  return tensor.ends_with("norm.weight") ? static_cast<float>(spec.norm_offset) : 0.0f;
+float gguf_offset(const std::string& gguf_name, const ModelSpec& spec) {
+  return gguf_name.ends_with("_norm.weight") ? static_cast<float>(spec.norm_offset) : 0.0f;
 }
 
 GgmlType gguf_tensor_type(const std::string& gguf_name, const std::vector<int64_t>& shape, GgmlType wanted,

@@ -13,15 +13,16 @@
 
 namespace prentice {
 
-// "model.layers.3.self_attn.q_proj.weight" -> "blk.3.attn_q.weight". Errors: `model` for a tensor GGUF has no name for.
-std::string gguf_name(const std::string& tensor);
+// "model.layers.3.self_attn.q_proj.weight" -> "blk.3.attn_q.weight", by what the module is to the spec. The norms of
+// single heads have one name together. Errors: `model` for a tensor GGUF has no name for.
+std::string gguf_name(const std::string& tensor, const ModelSpec& spec);
 
 // Which row of the Hugging Face tensor stands at GGUF row r. The identity but for q and k of architectures that rotate
 // neighbouring features: per head, GGUF row 2j is row j and 2j+1 is row j + E/2.
-std::function<int64_t(int64_t)> gguf_row_order(const std::string& tensor, const ModelSpec& spec);
+std::function<int64_t(int64_t)> gguf_row_order(const std::string& gguf_name, const ModelSpec& spec);
 
 // What is added to the values: the norm offset, on norms of families that store w for (1 + w).
-float gguf_offset(const std::string& tensor, const ModelSpec& spec);
+float gguf_offset(const std::string& gguf_name, const ModelSpec& spec);
 
 // The type a tensor gets when `wanted` is asked for: F32 for vectors and norms, the type of the first entry of `types`
 // that names it (expression over the whole GGUF name, or its last part: attn_v), F16 where a row is no whole number of

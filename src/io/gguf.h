@@ -51,6 +51,7 @@ struct GgufArray {
 GgufArray gguf_array(const std::vector<std::string>& values);
 GgufArray gguf_array(std::span<const float> values);
 GgufArray gguf_array(std::span<const int32_t> values);
+GgufArray gguf_array(const std::vector<bool>& values);
 
 // The alternative's index is the type's id in the file.
 using GgufValue = std::variant<uint8_t, int8_t, uint16_t, int16_t, uint32_t, int32_t, float, bool, std::string,

@@ -147,4 +147,10 @@ GgufArray gguf_array(const std::vector<std::string>& values) {
 GgufArray gguf_array(std::span<const float> values) { return array_of(GgufType::f32, values); }
 GgufArray gguf_array(std::span<const int32_t> values) { return array_of(GgufType::i32, values); }
 
+GgufArray gguf_array(const std::vector<bool>& values) {
+  GgufArray array{.type = GgufType::boolean, .count = values.size()};
+  for (const bool value : values) array.storage.push_back(std::byte{value});
+  return array;
+}
+
 }  // namespace prentice

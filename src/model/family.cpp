@@ -132,6 +132,16 @@ void read_rope(const Node& node, FamilyRope& rope) {
       {{"partial", into(rope.partial)}, {"aliases", into(rope.aliases)}, {"local_theta", into(rope.local_theta)}});
 }
 
+void read_gguf(const Node& node, GgufSpec& gguf) {
+  read_members(
+      node, {{"architecture", into(gguf.architecture)},
+             {"permute_qk", into(gguf.permute_qk)},
+             {"gelu_tanh",
+              [&](const Node& value) { gguf.activation = value.as_bool() ? Activation::gelu_tanh : Activation::silu; }},
+             {"may", into(gguf.may)},
+             {"always", into(gguf.always)}});
+}
+
 Family read_family(const Node& node) {
   Family family;
   const auto values = [](auto& list) {
@@ -152,10 +162,7 @@ Family read_family(const Node& node) {
                       {"window", [&](const Node& value) { read_window(value, family); }},
                       {"names", [&](const Node& value) { read_names(value, family.names); }},
                       {"ignorable_tensors", into(family.ignorable_tensors)},
-                      {"gguf", [&](const Node& value) {
-                         family.gguf = {.architecture = value.at("architecture").as_string(),
-                                        .permute_qk = value.at("permute_qk").as_bool()};
-                       }}});
+                      {"gguf", [&](const Node& value) { read_gguf(value, family.gguf); }}});
   return family;
 }
 

@@ -37,10 +37,14 @@ struct LayerSpec {
   int64_t window = 0;  // keys visible, self included; 0 = all
 };
 
-// How the family is written as GGUF (formats 2.3, 2.4).
+// How the family is written as GGUF, and what llama.cpp computes for that architecture (formats 2.3, 2.4).
 struct GgufSpec {
   std::string architecture;
   bool permute_qk = false;
+  Activation activation = Activation::silu;
+  // Features beyond a plain block with a head of its own, in the words of export/gguf_features: what the architecture
+  // can have, and what it always has.
+  std::vector<std::string> may, always;
 };
 
 // Norms of query and key heads before the rotation.

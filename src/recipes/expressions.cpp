@@ -112,7 +112,7 @@ void check_tensor_types(const ExportSection& section, const RecipeFacts& recipe,
   const auto tensors = expected_tensors(spec);
   for (const auto& [key, type] : section.types) {
     const auto named = [&, &key = key](const auto& tensor) {
-      return has_effect(key, gguf_name(tensor.name), tensor.shape);
+      return has_effect(key, gguf_name(tensor.name, spec), tensor.shape);
     };
     if (std::any_of(tensors.begin(), tensors.end(), named)) continue;
     fail(ExitCode::usage,

@@ -8,6 +8,7 @@
 #include "adapter/peft.h"
 #include "config/words.h"
 #include "core/error.h"
+#include "export/gguf_features.h"
 #include "io/file.h"
 #include "recipes/expressions.h"
 
@@ -214,6 +215,7 @@ PreparedRun prepare_run(Recipe& recipe, const std::string& hardware_name) {
                   .longest = run.data.train.encoded.longest,
                   .full = run.adapter.kind == AdapterKind::full,
                   .is_gpu = hardware.is_gpu};
+  if (!recipe.exports.gguf.empty()) check_gguf_can_express(run.spec);  // now and not after the training
   const bool whole_weights = recipe.exports.merged != "none" || !recipe.exports.gguf.empty();
   count_trainable(shape, run.adapter, machine, whole_weights);
   decide_micro_batch(recipe.train, shape, hardware);

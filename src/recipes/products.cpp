@@ -7,6 +7,7 @@
 
 #include "adapter/peft.h"
 #include "core/error.h"
+#include "export/gguf_features.h"
 #include "export/gguf_model.h"
 #include "export/hf_folder.h"
 #include "export/serving.h"

@@ -3,6 +3,7 @@
 #include <fstream>
 
 #include "export/encode.h"
+#include "export/gguf_features.h"
 #include "export/gguf_names.h"
 #include "export/tiny.h"
 #include "export/verify.h"
@@ -11,6 +12,7 @@ namespace prentice {
 namespace {
 
 TEST(GgufNames, FollowTheMap) {
+  const auto spec = read_spec(tiny_config());
   const std::pair<const char*, const char*> cases[] = {
       {"model.embed_tokens.weight", "token_embd.weight"},
       {"model.norm.weight", "output_norm.weight"},
@@ -25,23 +27,45 @@ TEST(GgufNames, FollowTheMap) {
       {"model.layers.1.mlp.down_proj.weight", "blk.1.ffn_down.weight"},
       {"model.layers.1.post_attention_layernorm.weight", "blk.1.ffn_norm.weight"},
   };
-  for (const auto& [from, to] : cases) EXPECT_EQ(gguf_name(from), to);
+  for (const auto& [from, to] : cases) EXPECT_EQ(gguf_name(from, spec), to);
   for (const auto* name :
        {"model.layers.1.mlp.experts.0.weight", "x", "model.layers.x", "model.norm", "lm_head.scale"}) {
-    EXPECT_TRUE(contains(message_of([&] { gguf_name(name); }), "has no place in a GGUF file")) << name;
+    EXPECT_TRUE(contains(message_of([&] { gguf_name(name, spec); }), "has no place in a GGUF file")) << name;
   }
+}
+
+// formats 2.4, last column of the tensor map: by what a module is to its family, not by its name.
+TEST(GgufNames, FollowTheFamily) {
+  ModelSpec spec = read_spec(tiny_config());
+  spec.names.qkv = {"self_attn.qkv_proj"};
+  spec.names.gate_up = {"mlp.gate_up_proj"};
+  spec.names.mlp_norm = "pre_feedforward_layernorm";
+  spec.names.attention_output_norm = "post_attention_layernorm";
+  spec.names.mlp_output_norm = "post_feedforward_layernorm";
+  spec.names.query_norm = "self_attn.q_layernorm.norms.{}";
+  const std::pair<const char*, const char*> cases[] = {
+      {"model.layers.3.self_attn.qkv_proj.weight", "blk.3.attn_qkv.weight"},
+      {"model.layers.3.mlp.gate_up_proj.weight", "blk.3.ffn_up.weight"},
+      {"model.layers.3.pre_feedforward_layernorm.weight", "blk.3.ffn_norm.weight"},
+      {"model.layers.3.post_attention_layernorm.weight", "blk.3.post_attention_norm.weight"},
+      {"model.layers.3.post_feedforward_layernorm.weight", "blk.3.post_ffw_norm.weight"},
+      {"model.layers.3.self_attn.q_layernorm.norms.11.weight", "blk.3.attn_q_norm.weight"},
+  };
+  for (const auto& [from, to] : cases) EXPECT_EQ(gguf_name(from, spec), to);
+  EXPECT_TRUE(contains(message_of([&] { gguf_name("model.layers.3.self_attn.q_layernorm.norms.x.weight", spec); }),
+                       "has no place"));
 }
 
 // formats 2.4: per head, view [2, E/2, in], swapped to [E/2, 2, in].
 TEST(GgufNames, QueryAndKeyRowsAreInterleavedPerHead) {
   auto spec = read_spec(tiny_config());
-  const auto order = gguf_row_order("model.layers.0.self_attn.k_proj.weight", spec);
+  const auto order = gguf_row_order("blk.0.attn_k.weight", spec);
   const int64_t expected[] = {0, 4, 1, 5, 2, 6, 3, 7, 8, 12, 9, 13};
   for (int64_t row = 0; row < 12; ++row) EXPECT_EQ(order(row), expected[row]);
-  EXPECT_EQ(gguf_row_order("model.layers.0.self_attn.q_proj.bias", spec)(1), 4);
-  EXPECT_EQ(gguf_row_order("model.layers.0.self_attn.v_proj.weight", spec)(1), 1);
+  EXPECT_EQ(gguf_row_order("blk.0.attn_q.bias", spec)(1), 4);
+  EXPECT_EQ(gguf_row_order("blk.0.attn_v.weight", spec)(1), 1);
   spec.gguf.permute_qk = false;
-  EXPECT_EQ(gguf_row_order("model.layers.0.self_attn.q_proj.weight", spec)(1), 1);
+  EXPECT_EQ(gguf_row_order("blk.0.attn_q.weight", spec)(1), 1);
 }
 
 TEST(GgufNames, TypesFollowTheRule) {
@@ -99,14 +123,14 @@ TEST(GgufMetadata, WhatLlamaCppWouldComputeDifferentlyIsRefused) {
   const auto good = read_spec(tiny_config());
   EXPECT_NO_THROW(check_gguf_can_express(good));
   const std::pair<std::function<void(ModelSpec&)>, const char*> cases[] = {
-      {[](ModelSpec& s) { s.norm = NormKind::layer; }, "it uses LayerNorm"},
-      {[](ModelSpec& s) { s.activation = Activation::gelu; }, "its MLP is no gated SiLU"},
-      {[](ModelSpec& s) { s.embed_scale = 8; }, "it scales its embeddings"},
+      {[](ModelSpec& s) { s.norm = NormKind::layer; }, "it has LayerNorm"},
+      {[](ModelSpec& s) { s.activation = Activation::gelu; }, "another activation in its MLP"},
+      {[](ModelSpec& s) { s.embed_scale = 8; }, "an embedding scale of its own"},
       {[](ModelSpec& s) { s.attention_scale *= 2; }, "an attention scale of its own"},
-      {[](ModelSpec& s) { s.final_softcap = 30; }, "it caps logits"},
-      {[](ModelSpec& s) { s.ropes.push_back(s.ropes[0]); }, "its layers differ in rotary positions"},
-      {[](ModelSpec& s) { s.head_norm.emplace(); }, "it normalises query and key heads"},
-      {[](ModelSpec& s) { s.ropes[0].rotary_dim /= 2; }, "it rotates a part of each head"},
+      {[](ModelSpec& s) { s.final_softcap = 30; }, "a soft cap on logits"},
+      {[](ModelSpec& s) { s.ropes.push_back(s.ropes[0]); }, "layers that differ in rotary positions"},
+      {[](ModelSpec& s) { s.head_norm.emplace(); }, "norms of query and key heads"},
+      {[](ModelSpec& s) { s.ropes[0].rotary_dim /= 2; }, "a rotation of a part of each head"},
       {[](ModelSpec& s) { s.ropes[0].kind = RopeKind::yarn, s.ropes[0].beta_fast = 8; }, "settings of its own"},
       {[](ModelSpec& s) { s.gguf.architecture = ""; }, "no GGUF architecture"},
   };
