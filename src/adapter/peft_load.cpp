@@ -87,8 +87,8 @@ class Loader {
 
   // PEFT stores the embedding and the head beside an adapter that touches them.
   bool repeats_the_base(const TensorView& view) {
-    for (const auto& [name, base] : {std::pair{model_.spec.names.embed, model_.embed},
-                                     std::pair{model_.head.name, dense_weight(model_.head)}}) {
+    for (const auto& [name, base] :
+         {std::pair{model_.spec.names.embed, model_.embed}, std::pair{model_.head.name, dense_weight(model_.head)}}) {
       const std::string stem = std::string(kPrefix) + name;
       if (view.name != stem + ".weight" && view.name != stem + ".base_layer.weight") continue;
       const bool same = base.sizes().vec() == view.shape && stored_type(view.dtype) &&

@@ -97,7 +97,7 @@ TEST_F(Command, MistakesOfTheCommandLineAreUsageErrorsWithAHint) {
       {{"audit", "a.yaml", "--rows", "many"}, "exit 2: --rows: expected an integer of at least 1, got many"},
       {{"dpo"}, "exit 2: dpo is not in this version"},
       {{"optim.lr=1"}, "exit 2: a verb is missing before optim.lr=1 | for instance prentice sft optim.lr=1"},
-      {{"sft", "lr=1"}, "exit 2: lr=1: no such file"},
+      {{"sft", "lr=1"}, "exit 2: lr=1: expected section.key=value | did you mean optim.lr=1?"},
       {{"doctor", "optim.lr=1"}, "exit 2: optim.lr=1 has no effect with doctor | remove the word"},
       {{"repro", "dif", "a", "b"},
        "exit 2: repro: expected diff or run | usage: prentice repro diff A B | repro run DIR [--out DIR2]"},

@@ -9,7 +9,8 @@ import torch
 from conftest import ROOT, absent, setting
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file
-from transformers import AutoModelForCausalLM, LlamaConfig, Phi3Config, PhiConfig, Qwen2Config
+from transformers import (AutoModelForCausalLM, Gemma2Config, Gemma3TextConfig, GemmaConfig, LlamaConfig, Phi3Config,
+                          PhiConfig, Qwen2Config, Qwen3Config, StableLmConfig)
 
 VOCABULARY = 96
 LENGTHS = [17, 4, 30]
@@ -20,6 +21,11 @@ BASES = {
     "qwen2_tied": Qwen2Config(**SMALL, tie_word_embeddings=True),
     "phi3": Phi3Config(**SMALL, pad_token_id=None),
     "phi": PhiConfig(**SMALL),
+    "qwen3": Qwen3Config(**SMALL, head_dim=24),
+    "gemma": GemmaConfig(**SMALL, head_dim=24),
+    "gemma2": Gemma2Config(**SMALL, head_dim=24),
+    "gemma3": Gemma3TextConfig(**SMALL, head_dim=24),
+    "stablelm": StableLmConfig(**SMALL),
 }
 SECTION = dict(targets=["all-linear"], rank=4, alpha=8, rslora=False, layers=[], rank_pattern={}, alpha_pattern={}, dtype="f32")
 OURS = {
@@ -56,7 +62,7 @@ THEIRS_FUSED = {
     "fused": dict(target_modules=["qkv_proj", "o_proj"]),
     "fused_expression": dict(target_modules=r".*layers\.[12]\..*gate_up_proj"),
 }
-FOR_BASE = {"phi3": (OURS_FUSED, THEIRS_FUSED), "phi": ({}, {})}
+FOR_BASE = {"phi3": (OURS_FUSED, THEIRS_FUSED), **{base: ({}, {}) for base in ("phi", "qwen3", "gemma", "gemma2", "gemma3", "stablelm")}}
 
 
 def cases(side):

@@ -10,7 +10,7 @@ from tiny_models import make_model, save_folder
 
 TEMPLATE = ("{% for message in messages %}{{ message['role'] | upper }}: {{ message['content'] }}\n"
             "{% if message['role'] == 'assistant' %}{{ eos_token }}{% endif %}{% endfor %}"
-            "{% if add_generation_prompt %}ASSISTANT: {% endif %}")
+            "{% if add_generation_prompt %}ASSISTANT:{% endif %}")
 TRAIN = ["sft", "model.path=model", "data.train=rows.jsonl", "data.eval_split=0", "train.steps=2", "train.batch=2",
          "run.precision=f32", "run.device=cpu", "run.out=run", "optim.lr=1e-3"]
 
@@ -38,7 +38,7 @@ def test_products_carry_the_template_that_was_trained(program, tmp_path):
     assert (tmp_path / "again/merged/chat_template.jinja").read_text() == TEMPLATE
     assert template_of(tmp_path / "again/gguf/again-F16.gguf") == TEMPLATE
     said = program.run("generate", "model.path=run", "--chat", "generate.prompt=Where is box 3?",
-                       "generate.max_tokens=2", "--json")
+                       "generate.max_new_tokens=2", "--json")
     assert said.returncode == 0
 
 
