@@ -169,21 +169,40 @@ std::optional<int64_t> SpanFinder::begin_after_prompt(const Turn& turn, size_t m
   RenderOptions asking = turn.options;
   asking.add_generation_prompt = true;
   auto before = renderer_.try_render(first_messages(messages, message), turn.conversation.tools, asking);
-  if (!before || !turn.text.starts_with(*before)) return std::nullopt;
-  size_t begin = before->size();
-  if (static_cast<int64_t>(begin) < from || static_cast<int64_t>(begin) > to) return std::nullopt;
+  auto question = before ? end_of_question(turn, message, *before, static_cast<size_t>(to)) : std::nullopt;
+  if (!question || static_cast<int64_t>(*question) < from || static_cast<int64_t>(*question) > to) return std::nullopt;
+  size_t begin = *question;
   if (skip_space(turn.text, begin) >= static_cast<size_t>(to)) return static_cast<int64_t>(begin);
   if (!has_tool_calls(messages[message])) return std::nullopt;  // a header, which is not trained
   // Before a tool call stands its frame, perhaps behind a header: the one that a plain answer has.
   auto plain = first_messages(messages, message);
   plain.push_back(Json::Object{{"role", "assistant"}, {"content", "X"}});
   auto answered = renderer_.try_render(plain, turn.conversation.tools, turn.options);
-  size_t word = answered ? answered->find('X', begin) : std::string::npos;
+  size_t asked = before->size();
+  size_t word = answered ? answered->find('X', asked) : std::string::npos;
   if (word == std::string::npos || !answered->starts_with(*before)) return std::nullopt;
-  std::string_view header = std::string_view(*answered).substr(begin, word - begin);
-  bool empty = skip_space(*answered, begin) == word;
+  std::string_view header = std::string_view(*answered).substr(asked, word - asked);
+  bool empty = skip_space(*answered, asked) == word;
   if (!empty && turn.text.compare(begin, header.size(), header) != 0) return std::nullopt;
   return static_cast<int64_t>(empty ? begin : std::min(begin + header.size(), static_cast<size_t>(to)));
+}
+
+// Where `before`, the messages before this one as the model would see them, ends in the text. A template that puts the
+// system text at the last question writes earlier questions otherwise when they are the last; then the words of the
+// message before are looked for, with what stands behind them.
+std::optional<size_t> SpanFinder::end_of_question(const Turn& turn, size_t message, const std::string& before,
+                                                  size_t to) const {
+  if (turn.text.starts_with(before)) return before.size();
+  const Json* content = message == 0 ? nullptr : turn.conversation.messages[message - 1].find("content");
+  if (!content || !content->is_string()) return std::nullopt;
+  std::string_view words = content->as_string();
+  while (!words.empty() && is_space(words.front())) words.remove_prefix(1);
+  while (!words.empty() && is_space(words.back())) words.remove_suffix(1);
+  const size_t begin = words.empty() ? std::string::npos : before.rfind(words);
+  if (begin == std::string::npos) return std::nullopt;
+  const std::string_view tail = std::string_view(before).substr(begin);
+  const size_t at = tail.size() > to ? std::string::npos : turn.text.rfind(tail, to - tail.size());
+  return at == std::string::npos ? std::nullopt : std::optional(at + tail.size());
 }
 
 bool SpanFinder::may_end_a_turn(const Turn& turn, const AddedToken& token) const {

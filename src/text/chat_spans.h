@@ -28,6 +28,7 @@ class SpanFinder {
   std::optional<UnmarkedText> marked_rendering(const Turn& turn) const;
   std::string generation_prompt(const Turn& turn) const;
   std::optional<int64_t> begin_after_prompt(const Turn& turn, size_t message, int64_t from, int64_t to) const;
+  std::optional<size_t> end_of_question(const Turn& turn, size_t message, const std::string& before, size_t to) const;
   int64_t end_of_turn(const Turn& turn, size_t message, int64_t content_end) const;
   bool is_second_end(const Turn& turn, const std::vector<AssistantSpan>& spans, ByteSpan block) const;
   int64_t begin_of_block(const Turn& turn, ByteSpan block) const;

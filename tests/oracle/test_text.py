@@ -12,6 +12,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "scripts/golden"))
+import chat as families  # noqa: E402
 import text as golden  # noqa: E402
 from conftest import absent  # noqa: E402
 
@@ -126,6 +127,20 @@ def run(cases, tmp_path):
 def test_every_template_of_trl_renders_alike_and_gives_the_same_spans(tmp_path):
     cases = template_cases()
     assert len(cases) > 500 and sum("spans" in case for case in cases) > 100
+    run(cases, tmp_path)
+
+
+@pytest.mark.parametrize("name", families.FAMILIES)
+def test_a_family_is_rendered_as_transformers_does_and_trains_what_its_golden_text_shows(name, tmp_path):
+    cases = families.cases_of(name)
+    rendered = [case for case in cases if "text" in case]
+    spans = [span for case in rendered for span in case.get("spans", [])]
+    end = families.FAMILIES[name][4]
+    assert len(cases) >= 24 and len(rendered) >= 16 and len(spans) >= 12
+    assert all(text.endswith(end) and text.count(end) == 1 for _, text in spans)
+    bos = families.special_tokens(name).get("bos_token")
+    assert not bos or not any(bos + bos in case["text"] for case in rendered)
+    assert families.shown(name) == (ROOT / f"tests/golden/text/spans/{name}.txt").read_text()
     run(cases, tmp_path)
 
 

@@ -4,6 +4,7 @@
 
 #include <fstream>
 #include <map>
+#include <set>
 
 #include "core/error.h"
 #include "text/chat.h"
@@ -149,6 +150,46 @@ void check_file(const fs::path& path) {
 }
 
 TEST(Golden, TemplatesRenderAsTransformersRendersThem) { check_file("tests/golden/text/templates.json"); }
+
+// The rendered text with what the assistant must write between brackets, as in tests/golden/text/spans.
+std::string shown(const ChatTemplate& chat, const Json& messages, const Json& tools) {
+  const Conversation conversation{messages.as_array(), tools, {}};
+  const bool asked = messages.as_array().back().at("role").as_string() == "user";
+  try {
+    const RenderedChat rendered = chat.render_with_spans(conversation, {.add_generation_prompt = asked});
+    std::string text;
+    size_t done = 0;
+    for (const auto& span : rendered.assistant) {
+      const auto begin = static_cast<size_t>(span.bytes.begin), end = static_cast<size_t>(span.bytes.end);
+      text += rendered.text.substr(done, begin - done) + "\u27e6" + rendered.text.substr(begin, end - begin) + "\u27e7";
+      done = end;
+    }
+    return text + rendered.text.substr(done);
+  } catch (const Error& error) {
+    return error.code() == ExitCode::data ? "refused" : error.what();
+  }
+}
+
+TEST(Golden, ShippedTemplatesTrainTheSpansThatTheirGoldenTextsShow) {
+  const Json golden = Json::parse_file("tests/golden/text/chat.json");
+  std::set<std::string> shipped, tested;
+  for (const auto& entry : fs::directory_iterator("configs/chat")) shipped.insert(entry.path().stem().string());
+  for (const auto& [name, tokens] : golden.at("templates").as_object()) {
+    tested.insert(name);
+    const std::string source = read("configs/chat/" + name + ".jinja");
+    const ChatTemplate chat(source, name, tokenizer_of(tokens));
+    std::string all;
+    for (const auto& [title, conversation] : golden.at("conversations").as_object()) {
+      const Json& messages = conversation.at("messages");
+      if (messages.dump().find("tool_calls") != std::string::npos && source.find("tool_calls") == std::string::npos) {
+        continue;
+      }
+      all += "== " + title + "\n" + shown(chat, messages, conversation.at("tools")) + "\n";
+    }
+    EXPECT_EQ(all, read("tests/golden/text/spans/" + name + ".txt")) << name;
+  }
+  EXPECT_EQ(shipped, tested);
+}
 
 TEST(Golden, IdsOffsetsAndTextEqualTheReferenceTokenizers) {
   if (!fs::exists(testing::shared_data() / "tokenizers")) GTEST_SKIP() << testing::shared_data() << " is absent";
