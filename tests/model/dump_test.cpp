@@ -46,6 +46,26 @@ TEST(Oracle, WritesLogitsAndGradients) {
   writer.finish();
 }
 
+// The folder holds shapes.json, {name: config.json's content}. Writes tensors.json, for each name the tensors that our
+// spec fixes: {name: {tensor: shape}}.
+TEST(Oracle, WritesTheTensorsOfShapes) {
+  const char* directory = std::getenv("PRENTICE_ORACLE_DIR");
+  if (!directory) GTEST_SKIP() << "PRENTICE_ORACLE_DIR is not set";
+  const std::filesystem::path folder = directory;
+  Json::Object models;
+  const Json document = Json::parse_file(folder / "shapes.json");
+  for (const auto& [name, config] : document.as_object()) {
+    Json::Object tensors;
+    for (const auto& tensor : expected_tensors(read_spec(config))) {
+      Json::Array shape;
+      for (const int64_t size : tensor.shape) shape.emplace_back(size);
+      tensors.emplace_back(tensor.name, std::move(shape));
+    }
+    models.emplace_back(name, std::move(tensors));
+  }
+  std::ofstream(folder / "tensors.json") << Json(std::move(models)).dump();
+}
+
 // The folder holds prompts.json, {"prompts": token lists, "tokens": how many to make}. Writes texts.json, the new
 // tokens of each.
 TEST(Oracle, WritesGreedyTexts) {
