@@ -14,7 +14,8 @@ KINDS = {"pretrain", "sft", "dpo", "distill", "reward", "teach", "imatrix", "eva
 MAY_USE = {
     "core": "",
     "io": "core",
-    "config": "core io",
+    "hub": "core io",
+    "config": "core io hub",
     "text": "core io",
     "quant": "core",
     "kernels": "core quant",
@@ -28,8 +29,8 @@ MAY_USE = {
     "train": "core config io data dist",
     "eval": "core config io text data nn model adapter objective",
     "export": "core io config text quant nn model adapter objective eval",
-    "recipes": "core io config text quant kernels data nn model adapter objective teacher dist train eval export",
-    "cli": "core io config kernels train recipes",
+    "recipes": "core io hub config text quant kernels data nn model adapter objective teacher dist train eval export",
+    "cli": "core io hub config text kernels train recipes",
 }
 # Each library is seen by one file, so that replacing it stays a one-file change.
 ONE_FILE = {
@@ -37,6 +38,7 @@ ONE_FILE = {
     "nlohmann/": "src/io/json.cpp",
     "sentencepiece_processor.h": "src/text/",
     "hdf5.h": "src/io/",
+    "curl/": "src/hub/transfer.cpp",
 }
 # `catch` stands only at the edges where an exception must not pass.
 MAY_CATCH = {

@@ -52,9 +52,11 @@ missing_packages() {
   "${PRENTICE_PYTHON:-python3}" -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3 python3-venv)
   command -v ccache >/dev/null || missing+=(ccache)
   for pair in nlohmann/json.hpp=nlohmann-json3-dev yaml-cpp/yaml.h=libyaml-cpp-dev fmt/format.h=libfmt-dev \
-    openssl/evp.h=libssl-dev; do
+    openssl/evp.h=libssl-dev curl/curl.h=libcurl4-openssl-dev; do
     has_header "${pair%=*}" "$2" || missing+=("${pair#*=}")
   done
+  # `prentice download` trusts them, and the test profile makes one with the openssl they bring.
+  if command -v apt-get >/dev/null && [[ ! -e /etc/ssl/certs/ca-certificates.crt ]]; then missing+=(ca-certificates); fi
   if [[ $1 == test ]]; then
     has_header gtest/gtest.h "$2" || missing+=(libgtest-dev)
     command -v clang-format >/dev/null || missing+=(clang-format)

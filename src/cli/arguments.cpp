@@ -32,7 +32,7 @@ constexpr Switch kSwitches[] = {
     {"--chat", nullptr, &Invocation::chat},
 };
 
-constexpr const char* kValueFlags[] = {"--fit", "--configs", "--rows", "--out", "--nproc"};
+constexpr const char* kValueFlags[] = {"--fit", "--configs", "--rows", "--out", "--nproc", "--revision"};
 
 bool set_switch(Arguments& arguments, const std::string& word) {
   for (const auto& known : kSwitches) {
@@ -50,6 +50,7 @@ void set_value(Arguments& arguments, const std::string& name, const std::string&
   if (name == "--fit") arguments.flags.fit = value;
   if (name == "--configs") arguments.configs = value;
   if (name == "--out") arguments.out = value;
+  if (name == "--revision") arguments.revision = value;
   if (name != "--rows") return;
   const auto rows = parse_integer(value);
   if (!rows || *rows < 1 || *rows > 1'000'000)

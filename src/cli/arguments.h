@@ -14,8 +14,9 @@ struct Arguments {
   std::vector<std::string> overrides;  // section.key=value, STEP:section.key=value
   Invocation flags;                    // json, quiet, debug, fresh, fit, ...; `command` is the whole line
   bool help = false, version = false, json_schema = false, k8s_exit_codes = false;
-  std::string configs;  // --configs DIR
-  std::string out;      // repro run --out DIR
+  std::string configs;   // --configs DIR
+  std::string out;       // repro run --out DIR
+  std::string revision;  // download --revision NAME
 };
 
 // `words` without the program's name. Errors: `usage` for an unknown flag (with "did you mean") or a missing value.

@@ -158,6 +158,10 @@ constexpr Verb kVerbs[] = {
      "Safe on hostile files: nothing in them is trusted, nothing is run.\n", verb_inspect},
     {"repro", "repro diff A B | repro run DIR [--out DIR2]", "where two runs part; whether a run gives its bytes again",
      "", verb_repro, kRunsRecipes},
+    {"download", "download ORG/NAME [--revision NAME]", "fetch a model into the Hugging Face cache, verified",
+     "Continues where an earlier attempt broke off. Afterwards `model.path=ORG/NAME` finds it. HF_TOKEN, HF_HOME,\n"
+     "HF_ENDPOINT, HTTPS_PROXY and SSL_CERT_FILE are honoured.\n",
+     verb_download},
     {"doctor", "doctor", "versions, devices, limits, and what is missing", "", verb_doctor},
     {"help", "help [VERB]", "this text, or a verb's", "", verb_help_text},
 };
@@ -183,6 +187,7 @@ void check_flags(const Arguments& a, bool is_kind) {
   only_for(a.flags.rows != none.rows, "--rows", a.verb == "audit");
   only_for(a.json_schema, "--json-schema", a.verb == "explain");
   only_for(!a.out.empty(), "--out", a.verb == "repro");
+  only_for(!a.revision.empty(), "--revision", a.verb == "download");
   const bool takes_overrides = is_kind || a.verb == "run" || a.verb == "plan" || a.verb == "validate" ||
                                a.verb == "audit" || a.verb == "init" || a.verb == "generate" || a.verb == "resume";
   if (!a.overrides.empty() && !takes_overrides) {

@@ -29,6 +29,7 @@ int verb_recipes(const Arguments&);
 int verb_init(const Arguments&);
 int verb_inspect(const Arguments&);
 int verb_doctor(const Arguments&);
+int verb_download(const Arguments&);
 
 std::string general_help();
 std::string verb_help(const Verb&);

@@ -5,6 +5,7 @@
 #include <cstdlib>
 
 #include "config/configs.h"
+#include "hub/cache.h"
 
 namespace prentice {
 
@@ -19,25 +20,10 @@ bool is_there(const fs::path& path) {
 
 bool is_shape(const std::string& name) { return read_config("models/" + name + ".json").has_value(); }
 
-// ORG/NAME, unless ORG is a folder where the path would start.
-bool is_hub_name(const fs::path& folder, const std::string& address) {
-  const size_t slash = address.find('/');
-  if (slash == address.npos || slash == 0 || slash + 1 == address.size() ||
-      address.find('/', slash + 1) != address.npos)
-    return false;
-  const std::string org = address.substr(0, slash);
-  return org[0] != '.' && org[0] != '~' && org != "runs" && !is_there(folder / org);
-}
-
-// ORG/NAME as the Hugging Face cache names it: models--ORG--NAME.
-bool is_cached(const std::string& name) {
-  const size_t slash = name.find('/');
-  if (slash == name.npos || slash == 0 || name.find('/', slash + 1) != name.npos) return false;
-  const char* home = std::getenv("HF_HOME");
-  const char* user = std::getenv("HOME");
-  if (!home && !user) return false;
-  const fs::path root = home ? fs::path(home) : fs::path(user) / ".cache/huggingface";
-  return is_there(root / "hub" / ("models--" + name.substr(0, slash) + "--" + name.substr(slash + 1)));
+// ORG/NAME of the hub, unless ORG is a folder where the path would start.
+bool means_hub_name(const fs::path& folder, const std::string& address) {
+  const std::string org = address.substr(0, address.find('/'));
+  return is_hub_name(address) && org != "runs" && !is_there(folder / org);
 }
 
 // Whether it stands behind the @ of a run.
@@ -78,7 +64,7 @@ std::string absolute_address(const fs::path& folder, const std::string& address)
   if (address.empty()) return address;
   const Address parts = parse_address(folder, address);
   const fs::path whole = absolute_from(folder, parts.path);
-  const bool is_name = !is_there(whole) && (is_shape(parts.path) || is_hub_name(folder, parts.path));
+  const bool is_name = !is_there(whole) && (is_shape(parts.path) || means_hub_name(folder, parts.path));
   std::string absolute = is_name ? parts.path : whole.string();
   if (!parts.checkpoint.empty()) absolute.append("@").append(parts.checkpoint);
   if (!parts.adapter.empty()) absolute.append(1, '+').append(absolute_address(folder, parts.adapter));
@@ -94,8 +80,8 @@ bool is_promised(const fs::path& path, const std::vector<fs::path>& promised) {
 
 bool address_exists(const std::string& address, const std::vector<fs::path>& promised) {
   const Address parts = parse_address(fs::current_path(), address);
-  const bool found =
-      is_there(parts.path) || is_promised(parts.path, promised) || is_shape(parts.path) || is_cached(parts.path);
+  const bool found = is_there(parts.path) || is_promised(parts.path, promised) || is_shape(parts.path) ||
+                     !cached_snapshot(parts.path).empty();
   return found && (parts.adapter.empty() || address_exists(parts.adapter, promised));
 }
 

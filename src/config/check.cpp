@@ -10,6 +10,7 @@
 #include "config/address.h"
 #include "config/configs.h"
 #include "config/fields.h"
+#include "hub/cache.h"
 
 namespace prentice {
 
@@ -264,7 +265,8 @@ class PathChecker {
     for (const auto& path : list_configs("models/")) shapes.push_back(std::filesystem::path(path).stem().string());
     if (value[0] != '/') {
       checker_.mistake(full, "no such model: " + value + " is not in the Hugging Face cache",
-                       "set it to a model folder, for instance model.path=/models/NAME");
+                       is_hub_name(value) ? missing_model_hint(value)
+                                          : "set it to a model folder, for instance model.path=/models/NAME");
       return;
     }
     const std::string name = std::filesystem::path(value).filename().string();

@@ -1,12 +1,12 @@
 #include "export/hf_folder.h"
 
 #include <algorithm>
-#include <array>
 
 #include "core/error.h"
 #include "export/encode.h"
 #include "io/file.h"
 #include "io/json.h"
+#include "io/model_files.h"
 #include "io/safetensors.h"
 
 namespace prentice {
@@ -14,15 +14,6 @@ namespace prentice {
 namespace {
 
 namespace fs = std::filesystem;
-
-constexpr std::array<std::string_view, 10> kCompanions = {
-    "tokenizer.json", "tokenizer.model", "tokenizer_config.json",  "special_tokens_map.json", "added_tokens.json",
-    "vocab.json",     "merges.txt",      "generation_config.json", "chat_template.jinja",     "chat_template.json"};
-
-bool is_licence(const std::string& name) {
-  return name.starts_with("LICENSE") || name.starts_with("LICENCE") || name.starts_with("NOTICE") ||
-         name.starts_with("USE_POLICY");
-}
 
 // transformers 4 wrote torch_dtype, 5 writes dtype: the key that is there keeps its place.
 void set_dtype(Json& config, GgmlType type) {
@@ -66,7 +57,7 @@ std::vector<std::string> companion_files(const fs::path& folder) {
   for (fs::directory_iterator entry(folder, error), end; !error && entry != end; entry.increment(error)) {
     const auto name = entry->path().filename().string();
     if (!entry->is_regular_file()) continue;  // follows links: a Hugging Face cache is made of them
-    if (std::ranges::find(kCompanions, name) != kCompanions.end() || is_licence(name)) names.push_back(name);
+    if (is_companion_file(name)) names.push_back(name);
   }
   if (error) fail_system("list", folder, error.value());
   std::ranges::sort(names);

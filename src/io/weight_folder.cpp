@@ -2,6 +2,7 @@
 #include <set>
 
 #include "io/json.h"
+#include "io/model_files.h"
 #include "io/safetensors.h"
 
 namespace prentice {
@@ -19,14 +20,9 @@ constexpr uint64_t kMaxIndexValues = 2'000'000;
   }
   const auto wanted = name + ".safetensors";
   for (const auto& entry : fs::directory_iterator(folder, error)) {
-    const auto extension = entry.path().extension().string();
-    if (extension != ".bin" && extension != ".pt" && extension != ".pth" && extension != ".ckpt") continue;
-    const auto stem = entry.path().filename().string();
-    if (stem.starts_with("tokenizer") || stem == "training_args.bin") continue;
-    fail(ExitCode::model,
-         folder.string() + ": has no " + wanted + ", and " + stem + " is a pickle, which can run code when it is read",
-         "convert it once in Python: AutoModelForCausalLM.from_pretrained(DIR).save_pretrained(DIR, "
-         "safe_serialization=True)");
+    const auto file = entry.path().filename().string();
+    if (!is_pickled_weights(file)) continue;
+    fail(ExitCode::model, folder.string() + ": has no " + wanted + ", and " + file + kPickleWarning, kPickleHint);
   }
   fail(ExitCode::usage, folder.string() + ": has no " + wanted + " and no " + wanted + ".index.json");
 }

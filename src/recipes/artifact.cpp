@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cctype>
 #include <cstdio>
 #include <cstdlib>
 
@@ -12,6 +11,7 @@
 #include "config/configs.h"
 #include "config/read.h"
 #include "core/error.h"
+#include "hub/cache.h"
 
 namespace prentice {
 
@@ -21,30 +21,9 @@ namespace {
 
 fs::path absolute_path(const fs::path& path) { return fs::weakly_canonical(fs::absolute(path)); }
 
-// The newest snapshot of ORG/NAME in the Hugging Face cache, or empty.
-fs::path cached_snapshot(const std::string& name) {
-  const char* home = std::getenv("HF_HOME");
-  const char* user = std::getenv("HOME");
-  if (!home && !user) return {};
-  std::string folder = "models--" + name;
-  folder.replace(folder.find('/'), 1, "--");
-  const fs::path model = (home ? fs::path(home) : fs::path(user) / ".cache/huggingface") / "hub" / folder;
-  const fs::path main = model / "refs" / "main";
-  std::error_code error;
-  if (!fs::exists(main, error)) return {};
-  std::string revision;
-  if (FILE* file = std::fopen(main.c_str(), "r")) {
-    char line[128] = {};
-    if (std::fgets(line, sizeof line, file)) revision = line;
-    std::fclose(file);
-  }
-  while (!revision.empty() && std::isspace(static_cast<unsigned char>(revision.back()))) revision.pop_back();
-  const fs::path snapshot = model / "snapshots" / revision;
-  return !revision.empty() && fs::exists(snapshot / "config.json", error) ? snapshot : fs::path();
-}
-
 Artifact of_hugging_face_folder(const std::string& address, const fs::path& folder) {
-  return {.address = address, .base = absolute_path(folder), .tokenizer = absolute_path(folder)};
+  const fs::path path = absolute_path(folder);
+  return {.address = address, .base = path, .base_name = path.string(), .tokenizer = path};
 }
 
 // The run whose product a run folder stands for: itself, or the last training step of a pipeline.
@@ -100,12 +79,23 @@ Artifact of_run(const std::string& address, const fs::path& folder, const std::s
 
 Artifact of_adapter_folder(const std::string& address, const fs::path& folder) {
   const std::string base = read_peft_config(folder).base_model;
-  if (base.empty() || !fs::exists(fs::path(base) / "config.json")) {
+  const fs::path cached = cached_snapshot(base);
+  const fs::path base_folder = cached.empty() ? fs::path(base) : cached;
+  if (base.empty() || !fs::exists(base_folder / "config.json")) {
     fail(ExitCode::usage, fmt::format("{}: an adapter alone; its base '{}' is not here", address, base),
-         "name both: BASE+" + address);
+         is_hub_name(base) ? missing_model_hint(base) : "name both: BASE+" + address);
   }
-  Artifact artifact = of_hugging_face_folder(address, base);
+  Artifact artifact = of_hugging_face_folder(address, base_folder);
+  artifact.base_name = base;
   artifact.adapter = absolute_path(folder);
+  return artifact;
+}
+
+// A model of the cache, or an adapter there with the base that it names.
+Artifact of_snapshot(const std::string& address, const std::string& name, const fs::path& snapshot) {
+  if (!fs::exists(snapshot / "config.json")) return of_adapter_folder(address, snapshot);
+  Artifact artifact = of_hugging_face_folder(address, snapshot);
+  artifact.base_name = name;
   return artifact;
 }
 
@@ -138,6 +128,10 @@ Artifact with_adapter(const std::string& address, const Address& parts) {
 }
 
 [[noreturn]] void fail_unknown(const std::string& address) {
+  if (is_hub_name(address)) {
+    fail(ExitCode::usage, fmt::format("model.path: '{}' is no folder, and not in the Hugging Face cache", address),
+         missing_model_hint(address));
+  }
   std::vector<std::string> shapes;
   for (const auto& path : list_configs("models/")) shapes.push_back(fs::path(path).stem().string());
   const std::string near = closest_match(address, shapes);
@@ -154,11 +148,7 @@ Artifact of_parts(const std::string& address, const Address& parts) {
     return of_run(address, path, parts.checkpoint);
   }
   if (fs::exists(path)) return of_existing_path(address, path);
-  const auto slashes = std::count(path.begin(), path.end(), '/');
-  if (slashes == 1 && path.front() != '/' && path.front() != '.') {
-    if (const fs::path snapshot = cached_snapshot(path); !snapshot.empty())
-      return of_hugging_face_folder(address, snapshot);
-  }
+  if (const fs::path snapshot = cached_snapshot(path); !snapshot.empty()) return of_snapshot(address, path, snapshot);
   if (read_config("models/" + path + ".json")) return {.address = address, .shape = "models/" + path + ".json"};
   fail_unknown(address);
 }

@@ -16,6 +16,7 @@ inline constexpr const char* kRunTemplate = "chat_template.jinja";
 struct Artifact {
   std::string address;                  // as the user wrote it
   std::filesystem::path base;           // Hugging Face folder; empty when only the shape is known
+  std::string base_name;                // what an adapter calls its base: ORG/NAME from the hub, else the folder
   std::filesystem::path adapter;        // PEFT folder or checkpoint with an adapter; empty = none
   std::filesystem::path tokenizer;      // folder the tokenizer and chat template are read from; empty = none
   std::filesystem::path chat_template;  // what a run was trained with in place of its tokenizer's; empty = none

@@ -35,7 +35,7 @@ void publish_trained_model(const Model& model, const PreparedRun& run, const Exp
     write_hf_folder(WeightSource::from_model(model), run.spec, run.artifact.tokenizer, folder.path(),
                     {.type = merged_type(section), .chat_template = replaced_template(run.tokenizer)});
   } else {
-    save_peft(model, folder.path(), run.artifact.base.string(), section.dtype);
+    save_peft(model, folder.path(), run.artifact.base_name, section.dtype);
   }
   folder.publish(IfExists::replace);
 }
@@ -156,7 +156,7 @@ void print_end(const PreparedRun& run, const TrainResult& result, const std::opt
 }  // namespace
 
 void save_trained_model(const Model& model, const PreparedRun& run, const fs::path& path) {
-  if (run.adapter.kind != AdapterKind::full) return save_peft(model, path, run.artifact.base.string(), "f32");
+  if (run.adapter.kind != AdapterKind::full) return save_peft(model, path, run.artifact.base_name, "f32");
   write_hf_folder(WeightSource::from_model(model), run.spec, run.artifact.tokenizer, path,
                   {.type = GgmlType::F32, .chat_template = replaced_template(run.tokenizer)});
 }
