@@ -1,0 +1,131 @@
+"""The recipes that ship for models and tasks: each passes `validate` as it stands, given its model; the data of the tasks
+is what its script makes, is right, and is split cleanly."""
+
+import csv
+import json
+import re
+import sqlite3
+import subprocess
+import sys
+
+import pytest
+import yaml
+from conftest import ROOT, Prentice
+
+sys.path.insert(0, str(ROOT / "scripts"))
+import make_task_data as made  # noqa: E402
+
+MODEL_RECIPES = sorted(ROOT.glob("recipes/models/*/*.yaml"))
+TASK_RECIPES = sorted(ROOT.glob("recipes/tasks/*.yaml"))
+SHAPES = {path.stem for path in ROOT.glob("configs/models/*.json")}
+TOKENIZER = ROOT / "data/quickstart/tokenizer"
+
+
+def relative(path):
+    return path.relative_to(ROOT).as_posix()
+
+
+def put_into_cache(cache, repository, config):
+    """A model as the Hugging Face cache keeps it, without weights."""
+    model = cache / "hub" / ("models--" + repository.replace("/", "--"))
+    for name, text in (("refs/main", "revision"), ("snapshots/revision/config.json", config)):
+        (model / name).parent.mkdir(parents=True, exist_ok=True)
+        (model / name).write_text(text)
+
+
+@pytest.mark.parametrize("path", MODEL_RECIPES + TASK_RECIPES, ids=relative)
+def test_a_shipped_recipe_is_valid(path, prentice, tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "cache"))
+    recipe = yaml.safe_load(path.read_text())
+    words = []
+    if recipe["recipe"] == "export":
+        words = ["model.path=quickstart-1m"]  # a run of the user's
+    else:
+        shape = path.parent.name if path in MODEL_RECIPES else "qwen2.5-7b"
+        put_into_cache(tmp_path / "cache", recipe["model"]["path"], (ROOT / f"configs/models/{shape}.json").read_text())
+    prentice.run("validate", path, *words)
+
+
+def test_every_model_of_3_to_14_billion_parameters_has_a_recipe():
+    small = re.compile(r"-(0\.\d+|1(\.\d+)?|2|135|360)[bm]$|quickstart|mistral-7b-v0.1")
+    wanted = {name for name in SHAPES if not small.search(name) or name == "phi-2"}
+    assert wanted == {path.parent.name for path in MODEL_RECIPES if path.name == "sft_lora.yaml"}
+    assert len(wanted) > 20
+
+
+def rows_of(task, part):
+    path = ROOT / "data" / task / (part + (".csv" if task == "routing" else ".jsonl"))
+    if path.suffix == ".csv":
+        return list(csv.DictReader(path.open()))
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_the_task_data_is_what_its_script_makes():
+    checked = subprocess.run([sys.executable, ROOT / "scripts/make_task_data.py", "--check"], capture_output=True, text=True)
+    assert checked.returncode == 0, checked.stdout
+
+
+@pytest.mark.parametrize("task", made.TASKS)
+def test_train_and_test_rows_are_apart(task):
+    train, test = rows_of(task, "train"), rows_of(task, "test")
+    same = made.TASKS[task][3]
+    assert 150 <= len(train) <= 500 and 50 <= len(test) <= 100
+    keys = [same(row) for row in train + test]
+    assert len(set(keys)) == len(keys)
+    if "label" in train[0]:
+        labels = {row["label"] for row in train}
+        assert labels == {row["label"] for row in test} and len(labels) >= 6
+
+
+def test_extracted_fields_stand_in_the_text():
+    for row in rows_of("extraction", "train") + rows_of("extraction", "test"):
+        assert all(value is None or str(value) in row["text"] for value in row["fields"].values()), row
+
+
+def test_answers_stand_in_the_passage_or_are_not_given():
+    rows = rows_of("passages", "train") + rows_of("passages", "test")
+    unknown = made.material("passages")["unknown"]
+    assert all(row["answer"] in row["passage"] or row["answer"] == unknown for row in rows)
+    assert 0.15 < sum(row["answer"] == unknown for row in rows) / len(rows) < 0.25
+
+
+def test_queries_run_on_their_schema():
+    for row in rows_of("sql", "train") + rows_of("sql", "test"):
+        with sqlite3.connect(":memory:") as database:
+            for table in row["schema"].split("\n"):
+                database.execute(f"CREATE TABLE {table}")
+            database.execute(row["sql"])
+
+
+def test_functions_give_the_results_that_they_should():
+    functions = made.material("code")["functions"]
+    kinds = {"n": r"\d+", "s": r"\w+", "k": r"\w+", "name": r"\w+"}
+
+    def pattern(code):
+        """The code with a group for each slot, which stands for the same everywhere."""
+        seen = set()
+
+        def group(slot):
+            name = slot.group(1)
+            again = name in seen
+            seen.add(name)
+            return f"(?P={name})" if again else f"(?P<{name}>{kinds[name]})"
+
+        return re.sub(r"<(\w+)>", group, re.escape(code))
+
+    patterns = [(re.compile(pattern(function["code"])), function["check"]) for function in functions]
+    for row in rows_of("code", "train") + rows_of("code", "test"):
+        (call, result), slots = next((check, match.groupdict()) for code, check in patterns if (match := code.fullmatch(row["code"])))
+        words = {name: int(value) if name == "n" else value for name, value in slots.items()}
+        scope = {}
+        exec(row["code"], scope)
+        assert eval(f"{slots['name']}{call}", scope | words) == eval(result, dict(words)), row
+
+
+@pytest.mark.parametrize("path", TASK_RECIPES, ids=relative)
+def test_a_task_runs_on_a_tiny_model(path, binary, tmp_path):
+    program = Prentice(binary, tmp_path)
+    program.run("run", path, "model.path=quickstart-1m", "model.init=random", f"model.tokenizer={TOKENIZER}", "run.out=run",
+                "data.limit=40", "train.steps=2", "eval.limit=3", "export.gguf=[]", timeout=300)
+    scores = json.loads((tmp_path / "run/eval.json").read_text())["tasks"]
+    assert set(scores) == set(yaml.safe_load(path.read_text())["eval"]["tasks"])
