@@ -1,6 +1,7 @@
-// LoRA on any linear layer: attach, list what trains, switch off, merge.
+// LoRA and its kin (DoRA, PiSSA, modules that train whole): attach, list what trains, switch off, merge.
 #pragma once
 
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -10,18 +11,27 @@
 
 namespace prentice {
 
-// Adds a LoRA to every linear that `section.targets` names (suffix names as in PEFT, one regular expression over the
-// whole module name, or all-linear = every linear but the head), in `section.layers`. A ~ U(±1/sqrt(in)), or
-// N(0, 1/R^2) when gaussian (PEFT's standard deviation 1/R); B = 0. A function of (seed, module name). With `init` the
-// path of a PEFT folder, that folder decides ranks, alphas and targets. Tensors are f32 (f64 on an f64 model).
-// Errors: `usage` when a target, pattern or layer matches nothing, when the model has an adapter already, and for what
-// this version does not have; those of load_peft.
+// Adds a LoRA to every module that `section.targets` names (suffix names as in PEFT, one regular expression over the
+// whole module name, or all-linear = every linear but the head), in `section.layers`: linear layers and the embedding.
+// A ~ U(±1/sqrt(in)), or N(0, 1/R^2) when gaussian (PEFT's standard deviation 1/R), and B = 0; on the embedding A = 0
+// and B ~ N(0, 1). A function of (seed, module name). `pissa` takes the R largest singular parts out of the weight and
+// trains them (adapter/pissa.h). With kind dora every layer has a magnitude, at first the norms of the weight's rows.
+// `modules_to_save` train whole (adapter/saved_modules.h). With `init` the path of a PEFT folder, that folder decides
+// all of this. Tensors are f32 (f64 on an f64 model). Errors: `usage` when a target, module, pattern or layer matches
+// nothing, when the model has an adapter already, and for what does not go together; those of load_peft.
 void attach_lora(Model&, const AdapterSection&, uint64_t seed);
+
+// Whether adapter.init is one of its words, and not the path of an adapter to go on from.
+bool starts_fresh(const AdapterSection&);
 
 // alpha / R, or alpha / sqrt(R) (Kalajdzievski 2023).
 double lora_scale(double alpha, int64_t rank, bool rslora);
 
 bool has_adapter(const Model&);
+
+// Calls f(module, lora) for the embedding's adapter, if it has one, and for the layers' in module order.
+void visit_loras(Model&, const std::function<void(const std::string&, Lora&)>& f);
+void visit_loras(const Model&, const std::function<void(const std::string&, const Lora&)>& f);
 
 // The tensors that train, requires_grad set: the adapter's (PEFT's names without the base_model.model. prefix), or with
 // AdapterKind::full every weight of the model in f32, by its Hugging Face name. Parts of a joined projection are the
@@ -38,12 +48,16 @@ class AdapterOff {
 
  private:
   Model& model_;
-  std::vector<bool> was_enabled_;  // by linear, in module order
+  std::vector<bool> was_enabled_;  // in the order of visit_loras
+  bool was_swapped_ = false;       // the base's tensors stand in the place of modules saved whole
 };
 
 Tensor merged_weight(const Tensor& weight, const Lora&);  // W + scale B A, computed in f32 (or f64), in W's dtype
-// Folds every adapter into its weight, joined storage included. Errors: `usage` for an adapter on a tied head, whose
-// weight is the embedding's too.
+// The same of a whole layer: with DoRA each row gets the length that its magnitude says.
+Tensor merged_weight(const Linear&);
+Tensor merged_embedding(const Model&);  // E + scale (B A)^T
+// Folds every adapter into its weight, joined storage included; modules saved whole stay, in the base's type. A tied
+// model whose embedding or head alone is adapted becomes an untied one.
 void merge(Model&);
 
 }  // namespace prentice

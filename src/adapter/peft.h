@@ -15,7 +15,7 @@ namespace prentice {
 struct PeftConfig {
   int64_t rank = 8;  // PEFT's defaults for keys that are absent
   double alpha = 8, dropout = 0;
-  bool rslora = false;
+  bool rslora = false, dora = false;
   std::vector<std::string> targets;  // names, or one expression
   bool targets_are_expression = false;
   std::vector<std::string> excluded;
@@ -24,7 +24,9 @@ struct PeftConfig {
   std::vector<std::string> layer_prefixes;  // layers_pattern
   EndPatterns<int64_t> rank_pattern;        // in file order: the first match wins
   EndPatterns<double> alpha_pattern;
-  std::string base_model;  // "" when the folder does not say
+  std::vector<std::string> modules_to_save;
+  bool ensure_tying = false;  // a tied model stays tied although its embedding or head is saved
+  std::string base_model;     // "" when the folder does not say
 };
 
 // Errors: `usage` when folder or file are missing; `model` when corrupt, or when a key that changes what the adapter
@@ -33,13 +35,21 @@ PeftConfig read_peft_config(const std::filesystem::path& folder);
 
 TargetRule target_rule(const PeftConfig&);
 
-// Attaches the adapter in `folder` to a model that has none. Every tensor must find its module and shape, and every
-// targeted module its tensors; a stored copy of the base's embedding or head is accepted when it equals the base's.
+// Attaches the adapter in `folder` to a model that has none (adapter/peft_folder.h says what must fit). A tied model
+// whose embedding and head part becomes an untied one.
 // Errors: `usage` when missing or when the model has an adapter; `model`, all tensors at fault named.
 void load_peft(Model&, const std::filesystem::path& folder);
 
 // The text of adapter_config.json for the adapters in memory, with exactly the keys every PEFT since 0.11 reads.
 std::string peft_config_json(const Model&, const std::string& base_model);
+
+// PiSSA's adapter changes the base, so it goes out as what it comes to against the original base: twice the rank,
+// B A - B0 A0 (semantics 3.6). What goes out of any other adapter is itself.
+struct OutgoingFactors {
+  Tensor a, b;
+  double alpha = 0;
+};
+OutgoingFactors outgoing_factors(const Lora&);
 
 // Writes the folder (which must exist and hold neither file). dtype: f32, bf16 or f16. Loads in `peft`.
 // Errors: `usage` when the model has no adapter or dtype is another word; `storage`.

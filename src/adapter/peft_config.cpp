@@ -22,7 +22,8 @@ constexpr std::array kReadKeys = {"peft_type",      "task_type",         "r",
                                   "lora_alpha",     "lora_dropout",      "target_modules",
                                   "use_rslora",     "exclude_modules",   "bias",
                                   "rank_pattern",   "alpha_pattern",     "layers_to_transform",
-                                  "layers_pattern", "init_lora_weights", "base_model_name_or_path"};
+                                  "layers_pattern", "init_lora_weights", "base_model_name_or_path",
+                                  "use_dora",       "modules_to_save",   "ensure_weight_tying"};
 constexpr std::array kIdleKeys = {"auto_mapping",   "peft_version",      "revision",     "inference_mode",
                                   "megatron_core",  "qalora_group_size", "eva_config",   "corda_config",
                                   "lora_ga_config", "runtime_config",    "unsloth_fixed"};
@@ -139,6 +140,9 @@ PeftConfig read(const Json& json) {
     }
   });
   key("use_rslora", [&](const Json& v) { config.rslora = v.as_bool(); });
+  key("use_dora", [&](const Json& v) { config.dora = v.as_bool(); });
+  key("modules_to_save", [&](const Json& v) { config.modules_to_save = strings(v); });
+  key("ensure_weight_tying", [&](const Json& v) { config.ensure_tying = v.as_bool(); });
   key("target_modules", [&](const Json& v) {
     read_names(v, config.targets, config.targets_are_expression);
     if (config.targets_are_expression) target_rule(config.targets[0]);

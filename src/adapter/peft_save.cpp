@@ -1,10 +1,15 @@
+#include <ATen/ops/cat.h>
+#include <c10/core/GradMode.h>
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <map>
 #include <set>
 
+#include "adapter/lora.h"
 #include "adapter/peft.h"
+#include "adapter/saved_modules.h"
 #include "core/error.h"
 #include "io/json.h"
 #include "io/safetensors.h"
@@ -20,12 +25,18 @@ constexpr const char* kPeftVersion = "0.21.2";
 
 std::string last_part(const std::string& module) { return module.substr(module.rfind('.') + 1); }
 
-std::vector<const Linear*> adapted_linears(const Model& model) {
-  std::vector<const Linear*> linears;
-  visit_linears(model, [&](const Linear& linear) {
-    if (linear.lora) linears.push_back(&linear);
+struct Adapted {
+  std::string module;
+  const Lora* lora = nullptr;
+  OutgoingFactors out;
+};
+
+std::vector<Adapted> adapted_modules(const Model& model) {
+  std::vector<Adapted> modules;
+  visit_loras(model, [&](const std::string& module, const Lora& lora) {
+    modules.push_back({module, &lora, outgoing_factors(lora)});
   });
-  return linears;
+  return modules;
 }
 
 template <class T>
@@ -43,14 +54,14 @@ Json number(int64_t value) { return Json(value); }
 
 // What differs from `usual`: by the last part of the name where all modules that share it agree, else by whole name.
 template <class T>
-Json deviations(const std::vector<const Linear*>& linears, const std::vector<T>& values, T usual) {
+Json deviations(const std::vector<Adapted>& adapted, const std::vector<T>& values, T usual) {
   std::map<std::string, std::set<T>> by_part;
-  for (size_t i = 0; i < linears.size(); ++i) by_part[last_part(linears[i]->name)].insert(values[i]);
+  for (size_t i = 0; i < adapted.size(); ++i) by_part[last_part(adapted[i].module)].insert(values[i]);
   std::map<std::string, T> patterns;
-  for (size_t i = 0; i < linears.size(); ++i) {
+  for (size_t i = 0; i < adapted.size(); ++i) {
     if (values[i] == usual) continue;
-    const std::string part = last_part(linears[i]->name);
-    patterns[by_part[part].size() == 1 ? part : linears[i]->name] = values[i];
+    const std::string part = last_part(adapted[i].module);
+    patterns[by_part[part].size() == 1 ? part : adapted[i].module] = values[i];
   }
   Json::Object object;
   for (const auto& [name, value] : patterns) object.emplace_back(name, number(value));
@@ -63,22 +74,23 @@ struct TargetWords {
 };
 
 // Last parts when they name exactly the adapted modules, with a list of layers if need be; else whole names.
-TargetWords target_words(const Model& model, const std::vector<const Linear*>& linears) {
-  std::set<std::string> adapted, parts;
+TargetWords target_words(const Model& model, const std::vector<Adapted>& adapted) {
+  std::set<std::string> names, parts;
   std::set<int64_t> layers;
-  for (const Linear* linear : linears) {
-    adapted.insert(linear->name), parts.insert(last_part(linear->name));
-    if (const auto layer = layer_of(linear->name, {})) layers.insert(*layer);
+  for (const auto& entry : adapted) {
+    names.insert(entry.module), parts.insert(last_part(entry.module));
+    if (const auto layer = layer_of(entry.module, {})) layers.insert(*layer);
   }
   for (const bool by_layer : {false, true}) {
     TargetRule rule = target_rule(std::vector<std::string>(parts.begin(), parts.end()));
     if (by_layer) rule.layers.assign(layers.begin(), layers.end());
-    const bool exact = std::ranges::all_of(linear_names(model), [&](const std::string& name) {
-      return rule.matches(name, false) == adapted.contains(name);
+    const bool exact = std::ranges::all_of(adaptable_names(model), [&](const std::string& name) {
+      const bool is_target = rule.matches(name, false) && !is_saved_module(model.saved.words, name);
+      return is_target == names.contains(name);
     });
     if (exact) return {rule.targets.names, rule.layers};
   }
-  return {{adapted.begin(), adapted.end()}, {}};
+  return {{names.begin(), names.end()}, {}};
 }
 
 Json list(const auto& values) {
@@ -87,23 +99,41 @@ Json list(const auto& values) {
   return array;
 }
 
+bool holds_an_end(const Model& model) {
+  return std::ranges::any_of(model.saved.base, [&](const auto& saved) {
+    return saved.first == model.spec.names.embed + ".weight" || saved.first == model.head.name + ".weight";
+  });
+}
+
 const std::map<std::string, std::pair<DType, c10::ScalarType>> kTypes = {
     {"f32", {DType::f32, at::kFloat}}, {"bf16", {DType::bf16, at::kBFloat16}}, {"f16", {DType::f16, at::kHalf}}};
 
 }  // namespace
 
+OutgoingFactors outgoing_factors(const Lora& lora) {
+  if (!lora.first_a.defined()) return {lora.a, lora.b, lora.alpha};
+  const c10::NoGradGuard no_grad;
+  // The rank doubles and the scale stays.
+  return {at::cat({lora.a, lora.first_a}, 0), at::cat({lora.b, lora.first_b.neg()}, 1),
+          lora.alpha * (lora.rslora ? std::sqrt(2.0) : 2.0)};
+}
+
 std::string peft_config_json(const Model& model, const std::string& base_model) {
-  const auto linears = adapted_linears(model);
-  if (linears.empty()) fail(ExitCode::usage, "the model has no adapter to save");
+  const auto adapted = adapted_modules(model);
+  if (adapted.empty()) fail(ExitCode::usage, "the model has no adapter to save");
   std::vector<int64_t> ranks;
   std::vector<double> alphas;
-  for (const Linear* linear : linears) ranks.push_back(linear->lora->a.size(0)), alphas.push_back(linear->lora->alpha);
-  const TargetWords words = target_words(model, linears);
-  const Lora& first = *linears[0]->lora;
+  bool dora = false;
+  for (const auto& entry : adapted) {
+    ranks.push_back(entry.out.a.size(0)), alphas.push_back(entry.out.alpha);
+    dora |= entry.lora->magnitude.defined();
+  }
+  const TargetWords words = target_words(model, adapted);
+  const Lora& first = *adapted[0].lora;
   const int64_t rank = most_common(ranks);
   const double alpha = most_common(alphas);
-  const Json::Object config = {
-      {"alpha_pattern", deviations(linears, alphas, alpha)},
+  Json::Object config = {
+      {"alpha_pattern", deviations(adapted, alphas, alpha)},
       {"auto_mapping", nullptr},
       {"base_model_name_or_path", base_model},
       {"bias", "none"},
@@ -119,19 +149,23 @@ std::string peft_config_json(const Model& model, const std::string& base_model) 
       {"lora_bias", false},
       {"lora_dropout", number(first.dropout)},
       {"megatron_config", nullptr},
-      {"modules_to_save", nullptr},
+      {"modules_to_save", model.saved.words.empty() ? Json() : list(model.saved.words)},
       {"peft_type", "LORA"},
       {"peft_version", kPeftVersion},
       {"r", rank},
-      {"rank_pattern", deviations(linears, ranks, rank)},
+      {"rank_pattern", deviations(adapted, ranks, rank)},
       {"revision", nullptr},
       {"target_modules", list(words.modules)},
       {"target_parameters", nullptr},
       {"task_type", "CAUSAL_LM"},
       {"trainable_token_indices", nullptr},
-      {"use_dora", false},
+      {"use_dora", dora},
       {"use_rslora", first.rslora},
   };
+  // Older releases of peft know neither the key nor what it says.
+  if (!model.saved.words.empty() && model.spec.tied_head && holds_an_end(model)) {
+    config.emplace_back("ensure_weight_tying", true);
+  }
   return Json(config).dump(2) + "\n";
 }
 
@@ -139,21 +173,26 @@ void save_peft(const Model& model, const fs::path& folder, const std::string& ba
   const auto type = kTypes.find(dtype);
   if (type == kTypes.end()) fail(ExitCode::usage, "adapter dtype: expected f32, bf16 or f16, got " + dtype);
   const std::string config = peft_config_json(model, base_model);
-  const auto linears = adapted_linears(model);
-  const auto name = [](const Linear& linear, const char* part) { return "base_model.model." + linear.name + part; };
+  NamedTensors tensors;
+  for (const auto& [module, lora, out] : adapted_modules(model)) {
+    const bool embedding = module == model.spec.names.embed;
+    tensors.emplace_back(module + (embedding ? ".lora_embedding_A" : ".lora_A.weight"), out.a);
+    tensors.emplace_back(module + (embedding ? ".lora_embedding_B" : ".lora_B.weight"), out.b);
+    if (lora->magnitude.defined()) tensors.emplace_back(module + ".lora_magnitude_vector", lora->magnitude);
+  }
+  for (const auto& saved : saved_tensors(model)) tensors.push_back(saved);
+  // One weight under two names, where peft looks for both.
+  if (model.spec.tied_head && names_both_ends(model, model.saved.words)) {
+    tensors.emplace_back(model.head.name + ".weight", model.embed);
+  }
   std::vector<TensorInfo> infos;
-  for (const Linear* linear : linears) {
-    infos.push_back({name(*linear, ".lora_A.weight"), type->second.first, linear->lora->a.sizes().vec()});
-    infos.push_back({name(*linear, ".lora_B.weight"), type->second.first, linear->lora->b.sizes().vec()});
+  for (const auto& [name, tensor] : tensors) {
+    infos.push_back({"base_model.model." + name, type->second.first, tensor.sizes().vec()});
   }
   SafetensorsWriter writer(folder / "adapter_model.safetensors", infos);
-  const auto write = [&](const std::string& key, const Tensor& tensor) {
+  for (const auto& [name, tensor] : tensors) {
     const Tensor host = tensor.detach().to(at::kCPU, type->second.second).contiguous();
-    writer.write(key, {static_cast<const std::byte*>(host.const_data_ptr()), host.nbytes()});
-  };
-  for (const Linear* linear : linears) {
-    write(name(*linear, ".lora_A.weight"), linear->lora->a);
-    write(name(*linear, ".lora_B.weight"), linear->lora->b);
+    writer.write("base_model.model." + name, {static_cast<const std::byte*>(host.const_data_ptr()), host.nbytes()});
   }
   writer.finish();
   write_file_durably(folder / "adapter_config.json", config);

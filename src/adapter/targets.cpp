@@ -84,6 +84,12 @@ std::vector<std::string> linear_names(const Model& model) {
   return names;
 }
 
+std::vector<std::string> adaptable_names(const Model& model) {
+  std::vector<std::string> names = {model.spec.names.embed};
+  visit_linears(model, [&](const Linear& linear) { names.push_back(linear.name); });
+  return names;
+}
+
 std::vector<std::string> last_parts(const std::vector<std::string>& modules) {
   std::vector<std::string> parts;
   for (const auto& module : modules) {

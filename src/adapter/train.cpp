@@ -1,4 +1,5 @@
 #include "adapter/lora.h"
+#include "adapter/saved_modules.h"
 
 namespace prentice {
 
@@ -45,11 +46,17 @@ NamedTensors all_weights(Model& model) {
 NamedTensors trainable(Model& model, const AdapterSection& section) {
   if (section.kind == AdapterKind::full) return all_weights(model);
   NamedTensors tensors;
-  visit_linears(model, [&](Linear& linear) {
-    if (!linear.lora) return;
-    tensors.emplace_back(linear.name + ".lora_A.weight", linear.lora->a.requires_grad_());
-    tensors.emplace_back(linear.name + ".lora_B.weight", linear.lora->b.requires_grad_());
+  const auto take = [&](const std::string& name, Tensor& tensor) {
+    tensors.emplace_back(name, tensor.requires_grad_());
+  };
+  visit_loras(model, [&](const std::string& module, Lora& lora) {
+    if (module != model.spec.names.embed) {
+      return visit_trained(lora, [&](const char* ending, Tensor& tensor) { take(module + ending, tensor); });
+    }
+    take(module + ".lora_embedding_A", lora.a);
+    take(module + ".lora_embedding_B", lora.b);
   });
+  for (auto& [name, tensor] : saved_tensors(model)) take(name, tensor);
   return tensors;
 }
 

@@ -3,6 +3,7 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/embedding.h>
 #include <ATen/ops/gelu.h>
+#include <ATen/ops/mm.h>
 #include <ATen/ops/scalar_tensor.h>
 #include <ATen/ops/silu.h>
 #include <ATen/ops/stack.h>
@@ -64,7 +65,12 @@ Tensor mlp_part(const ModelSpec& spec, const Layer& layer, const Tensor& normed,
 }  // namespace
 
 Tensor embed_tokens(const Model& model, const Tensor& ids) {
-  const Tensor rows = at::embedding(model.embed, ids);
+  Tensor rows = at::embedding(model.embed, ids);
+  if (model.embed_lora && model.embed_lora->enabled) {
+    const Lora& lora = *model.embed_lora;
+    const Tensor low = at::embedding(lora.a.t(), ids);  // [T, R]
+    rows = rows + at::mm(low, lora.b.t()).mul(lora.scale).to(rows.scalar_type());
+  }
   if (model.spec.embed_scale == 1) return rows;
   return rows * at::scalar_tensor(model.spec.embed_scale, rows.options());  // rounded to the type first
 }
@@ -87,7 +93,7 @@ std::vector<Tensor> trained_tensors(const Layer& layer) {
   };
   const auto take_linear = [&](const Linear& linear) {
     take_all(linear);
-    if (linear.lora) take(linear.lora->a), take(linear.lora->b);
+    if (linear.lora) visit_trained(*linear.lora, [&](const char*, const Tensor& tensor) { take(tensor); });
   };
   visit_layer(layer, take_linear, take_all);
   return found;

@@ -72,9 +72,18 @@ void visit_tensors(N& norm, F&& f) {
   if (norm.bias.defined()) f(norm.name + ".bias", norm.bias);
 }
 
+// Modules that an adapter holds whole, beside its factors (PEFT's modules_to_save).
+struct SavedModules {
+  std::vector<std::string> words;  // as adapter_config.json names them
+  NamedTensors base;               // their tensors as the base has them
+  bool enabled = true;             // false: base and copies have changed places
+};
+
 struct Model {
   ModelSpec spec;
-  Tensor embed;  // [V, D]
+  Tensor embed;                    // [V, D]
+  std::optional<Lora> embed_lora;  // a [R, V], b [D, R]: the row of token t gets scale * B a_t
+  SavedModules saved;
   std::vector<Layer> layers;
   Norm final_norm;
   Linear head;  // its weight is `embed` itself when tied

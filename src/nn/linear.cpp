@@ -4,27 +4,54 @@
 #include <ATen/ops/split_with_sizes.h>
 #include <c10/core/GradMode.h>
 
+#include "nn/dora.h"
 #include "nn/projection.h"
 
 namespace prentice {
 
 namespace {
 
+std::optional<DropoutKey> dropout_of(const Lora& lora, const Batch* batch, const ForwardOptions& options) {
+  if (!options.training || lora.dropout == 0) return std::nullopt;
+  return DropoutKey{.seed = options.seed,
+                    .step = options.step,
+                    .module = lora.module,
+                    .rate = lora.dropout,
+                    .sample_key = batch->sample_key,
+                    .sequence_id = batch->sequence_id,
+                    .positions = batch->positions};
+}
+
+bool has_magnitude(const Linear& linear) {
+  return linear.lora && linear.lora->enabled && linear.lora->magnitude.defined();
+}
+
+// A magnitude scales what the product gives, so the bias waits for it; with dropout so does the adapter.
 ProductPart product_part(const Linear& linear, const Batch* batch, const ForwardOptions& options) {
-  ProductPart part{.weight = dense_weight(linear), .bias = linear.bias};
-  if (!linear.lora || !linear.lora->enabled) return part;
+  ProductPart part{.weight = dense_weight(linear)};
+  if (!has_magnitude(linear)) part.bias = linear.bias;
+  if (!linear.lora) return part;
   const Lora& lora = *linear.lora;
-  part.a = lora.a, part.b = lora.b, part.scale = lora.scale;
-  if (options.training && lora.dropout > 0) {
-    part.dropout = DropoutKey{.seed = options.seed,
-                              .step = options.step,
-                              .module = lora.module,
-                              .rate = lora.dropout,
-                              .sample_key = batch->sample_key,
-                              .sequence_id = batch->sequence_id,
-                              .positions = batch->positions};
+  part.scale = lora.scale;
+  if (!lora.enabled) {  // the base: what PiSSA took off it is put back
+    part.a = lora.first_a, part.b = lora.first_b;
+    return part;
   }
+  const auto dropout = dropout_of(lora, batch, options);
+  if (dropout && lora.magnitude.defined()) return part;
+  part.a = lora.a, part.b = lora.b, part.dropout = dropout;
   return part;
+}
+
+Tensor finished(const Linear& linear, const Tensor& product, const Tensor& x, const Batch* batch,
+                const ForwardOptions& options) {
+  if (!has_magnitude(linear)) return product;
+  const auto dropout = dropout_of(*linear.lora, batch, options);
+  return dropout ? with_magnitude(linear, product, x, *dropout) : with_magnitude(linear, product);
+}
+
+Tensor linear_with(const Linear& linear, const Tensor& x, const Batch* batch, const ForwardOptions& options) {
+  return finished(linear, products(x, {product_part(linear, batch, options)}, {})[0], x, batch, options);
 }
 
 // A part may have been given other storage since they were joined (merged, cast to f32 to be trained); then the joined
@@ -49,6 +76,9 @@ std::vector<Tensor> project_with(const Projection& projection, const Tensor& x, 
   std::vector<ProductPart> parts;
   for (const auto& part : projection.parts) parts.push_back(product_part(part, batch, options));
   auto results = products(x, parts, joined_if_current(projection));
+  for (size_t i = 0; i < results.size(); ++i) {
+    results[i] = finished(projection.parts[i], results[i], x, batch, options);
+  }
   if (projection.widths.empty()) return results;
   return at::split_with_sizes(results.size() == 1 ? results[0] : at::cat(results, 1), projection.widths, 1);
 }
@@ -56,10 +86,10 @@ std::vector<Tensor> project_with(const Projection& projection, const Tensor& x, 
 }  // namespace
 
 Tensor linear(const Linear& linear, const Tensor& x, const Batch& batch, const ForwardOptions& options) {
-  return products(x, {product_part(linear, &batch, options)}, {})[0];
+  return linear_with(linear, x, &batch, options);
 }
 
-Tensor linear(const Linear& linear, const Tensor& x) { return products(x, {product_part(linear, nullptr, {})}, {})[0]; }
+Tensor linear(const Linear& linear, const Tensor& x) { return linear_with(linear, x, nullptr, {}); }
 
 std::vector<Tensor> project(const Projection& projection, const Tensor& x, const Batch& batch,
                             const ForwardOptions& options) {

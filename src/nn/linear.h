@@ -17,8 +17,12 @@ struct Dense {
 
 // y += scale * dropout(x) A^T B^T   (Hu et al. 2021, eq. 3)
 struct Lora {
-  Tensor a;          // [R, in] f32
-  Tensor b;          // [out, R] f32
+  Tensor a;            // [R, in] f32
+  Tensor b;            // [out, R] f32
+  Tensor magnitude;    // [out] f32 with DoRA (nn/dora.h); undefined = plain
+  Tensor row_squares;  // [out] with DoRA: squared norms of the frozen weight's rows
+  Tensor first_a;      // [R, in] and [out, R] with PiSSA (Meng et al. 2024): the base holds W - scale * first_b first_a
+  Tensor first_b;
   double scale = 1;  // alpha / R, or alpha / sqrt(R) with rslora
   double alpha = 1;
   bool rslora = false;
@@ -43,6 +47,14 @@ struct Projection {
   Tensor joined;                // [sum of out, in]; undefined when the parts do not share storage
   std::vector<int64_t> widths;  // out features of each result where that is not one a part
 };
+
+// Calls f(ending, tensor) for what trains of an adapter on a linear layer, under PEFT's names.
+template <class L, class F>
+void visit_trained(L& lora, F&& f) {
+  f(".lora_A.weight", lora.a);
+  f(".lora_B.weight", lora.b);
+  if (lora.magnitude.defined()) f(".lora_magnitude_vector", lora.magnitude);
+}
 
 // What one forward pass needs to know beside weights and input.
 struct ForwardOptions {

@@ -12,6 +12,7 @@
 
 #include "kernels/dropout.h"
 #include "kernels/matrix_product.h"
+#include "nn/dora.h"
 
 namespace prentice {
 
@@ -84,7 +85,11 @@ void add_gradients(HeadGradients& grads, const Operands& of, const Chunk& chunk,
   if (grads.b.defined()) accumulate(grads.b, of.low);
 }
 
-bool adapted(const Linear& head) { return head.lora && head.lora->enabled; }
+// The factors beside the head's weight; without the adapter, those that give PiSSA's base back what was taken off it.
+const Tensor& head_a(const Lora& lora) { return lora.enabled ? lora.a : lora.first_a; }
+const Tensor& head_b(const Lora& lora) { return lora.enabled ? lora.b : lora.first_b; }
+
+bool adapted(const Linear& head) { return head.lora && head_a(*head.lora).defined(); }
 
 // The adapter's dropout on the labelled rows; the mask of a row is the one it has in the whole batch.
 struct DroppedRows : torch::autograd::Function<DroppedRows> {
@@ -117,16 +122,21 @@ struct DroppedRows : torch::autograd::Function<DroppedRows> {
 // dropout(rows) A^T, [N, R]; differentiable.
 Tensor low_rank_rows(const Tensor& rows, const Lora& lora, const Batch& batch, const ForwardOptions& options) {
   Tensor input = rows;
-  if (options.training && lora.dropout > 0) {
+  if (options.training && lora.dropout > 0 && lora.enabled) {
     input = DroppedRows::apply(rows, batch.sample_key, at::index_select(batch.sequence_id, 0, batch.target_rows),
                                at::index_select(batch.positions, 0, batch.target_rows), lora, options);
   }
-  return at::mm(input, lora.a.to(input.scalar_type()).t());
+  return at::mm(input, head_a(lora).to(input.scalar_type()).t());
 }
 
 HeadInput input_without_low(const Tensor& rows, const Linear& head, double softcap, const Tensor& labels) {
   HeadInput in{.rows = rows, .weight = dense_weight(head), .bias = head.bias, .labels = labels, .softcap = softcap};
-  if (adapted(head)) in.b = head.lora->b, in.scale = head.lora->scale;
+  if (!adapted(head)) return in;
+  in.b = head_b(*head.lora), in.scale = head.lora->scale;
+  if (head.lora->enabled && head.lora->magnitude.defined()) {  // rows of whatever lengths are the gain's own
+    const Tensor gain = dora_gain(head).unsqueeze(1);
+    in.weight = in.weight.mul(gain), in.b = in.b.mul(gain);
+  }
   return in;
 }
 
@@ -158,7 +168,7 @@ HeadInput chosen_rows(const Tensor& hidden, const Linear& head, double softcap, 
                       const Tensor& labels) {
   const Tensor taken = at::index_select(hidden, 0, rows);
   HeadInput in = input_without_low(taken, head, softcap, labels);
-  if (adapted(head)) in.low = at::mm(taken, head.lora->a.to(taken.scalar_type()).t());
+  if (adapted(head)) in.low = at::mm(taken, head_a(*head.lora).to(taken.scalar_type()).t());
   return in;
 }
 

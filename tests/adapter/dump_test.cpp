@@ -20,12 +20,16 @@ AdapterSection read_section(const Json& json) {
   for (const Json& layer : json.at("layers").as_array()) section.layers.push_back(layer.as_integer());
   for (const auto& [key, value] : json.at("rank_pattern").as_object()) section.rank_pattern[key] = value.as_integer();
   for (const auto& [key, value] : json.at("alpha_pattern").as_object()) section.alpha_pattern[key] = value.as_number();
+  section.modules_to_save = strings(json.at("modules_to_save"));
+  section.init = json.at("init").as_string();
+  if (json.at("dora").as_bool()) section.kind = AdapterKind::dora;
   return section;
 }
 
 // Environment: PRENTICE_ORACLE_DIR holds base/ (a model folder), tokens.json (a list of token lists) and either theirs/
-// (a PEFT folder to read) or section.json (an adapter section to attach, B made random) with `dtype`. Writes
-// ours.safetensors with `logits` [T, V]; with section.json also the PEFT folder ours/.
+// (a PEFT folder to read) or section.json (an adapter section to attach and disturb) with `dtype`. Writes
+// ours.safetensors with `logits` [T, V], `merged` (the same after merging) and `grad.NAME` of every tensor that trains,
+// for the mean loss over all labels; with section.json also the PEFT folder ours/.
 TEST(Oracle, WritesAdapterAndLogits) {
   const char* directory = std::getenv("PRENTICE_ORACLE_DIR");
   if (!directory) GTEST_SKIP() << "PRENTICE_ORACLE_DIR is not set";
@@ -36,7 +40,7 @@ TEST(Oracle, WritesAdapterAndLogits) {
     auto& ids = sequences.emplace_back();
     for (const Json& id : list.as_array()) ids.push_back(id.as_integer());
   }
-  Model model = load_model(folder / "base", {.dtype = at::kFloat, .device = at::kCPU});
+  Model model = load_model(folder / "base", {.dtype = at::kDouble, .device = at::kCPU});
   if (std::filesystem::exists(folder / "theirs")) {
     load_peft(model, folder / "theirs");
   } else {
@@ -46,10 +50,25 @@ TEST(Oracle, WritesAdapterAndLogits) {
     std::filesystem::create_directory(folder / "ours");
     save_peft(model, folder / "ours", (folder / "base").string(), json.at("dtype").as_string());
   }
+  const Batch batch = flat_batch(sequences);
+  std::map<std::string, Tensor> results;
+  const auto trained = trainable(model, AdapterSection{});
+  const Tensor scores = logits(model, forward_hidden(model, batch, {}));
+  results["logits"] = scores.detach();
+  mean_cross_entropy(scores, batch).backward();
+  for (const auto& [name, tensor] : trained) results["grad." + name] = tensor.grad();
   const c10::NoGradGuard no_grad;
-  const Tensor scores = logits(model, forward_hidden(model, flat_batch(sequences), {})).contiguous();
-  SafetensorsWriter writer(folder / "ours.safetensors", {{"logits", DType::f32, scores.sizes().vec()}});
-  writer.write("logits", {static_cast<const std::byte*>(scores.const_data_ptr()), scores.nbytes()});
+  merge(model);
+  results["merged"] = logits(model, forward_hidden(model, batch, {}));
+  std::vector<TensorInfo> infos;
+  for (auto& [name, tensor] : results) {
+    tensor = tensor.contiguous();
+    infos.push_back({name, DType::f64, tensor.sizes().vec()});
+  }
+  SafetensorsWriter writer(folder / "ours.safetensors", infos);
+  for (const auto& [name, tensor] : results) {
+    writer.write(name, {static_cast<const std::byte*>(tensor.const_data_ptr()), tensor.nbytes()});
+  }
   writer.finish();
 }
 

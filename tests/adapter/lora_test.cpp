@@ -57,12 +57,20 @@ TEST(Lora, MergingKeepsTheWeightsTypeAndRoundsOnce) {
   EXPECT_GT((twice.to(at::kDouble) - want).norm().item<double>(), 1.1 * error.norm().item<double>());
 }
 
-TEST(Lora, AnAdapterOnATiedHeadIsNotMerged) {
-  Model model = tiny_model(at::kDouble, true);
-  attach_lora(model, lora_section({"lm_head"}), 1);
-  EXPECT_EQ(error_of([&] { merge(model); }),
-            "2: the adapter on lm_head cannot be merged: its weight is the embedding's too | leave the head out of "
-            "adapter.targets");
+TEST(Lora, MergingAnAdapterOnOneEndOfATiedModelPartsTheEnds) {
+  for (const char* end : {"lm_head", "embed_tokens"}) {
+    Model model = tiny_model(at::kDouble, true);
+    const Tensor base = tiny_logits(model);
+    attach_lora(model, lora_section({end, "q_proj"}), 1);
+    EXPECT_TRUE(at::equal(tiny_logits(model), base)) << end;
+    disturb(model);
+    const Tensor with = tiny_logits(model);
+    EXPECT_GT(relative(with, base), 1e-2) << end;
+    merge(model);
+    EXPECT_LT(relative(tiny_logits(model), with), 1e-12) << end;
+    EXPECT_FALSE(model.spec.tied_head) << end;
+    EXPECT_FALSE(model.spec.config.at("tie_word_embeddings").as_bool()) << end;
+  }
 }
 
 TEST(Lora, OffIsTheBaseAndGuardsMayBeNested) {
@@ -236,20 +244,20 @@ TEST(FullTraining, GradientsReachEveryLeafAndMovesReachTheJoinedProduct) {
 
 TEST(Lora, MistakesAreNamed) {
   const std::string ends =
-      "its linear layers end with q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj, lm_head";
+      "adapters sit on embed_tokens, q_proj, k_proj, v_proj, o_proj, gate_proj, up_proj, down_proj, lm_head";
   struct Row {
     std::function<void(AdapterSection&)> change;
     std::string message;
   };
   const Row rows[] = {
       {[](auto& s) { s.targets = {"q_prj"}; },
-       "2: adapter.targets: 'q_prj' matches no linear layer of this model | did you mean q_proj?"},
+       "2: adapter.targets: 'q_prj' matches no layer of this model | did you mean q_proj?"},
       {[](auto& s) {
          s.targets = {"q_proj", "dense_h_to_4h"};
        },
-       "2: adapter.targets: 'dense_h_to_4h' matches no linear layer of this model | " + ends},
+       "2: adapter.targets: 'dense_h_to_4h' matches no layer of this model | " + ends},
       {[](auto& s) { s.targets = {".*qkv.*"}; },
-       "2: adapter.targets: '.*qkv.*' matches no linear layer of this model | " + ends},
+       "2: adapter.targets: '.*qkv.*' matches no layer of this model | " + ends},
       {[](auto& s) { s.targets = {"(q_proj"}; },
        "2: adapter.targets: regular expression '(q_proj', position 7: missing ')'"},
       {[](auto& s) { s.targets = {}; }, "2: adapter.targets: the list is empty | all-linear adapts every layer"},
@@ -261,14 +269,24 @@ TEST(Lora, MistakesAreNamed) {
       {[](auto& s) {
          s.rank_pattern = {{"k_projj", 3}};
        },
-       "2: adapter.rank_pattern: 'k_projj' matches no linear layer of this model | did you mean k_proj?"},
+       "2: adapter.rank_pattern: 'k_projj' matches no layer of this model | did you mean k_proj?"},
       {[](auto& s) {
          s.alpha_pattern = {{"[", 3}};
        },
        "2: adapter.alpha_pattern: regular expression '(.*\\.)?([)$', position 11: missing ']'"},
-      {[](auto& s) { s.kind = AdapterKind::dora; }, "2: adapter.kind: dora is not in this version"},
-      {[](auto& s) { s.modules_to_save = {"lm_head"}; }, "2: adapter.modules_to_save is not in this version"},
-      {[](auto& s) { s.init = "pissa"; }, "2: adapter.init: pissa is not in this version"},
+      {[](auto& s) { s.modules_to_save = {"lm_haed"}; },
+       "2: adapter.modules_to_save: 'lm_haed' names no module of this model | did you mean lm_head?"},
+      {[](auto& s) { s.init = "pissa", s.kind = AdapterKind::dora; },
+       "2: adapter.init: pissa takes its start out of the weight, whose norms kind: dora needs | keep one of the two"},
+      {[](auto& s) { s.init = "pissa", s.rank = 17; },
+       "2: adapter.rank: model.layers.0.self_attn.q_proj has 16 singular values, PiSSA wants 17 | a smaller rank, or "
+       "adapter.rank_pattern for this layer"},
+      {[](auto& s) { s.kind = AdapterKind::dora, s.targets = {"embed_tokens"}; },
+       "2: adapter.targets: model.embed_tokens has no DoRA in this version | leave it out, or train it whole: "
+       "adapter.modules_to_save=[embed_tokens]"},
+      {[](auto& s) { s.kind = AdapterKind::dora, s.targets = {"lm_head"}, s.dropout = 0.1; },
+       "2: adapter.dropout: not in this version on the head with kind: dora | leave lm_head out of adapter.targets, or "
+       "set adapter.dropout=0"},
       {[](auto& s) { s.init = "/no/such/folder"; }, "2: /no/such/folder: no such adapter folder"},
       {[](auto& s) { s.qat = "Q4_K"; }, "2: adapter.qat: Q4_K is not in this version"},
   };

@@ -60,6 +60,16 @@ TEST(Peft, AFolderReadBackIsTheSameAdapter) {
   };
   const Row rows[] = {
       {"all", [](auto&) {}},
+      {"dora", [](auto& s) { s.kind = AdapterKind::dora; }},
+      {"embedding",
+       [](auto& s) {
+         s.targets = {"embed_tokens", "v_proj"};
+       }},
+      {"saved",
+       [](auto& s) {
+         s.modules_to_save = {"embed_tokens", "lm_head", "input_layernorm"};
+       }},
+      {"saved_layer", [](auto& s) { s.modules_to_save = {"k_proj"}; }},
       {"names",
        [](auto& s) {
          s.targets = {"q_proj", "down_proj"};
@@ -236,9 +246,8 @@ TEST_F(BadFolder, ConfigsAreRefusedByKey) {
   const Row rows[] = {
       {"\"LORA\"", "\"IA3\"", "peft_type: \"IA3\" is not in this version"},
       {"\"CAUSAL_LM\"", "\"SEQ_CLS\"", "task_type: \"SEQ_CLS\" is not in this version"},
-      {"\"use_dora\": false", "\"use_dora\": true", "use_dora: true is not in this version"},
-      {"\"modules_to_save\": null", "\"modules_to_save\": [\"lm_head\"]",
-       "modules_to_save: [\"lm_head\"] is not in this version"},
+      {"\"use_dora\": false", "\"use_dora\": 1", "use_dora: expected a boolean, got integer"},
+      {"\"modules_to_save\": null", "\"modules_to_save\": \"lm_head\"", "modules_to_save: expected a list, got string"},
       {"\"bias\": \"none\"", "\"bias\": \"lora_only\"", "bias: \"lora_only\" is not in this version"},
       {"\"layer_replication\": null", "\"layer_replication\": [[0, 2]]",
        "layer_replication: [[0, 2]] is not in this version"},
@@ -305,10 +314,11 @@ TEST_F(BadFolder, TensorsAtFaultAreNamedTogether) {
             "4: " + folder() + ": tensor " + p + "0.self_attn.q_proj.lora_A.weight is missing\n" +  //
                 folder() + ": tensor " + p + "1.self_attn.q_proj.lora_B.weight: expected shape [16, 4], got [16, 5]\n" +
                 folder() +
-                ": tensor base_model.model.model.embed_tokens.lora_embedding_A: an adapter on the embedding is " +
-                "not in this version\n" +  //
-                folder() + ": tensor " + p +
-                "1.self_attn.k_proj.lora_B.weight belongs to no module that target_modules names\n" + folder() +
+                ": tensor base_model.model.model.embed_tokens.lora_embedding_A belongs to no module that "
+                "target_modules names\n" +  //
+                folder() +
+                ": tensor " + p + "1.self_attn.k_proj.lora_B.weight belongs to no module that target_modules names\n" +
+                folder() +
                 ": tensor model.layers.1.self_attn.q_proj.lora_A.weight does not begin with base_model.model.");
 }
 

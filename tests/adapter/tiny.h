@@ -10,6 +10,7 @@
 #include <string>
 
 #include "adapter/lora.h"
+#include "adapter/saved_modules.h"
 #include "core/error.h"
 #include "model/golden.h"
 #include "model/model.h"
@@ -45,12 +46,18 @@ inline Tensor tiny_logits(const Model& model) {
   return logits(model, forward_hidden(model, tiny_batch(), {}));
 }
 
-// Gives every B values, as training would.
+// Moves all that trains, as training would: a B, and an embedding's A, gets values of its own; a magnitude and a
+// module saved whole something on top.
 inline void disturb(Model& model) {
+  const c10::NoGradGuard no_grad;
   at::manual_seed(3);
-  visit_linears(model, [](Linear& linear) {
-    if (linear.lora) linear.lora->b = at::rand(linear.lora->b.sizes(), linear.lora->b.options()).sub_(0.5);
+  const auto noise = [](const Tensor& like) { return at::rand(like.sizes(), like.options()).sub_(0.5); };
+  visit_loras(model, [&](const std::string& module, Lora& lora) {
+    Tensor& zero = module == model.spec.names.embed ? lora.a : lora.b;
+    zero = zero + noise(zero);
+    if (lora.magnitude.defined()) lora.magnitude = lora.magnitude + noise(lora.magnitude);
   });
+  for (auto& [name, tensor] : saved_tensors(model)) tensor.add_(noise(tensor), 0.3);
 }
 
 inline AdapterSection lora_section(std::vector<std::string> targets = {"all-linear"}, int64_t rank = 4) {

@@ -1,0 +1,121 @@
+#include "adapter/saved_modules.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <set>
+#include <utility>
+
+#include "core/error.h"
+
+namespace prentice {
+
+namespace {
+
+// The model's tensors by name, a tied head's among them.
+std::vector<std::pair<std::string, Tensor*>> tensors_of(Model& model) {
+  std::vector<std::pair<std::string, Tensor*>> tensors;
+  visit_with_head(model, [&](const std::string& name, Tensor& tensor) { tensors.emplace_back(name, &tensor); });
+  return tensors;
+}
+
+Tensor trainable_copy(const Tensor& tensor) {
+  const auto type = tensor.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
+  return tensor.detach().to(tensor.options().dtype(type), /*non_blocking=*/false, /*copy=*/true);
+}
+
+std::string head_weight(const Model& model) { return model.head.name + ".weight"; }
+std::string embed_weight(const Model& model) { return model.spec.names.embed + ".weight"; }
+
+[[noreturn]] void fail_unknown(Model& model, const std::string& word) {
+  std::vector<std::string> modules;
+  visit_with_head(model, [&](const std::string& name, Tensor&) {
+    const std::string module = name.substr(0, name.rfind('.'));
+    const std::string last = module.substr(module.rfind('.') + 1);
+    if (std::ranges::find(modules, last) == modules.end()) modules.push_back(last);
+  });
+  const std::string near = closest_match(word, modules);
+  fail(ExitCode::usage, fmt::format("adapter.modules_to_save: '{}' names no module of this model", word),
+       near.empty() ? fmt::format("its modules end with {}", fmt::join(modules, ", "))
+                    : fmt::format("did you mean {}?", near));
+}
+
+}  // namespace
+
+bool is_saved(const std::vector<std::string>& words, const std::string& tensor) {
+  for (size_t end = tensor.rfind('.'); end != std::string::npos && end > 0; end = tensor.rfind('.', end - 1)) {
+    const std::string_view module = std::string_view(tensor).substr(0, end);
+    for (const auto& word : words) {
+      if (module.ends_with(word)) return true;
+    }
+  }
+  return false;
+}
+
+std::vector<std::string> idle_words(const Model& model, const std::vector<std::string>& words) {
+  std::vector<std::string> idle;
+  for (const auto& word : words) {
+    bool used = false;
+    visit_with_head(model, [&](const std::string& name, const Tensor&) { used |= is_saved({word}, name); });
+    if (!used) idle.push_back(word);
+  }
+  return idle;
+}
+
+bool is_saved_module(const std::vector<std::string>& words, const std::string& module) {
+  const std::string text = "." + module + ".";
+  return std::ranges::any_of(words, [&](const auto& word) { return text.find("." + word + ".") != std::string::npos; });
+}
+
+bool names_both_ends(const Model& model, const std::vector<std::string>& words) {
+  return is_saved(words, embed_weight(model)) && is_saved(words, head_weight(model));
+}
+
+void untie(ModelSpec& spec) {
+  spec.tied_head = false;
+  spec.config["tie_word_embeddings"] = false;
+  const Json* text = spec.config.find("text_config");
+  if (text && text->find("tie_word_embeddings")) spec.config["text_config"]["tie_word_embeddings"] = false;
+}
+
+void save_modules(Model& model, const std::vector<std::string>& words, bool keep_tied) {
+  if (const auto idle = idle_words(model, words); !idle.empty()) fail_unknown(model, idle[0]);
+  const auto all = tensors_of(model);  // before a tied model may become an untied one
+  const bool tied = model.spec.tied_head;
+  bool parted = false;
+  for (const auto& [name, tensor] : all) {
+    if (!is_saved(words, name)) continue;
+    const bool is_end = name == embed_weight(model) || name == head_weight(model);
+    parted |= tied && is_end && !keep_tied;
+    if (tied && keep_tied && name == head_weight(model)) continue;  // follows the embedding
+    model.saved.base.emplace_back(name, *tensor);
+    *tensor = trainable_copy(*tensor);
+  }
+  if (parted) untie(model.spec);
+  if (model.spec.tied_head) model.head.weight = Dense{model.embed};
+  model.saved.words = words;
+}
+
+NamedTensors saved_tensors(const Model& model) {
+  std::set<std::string> names;
+  for (const auto& [name, tensor] : model.saved.base) names.insert(name);
+  NamedTensors tensors;
+  visit(model, [&](const std::string& name, const Tensor& tensor) {
+    if (names.contains(name)) tensors.emplace_back(name, tensor);
+  });
+  return tensors;
+}
+
+void swap_saved(Model& model) {
+  if (model.saved.base.empty()) return;
+  model.saved.enabled = !model.saved.enabled;
+  for (const auto& [name, tensor] : tensors_of(model)) {
+    for (auto& [saved, other] : model.saved.base) {
+      if (saved == name) std::swap(*tensor, other);
+    }
+  }
+  if (model.spec.tied_head) model.head.weight = Dense{model.embed};
+}
+
+}  // namespace prentice

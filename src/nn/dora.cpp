@@ -1,0 +1,91 @@
+#include "nn/dora.h"
+
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/linalg_vector_norm.h>
+#include <ATen/ops/mm.h>
+#include <c10/core/GradMode.h>
+#include <torch/csrc/autograd/custom_function.h>
+
+#include "nn/projection.h"
+
+namespace prentice {
+
+namespace {
+
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+c10::ScalarType wide_type(const Tensor& weight) {
+  return weight.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
+}
+
+// x after dropout, differentiable.
+struct Dropped : torch::autograd::Function<Dropped> {
+  static Tensor forward(AutogradContext* context, const Tensor& x, const Tensor& sample_key, const Tensor& sequence_id,
+                        const Tensor& positions, const DropoutKey& key) {
+    auto& data = context->saved_data;
+    data["seed"] = static_cast<int64_t>(key.seed);
+    data["step"] = key.step, data["module"] = key.module, data["rate"] = key.rate;
+    context->save_for_backward({sample_key, sequence_id, positions});
+    return apply_dropout(x, key);
+  }
+
+  static variable_list backward(AutogradContext* context, variable_list upstream) {
+    const auto saved = context->get_saved_variables();
+    auto& data = context->saved_data;
+    const DropoutKey key{.seed = static_cast<uint64_t>(data["seed"].toInt()),
+                         .step = data["step"].toInt(),
+                         .module = data["module"].toInt(),
+                         .rate = data["rate"].toDouble(),
+                         .sample_key = saved[0],
+                         .sequence_id = saved[1],
+                         .positions = saved[2]};
+    return {apply_dropout(upstream[0], key), {}, {}, {}, {}};
+  }
+};
+
+// What is multiplied by f32 factors is rounded once, when it is whole.
+Tensor scaled(const Tensor& product, const Tensor& factors) { return (product * factors).to(product.scalar_type()); }
+
+Tensor with_bias(const Tensor& product, const Tensor& bias) {
+  return bias.defined() ? product + bias.to(product.scalar_type()) : product;
+}
+
+}  // namespace
+
+Tensor row_squares(const Tensor& weight) {
+  const c10::NoGradGuard no_grad;
+  if (weight.is_meta()) return at::empty({weight.size(0)}, weight.options().dtype(wide_type(weight)));
+  return at::linalg_vector_norm(weight, 2, at::IntArrayRef{1}, false, wide_type(weight)).square_();
+}
+
+Tensor adapted_row_norms(const Linear& linear) {
+  const c10::NoGradGuard no_grad;
+  const Lora& lora = *linear.lora;
+  const Tensor& weight = dense_weight(linear);
+  const auto wide = wide_type(weight);
+  const Tensor a = lora.a.to(wide), b = lora.b.to(wide);
+  const Tensor across = at::mm(weight, a.to(weight.scalar_type()).t()).to(wide);  // W A^T, [out, R]
+  const Tensor gram = at::mm(b, at::mm(a, a.t()));                                // B (A A^T), [out, R]
+  const Tensor added = (across * (2 * lora.scale) + gram * (lora.scale * lora.scale)).mul_(b).sum(1);
+  return (lora.row_squares + added).clamp_min_(0).sqrt_();
+}
+
+Tensor dora_gain(const Linear& linear) { return linear.lora->magnitude / adapted_row_norms(linear); }
+
+Tensor with_magnitude(const Linear& linear, const Tensor& product) {
+  return with_bias(scaled(product, dora_gain(linear)), linear.bias);
+}
+
+Tensor with_magnitude(const Linear& linear, const Tensor& frozen, const Tensor& x, const DropoutKey& key) {
+  const Lora& lora = *linear.lora;
+  const Tensor gain = dora_gain(linear);
+  const Tensor dropped = Dropped::apply(x, key.sample_key, key.sequence_id, key.positions, key);
+  const Tensor again = products(dropped, {{.weight = dense_weight(linear)}}, {})[0];
+  const Tensor low = at::mm(dropped, lora.a.to(x.scalar_type()).t());
+  const Tensor added = at::mm(low, lora.b.to(x.scalar_type()).t()).mul(lora.scale);
+  return with_bias(frozen + scaled(again, gain - 1) + scaled(added, gain), linear.bias);
+}
+
+}  // namespace prentice
