@@ -4,7 +4,8 @@ import shutil
 from pathlib import Path
 
 import torch
-from transformers import (Gemma2Config, Gemma2ForCausalLM, Gemma3ForCausalLM, Gemma3TextConfig, GemmaConfig, GemmaForCausalLM,
+from transformers import (Gemma2Config, Gemma2ForCausalLM, Gemma3Config, Gemma3ForCausalLM, Gemma3ForConditionalGeneration,
+                          Gemma3TextConfig, GemmaConfig, GemmaForCausalLM,
                           LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM, Phi3Config, Phi3ForCausalLM, PhiConfig,
                           PhiForCausalLM, Qwen2Config, Qwen2ForCausalLM, Qwen3Config, Qwen3ForCausalLM, StableLmConfig,
                           StableLmForCausalLM)
@@ -64,6 +65,12 @@ MODELS = {
     "gemma3_usual_scale": (Gemma3ForCausalLM, Gemma3TextConfig(
         **{**WIDE, "num_hidden_layers": 4}, sliding_window=8, query_pre_attn_scalar=24, rope_parameters=GLOBAL_AND_LOCAL_ROPE,
         sliding_window_pattern=3)),
+    "gemma3_with_images": (Gemma3ForConditionalGeneration, Gemma3Config(
+        text_config={**WIDE, "sliding_window": 8, "query_pre_attn_scalar": 24, "sliding_window_pattern": 2},
+        vision_config={"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 1, "num_attention_heads": 2,
+                       "image_size": 16, "patch_size": 4},
+        mm_tokens_per_image=4, image_token_index=5, boi_token_index=6, eoi_token_index=7, eos_token_id=END,
+        attn_implementation="eager")),
 }
 # What GGUF does not carry, or llama.cpp computes otherwise.
 HF_MODELS = {

@@ -1,90 +1,65 @@
 #include "export/adapter_deltas.h"
 
-#include <ATen/ops/empty.h>
-#include <fmt/format.h>
-#include <fmt/ranges.h>
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/linalg_vector_norm.h>
+#include <c10/core/GradMode.h>
 
 #include <utility>
 
 #include "adapter/lora.h"
-#include "adapter/peft.h"
-#include "adapter/targets.h"
+#include "adapter/peft_folder.h"
 #include "core/error.h"
-#include "export/encode.h"
-#include "io/safetensors.h"
-#include "model/model.h"
+#include "model/make.h"
 
 namespace prentice {
 
 namespace {
 
-constexpr std::string_view kPrefix = "base_model.model.";
-constexpr std::string_view kA = ".lora_A.weight", kB = ".lora_B.weight";
+Tensor on_host(const Tensor& tensor) { return tensor.detach().to(at::kCPU, at::kFloat).contiguous(); }
 
-Tensor as_f32(const TensorView& view) {
-  Tensor tensor = at::empty(view.shape, at::TensorOptions(at::kFloat));
-  const std::span<float> values(tensor.mutable_data_ptr<float>(), static_cast<size_t>(tensor.numel()));
-  const std::vector<std::byte> aligned(view.bytes.begin(), view.bytes.end());  // an adapter's factor is small
-  for (const auto type : {GgmlType::F32, GgmlType::F16, GgmlType::BF16}) {
-    if (dtype_of(type) != view.dtype) continue;
-    decode(aligned, type, values);
-    return tensor;
-  }
-  fail(ExitCode::malformed, "type " + std::string(dtype_name(view.dtype)) + " is not supported");
-}
-
-void check_shapes(const std::string& module, const AdapterDelta& delta, int64_t rank,
-                  const std::map<std::string, std::vector<int64_t>>& shapes) {
-  if (!delta.a.defined() || !delta.b.defined()) {
-    fail(ExitCode::malformed, module + ": lora_" + (delta.a.defined() ? "B" : "A") + " is missing");
-  }
-  const auto found = shapes.find(module + ".weight");
-  // A tied head has no weight of its own; the caller, who knows the tensors, says so.
-  if (found == shapes.end()) return;
-  const auto& shape = found->second;
-  const std::vector<int64_t> wanted_a = {rank, shape.at(1)}, wanted_b = {shape.at(0), rank};
-  if (delta.a.sizes().vec() == wanted_a && delta.b.sizes().vec() == wanted_b) return;
-  fail(ExitCode::malformed,
-       fmt::format("{}: expected lora_A [{}] and lora_B [{}], got [{}] and [{}]", module, fmt::join(wanted_a, ", "),
-                   fmt::join(wanted_b, ", "), fmt::join(delta.a.sizes().vec(), ", "),
-                   fmt::join(delta.b.sizes().vec(), ", ")));
-}
-
-std::map<std::string, AdapterDelta> read_factors(const WeightFolder& weights) {
-  std::map<std::string, AdapterDelta> deltas;
-  for (const auto* tensor : weights.tensors()) {
-    std::string_view name = tensor->name;
-    if (name.ends_with(".base_layer.weight")) continue;  // PEFT's copy of an embedding it left as it was
-    const bool is_a = name.ends_with(kA);
-    if (!name.starts_with(kPrefix) || tensor->shape.size() != 2 || (!is_a && !name.ends_with(kB))) {
-      fail(ExitCode::malformed, "tensor " + tensor->name + " is no LoRA factor of a linear layer");
-    }
-    name.remove_prefix(kPrefix.size());
-    auto& delta = deltas[std::string(name.substr(0, name.size() - kA.size()))];
-    (is_a ? delta.a : delta.b) = with_context(ExitCode::malformed, tensor->name, [&] { return as_f32(*tensor); });
-  }
-  return deltas;
+// Of an embedding E + scale (B A)^T: the factors change places.
+AdapterDelta delta_of(const Tensor& a, const Tensor& b, double scale, bool embedding) {
+  if (embedding) return {.a = on_host(b.t()), .b = on_host(a.t()), .scale = scale};
+  return {.a = on_host(a), .b = on_host(b), .scale = scale};
 }
 
 }  // namespace
 
-std::map<std::string, AdapterDelta> read_adapter_deltas(const std::filesystem::path& folder, const ModelSpec& spec) {
-  const auto config = read_peft_config(folder);
-  const EndPatterns<int64_t> ranks(config.rank_pattern.begin(), config.rank_pattern.end());
-  const EndPatterns<double> alphas(config.alpha_pattern.begin(), config.alpha_pattern.end());
-  std::map<std::string, std::vector<int64_t>> shapes;
-  for (const auto& tensor : expected_tensors(spec)) shapes[tensor.name] = tensor.shape;
-  const auto weights = WeightFolder::open(folder, "adapter_model");
-  return with_context(ExitCode::model, folder.string(), [&] {
-    auto deltas = read_factors(weights);
-    if (deltas.empty()) fail(ExitCode::malformed, "the adapter holds no tensors");
-    for (auto& [module, delta] : deltas) {
-      const int64_t rank = value_for(module, ranks, config.rank);
-      check_shapes(module, delta, rank, shapes);
-      delta.scale = lora_scale(value_for(module, alphas, config.alpha), rank, config.rslora);
+AdapterChanges read_adapter_changes(const std::filesystem::path& path, const ModelSpec& spec,
+                                    const std::function<Tensor(const std::string&)>& of_base) {
+  const PeftFolder folder = PeftFolder::open(path, make_model(spec, {.dtype = at::kFloat, .device = at::kMeta}));
+  folder.check_copies(of_base);
+  AdapterChanges changes{.unties = folder.unties(), .file = folder.keep()};
+  with_context(ExitCode::model, path.string(), [&] {
+    for (const auto& factors : folder.factors()) {
+      auto& delta = changes.deltas[factors.module + ".weight"];
+      delta =
+          delta_of(PeftFolder::values(*factors.a), PeftFolder::values(*factors.b), factors.scale, factors.embedding);
+      if (factors.magnitude) delta.magnitude = on_host(PeftFolder::values(*factors.magnitude));
     }
-    return deltas;
   });
+  for (const auto& [tensor, view] : folder.whole()) changes.replaced[tensor] = view;
+  return changes;
+}
+
+AdapterChanges adapter_changes(const Model& model) {
+  AdapterChanges changes;
+  const std::string& embed = model.spec.names.embed;
+  visit_loras(model, [&](const std::string& module, const Lora& lora) {
+    auto& delta = changes.deltas[module + ".weight"];
+    delta = delta_of(lora.a, lora.b, lora.scale, module == embed);
+    if (lora.magnitude.defined()) delta.magnitude = on_host(lora.magnitude);
+  });
+  changes.unties = model.spec.tied_head && (model.embed_lora || model.head.lora);
+  return changes;
+}
+
+void apply_delta(const AdapterDelta& delta, int64_t first, Tensor& rows) {
+  const c10::NoGradGuard no_grad;
+  rows.addmm_(delta.b.narrow(0, first, rows.size(0)), delta.a, 1, delta.scale);
+  if (!delta.magnitude.defined()) return;
+  const Tensor norms = at::linalg_vector_norm(rows, 2, at::IntArrayRef{1}, false);
+  rows.mul_((delta.magnitude.narrow(0, first, rows.size(0)) / norms).unsqueeze(1));
 }
 
 }  // namespace prentice

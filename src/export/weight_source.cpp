@@ -10,21 +10,18 @@
 #include <map>
 #include <memory>
 
+#include "adapter/saved_modules.h"
 #include "core/error.h"
 #include "export/adapter_deltas.h"
 #include "export/encode.h"
 #include "io/safetensors.h"
+#include "model/stored_values.h"
 
 namespace prentice {
 
 namespace {
 
 constexpr int64_t kBlockValues = int64_t{1} << 22;  // 16 MB of f32
-
-std::string_view module_of(std::string_view tensor) {
-  constexpr std::string_view kWeight = ".weight";
-  return tensor.ends_with(kWeight) ? tensor.substr(0, tensor.size() - kWeight.size()) : std::string_view();
-}
 
 GgmlType stored_type(const TensorView& view) {
   switch (view.dtype) {
@@ -68,26 +65,35 @@ RowShape row_shape(const std::vector<int64_t>& shape) {
 WeightSource WeightSource::from_folder(const ModelSpec& spec, const std::filesystem::path& base,
                                        const std::filesystem::path& adapter) {
   WeightSource source;
-  source.tensors_ = expected_tensors(spec);
   // Shared, because the entries' functions are copied and the mapping must outlive them all.
   const auto weights = std::make_shared<const WeightFolder>(WeightFolder::open(base));
-  with_context(ExitCode::model, base.string(), [&] { check_weights(spec, *weights); });
-  auto deltas = adapter.empty() ? std::map<std::string, AdapterDelta>() : read_adapter_deltas(adapter, spec);
-  for (const auto& tensor : source.tensors_) {
-    const TensorView* view = weights->find(tensor.name);
+  const auto matched = with_context(ExitCode::model, base.string(), [&] { return match_weights(spec, *weights); });
+  std::map<std::string, const TensorView*> views;
+  for (const auto& tensor : expected_tensors(spec)) views[tensor.name] = matched[views.size()];
+  const auto view_of = [&](const std::string& tensor) -> const TensorView* {
+    if (const auto found = views.find(tensor); found != views.end()) return found->second;
+    const bool is_tied_head = tensor == spec.names.head + ".weight";
+    return is_tied_head ? views.at(spec.names.embed + ".weight") : nullptr;
+  };
+  AdapterChanges changes;
+  if (!adapter.empty()) {
+    changes = read_adapter_changes(adapter, spec, [&](const std::string& tensor) {
+      const TensorView* view = view_of(tensor);
+      return view ? stored_values(*view) : Tensor();
+    });
+  }
+  ModelSpec merged = spec;
+  if (changes.unties) untie(merged);
+  source.take_spec(merged);
+  for (const auto& tensor : expected_tensors(merged)) {
+    const auto replaced = changes.replaced.find(tensor.name);
+    const TensorView* view = replaced == changes.replaced.end() ? view_of(tensor.name) : replaced->second;
     const GgmlType type = with_context(ExitCode::model, base.string(), [&] { return stored_type(*view); });
-    Entry entry{.read = [weights, view, type](int64_t first, int64_t count, std::span<float> out) {
+    Entry entry{.read = [weights, file = changes.file, view, type](int64_t first, int64_t count, std::span<float> out) {
       read_stored(*view, type, first, count, out);
     }};
-    if (const auto found = deltas.find(std::string(module_of(tensor.name))); found != deltas.end()) {
-      entry.delta = std::move(found->second);
-      deltas.erase(found);
-    }
+    if (const auto found = changes.deltas.find(tensor.name); found != changes.deltas.end()) entry.delta = found->second;
     source.entries_.push_back(std::move(entry));
-  }
-  if (!deltas.empty()) {
-    fail(ExitCode::model, adapter.string() + ": adapts " + deltas.begin()->first +
-                              ", which has no weight of its own in " + base.string());
   }
   source.release_ = [weights] { weights->release_pages(); };
   return source;
@@ -96,39 +102,33 @@ WeightSource WeightSource::from_folder(const ModelSpec& spec, const std::filesys
 WeightSource WeightSource::from_model(const Model& model) {
   const c10::NoGradGuard no_grad;
   WeightSource source;
-  std::map<std::string, AdapterDelta> deltas;
-  visit_linears(model, [&](const Linear& linear) {
-    if (!linear.lora) return;
-    const auto on_host = [](const Tensor& t) { return t.to(at::kCPU, at::kFloat).contiguous(); };
-    deltas[linear.name] = {on_host(linear.lora->a), on_host(linear.lora->b), linear.lora->scale};
-  });
-  visit(model, [&](const std::string& name, const Tensor& tensor) {
-    source.tensors_.push_back({name, tensor.sizes().vec()});
-    Entry entry{.read = [tensor](int64_t first, int64_t count, std::span<float> out) {
+  const AdapterChanges changes = adapter_changes(model);
+  std::map<std::string, Tensor> tensors;
+  visit_with_head(model, [&](const std::string& name, const Tensor& tensor) { tensors[name] = tensor; });
+  ModelSpec merged = model.spec;
+  if (changes.unties) untie(merged);
+  source.take_spec(merged);
+  for (const auto& [name, shape] : expected_tensors(merged)) {
+    Entry entry{.read = [tensor = tensors.at(name)](int64_t first, int64_t count, std::span<float> out) {
       read_tensor(tensor, first, count, out);
     }};
-    if (const auto found = deltas.find(std::string(module_of(name))); found != deltas.end()) {
-      entry.delta = std::move(found->second);
-      deltas.erase(found);
-    }
+    if (const auto found = changes.deltas.find(name); found != changes.deltas.end()) entry.delta = found->second;
     source.entries_.push_back(std::move(entry));
-  });
-  if (!deltas.empty()) {
-    fail(ExitCode::usage,
-         "the adapter on " + deltas.begin()->first + " cannot be merged: its weight is the embedding's too",
-         "leave the head out of adapter.targets");
   }
   return source;
+}
+
+void WeightSource::take_spec(const ModelSpec& merged) {
+  spec_ = decoder_alone(merged);
+  tensors_ = expected_tensors(spec_);
 }
 
 void WeightSource::read_rows(size_t index, int64_t first, int64_t count, std::span<float> out) const {
   const auto& entry = entries_.at(index);
   entry.read(first, count, out);
   if (entry.delta.a.defined()) {
-    const c10::NoGradGuard no_grad;
-    const int64_t columns = entry.delta.a.size(1);
-    auto rows = at::from_blob(out.data(), {count, columns}, at::TensorOptions(at::kFloat));
-    rows.addmm_(entry.delta.b.narrow(0, first, count), entry.delta.a, 1, entry.delta.scale);
+    Tensor rows = at::from_blob(out.data(), {count, entry.delta.a.size(1)}, at::TensorOptions(at::kFloat));
+    apply_delta(entry.delta, first, rows);
   }
   // One pass without branches: infinities and NaNs are what becomes NaN times zero.
   float poisoned = 0;

@@ -26,10 +26,13 @@ class WeightSource {
   // for a missing folder; `model` when tensors do not fit the spec or the adapter does not fit the tensors.
   static WeightSource from_folder(const ModelSpec& spec, const std::filesystem::path& base,
                                   const std::filesystem::path& adapter = {});
-  // The model must outlive the source and not change meanwhile. Attached adapters are folded in.
+  // The model must outlive the source and not change meanwhile. Attached adapters are folded in. Of both: a tied model
+  // whose embedding or head the adapter changes alone comes out untied.
   static WeightSource from_model(const Model& model);
 
-  // The exact set of stored tensors of the spec, in the order transformers writes them.
+  // What the tensors are a model of: the decoder alone, the adapter folded in.
+  const ModelSpec& spec() const { return spec_; }
+  // The exact set of stored tensors of spec(), in the order transformers writes them.
   const std::vector<TensorShape>& tensors() const { return tensors_; }
 
   // Rows [first, first + count) of tensor `index` as f32. Errors: `numerical` for a value that is not finite.
@@ -44,6 +47,9 @@ class WeightSource {
     AdapterDelta delta;  // undefined tensors when there is none
   };
 
+  void take_spec(const ModelSpec& merged);
+
+  ModelSpec spec_;
   std::vector<TensorShape> tensors_;
   std::vector<Entry> entries_;
   std::function<void()> release_ = [] {};

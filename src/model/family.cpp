@@ -105,7 +105,8 @@ void read_names(const Node& node, ModuleNames& names) {
                       {"attention_output_norm", into(names.attention_output_norm)},
                       {"mlp_output_norm", into(names.mlp_output_norm)},
                       {"query_norm", into(names.query_norm)},
-                      {"key_norm", into(names.key_norm)}});
+                      {"key_norm", into(names.key_norm)},
+                      {"stored_prefixes", into(names.stored_prefixes)}});
 }
 
 void read_arithmetic(const Node& node, Family& family) {
@@ -130,6 +131,15 @@ void read_rope(const Node& node, FamilyRope& rope) {
   read_members(
       node,
       {{"partial", into(rope.partial)}, {"aliases", into(rope.aliases)}, {"local_theta", into(rope.local_theta)}});
+}
+
+// After the family's own names, of which it changes some.
+void read_nesting(const Node& node, Family& family) {
+  FamilyNesting& nesting = family.nesting.emplace();
+  nesting.names = family.names;
+  read_members(node, {{"section", into(nesting.section)},
+                      {"names", [&](const Node& value) { read_names(value, nesting.names); }},
+                      {"ignorable_tensors", into(nesting.ignorable_tensors)}});
 }
 
 void read_gguf(const Node& node, GgufSpec& gguf) {
@@ -162,7 +172,9 @@ Family read_family(const Node& node) {
                       {"window", [&](const Node& value) { read_window(value, family); }},
                       {"names", [&](const Node& value) { read_names(value, family.names); }},
                       {"ignorable_tensors", into(family.ignorable_tensors)},
+                      {"nested", [](const Node&) {}},
                       {"gguf", [&](const Node& value) { read_gguf(value, family.gguf); }}});
+  if (const Node* nested = node.find("nested")) read_nesting(*nested, family);
   return family;
 }
 

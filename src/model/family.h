@@ -36,6 +36,14 @@ struct FamilyRope {
   std::string local_theta;                     // key of the base of windowed layers; empty = one rotation for all
 };
 
+// A decoder that is a part of a larger model where config.json has `section`, whose members then count as the root's.
+struct FamilyNesting {
+  std::string section;
+  ModuleNames names;
+  std::vector<std::string> ignorable_tensors;  // besides the family's
+};
+
+// The first architecture and model type are those of the decoder alone.
 struct Family {
   std::vector<std::string> architectures, model_types;  // pairs: the first belongs to the first
   std::map<std::string, Json, std::less<>> defaults;    // of keys absent from config.json
@@ -58,6 +66,7 @@ struct Family {
   std::optional<FamilyWindow> window;
   ModuleNames names;
   std::vector<std::string> ignorable_tensors;
+  std::optional<FamilyNesting> nesting;
   GgufSpec gguf;
 };
 

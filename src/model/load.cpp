@@ -35,27 +35,39 @@ bool repeats_embedding(const TensorView& head, const TensorView* embedding) {
          std::memcmp(head.bytes.data(), embedding->bytes.data(), head.bytes.size()) == 0;
 }
 
+// A tensor under its own name, or as some files spell it; nullptr when it is not there.
+const TensorView* find_spelled(const WeightFolder& weights, const ModelSpec& spec, const std::string& name) {
+  if (const TensorView* view = weights.find(name)) return view;
+  for (const auto& [stored, own] : spec.names.stored_prefixes) {
+    if (!name.starts_with(own)) continue;
+    if (const TensorView* view = weights.find(stored + name.substr(own.size()))) return view;
+  }
+  return nullptr;
+}
+
 class Checker {
  public:
   Checker(const ModelSpec& spec, const WeightFolder& weights) : spec_(spec), weights_(weights) {}
 
   // Errors: `model`, all differences between the files and the spec.
-  void check() {
-    std::set<std::string, std::less<>> expected;
-    for (const auto& tensor : expected_tensors(spec_)) {
-      expected.insert(tensor.name);
-      check_expected(tensor);
-    }
+  std::vector<const TensorView*> match() {
+    std::vector<const TensorView*> matched;
+    for (const auto& tensor : expected_tensors(spec_)) matched.push_back(check_expected(tensor));
+    const std::set<const TensorView*> expected(matched.begin(), matched.end());
     for (const TensorView* view : weights_.tensors()) {
-      if (!expected.contains(view->name)) check_extra(*view);
+      if (!expected.contains(view)) check_extra(*view);
     }
     mistakes_.throw_if_any(ExitCode::model);
+    return matched;
   }
 
  private:
-  void check_expected(const TensorShape& tensor) {
-    const TensorView* view = weights_.find(tensor.name);
-    if (!view) return mistakes_.add(fmt::format("tensor {} is missing", tensor.name));
+  const TensorView* check_expected(const TensorShape& tensor) {
+    const TensorView* view = find_spelled(weights_, spec_, tensor.name);
+    if (!view) {
+      mistakes_.add(fmt::format("tensor {} is missing", tensor.name));
+      return nullptr;
+    }
     if (view->shape != tensor.shape) {
       mistakes_.add(fmt::format("tensor {}: expected shape [{}] by config.json, got [{}]", tensor.name,
                                 fmt::join(tensor.shape, ", "), fmt::join(view->shape, ", ")));
@@ -64,6 +76,7 @@ class Checker {
       mistakes_.add(fmt::format("tensor {}: type {} is not supported", tensor.name, dtype_name(view->dtype)),
                     kStoredTypes);
     }
+    return view;
   }
 
   void check_extra(const TensorView& view) {
@@ -71,8 +84,8 @@ class Checker {
       if (matches(pattern, view.name)) return;
     }
     const std::string embedding = spec_.names.embed + ".weight";
-    if (spec_.tied_head && view.name == spec_.names.head + ".weight") {
-      if (repeats_embedding(view, weights_.find(embedding))) return;
+    if (spec_.tied_head && &view == find_spelled(weights_, spec_, spec_.names.head + ".weight")) {
+      if (repeats_embedding(view, find_spelled(weights_, spec_, embedding))) return;
       return mistakes_.add(
           fmt::format("tensor {} differs from {}, but config.json says tie_word_embeddings", view.name, embedding),
           "set tie_word_embeddings to false if the head is a weight of its own");
@@ -87,20 +100,23 @@ class Checker {
 
 }  // namespace
 
-void check_weights(const ModelSpec& spec, const WeightFolder& weights) { Checker(spec, weights).check(); }
+std::vector<const TensorView*> match_weights(const ModelSpec& spec, const WeightFolder& weights) {
+  return Checker(spec, weights).match();
+}
 
 Model load_model(const std::filesystem::path& folder, const LoadOptions& options) {
   const c10::NoGradGuard no_grad;
   const ModelSpec spec = read_spec(folder);
   const WeightFolder weights = WeightFolder::open(folder);
   return with_context(ExitCode::model, folder.string(), [&] {
-    check_weights(spec, weights);
+    const auto matched = match_weights(spec, weights);
     Model model = make_model(spec, options);
-    std::map<std::string, Tensor, std::less<>> destinations;
-    visit(model, [&](const std::string& name, Tensor& tensor) { destinations[name] = tensor; });
+    std::map<const TensorView*, Tensor> destinations;
+    visit(model,
+          [&, next = matched.begin()](const std::string&, Tensor& tensor) mutable { destinations[*next++] = tensor; });
     for (const auto& file : weights.files()) {  // in file order, so that pages are read once and let go
       for (const auto& view : file.tensors()) {
-        const auto destination = destinations.find(view.name);
+        const auto destination = destinations.find(&view);
         if (destination != destinations.end()) copy_stored(destination->second, view);
       }
       file.release_pages();

@@ -109,8 +109,9 @@ struct LoadOptions {
   c10::Device device;
 };
 
-// Tensors of a folder against the spec: names, shapes, types, nothing extra. Errors: `model`, all differences named.
-void check_weights(const ModelSpec&, const class WeightFolder&);
+// The stored tensor of each of expected_tensors(), in that order; names, shapes and types fit and nothing is extra.
+// Errors: `model`, all differences named.
+std::vector<const struct TensorView*> match_weights(const ModelSpec&, const class WeightFolder&);
 
 // Weights from *.safetensors (single or sharded). Errors: `model` for missing, extra or misshapen tensors, all named.
 Model load_model(const std::filesystem::path& folder, const LoadOptions&);

@@ -184,11 +184,29 @@ void read_class(const Json& config, const Family& family, ModelSpec& spec) {
   spec.model_type = family.model_types.at(which);
 }
 
+// The root with the decoder's own section laid over it.
+Json laid_over(const Json& config, const Json& section) {
+  Json all = config;
+  for (const auto& [key, value] : section.as_object()) all[key] = value;
+  return all;
+}
+
+void enter_section(Family& family, ModelSpec& spec) {
+  const FamilyNesting& nesting = *family.nesting;
+  spec.section = nesting.section;
+  family.names = nesting.names;
+  family.ignorable_tensors.insert(family.ignorable_tensors.end(), nesting.ignorable_tensors.begin(),
+                                  nesting.ignorable_tensors.end());
+}
+
 ModelSpec read_spec_from(const Json& config, const std::string& origin) {
   if (!config.is_object()) fail(ExitCode::model, "config.json: expected an object");
-  const Family family = find_family(config);
-  ConfigReader reader(config, family, origin);
+  Family family = find_family(config);
   ModelSpec spec;
+  const Json* section = family.nesting ? config.find(family.nesting->section) : nullptr;
+  if (section && section->is_object()) enter_section(family, spec);
+  const Json values = spec.section.empty() ? config : laid_over(config, *section);
+  ConfigReader reader(values, family, origin);
   read_class(config, family, spec);
   read_shape(reader, spec);
   refuse_unsupported(reader, family);
@@ -209,6 +227,20 @@ ModelSpec read_spec_from(const Json& config, const std::string& origin) {
 }  // namespace
 
 ModelSpec read_spec(const Json& config) { return read_spec_from(config, "config.json"); }
+
+ModelSpec decoder_alone(const ModelSpec& spec) {
+  if (spec.section.empty()) return spec;
+  const Family family = find_family(spec.config);
+  Json config = Json::Object{{"architectures", Json::Array{family.architectures.front()}}};
+  for (const auto& [key, value] : spec.config.at(spec.section).as_object()) config[key] = value;
+  config["model_type"] = family.model_types.front();
+  for (const char* key :
+       {"bos_token_id", "eos_token_id", "pad_token_id", "tie_word_embeddings", "torch_dtype", "dtype"}) {
+    const Json* value = spec.config.find(key);
+    if (value && !config.find(key)) config[key] = *value;
+  }
+  return read_spec(config);
+}
 
 ModelSpec read_spec(const std::filesystem::path& folder) {
   if (!std::filesystem::is_directory(folder)) {

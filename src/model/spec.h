@@ -65,6 +65,7 @@ struct ModuleNames {
   std::string input_norm = "input_layernorm", mlp_norm = "post_attention_layernorm";
   std::string attention_output_norm, mlp_output_norm;  // before the sum
   std::string query_norm, key_norm;
+  std::map<std::string, std::string> stored_prefixes;  // how some files begin a name, and what it stands for
 };
 
 struct ModelSpec {
@@ -88,6 +89,7 @@ struct ModelSpec {
   std::vector<RopeSpec> ropes;
   std::vector<LayerSpec> layer;           // one each
   std::vector<int32_t> bos_ids, eos_ids;  // of config.json; generation_config.json wins for stopping
+  std::string section;  // of config.json, which this decoder is, beside a model of images, say; empty = it is all
   ModuleNames names;
   std::vector<std::string> ignorable_tensors;  // patterns of stored tensors that are not weights
   GgufSpec gguf;
@@ -98,5 +100,9 @@ struct ModelSpec {
 // is not supported, by name.
 ModelSpec read_spec(const std::filesystem::path& folder);
 ModelSpec read_spec(const Json& config);
+
+// The same decoder as a model of its own: the config.json and the tensor names of the family's first architecture, in
+// the same order. Of a model that is nothing else, itself.
+ModelSpec decoder_alone(const ModelSpec& spec);
 
 }  // namespace prentice

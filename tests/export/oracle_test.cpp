@@ -17,9 +17,9 @@ void write_request(const Json& request) {
   namespace fs = std::filesystem;
   const fs::path base = request.at("base").as_string(), out = request.at("out").as_string();
   const fs::path adapter = request.at("adapter").is_null() ? "" : request.at("adapter").as_string();
-  const auto spec = read_spec(base);
+  const auto whole = read_spec(base), spec = decoder_alone(whole);
   const auto tokenizer = Tokenizer::load(base);
-  const auto source = WeightSource::from_folder(spec, base, adapter);
+  const auto source = WeightSource::from_folder(whole, base, adapter);
   fs::create_directories(out);
   for (const auto& word : request.at("gguf").as_array()) {
     const GgufOptions options{.type = find_ggml_type_name(word.as_string())->type, .name = "oracle"};

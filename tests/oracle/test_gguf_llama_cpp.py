@@ -83,8 +83,18 @@ def reference_model(job):
     return PeftModel.from_pretrained(model, job["adapter"]).eval() if job["adapter"] else model.eval()
 
 
+def text_config(folder):
+    config = json.loads((folder / "config.json").read_text())
+    return config | config.get("text_config", {})
+
+
+def vocabulary_of(model):
+    return model.config.get_text_config().vocab_size
+
+
 def uses_gelu(model):
-    return "gelu" in str(getattr(model.config, "hidden_activation", None) or model.config.hidden_act)
+    config = model.config.get_text_config()
+    return "gelu" in str(getattr(config, "hidden_activation", None) or config.hidden_act)
 
 
 class TableGelu(torch.nn.Module):
@@ -117,7 +127,7 @@ def llama_cpp(exports, tmp_path_factory):
     """{name: what llama.cpp says of the F32 file}: one node process, because starting it is the slow part."""
     jobs = []
     for name, job in exports.items():
-        vocabulary = json.loads((job["base"] / "config.json").read_text())["vocab_size"]
+        vocabulary = text_config(job["base"])["vocab_size"]
         jobs.append({"path": str(job["out"] / "F32.gguf"), "contextSize": 256, "vocabulary": vocabulary, "texts": TEXTS,
                      "sequences": sequences_for(name, vocabulary)})
     return dict(zip(exports, ask_llama_cpp(jobs, tmp_path_factory.mktemp("answers"))))
@@ -131,7 +141,7 @@ def test_llama_cpp_gives_the_log_probabilities_of_transformers(name, exports, ll
     if name not in exports:
         pytest.skip(f"no shared model {name}")
     model = with_the_table_of_ggml(reference_model(exports[name]))
-    for ids, theirs in zip(sequences_for(name, model.config.vocab_size), llama_cpp[name]["log_probs"]):
+    for ids, theirs in zip(sequences_for(name, vocabulary_of(model)), llama_cpp[name]["log_probs"]):
         with torch.no_grad():
             ours = model(torch.tensor([ids])).logits[0, -1].double().log_softmax(-1)
         theirs = torch.tensor([-200.0 if x is None else x for x in theirs], dtype=torch.float64)
@@ -148,8 +158,7 @@ def test_llama_cpp_gives_the_token_ids_of_tokenizer_json(name, exports, llama_cp
     tokenizer = Tokenizer.from_file(str(exports[name]["base"] / "tokenizer.json"))
     for text, theirs in zip(TEXTS, llama_cpp[name]["texts"]):
         assert theirs == tokenizer.encode(text, add_special_tokens=False).ids, text
-    config = json.loads((exports[name]["base"] / "config.json").read_text())
-    assert llama_cpp[name]["eos"] == config["eos_token_id"]
+    assert llama_cpp[name]["eos"] == text_config(exports[name]["base"])["eos_token_id"]
 
 
 @pytest.mark.parametrize("name", NAMES)

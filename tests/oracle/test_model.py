@@ -34,7 +34,7 @@ def reference(model, sequences):
     targets = sum(len(ids) - 1 for ids in sequences)
     losses = [F.cross_entropy(rows[:-1], torch.tensor(ids[1:]), reduction="sum") for rows, ids in zip(logits, sequences)]
     (sum(losses) / targets).backward()
-    return torch.cat(logits).detach(), {name: p.grad for name, p in model.named_parameters()}
+    return torch.cat(logits).detach(), {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
 
 
 def relative(ours, theirs):
