@@ -8,7 +8,7 @@ from transformers import (Gemma2Config, Gemma2ForCausalLM, Gemma3Config, Gemma3F
                           Gemma3TextConfig, GemmaConfig, GemmaForCausalLM,
                           LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM, Phi3Config, Phi3ForCausalLM, PhiConfig,
                           PhiForCausalLM, Qwen2Config, Qwen2ForCausalLM, Qwen3Config, Qwen3ForCausalLM, StableLmConfig,
-                          StableLmForCausalLM)
+                          StableLmForCausalLM, Starcoder2Config, Starcoder2ForCausalLM)
 
 ROOT = Path(__file__).resolve().parent.parent
 TOKENIZER = ROOT / "data/quickstart/tokenizer"
@@ -65,6 +65,7 @@ MODELS = {
     "gemma3_usual_scale": (Gemma3ForCausalLM, Gemma3TextConfig(
         **{**WIDE, "num_hidden_layers": 4}, sliding_window=8, query_pre_attn_scalar=24, rope_parameters=GLOBAL_AND_LOCAL_ROPE,
         sliding_window_pattern=3)),
+    "starcoder2": (Starcoder2ForCausalLM, Starcoder2Config(**SHAPE, tie_word_embeddings=True)),
     "gemma3_with_images": (Gemma3ForConditionalGeneration, Gemma3Config(
         text_config={**WIDE, "sliding_window": 8, "query_pre_attn_scalar": 24, "sliding_window_pattern": 2},
         vision_config={"hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 1, "num_attention_heads": 2,
