@@ -6,6 +6,7 @@
 #include "core/error.h"
 #include "io/file.h"
 #include "io/json.h"
+#include "text/bridge.h"
 
 namespace prentice {
 
@@ -64,6 +65,13 @@ DataLook look_at_json_lines(std::string_view text) {
   return {"JSONL", keys_of(Json::parse(text.substr(start, end - start))), count_rows(text, false)};
 }
 
+DataLook look_at_parquet(const std::filesystem::path& path) {
+  ParquetRows rows(path);
+  const std::string first = rows.next(1);
+  if (first.empty()) fail(ExitCode::malformed, "the file holds no records");
+  return {"Parquet", keys_of(Json::parse(first)), rows.count()};
+}
+
 }  // namespace
 
 DataLook look_at_data(const std::filesystem::path& path) {
@@ -72,6 +80,7 @@ DataLook look_at_data(const std::filesystem::path& path) {
   if (text.starts_with("\xEF\xBB\xBF")) text.remove_prefix(3);
   const std::string extension = path.extension().string();
   return with_context(ExitCode::data, path.string(), [&]() -> DataLook {
+    if (extension == ".parquet" || text.starts_with("PAR1")) return look_at_parquet(path);
     if (extension == ".csv" || extension == ".tsv") {
       const bool tabs = extension == ".tsv";
       return {tabs ? "TSV" : "CSV", header_fields(text, tabs ? '\t' : ','),

@@ -10,7 +10,7 @@
 namespace prentice {
 
 struct DataLook {
-  std::string form;                 // "JSONL", "JSON", "CSV", "TSV", "text"
+  std::string form;                 // "JSONL", "JSON", "CSV", "TSV", "Parquet", "text"
   std::vector<std::string> fields;  // of the first record; empty for text
   int64_t rows = 0;                 // lines with content; 0 = not counted
 };

@@ -13,14 +13,22 @@
 #include "data/slices.h"
 #include "data/utf8_fault.h"
 #include "io/file.h"
+#include "text/bridge.h"
 
 namespace prentice {
 
 namespace {
 
+constexpr std::string_view kParquetMagic = "PAR1", kEncryptedParquetMagic = "PARE";
+constexpr size_t kParquetBatch = 4096;  // rows
 constexpr std::string_view kByteOrderMark = "\xEF\xBB\xBF";
 
 enum class FileKind { json_lines, json, csv, tsv, text };
+
+bool is_parquet(const std::string& path, std::string_view bytes) {
+  return bytes.starts_with(kParquetMagic) || bytes.starts_with(kEncryptedParquetMagic) ||
+         std::filesystem::path(path).extension() == ".parquet";
+}
 
 // A file's bytes after the byte-order mark, and the offsets in it that are no UTF-8 (one a line).
 struct Text {
@@ -40,9 +48,6 @@ void refuse_foreign(const std::string& path, std::string_view bytes) {
   };
   constexpr std::string_view kUnpack = "unpack it first";
   constexpr Foreign kForeign[] = {
-      {"PAR1", "Parquet, which is not read in this version",
-       "convert it: python -c \"import pandas; pandas.read_parquet('FILE').to_json('FILE.jsonl', orient='records', "
-       "lines=True)\""},
       {"ARROW1", "an Arrow file, which is not read", "write it as JSON Lines first"},
       {"\x1f\x8b", "compressed (gzip)", kUnpack},
       {"\x28\xb5\x2f\xfd", "compressed (zstd)", kUnpack},
@@ -169,6 +174,29 @@ std::vector<Record> read_table(const Text& text, char separator, const SourceOpt
   return records;
 }
 
+// Rows become records as the lines of a JSON Lines file do; their `line` is the row's number.
+Source read_parquet(const std::string& path, const SourceOptions& options, Problems& problems) {
+  Source source{.path = path, .kind = "Parquet"};
+  std::vector<Record>& records = source.records;
+  const int64_t before = problems.count();
+  problems.collect({path}, [&] {
+    ParquetRows rows(path);
+    while (options.limit == 0 || static_cast<int64_t>(records.size()) < options.limit) {
+      const auto left = static_cast<size_t>(options.limit) - records.size();
+      const std::string lines = rows.next(options.limit == 0 ? kParquetBatch : std::min(kParquetBatch, left));
+      if (lines.empty()) break;
+      Text text{path, lines, {}};
+      auto slices = line_slices(lines);
+      for (auto& slice : slices) slice.line += static_cast<int>(records.size());
+      auto batch = parse_slices(text, std::move(slices), {.threads = options.threads}, problems);
+      std::move(batch.begin(), batch.end(), std::back_inserter(records));
+    }
+  });
+  if (records.empty() && problems.count() == before)
+    problems.add({.message = "the file holds no records", .file = path});
+  return source;
+}
+
 std::vector<Record> read_text(const Text& text, const SourceOptions& options) {
   if (!options.lines) return {{Json(Json::Object{{"text", Json(text.bytes)}}), 1}};
   std::vector<Record> records;
@@ -185,6 +213,7 @@ std::vector<Record> read_text(const Text& text, const SourceOptions& options) {
 
 Source read_source(const std::string& path, const SourceOptions& options, Problems& problems) {
   const auto file = MappedFile::open(path);
+  if (is_parquet(path, file.text())) return read_parquet(path, options, problems);
   refuse_foreign(path, file.text());
   Text text{path, file.text(), {}};
   if (text.bytes.starts_with(kByteOrderMark)) text.bytes.remove_prefix(kByteOrderMark.size());

@@ -1,4 +1,4 @@
-// Files to records: JSON Lines, JSON, CSV, TSV and plain text, by extension and content. Knows no data format.
+// Files to records: JSON Lines, JSON, CSV, TSV, Parquet and plain text, by extension and content. Knows no data format.
 #pragma once
 
 #include <cstdint>
@@ -12,12 +12,12 @@ namespace prentice {
 
 struct Record {
   Json value;
-  int64_t line = 0;  // 1-based line where it begins
+  int64_t line = 0;  // 1-based line where it begins; of Parquet the row's number
 };
 
 struct Source {
   std::string path;
-  std::string kind;             // "JSON Lines", "JSON", "CSV", "TSV", "text": for messages
+  std::string kind;             // "JSON Lines", "JSON", "CSV", "TSV", "Parquet", "text": for messages
   bool plain_text = false;      // records are {"text": ...}, made from a text file
   std::vector<Record> records;  // of CSV: objects of strings
 };
@@ -29,7 +29,7 @@ struct SourceOptions {
 };
 
 // Bad bytes and bad records go to `problems`; the rest is returned. Errors: `usage` when the path is missing or of a
-// kind that is not read (Parquet, compressed files).
+// kind that is not read (Arrow, compressed files).
 Source read_source(const std::string& path, const SourceOptions& options, Problems& problems);
 
 }  // namespace prentice

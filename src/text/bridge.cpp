@@ -9,11 +9,12 @@
 
 namespace {
 
-// The C interface of src/text/bridge (lib.rs, tokenizer.rs, template.rs).
+// The C interface of src/text/bridge (lib.rs, tokenizer.rs, template.rs, parquet_rows.rs).
 extern "C" {
 struct LoadedTokenizer;
 struct Encodings;
 struct CompiledTemplate;
+struct ParquetReader;
 
 struct BridgeSlice {
   const char* data;
@@ -47,6 +48,9 @@ int32_t bridge_template_compile(BridgeSlice source, bool strict, bool* has_gener
 void bridge_template_free(CompiledTemplate*);
 int32_t bridge_template_render(const CompiledTemplate*, BridgeSlice context, BridgeSlice date, BridgeSlice begin,
                                BridgeSlice end, size_t max_output, BridgeText* out, BridgeError* error);
+int32_t bridge_parquet_open(BridgeSlice path, ParquetReader** out, int64_t* rows, BridgeError* error);
+int32_t bridge_parquet_next(ParquetReader*, size_t max_rows, BridgeText* out, BridgeError* error);
+void bridge_parquet_free(ParquetReader*);
 }
 
 }  // namespace
@@ -212,6 +216,23 @@ std::variant<std::string, JinjaFailure> JinjaTemplate::render(const JinjaVariabl
                                         kMaxRenderedBytes, &text, &error);
   if (code != 0) return to_failure(code, error);
   return take(text);
+}
+
+ParquetRows::ParquetRows(const std::filesystem::path& path) {
+  BridgeError error;
+  ParquetReader* reader = nullptr;
+  check(bridge_parquet_open(slice(path.native()), &reader, &count_, &error), error, ExitCode::malformed);
+  handle_ = reader;
+}
+
+ParquetRows::~ParquetRows() { bridge_parquet_free(static_cast<ParquetReader*>(handle_)); }
+
+std::string ParquetRows::next(size_t max_rows) {
+  BridgeError error;
+  BridgeText lines;
+  check(bridge_parquet_next(static_cast<ParquetReader*>(handle_), max_rows, &lines, &error), error,
+        ExitCode::malformed);
+  return take(lines);
 }
 
 }  // namespace prentice

@@ -1,6 +1,9 @@
-// The Rust crates `tokenizers` and `minijinja` as C++ types. bridge.cpp is the only file that sees their C interface.
+// The Rust crates `tokenizers`, `minijinja` and `parquet` as C++ types. bridge.cpp is the only file that sees their C
+// interface.
 #pragma once
 
+#include <cstdint>
+#include <filesystem>
 #include <functional>
 #include <memory>
 #include <string>
@@ -55,6 +58,24 @@ class JinjaTemplate {
   JinjaTemplate(void* handle, bool has_generation) : handle_(handle), has_generation_(has_generation) {}
   void* handle_ = nullptr;
   bool has_generation_ = false;
+};
+
+// A Parquet file from front to back. Memory holds one batch of rows and the pages they lie in. Errors (all):
+// `malformed`, for a file that is cut short, damaged, encrypted or holds a type that has no form in JSON; then no more
+// is read.
+class ParquetRows {
+ public:
+  explicit ParquetRows(const std::filesystem::path& path);
+  ParquetRows(const ParquetRows&) = delete;
+  ~ParquetRows();
+  int64_t count() const { return count_; }  // of rows, as the file says
+  // The next rows, at most `max_rows`, one JSON object to a line; "" at the end. Columns are members; lists, structs
+  // and maps nest; times are ISO 8601 text; a real that is not finite is null.
+  std::string next(size_t max_rows);
+
+ private:
+  void* handle_ = nullptr;
+  int64_t count_ = 0;
 };
 
 }  // namespace prentice

@@ -110,7 +110,6 @@ TEST(Source, EveryBadFileSaysWhatIsWrongWhere) {
       {"open.csv", "a,b\n1,2\n\"3,4\n5,6\n", "open.csv:3: a quoted field that begins in this row is never closed"},
       {"glued.csv", "a,b\n\"1\"x,2\n3,4\n", "glued.csv:2: expected a separator after the closing quote, got 'x'"},
       {"names.csv", "a,b,a\n1,2,3\n", "names.csv:1: two columns are named \"a\""},
-      {"p.parquet", "PAR1....", "p.parquet: the file is Parquet, which is not read in this version"},
       {"z.jsonl.gz", "\x1f\x8b..", "z.jsonl.gz: the file is compressed (gzip)"},
   };
   const Scratch scratch;

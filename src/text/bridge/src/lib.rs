@@ -1,8 +1,9 @@
-//! The crates `tokenizers` and `minijinja` behind a C interface. Lengths are explicit, results are owned by Rust until
+//! The crates `tokenizers`, `minijinja` and `parquet` behind a C interface. Lengths are explicit, results are owned by Rust until
 //! freed, an error is a code and a text, and no panic crosses the boundary.
 
 mod generation;
 mod meter;
+mod parquet_rows;
 mod pyjson;
 mod pymethods;
 mod strftime;
