@@ -82,6 +82,7 @@ TargetWords target_words(const Model& model, const std::vector<Adapted>& adapted
     if (const auto layer = layer_of(entry.module, {})) layers.insert(*layer);
   }
   for (const bool by_layer : {false, true}) {
+    if (!model.spec.section.empty()) break;  // other parts of that model may have modules of the same names
     TargetRule rule = target_rule(std::vector<std::string>(parts.begin(), parts.end()));
     if (by_layer) rule.layers.assign(layers.begin(), layers.end());
     const bool exact = std::ranges::all_of(adaptable_names(model), [&](const std::string& name) {

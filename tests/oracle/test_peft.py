@@ -9,8 +9,8 @@ import torch
 from conftest import ROOT, absent, setting
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file
-from transformers import (AutoModelForCausalLM, Gemma2Config, Gemma3TextConfig, GemmaConfig, LlamaConfig, Phi3Config,
-                          PhiConfig, Qwen2Config, Qwen3Config, StableLmConfig)
+from transformers import (AutoModelForCausalLM, Gemma2Config, Gemma3Config, Gemma3TextConfig, GemmaConfig, LlamaConfig,
+                          Phi3Config, PhiConfig, Qwen2Config, Qwen3Config, StableLmConfig, Starcoder2Config)
 
 VOCABULARY = 96
 LENGTHS = [17, 4, 30]
@@ -26,6 +26,12 @@ BASES = {
     "gemma2": Gemma2Config(**SMALL, head_dim=24, pad_token_id=None),
     "gemma3": Gemma3TextConfig(**SMALL, head_dim=24, pad_token_id=None),
     "stablelm": StableLmConfig(**SMALL),
+    "starcoder2": Starcoder2Config(**SMALL, tie_word_embeddings=False),
+    "gemma3_with_images": Gemma3Config(
+        text_config={**SMALL, "head_dim": 24, "pad_token_id": None}, mm_tokens_per_image=4, image_token_index=5,
+        boi_token_index=6, eoi_token_index=7, vision_config={
+            "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 1, "num_attention_heads": 2, "image_size": 16,
+            "patch_size": 4}),
 }
 SECTION = dict(targets=["all-linear"], rank=4, alpha=8, rslora=False, layers=[], rank_pattern={}, alpha_pattern={}, dtype="f32",
                modules_to_save=[], init="default", dora=False)
@@ -80,7 +86,13 @@ THEIRS_FUSED = {
     "fused": dict(target_modules=["qkv_proj", "o_proj"]),
     "fused_expression": dict(target_modules=r".*layers\.[12]\..*gate_up_proj"),
 }
-FOR_BASE = {"phi3": (OURS_FUSED, THEIRS_FUSED), **{base: ({}, {}) for base in ("phi", "qwen3", "gemma", "gemma2", "gemma3", "stablelm")}}
+FOR_BASE = {"phi3": (OURS_FUSED, THEIRS_FUSED), **{base: ({}, {}) for base in ("phi", "qwen3", "gemma", "gemma2", "gemma3", "stablelm", "starcoder2")}}
+# Names that the model of images has too: what peft is told must say which.
+BESIDE_IMAGES = {
+    "language": dict(target_modules=r".*language_model.*\.(q_proj|o_proj|down_proj)"),
+    "language_dora": dict(target_modules=r".*language_model.*\.(k_proj|up_proj)", use_dora=True),
+}
+FOR_BASE["gemma3_with_images"] = ({}, BESIDE_IMAGES)
 
 
 def cases(side):
@@ -88,7 +100,8 @@ def cases(side):
     for base in BASES:
         common = (OURS, THEIRS)[side]
         if base in FOR_BASE:
-            common = {name: case for name, case in common.items() if name in ANY_NAMES} | FOR_BASE[base][side]
+            any_names = {name: case for name, case in common.items() if name in ANY_NAMES}
+            common = FOR_BASE[base][side] | (any_names if FOR_BASE[base][side] is not BESIDE_IMAGES else {})
         yield from (pytest.param(base, case, id=f"{base}-{name}") for name, case in common.items())
 
 
