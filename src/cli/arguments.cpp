@@ -22,17 +22,18 @@ constexpr Switch kSwitches[] = {
     {"-h", &Arguments::help, nullptr},
     {"--version", &Arguments::version, nullptr},
     {"--json-schema", &Arguments::json_schema, nullptr},
-    {"--k8s-exit-codes", &Arguments::k8s_exit_codes, nullptr},
     {"--json", nullptr, &Invocation::json},
     {"--quiet", nullptr, &Invocation::quiet},
     {"-q", nullptr, &Invocation::quiet},
-    {"--debug", nullptr, &Invocation::debug},
     {"--fresh", nullptr, &Invocation::fresh},
-    {"--trust-store", nullptr, &Invocation::trust_store},
     {"--chat", nullptr, &Invocation::chat},
+    // These shape what main prints; it reads them before anything can fail.
+    {"--debug", nullptr, nullptr},
+    {"--k8s-exit-codes", nullptr, nullptr},
 };
 
-constexpr const char* kValueFlags[] = {"--fit", "--configs", "--rows", "--out", "--nproc", "--revision"};
+constexpr const char* kValueFlags[] = {"--fit", "--configs", "--rows", "--out", "--revision"};
+constexpr const char* kLaterFlags[] = {"--nproc", "--trust-store"};
 
 bool set_switch(Arguments& arguments, const std::string& word) {
   for (const auto& known : kSwitches) {
@@ -45,7 +46,6 @@ bool set_switch(Arguments& arguments, const std::string& word) {
 }
 
 void set_value(Arguments& arguments, const std::string& name, const std::string& value) {
-  if (name == "--nproc") fail(ExitCode::usage, "--nproc is not in this version");
   if (value.empty()) fail(ExitCode::usage, name + ": a value is missing", fmt::format("write {} VALUE", name));
   if (name == "--fit") arguments.flags.fit = value;
   if (name == "--configs") arguments.configs = value;
@@ -87,6 +87,9 @@ Arguments parse_arguments(const std::vector<std::string>& words) {
     if (set_switch(arguments, word)) continue;
     const size_t equals = word.find('=');
     const std::string name = word.substr(0, equals);
+    if (std::find(std::begin(kLaterFlags), std::end(kLaterFlags), name) != std::end(kLaterFlags)) {
+      fail(ExitCode::usage, name + " is not in this version");
+    }
     if (std::find(std::begin(kValueFlags), std::end(kValueFlags), name) == std::end(kValueFlags)) fail_unknown(name);
     if (equals != word.npos) {
       set_value(arguments, name, word.substr(equals + 1));

@@ -13,7 +13,7 @@ struct Arguments {
   std::vector<std::string> words;      // neither flag nor override
   std::vector<std::string> overrides;  // section.key=value, STEP:section.key=value
   Invocation flags;                    // json, quiet, debug, fresh, fit, ...; `command` is the whole line
-  bool help = false, version = false, json_schema = false, k8s_exit_codes = false;
+  bool help = false, version = false, json_schema = false;
   std::string configs;   // --configs DIR
   std::string out;       // repro run --out DIR
   std::string revision;  // download --revision NAME

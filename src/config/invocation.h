@@ -14,16 +14,14 @@ struct Invocation {
   std::string command;  // the whole command as typed, for run.json
   Node recipe;          // the file, its base and the command line's overrides laid over it; read_recipe<R> binds it
 
-  bool json = false;         // one JSON object to stdout
-  bool quiet = false;        // no progress
-  bool debug = false;        // more about errors
-  bool fresh = false;        // move what is in run.out aside
-  bool trust_store = false;  // open stores that no manifest vouches for
-  bool inner = false;        // a part of other work (a step, the second run of repro), which tells its end
-  std::string pipeline;      // the run id of the pipeline this is a step of
-  bool chat = false;         // generate: a conversation in the terminal
-  std::string fit;           // plan --fit: the memory to fit, for instance 16GB
-  int rows = 10;             // audit --rows: how many training rows to show
+  bool json = false;     // one JSON object to stdout
+  bool quiet = false;    // no progress
+  bool fresh = false;    // move what is in run.out aside
+  bool inner = false;    // a part of other work (a step, the second run of repro), which tells its end
+  std::string pipeline;  // the run id of the pipeline this is a step of
+  bool chat = false;     // generate: a conversation in the terminal
+  std::string fit;       // plan --fit: the memory to fit, for instance 16GB
+  int rows = 10;         // audit --rows: how many training rows to show
 };
 
 }  // namespace prentice

@@ -94,6 +94,7 @@ TEST_F(Command, MistakesOfTheCommandLineAreUsageErrorsWithAHint) {
       {{"run", "a.yaml", "--fit"}, "exit 2: --fit: a value is missing | write --fit VALUE"},
       {{"run", "a.yaml", "--fit", "16GB"}, "exit 2: --fit has no effect with run | remove the flag"},
       {{"run", "a.yaml", "--nproc", "4"}, "exit 2: --nproc is not in this version"},
+      {{"run", "a.yaml", "--trust-store"}, "exit 2: --trust-store is not in this version"},
       {{"audit", "a.yaml", "--rows", "many"}, "exit 2: --rows: expected an integer of at least 1, got many"},
       {{"dpo"}, "exit 2: dpo is not in this version"},
       {{"optim.lr=1"}, "exit 2: a verb is missing before optim.lr=1 | for instance prentice sft optim.lr=1"},
