@@ -86,16 +86,41 @@ TEST_F(RealConversations, ATemplateWithoutToolCallsIsRefusedByName) {
   EXPECT_TRUE(contains(message, "tool call")) << message;
 }
 
+TEST_F(RealConversations, ATemplateThatWritesBosGetsNoSecondOneAndTrainsItsEnd) {
+  const auto tokenizer = Tokenizer::load(shared_data() / "models/stories260K-hf");  // puts <s> before every text
+  ASSERT_EQ(tokenizer.encode("a", true).front(), 1);
+  const Scratch scratch;
+  auto section = section_for(write_text(
+      scratch, "row.jsonl",
+      R"({"messages": [{"role": "user", "content": "one"}, {"role": "assistant", "content": "two"}, {"role": "user", "content": "three"}, {"role": "assistant", "content": "four"}]})"));
+  for (const auto& [name, begins] : {std::pair{"llama-2", 2}, {"mistral-v0.3", 1}}) {
+    section.chat_template = std::string("configs/chat/") + name + ".jinja";
+    const auto set = load(section, tokenizer);
+    const auto& ids = set.encoded.sequences[0].ids;
+    EXPECT_EQ(ids[0], 1) << name;
+    EXPECT_EQ(std::count(ids.begin(), ids.end(), 1), begins) << name;
+    const auto trained = trained_text(set.encoded.sequences[0], tokenizer);
+    EXPECT_TRUE(contains(trained, "two")) << name << ": " << trained;
+    EXPECT_FALSE(contains(trained, "three")) << name << ": " << trained;
+  }
+  section.chat_template = "configs/chat/llama-3.jinja";  // ends turns with a token that this tokenizer lacks
+  const auto message = message_of([&] { load(section, tokenizer); });
+  EXPECT_TRUE(contains(message, "the end of the assistant's turn is not trained")) << message;
+}
+
 TEST_F(RealConversations, OtherSpellingsOfShareGptGiveTheSameTokens) {
   const Scratch scratch;
-  const auto plain = load(section_for(glaive()), qwen());
+  auto section = section_for(glaive());
+  section.limit = 60;
+  const auto plain = load(section, qwen());
   const std::vector<std::vector<std::pair<std::string, std::string>>> spellings = {
       {{"\"human\"", "\"user\""}, {"\"gpt\"", "\"assistant\""}},
       {{"\"observation\"", "\"function_response\""}},
       {{"\"observation\"", "\"tool\""}, {"\"human\"", "\"user\""}},
   };
   for (const auto& spelling : spellings) {
-    const auto set = load(section_for(rewritten(scratch, spelling)), qwen());
+    section.train = {{rewritten(scratch, spelling), 1}};
+    const auto set = load(section, qwen());
     ASSERT_EQ(set.encoded.sequences.size(), plain.encoded.sequences.size());
     for (size_t i = 0; i < set.encoded.sequences.size(); ++i) {
       EXPECT_EQ(set.encoded.sequences[i].ids, plain.encoded.sequences[i].ids) << spelling[0].second << " " << i;
@@ -108,6 +133,7 @@ TEST_F(RealConversations, CellsOfCsvKeepQuotesCommasAndLineEnds) {
   auto section = section_for(data("banking77/train.csv"));
   section.prompt = "{{ text }}|";
   section.completion = "{{ category }}";
+  section.limit = 5200;
   const auto banking = load(section, qwen());
   EXPECT_TRUE(contains(banking.examples[5106].prompt, "showing up as \"pending\", how long does it take to clear?|"));
   EXPECT_TRUE(contains(banking.examples[1290].prompt, "\nI can't seem to be able to use my card\n\n\n|"));
@@ -115,8 +141,8 @@ TEST_F(RealConversations, CellsOfCsvKeepQuotesCommasAndLineEnds) {
   section.train = {{data("bitext_support/Bitext_Sample_Customer_Service_Training_Dataset.csv"), 1}};
   section.prompt = "{{ utterance }}|{{ start_offset }}-{{ end_offset }}|";
   section.completion = "{{ intent }}";
+  section.limit = 10;
   const auto bitext = load(section, qwen());
-  ASSERT_EQ(bitext.examples.size(), 6480u);
   EXPECT_TRUE(
       contains(bitext.examples[4].prompt, "I don't want my last item, help me cancel order 370795561790|48-60|"));
 }

@@ -46,6 +46,14 @@ def test_a_shipped_recipe_is_valid(path, prentice, tmp_path, monkeypatch):
     prentice.run("validate", path, *words)
 
 
+@pytest.mark.parametrize("path", [path for path in MODEL_RECIPES if path.name == "sft_lora.yaml"], ids=relative)
+def test_a_models_recipe_is_planned_from_its_shape(path, prentice):
+    """What only the shape tells: adapters attach, the exports can be written, and it fits on one GPU."""
+    planned = prentice.run("plan", path, f"model.path={path.parent.name}", "model.init=random", f"model.tokenizer={TOKENIZER}",
+                           "plan.hardware=l40s-48gb", "--json")
+    assert json.loads(planned.stdout)["fits"]
+
+
 def test_every_model_of_3_to_14_billion_parameters_has_a_recipe():
     small = re.compile(r"-(0\.\d+|1(\.\d+)?|2|135|360)[bm]$|quickstart|mistral-7b-v0.1")
     wanted = {name for name in SHAPES if not small.search(name) or name == "phi-2"}
