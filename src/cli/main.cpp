@@ -99,5 +99,9 @@ int main(int argc, char** argv) {
   // Read by cuBLAS and MKL when they start: results must not depend on free workspace or load.
   setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8", 0);
   setenv("MKL_DYNAMIC", "FALSE", 0);
+  // oneDNN, and LibTorch above it, keep compiled code for each of the last 1,024 shapes of a product: rows of ever new
+  // lengths would fill about 1 GB. A step's own shapes, which its layers share, are far fewer.
+  setenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "32", 0);
+  setenv("LRU_CACHE_CAPACITY", "32", 0);
   return prentice::run({argv + 1, argv + argc});
 }

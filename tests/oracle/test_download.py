@@ -82,7 +82,7 @@ print(json.dumps([snapshot_download({NAME!r}, local_files_only=True),
                   sum(p.numel() for p in network.parameters())]))"""))
     assert found[:2] == [snapshot, snapshot + "/config.json"]
     assert found[2] > 0
-    assert [request for request in hub.requests if NAME in request[1]] == []
+    assert [request for request in hub.requests if request[0] == "GET" and NAME in request[1]] == []
 
 
 def test_a_model_that_huggingface_hub_fetched_is_used_by_name_and_not_fetched_again(hub, binary, tmp_path):
