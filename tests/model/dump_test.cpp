@@ -13,13 +13,14 @@ namespace prentice {
 namespace {
 
 // Environment: PRENTICE_ORACLE_DIR holds config.json, model.safetensors and tokens.json, a list of token lists (one a
-// sequence); PRENTICE_ORACLE_TYPE is f32 (default) or f64. Writes ours.safetensors: `logits` [T, V] of the flat batch
-// and `grad.NAME` of the mean cross-entropy of every next token inside its sequence.
+// sequence); PRENTICE_ORACLE_TYPE is f32 (default), f64 or bf16 (which writes f32). Writes ours.safetensors: `logits`
+// [T, V] of the flat batch and `grad.NAME` of the mean cross-entropy of every next token inside its sequence.
 TEST(Oracle, WritesLogitsAndGradients) {
   const char* directory = std::getenv("PRENTICE_ORACLE_DIR");
   if (!directory) GTEST_SKIP() << "PRENTICE_ORACLE_DIR is not set";
   const char* type_name = std::getenv("PRENTICE_ORACLE_TYPE");
   const bool f64 = type_name && std::strcmp(type_name, "f64") == 0;
+  const bool bf16 = type_name && std::strcmp(type_name, "bf16") == 0;
   const std::filesystem::path folder = directory;
   std::vector<std::vector<int64_t>> sequences;
   const Json document = Json::parse_file(folder / "tokens.json");
@@ -28,7 +29,8 @@ TEST(Oracle, WritesLogitsAndGradients) {
     for (const Json& id : list.as_array()) ids.push_back(id.as_integer());
   }
   const Batch batch = flat_batch(sequences);
-  Model model = load_model(folder, {.dtype = f64 ? at::kDouble : at::kFloat, .device = at::kCPU});
+  const auto dtype = f64 ? at::kDouble : bf16 ? at::kBFloat16 : at::kFloat;
+  Model model = load_model(folder, {.dtype = dtype, .device = at::kCPU});
   require_gradients(model);
   const Tensor scores = logits(model, forward_hidden(model, batch, {}));
   mean_cross_entropy(scores, batch).backward();
@@ -36,8 +38,10 @@ TEST(Oracle, WritesLogitsAndGradients) {
   std::map<std::string, Tensor> results = {{"logits", scores.detach()}};
   for (const auto& [name, gradient] : gradients(model)) results["grad." + name] = gradient.contiguous();
   std::vector<TensorInfo> infos;
-  for (const auto& [name, tensor] : results)
+  for (auto& [name, tensor] : results) {
+    tensor = tensor.to(f64 ? at::kDouble : at::kFloat);
     infos.push_back({name, f64 ? DType::f64 : DType::f32, tensor.sizes().vec()});
+  }
   std::filesystem::remove(folder / "ours.safetensors");
   SafetensorsWriter writer(folder / "ours.safetensors", infos);
   for (const auto& [name, tensor] : results) {
