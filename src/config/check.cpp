@@ -77,16 +77,21 @@ void check_model(Checker& c, const ModelSection& model) {
 
 void check_adapter(Checker& c, const AdapterSection& adapter) {
   if (adapter.kind == AdapterKind::full) {
-    c.without_effect(
-        {"adapter.rank", "adapter.alpha", "adapter.dropout", "adapter.targets", "adapter.layers",
-         "adapter.rank_pattern", "adapter.alpha_pattern", "adapter.rslora", "adapter.init", "adapter.lr_ratio"},
-        "with adapter.kind: full");
+    c.without_effect({"adapter.rank", "adapter.alpha", "adapter.dropout", "adapter.targets", "adapter.layers",
+                      "adapter.rank_pattern", "adapter.alpha_pattern", "adapter.modules_to_save", "adapter.rslora",
+                      "adapter.init", "adapter.lr_ratio"},
+                     "with adapter.kind: full");
     return;
   }
-  if (adapter.init != "default" && adapter.init != "gaussian") {
-    c.without_effect({"adapter.rank", "adapter.alpha", "adapter.targets", "adapter.layers", "adapter.rank_pattern",
-                      "adapter.alpha_pattern", "adapter.rslora"},
+  const bool pissa = adapter.init == "pissa";
+  if (adapter.init != "default" && adapter.init != "gaussian" && !pissa) {
+    c.without_effect({"adapter.kind", "adapter.rank", "adapter.alpha", "adapter.targets", "adapter.layers",
+                      "adapter.rank_pattern", "adapter.alpha_pattern", "adapter.modules_to_save", "adapter.rslora"},
                      "when adapter.init goes on from an adapter, which brings its own");
+  }
+  if (pissa && adapter.kind == AdapterKind::dora) {
+    c.mistake("adapter.init", "pissa takes its start out of the weight, whose norms kind: dora needs",
+              "keep one of the two");
   }
   if (adapter.targets.empty()) c.mistake("adapter.targets", "expected at least one layer", "for instance all-linear");
   const bool all = std::count(adapter.targets.begin(), adapter.targets.end(), "all-linear") > 0;
@@ -94,6 +99,12 @@ void check_adapter(Checker& c, const AdapterSection& adapter) {
     c.mistake("adapter.targets", "all-linear stands alone", "remove the other names");
   int64_t rank = adapter.rank;
   for (const auto& [pattern, value] : adapter.rank_pattern) rank = std::max(rank, value);
+  if (pissa) {
+    c.warn(
+        fmt::format("adapter.init: pissa changes the base, so the adapter is handed over against the original base "
+                    "at twice the rank, {}",
+                    rank *= 2));
+  }
   if (rank > 16) {
     c.warn(
         fmt::format("adapter.rank: vLLM serves ranks above 16 only with --max-lora-rank {}; serve.md says so", rank));
@@ -218,6 +229,19 @@ void check_export(Checker& c, const ExportSection& exports) {
   }
 }
 
+// What llama.cpp's adapter files have no place for.
+void check_gguf_adapter(Checker& c, const AdapterSection& adapter) {
+  constexpr const char* kKey = "export.gguf_adapter";
+  constexpr const char* kMerge = "export the merged model: export.gguf=[F16]";
+  if (adapter.kind == AdapterKind::full) {
+    c.mistake(kKey, "there is no adapter with adapter.kind: full", "use export.gguf");
+  } else if (adapter.kind == AdapterKind::dora) {
+    c.mistake(kKey, "a GGUF adapter cannot carry the magnitudes of adapter.kind: dora", kMerge);
+  } else if (!adapter.modules_to_save.empty()) {
+    c.mistake(kKey, "a GGUF adapter cannot carry adapter.modules_to_save", kMerge);
+  }
+}
+
 void check_generate(Checker& c, const GenerateSection& generate) {
   if (generate.temperature > 0) return;
   c.without_effect({"generate.top_p", "generate.top_k", "generate.seed"}, "at temperature 0",
@@ -295,6 +319,7 @@ void check_recipe(R& r, const Node& root, RecipeMistakes& mistakes) {
     if (r.adapter.kind == AdapterKind::full && r.exports.peft) {
       c.mistake("export.peft", "there is no adapter with adapter.kind: full", "use export.merged");
     }
+    if (r.exports.gguf_adapter != "none") check_gguf_adapter(c, r.adapter);
   }
   if constexpr (requires { r.data; }) check_data(c, r.data, training);
   if constexpr (training) {
@@ -305,8 +330,10 @@ void check_recipe(R& r, const Node& root, RecipeMistakes& mistakes) {
   if constexpr (requires { r.exports; }) check_export(c, r.exports);
   if constexpr (requires { r.generate; }) check_generate(c, r.generate);
   if constexpr (std::is_same_v<R, ExportRecipe>) {
-    if (!r.exports.peft && r.exports.merged == "none" && r.exports.gguf.empty()) {
-      c.mistake("export.peft", "nothing is exported", "set export.peft, export.merged or export.gguf");
+    const auto& e = r.exports;
+    if (!e.peft && e.merged == "none" && e.gguf.empty() && e.gguf_adapter == "none") {
+      c.mistake("export.peft", "nothing is exported",
+                "set export.peft, export.merged, export.gguf or export.gguf_adapter");
     }
   }
 }

@@ -72,7 +72,11 @@ void fields(V&& v, ModelSection& s) {
 
 template <class V>
 void fields(V&& v, AdapterSection& s) {
-  v("kind", s.kind, About{.help = "lora = low-rank adapter; full = every weight trains"});
+  v("kind", s.kind,
+    About{
+        .help =
+            "lora = low-rank adapter; dora = the same with the length of every row of its own (Liu 2024); full = every "
+            "weight trains"});
   v("rank", s.rank, About{.help = "of the adapter's two factors", .min = 1, .max = 65536});
   v("alpha", s.alpha,
     About{.help = "scale: alpha/rank, with rslora alpha/sqrt(rank)",
@@ -81,21 +85,30 @@ void fields(V&& v, AdapterSection& s) {
           .above_min = true});
   v("dropout", s.dropout, About{.help = "share of the adapter's inputs that is dropped", .min = 0, .max = 0.99});
   v("targets", s.targets,
-    About{.help = "which linear layers: all-linear (all but the head), a list of names, or one regular expression",
+    About{.help =
+              "which layers: all-linear (all but the head), a list of names, or one regular expression; embed_tokens "
+              "and lm_head by name",
           .why = "all layers beat attention alone at equal size"});
   v("layers", s.layers, About{.help = "only these layer numbers, from 0", .why = "all", .min = 0});
   v("rank_pattern", s.rank_pattern, About{.help = "module name or pattern: its own rank", .min = 1, .max = 65536});
   v("alpha_pattern", s.alpha_pattern,
     About{.help = "module name or pattern: its own alpha", .min = 0, .above_min = true});
   v("modules_to_save", s.modules_to_save,
-    About{.help = "modules that train in full beside the adapter", .later = true});
+    About{.help =
+              "modules that train whole beside the adapter and are stored with it: embed_tokens, lm_head, norm ..."});
   v("rslora", s.rslora, About{.help = "scale by alpha/sqrt(rank) (Kalajdzievski 2023)"});
   v("init", s.init,
-    About{.help = "default (A uniform, B zero), gaussian, or the path of a PEFT adapter to go on from",
+    About{.help = "default (A uniform, B zero), gaussian, pissa (the weight's largest singular parts, Meng 2024; its "
+                  "export has "
+                  "twice the rank), or the path of a PEFT adapter to go on from",
           .choices = kAdapterInit,
           .path = PathKind::if_path});
   v("lr_ratio", s.lr_ratio,
-    About{.help = "LoRA+: factor on the learning rate of B (Hayou 2024)", .min = 0, .max = 1024, .above_min = true});
+    About{.help = "LoRA+: factor on the learning rate of B and of vectors; other than 1, an adapter on the embedding "
+                  "learns at 1e-6 (Hayou 2024, as in peft)",
+          .min = 0,
+          .max = 1024,
+          .above_min = true});
   v("qat", s.qat, About{.help = "train against this GGUF type's rounding", .choices = kQat});
 }
 

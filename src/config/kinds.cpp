@@ -49,6 +49,12 @@ void resolve_optimizer(OptimSection& optim, double lr, std::pair<double, double>
   decide(optim.min_lr, optim.schedule == Schedule::cosine ? 0.1 : 0.0);
 }
 
+// A yes or no is a word for the type.
+void resolve_export(ExportSection& exports) {
+  if (exports.gguf_adapter == "true") exports.gguf_adapter = "F32";
+  if (exports.gguf_adapter == "false") exports.gguf_adapter = "none";
+}
+
 // One of batch and batch_tokens, one of epochs and steps: the other is 0.
 void resolve_amount(TrainSection& train, int64_t batch, int64_t batch_tokens, double epochs) {
   if (!train.batch && train.batch_tokens == 0) train.batch = batch, train.batch_tokens = batch_tokens;
@@ -109,11 +115,13 @@ void resolve_defaults(PretrainRecipe& r) {
 void resolve_defaults(SftRecipe& r) {
   const bool full = r.adapter.kind == AdapterKind::full;
   resolve_run(r.run, r);
-  const bool goes_on = r.adapter.init != "default" && r.adapter.init != "gaussian";  // an adapter brings its own alpha
+  const std::string& init = r.adapter.init;
+  const bool goes_on = init != "default" && init != "gaussian" && init != "pissa";  // an adapter brings its own alpha
   if (!full && !goes_on) decide(r.adapter.alpha, r.adapter.rslora ? 8.0 : 32.0);
   resolve_optimizer(r.optim, full ? 1e-5 : 2e-4, {0.9, 0.999}, 0.0);
   resolve_amount(r.train, 16, 0, 3);
   if (full && !r.has("export.peft")) r.exports.peft = false;
+  resolve_export(r.exports);
 }
 
 void resolve_defaults(EvalRecipe& r) {
@@ -121,7 +129,10 @@ void resolve_defaults(EvalRecipe& r) {
   if (r.eval.tasks.empty()) r.eval.tasks = {"loss"};
 }
 
-void resolve_defaults(ExportRecipe& r) { resolve_run(r.run, r); }
+void resolve_defaults(ExportRecipe& r) {
+  resolve_run(r.run, r);
+  resolve_export(r.exports);
+}
 
 void resolve_defaults(GenerateRecipe&) {}
 

@@ -135,8 +135,9 @@ struct EvalSection {
 
 struct ExportSection {
   bool peft = true;
-  std::string merged = "none";    // none, f32, bf16, f16
-  std::vector<std::string> gguf;  // F32 F16 BF16 Q8_0
+  std::string merged = "none";        // none, f32, bf16, f16
+  std::vector<std::string> gguf;      // F32 F16 BF16 Q8_0
+  std::string gguf_adapter = "none";  // none, F32, F16, BF16, Q8_0; true is F32
   std::map<std::string, std::string> types;
   std::string dtype = "f32";
   std::string name;

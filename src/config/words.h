@@ -38,7 +38,7 @@ struct Words<AdapterKind> {
   static constexpr Word<AdapterKind> table[] = {
       {AdapterKind::lora, "lora"},
       {AdapterKind::full, "full"},
-      {AdapterKind::dora, "dora", kLater},
+      {AdapterKind::dora, "dora"},
   };
 };
 
@@ -151,7 +151,7 @@ std::string_view word_of(E value) {
 // Words of keys whose values are texts rather than enumerations.
 inline constexpr Choice kModelInit[] = {{"weights"}, {"random"}};
 inline constexpr Choice kQuantize[] = {{"none"}, {"nf4", kLater}, {"nf4-single", kLater}};
-inline constexpr Choice kAdapterInit[] = {{"default"}, {"gaussian"}, {"pissa", kLater}};
+inline constexpr Choice kAdapterInit[] = {{"default"}, {"gaussian"}, {"pissa"}};
 inline constexpr Choice kQat[] = {{"none"},           {"F16", kLater},    {"BF16", kLater},   {"Q8_0", kLater},
                                   {"Q6_K", kLater},   {"Q5_K_M", kLater}, {"Q5_K_S", kLater}, {"Q4_K_M", kLater},
                                   {"Q4_K_S", kLater}, {"Q4_0", kLater},   {"Q3_K_M", kLater}, {"Q2_K", kLater}};
@@ -160,6 +160,7 @@ inline constexpr Choice kTasks[] = {{"loss"},        {"choice"},           {"exa
                                     {"sql", kLater}, {"grounded", kLater}, {"rouge", kLater}};
 inline constexpr Choice kMerged[] = {{"none"}, {"f32"}, {"bf16"}, {"f16"}, {"nf4", kLater}};
 inline constexpr Choice kAdapterDtype[] = {{"f32"}, {"bf16"}, {"f16"}};
+inline constexpr Choice kGgufAdapter[] = {{"none"}, {"F32"}, {"F16"}, {"BF16"}, {"Q8_0"}, {"true"}, {"false"}};
 inline constexpr Choice kGguf[] = {{"F32"},
                                    {"F16"},
                                    {"BF16"},

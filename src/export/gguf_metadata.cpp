@@ -19,22 +19,6 @@ constexpr float kPaddingScore = -10000.0f;
 
 uint32_t count(int64_t value) { return static_cast<uint32_t>(value); }
 
-uint32_t file_type(GgmlType type) {
-  switch (type) {
-    case GgmlType::F32:
-      return 0;
-    case GgmlType::F16:
-      return 1;
-    case GgmlType::Q8_0:
-      return 7;
-    case GgmlType::BF16:
-      return 32;
-    default:
-      fail(ExitCode::usage, "GGUF type " + std::string(ggml_type_info(type).name) + " is not in this version",
-           "use F32, F16, BF16 or Q8_0");
-  }
-}
-
 // llama.cpp changes its behaviour for names that look like Phi-3's and then needs that model's tokens.
 std::string harmless_name(std::string name, const Tokenizer& tokenizer) {
   std::string lower = name;
@@ -151,6 +135,22 @@ void add_tokenizer(std::vector<GgufEntry>& out, const ModelSpec& spec, const Tok
 
 }  // namespace
 
+uint32_t gguf_file_type(GgmlType type) {
+  switch (type) {
+    case GgmlType::F32:
+      return 0;
+    case GgmlType::F16:
+      return 1;
+    case GgmlType::Q8_0:
+      return 7;
+    case GgmlType::BF16:
+      return 32;
+    default:
+      fail(ExitCode::usage, "GGUF type " + std::string(ggml_type_info(type).name) + " is not in this version",
+           "use F32, F16, BF16 or Q8_0");
+  }
+}
+
 std::vector<GgufEntry> gguf_metadata(const ModelSpec& spec, const Tokenizer& tokenizer, const GgufOptions& options) {
   std::vector<GgufEntry> out;
   out.push_back({"general.architecture", spec.gguf.architecture});
@@ -159,7 +159,7 @@ std::vector<GgufEntry> gguf_metadata(const ModelSpec& spec, const Tokenizer& tok
   for (const auto& [key, value] : options.provenance) out.push_back({key, value});
   add_architecture(out, spec);
   add_tokenizer(out, spec, tokenizer, options);
-  out.push_back({"general.file_type", file_type(options.type)});
+  out.push_back({"general.file_type", gguf_file_type(options.type)});
   out.push_back({"general.quantization_version", uint32_t{2}});
   return out;
 }

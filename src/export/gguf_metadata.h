@@ -26,6 +26,9 @@ struct GgufOptions {
 
 // All keys in the order of formats 2.11. Errors: `model` for a tokenizer that llama.cpp cannot reproduce.
 std::vector<GgufEntry> gguf_metadata(const ModelSpec& spec, const Tokenizer& tokenizer, const GgufOptions& options);
+// general.file_type of a type (formats 2.1). Errors: `usage` for a type that is not built yet.
+uint32_t gguf_file_type(GgmlType);
+
 
 // tokenizer.tables() filled up to `rows` with unused [PAD] entries. Errors: `model` when the vocabulary is larger than
 // the embedding or two entries are the same text.

@@ -33,11 +33,16 @@ std::string vllm_section(const ServingInfo& info) {
 }
 
 std::string llama_cpp_section(const ServingInfo& info) {
-  if (info.gguf_files.empty()) return "";
+  if (info.gguf_files.empty() && !info.gguf_adapter) return "";
   std::string text = "## llama.cpp\n\n";
+  const auto length = info.gguf_length > 0 ? fmt::format(" --ctx-size {}", info.gguf_length) : "";
+  const auto jinja = info.has_chat_template && !info.trained_on_raw_text ? " --jinja" : "";
+  if (info.gguf_adapter) {
+    text += "Base model with the adapter on top. `BASE.gguf` is the base model as GGUF, of any type; `prentice export "
+            "export.gguf=[F16]` with the base as `model.path` makes one:\n\n" +
+            code(fmt::format("llama-server -m BASE.gguf --lora gguf/adapter.gguf{}{}", length, jinja));
+  }
   for (const auto& file : info.gguf_files) {
-    const auto length = info.gguf_length > 0 ? fmt::format(" --ctx-size {}", info.gguf_length) : "";
-    const auto jinja = info.has_chat_template && !info.trained_on_raw_text ? " --jinja" : "";
     text += code(fmt::format("llama-server -m {}{}{}", shell_word_of_line("gguf/" + file), length, jinja));
   }
   return text;

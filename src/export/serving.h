@@ -16,6 +16,7 @@ struct ServingInfo {
   bool peft = false;                    // adapter/ stands beside
   bool merged = false;                  // merged/ stands beside
   std::vector<std::string> gguf_files;  // names below gguf/
+  bool gguf_adapter = false;            // gguf/adapter.gguf stands beside
   int64_t rank = 0;                     // largest LoRA rank
   bool has_chat_template = false;
   bool trained_on_raw_text = false;   // prompts and completions without the template

@@ -3,8 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cmath>
-#include <map>
 #include <set>
 
 #include "export/encode.h"
@@ -16,63 +14,6 @@ namespace prentice {
 namespace {
 
 namespace fs = std::filesystem;
-
-Check equal_check(std::string name, bool equal, std::string detail) {
-  return {
-      .name = std::move(name), .passed = equal, .value = equal ? 0.0 : 1.0, .limit = 0, .detail = std::move(detail)};
-}
-
-// Collects over all tensors; reports the worst one.
-class Comparison {
- public:
-  void missing(const std::string& tensor) { problem("tensors", tensor + " is missing"); }
-  void extra(const std::string& tensor) { problem("tensors", tensor + " does not belong here"); }
-  void layout(const std::string& tensor, bool equal) {
-    if (!equal) problem("types and shapes", tensor + " has another type or shape");
-  }
-
-  // Compares one block of rows; errors are measured in units of what rounding explains.
-  void values(const std::string& tensor, std::span<const float> wanted, std::span<const std::byte> stored,
-              GgmlType type) {
-    bounds_.resize(wanted.size());
-    found_.resize(wanted.size());
-    rounding_bounds(wanted, type, bounds_);
-    decode(stored, type, found_);
-    for (size_t i = 0; i < wanted.size(); ++i) {
-      const double error = std::abs(static_cast<double>(wanted[i]) - found_[i]);
-      if (error == 0) continue;
-      const double ratio = std::isfinite(error) ? error / bounds_[i] : HUGE_VAL;  // a bound of 0: infinite
-      if (ratio > worst_) worst_ = ratio, worst_tensor_ = tensor;
-    }
-  }
-
-  std::vector<Check> checks() const {
-    std::vector<Check> checks;
-    for (const char* name : {"tensors", "types and shapes"}) {
-      const auto found = problems_.find(name);
-      const auto count = found == problems_.end() ? size_t{0} : found->second.size();
-      checks.push_back({.name = name,
-                        .passed = count == 0,
-                        .value = static_cast<double>(count),
-                        .limit = 0,
-                        .detail = count == 0 ? "" : found->second.front()});
-    }
-    checks.push_back(
-        {.name = "values",
-         .passed = worst_ <= 1,
-         .value = worst_,
-         .limit = 1,
-         .detail = worst_tensor_.empty() ? "all equal" : "largest difference, in units of rounding: " + worst_tensor_});
-    return checks;
-  }
-
- private:
-  void problem(const char* check, std::string text) { problems_[check].push_back(std::move(text)); }
-  std::map<std::string, std::vector<std::string>> problems_;
-  std::vector<float> bounds_, found_;
-  std::string worst_tensor_;
-  double worst_ = 0;
-};
 
 void append(Verification& result, std::vector<Check> checks) {
   for (auto& check : checks) result.checks.push_back(std::move(check));
@@ -168,30 +109,19 @@ Verification verify_gguf(const fs::path& path, const WeightSource& source, const
   result.checks.push_back(tokens_check(file, tokenizer, spec.vocab));
   result.checks.push_back(template_check(file, tokenizer, options));
   Comparison comparison;
-  std::set<std::string> expected;
   for (const auto& plan : plan_gguf_tensors(source, spec, options)) {
-    const auto& name = plan.info.name;
-    expected.insert(name);
-    const auto* found = file.find_tensor(name);
-    if (found == nullptr) {
-      comparison.missing(name);
-      continue;
-    }
-    const bool same_layout = found->type == plan.info.type && found->dims == plan.info.dims;
-    comparison.layout(name, same_layout);
-    if (!same_layout) continue;
+    const auto* found = comparison.find(file, plan.info);
+    if (found == nullptr) continue;
     uint64_t offset = 0;
     const auto& type = ggml_type_info(plan.info.type);
     for_each_gguf_block(source, plan, [&](std::span<const float> values) {
       const uint64_t bytes = values.size() / type.block_elements * type.block_bytes;
-      comparison.values(name, values, found->bytes.subspan(offset, bytes), plan.info.type);
+      comparison.values(plan.info.name, values, found->bytes.subspan(offset, bytes), plan.info.type);
       offset += bytes;
     });
     file.release_pages();
   }
-  for (const auto& tensor : file.tensors()) {
-    if (!expected.contains(tensor.name)) comparison.extra(tensor.name);
-  }
+  comparison.no_others(file);
   append(result, comparison.checks());
   return result;
 }

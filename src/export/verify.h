@@ -6,18 +6,11 @@
 #include <string>
 #include <vector>
 
+#include "export/comparison.h"
 #include "export/gguf_model.h"
 #include "export/hf_folder.h"
 
 namespace prentice {
-
-struct Check {
-  std::string name;
-  bool passed = false;
-  double value = 0;  // what was measured
-  double limit = 0;  // the most that passes
-  std::string detail;
-};
 
 struct Verification {
   std::vector<Check> checks;

@@ -3,6 +3,7 @@
 
 #include "config/read.h"
 #include "core/error.h"
+#include "export/gguf_adapter.h"
 #include "export/weight_source.h"
 #include "io/publish.h"
 #include "io/safetensors.h"
@@ -43,7 +44,13 @@ int run_program(ExportRecipe recipe, const Invocation& invocation) {
   const Tokenizer tokenizer = open_tokenizer(artifact, spec);
   if (!artifact.has_weights()) fail(ExitCode::usage, artifact.address + ": these are shapes without weights");
   const bool writes_adapter = recipe.exports.peft && !artifact.adapter.empty();
-  if (!writes_adapter && recipe.exports.merged == "none" && recipe.exports.gguf.empty()) {
+  const bool as_gguf = recipe.exports.gguf_adapter != "none";
+  if (as_gguf && artifact.adapter.empty()) {
+    fail(ExitCode::usage, "export.gguf_adapter: " + artifact.address + " has no adapter",
+         "name one: model.path=BASE+ADAPTER, or export.gguf=[F16] for the model itself");
+  }
+  if (as_gguf) check_gguf_adapter(artifact.adapter, spec);
+  if (!writes_adapter && !as_gguf && recipe.exports.merged == "none" && recipe.exports.gguf.empty()) {
     fail(ExitCode::usage,
          "export: nothing is asked for" + std::string(artifact.adapter.empty() ? ", and the model has no adapter" : ""),
          "export.merged=bf16 or export.gguf=[F16], for instance");
@@ -63,12 +70,14 @@ int run_program(ExportRecipe recipe, const Invocation& invocation) {
   }
   if (writes_adapter) copy_adapter(artifact.adapter, folder.path() / "adapter");
   throw_if_stopped();
+  const ModelSpec alone = decoder_alone(spec);
   const Products products =
-      write_products({.spec = spec,
+      write_products({.spec = alone,
                       .tokenizer = tokenizer,
                       .weights = [&] { return WeightSource::from_folder(spec, artifact.base, artifact.adapter); },
                       .companions = artifact.tokenizer,
                       .adapter = artifact.adapter,
+                      .adapted = spec,
                       .base_model = artifact.address,
                       .stop_ids = stop_token_ids(artifact, spec, tokenizer),
                       .max_length = spec.max_positions},

@@ -67,6 +67,7 @@ Products write_run_products(const Model& model, const PreparedRun& run, ExportSe
                          .adapter = adapter,
                          .base_model = run.artifact.address,
                          .stop_ids = stop_ids,
+                         .adapted = run.spec,
                          .raw_text = has_template && !run.data.train.chat,
                          .max_length = run.spec.max_positions,
                          .self_test = make_self_test(model, run.data.train, stop_ids),

@@ -14,12 +14,13 @@ namespace {
 constexpr int64_t kF32 = 4;
 
 // Values a block keeps for its backward pass, elements a token: both norms' inputs and outputs, q, k, v, the
-// attention's output, gate, up and their product, and the adapters' inner products.
+// attention's output, gate, up and their product, and the adapters' inner products; with DoRA the products that the
+// gains multiply.
 int64_t saved_elements_per_block(const StepShape& shape) {
   const ModelSpec& spec = shape.spec;
   const int64_t attention = (2 * spec.heads + 2 * spec.kv_heads) * spec.head_dim;
   return 4 * spec.hidden + attention + 3 * spec.feed_forward +
-         shape.adapter_rank_sum / std::max<int64_t>(1, spec.layers);
+         (shape.adapter_rank_sum + shape.magnitude_widths) / std::max<int64_t>(1, spec.layers);
 }
 
 }  // namespace
@@ -32,14 +33,16 @@ MemoryByPhase step_memory(const StepShape& shape) {
   const int64_t element = shape.full ? (shape.is_gpu ? 2 : kF32) : shape.weight_bytes;
   const int64_t tokens = std::max(shape.micro_tokens, shape.longest);
   const int64_t weights =
-      shape.full ? shape.parameters * kF32 : shape.parameters * shape.weight_bytes + shape.trainable * kF32;
+      shape.full ? shape.parameters * kF32
+                 : shape.parameters * shape.weight_bytes + (shape.trainable + shape.adapter_frozen) * kF32;
   const int64_t gradients = shape.trainable * kF32;
   const int64_t optimizer = shape.trainable * kF32 * shape.moments;
   const int64_t block = saved_elements_per_block(shape) * element * tokens;
   const int64_t stream = spec.hidden * element * tokens;
   const int64_t saved = shape.recompute_blocks ? spec.layers * stream + block : spec.layers * block;
   // Logits of one chunk and their gradient (objective/cross_entropy), and the attention's and products' workspace.
-  const int64_t head = std::min<int64_t>(tokens * spec.vocab * kF32, int64_t{64} << 20) * 2;
+  const int64_t head = std::min<int64_t>(tokens * spec.vocab * kF32, int64_t{64} << 20) * 2 +
+                       (shape.scaled_head ? 2 * spec.vocab * spec.hidden * kF32 : 0);
   const int64_t working = 3 * stream + 2 * tokens * spec.feed_forward * element + head;
   const int64_t context = shape.is_gpu ? kGpuContextBytes : kCpuContextBytes;
 

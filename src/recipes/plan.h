@@ -50,6 +50,9 @@ struct StepShape {
   int64_t trainable = 0;         // elements that train (f32, with gradient and moments)
   int64_t moments = 2;           // f32 tensors of the optimizer per trainable element
   int64_t adapter_rank_sum = 0;  // sum over adapted modules of their rank: saved products a token
+  int64_t magnitude_widths = 0;  // sum over modules with a DoRA magnitude of their out features: as much a token
+  int64_t adapter_frozen = 0;    // f32 elements of adapters that do not train (PiSSA's start)
+  bool scaled_head = false;      // DoRA on the head: its weight is multiplied out for the loss
   int64_t micro_tokens = 0;
   int64_t longest = 0;
   bool full = false;  // the weights themselves train

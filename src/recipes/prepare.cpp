@@ -8,6 +8,7 @@
 #include "adapter/peft.h"
 #include "config/words.h"
 #include "core/error.h"
+#include "export/gguf_adapter.h"
 #include "export/gguf_features.h"
 #include "io/file.h"
 #include "recipes/expressions.h"
@@ -16,19 +17,29 @@ namespace prentice {
 
 namespace {
 
-// Elements that train and the sum of ranks, counted on weights without storage: the same code that will train them.
-// `whole_weights`: the run will also write merged weights.
-void count_trainable(StepShape& shape, const AdapterSection& adapter, const Machine& machine, bool whole_weights) {
+// What the adapter adds to a step, of weights without storage: the same code that will train them.
+void count_adapter(StepShape& shape, const Model& model) {
+  visit_loras(model, [&](const std::string&, const Lora& lora) {
+    shape.adapter_rank_sum += lora.a.size(0);
+    if (lora.first_a.defined()) shape.adapter_frozen += lora.first_a.numel() + lora.first_b.numel();
+    // With dropout the dropped input, the frozen product of it and the adapter's own are kept as well.
+    const int64_t kept = lora.dropout > 0 ? 3 : 1;
+    if (lora.magnitude.defined()) shape.magnitude_widths += kept * lora.magnitude.size(0);
+  });
+  shape.scaled_head = model.head.lora && model.head.lora->magnitude.defined();
+}
+
+// Elements that train; what the run will write after the training must be possible.
+void count_trainable(StepShape& shape, const AdapterSection& adapter, const Machine& machine,
+                     const ExportSection& exports) {
   Model model = random_model(shape.spec, 0, {.dtype = machine.dtype, .device = c10::kMeta});
   if (!shape.full) attach_lora(model, adapter, 0);
-  if (shape.spec.tied_head && model.head.lora && whole_weights) {
-    fail(ExitCode::usage,
-         "adapter.targets: the head's weight is the embedding's too, so an adapter on it cannot be merged",
-         "leave lm_head out, or export the adapter alone: export.merged=none export.gguf=[]");
-  }
-  for (const auto& [name, tensor] : trainable(model, adapter)) {
-    shape.trainable += tensor.numel();
-    if (name.ends_with("lora_A.weight")) shape.adapter_rank_sum += tensor.size(0);
+  count_adapter(shape, model);
+  for (const auto& [name, tensor] : trainable(model, adapter)) shape.trainable += tensor.numel();
+  if (exports.gguf_adapter != "none") check_gguf_adapter(model);
+  if (!exports.gguf.empty()) {
+    merge(model);
+    check_gguf_can_express(model.spec);
   }
   for (const auto& expected : expected_tensors(shape.spec)) {
     int64_t elements = 1;
@@ -130,6 +141,7 @@ Plan make_plan(const Recipe& recipe, const PreparedRun& run, StepShape shape, co
   plan.disk_bytes = checkpoint * (recipe.train.keep + 1) + shape.trainable * 4;
   if (recipe.exports.merged != "none" || shape.full) plan.disk_bytes += shape.parameters * 4;
   plan.disk_bytes += static_cast<int64_t>(recipe.exports.gguf.size()) * shape.parameters * 2;
+  if (recipe.exports.gguf_adapter != "none") plan.disk_bytes += shape.trainable * 4;
   plan.host_peak_bytes = shape.is_gpu ? kGpuHostBytes : plan.memory.peak();
   plan.decided = {{"run.device", *recipe.run.device},
                   {"run.precision", std::string(word_of(*recipe.run.precision))},
@@ -192,6 +204,11 @@ PreparedRun prepare_run(Recipe& recipe, const std::string& hardware_name) {
   }
   ModelSpec spec = open_spec(artifact);
   check_tensor_types(recipe.exports, recipe, spec);
+  if (adapter.kind == AdapterKind::full && !spec.section.empty()) {
+    fail(ExitCode::usage,
+         artifact.address + ": its decoder is a part of a larger model, and all weights cannot train there",
+         "`prentice export export.merged=bf16` writes the decoder alone; or train an adapter");
+  }
   if (artifact.shape.size() && recipe.model.init != "random") {
     fail(ExitCode::usage, artifact.address + ": these are shapes without weights", "model.init=random makes weights");
   }
@@ -215,9 +232,7 @@ PreparedRun prepare_run(Recipe& recipe, const std::string& hardware_name) {
                   .longest = run.data.train.encoded.longest,
                   .full = run.adapter.kind == AdapterKind::full,
                   .is_gpu = hardware.is_gpu};
-  if (!recipe.exports.gguf.empty()) check_gguf_can_express(run.spec);  // now and not after the training
-  const bool whole_weights = recipe.exports.merged != "none" || !recipe.exports.gguf.empty();
-  count_trainable(shape, run.adapter, machine, whole_weights);
+  count_trainable(shape, run.adapter, machine, recipe.exports);
   decide_micro_batch(recipe.train, shape, hardware);
   run.epochs = recipe.train.epochs.value_or(1);
   run.steps = make_step_source(run.data.train.encoded, step_options(recipe.run, recipe.data, recipe.train, run.epochs));

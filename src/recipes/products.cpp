@@ -7,6 +7,7 @@
 
 #include "adapter/peft.h"
 #include "core/error.h"
+#include "export/gguf_adapter.h"
 #include "export/gguf_features.h"
 #include "export/gguf_model.h"
 #include "export/hf_folder.h"
@@ -25,6 +26,8 @@ namespace {
 
 constexpr const char* kProductNames[] = {"adapter",     "merged",    "gguf",       "serve",
                                          "verify.json", "eval.json", "report.html"};
+
+constexpr const char* kGgufAdapter = "gguf/adapter.gguf";
 
 GgmlType type_named(const std::string& word) {
   const std::string upper = word == "f32" ? "F32" : word == "f16" ? "F16" : word == "bf16" ? "BF16" : word;
@@ -60,9 +63,9 @@ void write_merged(const ProductSource& source, const WeightSource& weights, cons
   const HfFolderOptions options{.type = type_named(section.merged),
                                 .chat_template = replaced_template(source.tokenizer)};
   TempFolder folder(out / "merged");
-  write_hf_folder(weights, source.spec, source.companions, folder.path(), options);
-  if (section.verify &&
-      !verifier.passes("merged", verify_hf_folder(folder.path(), weights, source.spec, source.companions, options))) {
+  write_hf_folder(weights, weights.spec(), source.companions, folder.path(), options);
+  if (section.verify && !verifier.passes("merged", verify_hf_folder(folder.path(), weights, weights.spec(),
+                                                                    source.companions, options))) {
     return reject(folder.path(), folder.final_path());
   }
   folder.publish(IfExists::replace);
@@ -83,14 +86,30 @@ std::string write_gguf_file(const ProductSource& source, const WeightSource& wei
                             .stop_id = turn_end(source)};
   const std::string file_name = fmt::format("{}-{}.gguf", name, type);
   TempFile file(out / "gguf" / file_name);
-  write_gguf(weights, source.spec, source.tokenizer, file.path(), options);
-  if (section.verify && !verifier.passes("gguf/" + file_name,
-                                         verify_gguf(file.path(), weights, source.spec, source.tokenizer, options))) {
+  write_gguf(weights, weights.spec(), source.tokenizer, file.path(), options);
+  if (section.verify && !verifier.passes("gguf/" + file_name, verify_gguf(file.path(), weights, weights.spec(),
+                                                                          source.tokenizer, options))) {
     reject(file.path(), file.final_path());
     return "";
   }
   file.publish(IfExists::replace);
   return file_name;
+}
+
+// The adapter's bytes must not bear the run's name; `section.name` is the user's own word.
+bool write_gguf_adapter_file(const ProductSource& source, const ExportSection& section, const fs::path& out,
+                             Verifier& verifier) {
+  const GgufAdapterOptions options{.type = type_named(section.gguf_adapter),
+                                   .name = section.name.empty() ? "adapter" : section.name};
+  TempFile file(out / kGgufAdapter);
+  write_gguf_adapter(source.adapter, source.adapted, file.path(), options);
+  if (section.verify &&
+      !verifier.passes(kGgufAdapter, verify_gguf_adapter(file.path(), source.adapter, source.adapted, options))) {
+    reject(file.path(), file.final_path());
+    return false;
+  }
+  file.publish(IfExists::replace);
+  return true;
 }
 
 void write_serving(const ProductSource& source, const ServingInfo& info, const fs::path& out) {
@@ -139,11 +158,12 @@ Products write_products(const ProductSource& source, const ExportSection& sectio
   std::optional<WeightSource> weights;
   if (section.merged != "none" || !section.gguf.empty()) weights = source.weights();
   if (section.merged != "none") write_merged(source, *weights, section, out, verifier);
-  if (!section.gguf.empty()) info.warnings = gguf_warnings(source.spec);
+  if (!section.gguf.empty() || section.gguf_adapter != "none") info.warnings = gguf_warnings(source.spec);
   for (const auto& type : section.gguf) {
     throw_if_stopped(kContinues);
     const std::string file = write_gguf_file(source, *weights, section, type, name, out, verifier);
     if (!file.empty()) info.gguf_files.push_back(file);
+  if (section.gguf_adapter != "none") info.gguf_adapter = write_gguf_adapter_file(source, section, out, verifier);
   }
   if (!verifier.all.checks.empty()) publish_file(out / "verify.json", verification_json(verifier.all));
   if (!verifier.rejected.empty()) {
@@ -157,6 +177,7 @@ Products write_products(const ProductSource& source, const ExportSection& sectio
     if (fs::exists(out / product)) products.written.push_back({product, size_on_disk(out / product)});
   }
   for (const auto& file : info.gguf_files)
+  if (info.gguf_adapter) products.written.push_back({kGgufAdapter, size_on_disk(out / kGgufAdapter)});
     products.written.push_back({"gguf/" + file, size_on_disk(out / "gguf" / file)});
   return products;
 }

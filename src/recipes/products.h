@@ -24,6 +24,7 @@ struct ProductSource {
   std::filesystem::path companions;       // folder whose tokenizer and generation files go along
   std::filesystem::path adapter;          // PEFT folder, or empty
   std::string base_model;                 // as the user named it
+  const ModelSpec& adapted;               // the model whose modules it names
   std::vector<int32_t> stop_ids;
   bool raw_text = false;  // trained on raw text although the model has a template
   int64_t max_length = 0;

@@ -7,6 +7,7 @@
 
 #include "adapter/lora.h"
 #include "adapter/peft.h"
+#include "adapter/saved_modules.h"
 #include "export/tiny.h"
 #include "io/file.h"
 
@@ -17,9 +18,12 @@ namespace {
 void attach_random(Model& model, const AdapterSection& section) {
   attach_lora(model, section, 5);
   const c10::NoGradGuard no_grad;
-  visit_linears(model, [](Linear& linear) {
-    if (linear.lora) linear.lora->b.copy_(at::randn(linear.lora->b.sizes()));
+  visit_loras(model, [](const std::string&, Lora& lora) {
+    lora.a.copy_(at::randn(lora.a.sizes()));
+    lora.b.copy_(at::randn(lora.b.sizes()));
+    if (lora.magnitude.defined()) lora.magnitude.mul_(1.5);
   });
+  for (auto& [name, tensor] : saved_tensors(model)) tensor.add_(at::randn(tensor.sizes()));
 }
 
 TEST(WeightSource, AFolderWithAnAdapterGivesTheMergedWeights) {
@@ -91,17 +95,54 @@ TEST(WeightSource, AdaptersThatDoNotFitAreRefused) {
   write_tiny(wide, scratch / "wide", GgmlType::F32, scratch.path());
   EXPECT_TRUE(
       contains(message_of([&] { WeightSource::from_folder(wide.spec, scratch / "wide", scratch / "adapter"); }, &code),
-               "expected lora_A [4, 48] and lora_B [96, 4], got [4, 48] and [48, 4]"));
+               "q_proj.lora_B.weight: expected shape [96, 4], got [48, 4]"));
   EXPECT_EQ(code, ExitCode::model);
 }
 
-TEST(WeightSource, ATiedHeadWithAnAdapterCannotBeMerged) {
-  auto config = tiny_config();
-  config["tie_word_embeddings"] = true;
-  auto model = tiny_model(config);
-  attach_random(model, {.rank = 2, .targets = {"lm_head"}});
-  EXPECT_TRUE(
-      contains(message_of([&] { WeightSource::from_model(model); }), "the adapter on lm_head cannot be merged"));
+// Adapters of every kind, from the folder and from memory, against the merged model; ends of a tied model part.
+TEST(WeightSource, AdaptersOfEveryKindGiveTheMergedWeights) {
+  struct Row {
+    bool tied, unties;
+    AdapterSection section;
+  };
+  const Row rows[] = {
+      {false, false, {.kind = AdapterKind::dora, .rank = 4, .targets = {"all-linear"}}},
+      {false, false, {.rank = 3, .targets = {"embed_tokens", "lm_head", "q_proj"}}},
+      {true, true, {.rank = 3, .targets = {"embed_tokens"}}},
+      {true, true, {.rank = 2, .targets = {"lm_head"}}},
+      {true, true, {.rank = 2, .targets = {"q_proj"}, .modules_to_save = {"lm_head"}}},
+      {true, false, {.rank = 2, .targets = {"q_proj"}, .modules_to_save = {"embed_tokens", "lm_head"}}},
+      {false, false, {.rank = 2, .targets = {"q_proj"}, .modules_to_save = {"norm", "k_proj", "embed_tokens"}}},
+  };
+  for (const auto& [tied, unties, section] : rows) {
+    SCOPED_TRACE(section.targets[0]);
+    const Scratch scratch;
+    auto config = tiny_config();
+    config["tie_word_embeddings"] = tied;
+    auto model = tiny_model(config);
+    const ModelSpec spec = model.spec;
+    write_tiny(model, scratch / "base", GgmlType::F32, scratch.path());
+    attach_random(model, section);
+    std::filesystem::create_directory(scratch / "adapter");
+    save_peft(model, scratch / "adapter", "base", "f32");
+    const auto folder = WeightSource::from_folder(spec, scratch / "base", scratch / "adapter");
+    std::map<std::string, std::vector<float>> memory;
+    const auto attached = WeightSource::from_model(model);
+    for (const auto& [name, shape] : attached.tensors()) memory[name] = values_of(attached, name);
+    merge(model);
+    const auto merged = WeightSource::from_model(model);
+    EXPECT_EQ(folder.spec().tied_head, tied && !unties);
+    EXPECT_EQ(folder.spec().config.at("tie_word_embeddings").as_bool(), tied && !unties);
+    ASSERT_EQ(folder.tensors().size(), merged.tensors().size());
+    for (const auto& [name, shape] : merged.tensors()) {
+      const auto wanted = values_of(merged, name), found = values_of(folder, name);
+      ASSERT_EQ(wanted.size(), found.size()) << name;
+      for (size_t i = 0; i < wanted.size(); ++i) {
+        EXPECT_NEAR(found[i], wanted[i], 1e-6f * (1 + std::abs(wanted[i]))) << name;
+        EXPECT_EQ(memory.at(name)[i], found[i]) << name;
+      }
+    }
+  }
 }
 
 TEST(WeightSource, ValuesThatAreNotFiniteStopTheExport) {

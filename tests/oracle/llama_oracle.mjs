@@ -1,5 +1,5 @@
 // What llama.cpp makes of GGUF files: token ids of texts, and log-probabilities after id sequences.
-// stdin: [{"path", "contextSize", "texts": [...], "special": [...], "sequences": [[ids], ...]}]
+// stdin: [{"path", "contextSize", "lora" (an adapter), "texts": [...], "special": [...], "sequences": [[ids], ...]}]
 // The file named by the first argument receives [{"texts": [[ids]], "special": [[ids]], "log_probs": [[by id]], "bos", "eos"}]
 // (A pipe would lose what process.exit does not wait for.) `special` texts are tokenized with special tokens recognised. PRENTICE_NODE_MODULES names the modules' folder.
 import {createRequire} from "module";
@@ -27,7 +27,8 @@ for (const job of JSON.parse(readFileSync(0, "utf8"))) {
   result.special = (job.special ?? []).map((text) => model.tokenize(text, true));
   for (const ids of job.sequences ?? []) {
     const context = await model.createContext({contextSize: job.contextSize, flashAttention: false, threads: 2,
-                                               experimentalKvCacheKeyType: "F32", experimentalKvCacheValueType: "F32"});
+                                               experimentalKvCacheKeyType: "F32", experimentalKvCacheValueType: "F32",
+                                               ...(job.lora ? {lora: {adapters: [{filePath: job.lora, scale: 1}]}} : {})});
     result.log_probs.push(await logProbs(context, ids, job.vocabulary));
     await context.dispose();
   }

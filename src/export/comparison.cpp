@@ -1,0 +1,67 @@
+#include "export/comparison.h"
+
+#include <cmath>
+#include <utility>
+
+#include "export/encode.h"
+
+namespace prentice {
+
+Check equal_check(std::string name, bool equal, std::string detail) {
+  return {
+      .name = std::move(name), .passed = equal, .value = equal ? 0.0 : 1.0, .limit = 0, .detail = std::move(detail)};
+}
+
+const GgufTensorView* Comparison::find(const GgufReader& file, const GgufTensorInfo& declared) {
+  declared_.insert(declared.name);
+  const auto* found = file.find_tensor(declared.name);
+  if (found == nullptr) {
+    missing(declared.name);
+    return nullptr;
+  }
+  const bool same_layout = found->type == declared.type && found->dims == declared.dims;
+  layout(declared.name, same_layout);
+  return same_layout ? found : nullptr;
+}
+
+void Comparison::no_others(const GgufReader& file) {
+  for (const auto& tensor : file.tensors()) {
+    if (!declared_.contains(tensor.name)) extra(tensor.name);
+  }
+}
+
+void Comparison::values(const std::string& tensor, std::span<const float> wanted, std::span<const std::byte> stored,
+                        GgmlType type) {
+  bounds_.resize(wanted.size());
+  found_.resize(wanted.size());
+  rounding_bounds(wanted, type, bounds_);
+  decode(stored, type, found_);
+  for (size_t i = 0; i < wanted.size(); ++i) {
+    const double error = std::abs(static_cast<double>(wanted[i]) - found_[i]);
+    if (error == 0) continue;
+    const double ratio = std::isfinite(error) ? error / bounds_[i] : HUGE_VAL;  // a bound of 0: infinite
+    if (ratio > worst_) worst_ = ratio, worst_tensor_ = tensor;
+  }
+}
+
+std::vector<Check> Comparison::checks() const {
+  std::vector<Check> checks;
+  for (const char* name : {"tensors", "types and shapes"}) {
+    const auto found = problems_.find(name);
+    const auto count = found == problems_.end() ? size_t{0} : found->second.size();
+    checks.push_back({.name = name,
+                      .passed = count == 0,
+                      .value = static_cast<double>(count),
+                      .limit = 0,
+                      .detail = count == 0 ? "" : found->second.front()});
+  }
+  checks.push_back(
+      {.name = "values",
+       .passed = worst_ <= 1,
+       .value = worst_,
+       .limit = 1,
+       .detail = worst_tensor_.empty() ? "all equal" : "largest difference, in units of rounding: " + worst_tensor_});
+  return checks;
+}
+
+}  // namespace prentice
