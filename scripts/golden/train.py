@@ -7,13 +7,16 @@ import json
 import pathlib
 
 import torch
+from peft import LoraConfig, get_peft_model
+from peft.optimizers import create_loraplus_optimizer
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.record_writer import RecordWriter
-from transformers import optimization
+from transformers import LlamaConfig, LlamaForCausalLM, optimization
 
 OUT = pathlib.Path(__file__).resolve().parents[2] / "tests/golden/train"
-SHAPES = {"layer.lora_A.weight": (3, 5), "layer.lora_B.weight": (4, 3), "layer.norm.weight": (7,)}
+SHAPES = {"layer.lora_A.weight": (3, 5), "layer.lora_B.weight": (4, 3), "layer.norm.weight": (7,),
+          "embed.lora_embedding_A": (2, 6)}
 STEPS = 20
 
 
@@ -33,11 +36,31 @@ def flat(tensors):
 
 
 def groups(params, lr, decay, ratio):
-    """One group a tensor: matrices decay, and lora_B has `ratio` times the rate."""
+    """One group a tensor: matrices decay; with LoRA+ (ratio other than 1) the rates of peft."""
     return [
-        {"params": [tensor], "lr": lr * (ratio if name.endswith("lora_B.weight") else 1), "weight_decay": decay if tensor.dim() >= 2 else 0.0}
+        {"params": [tensor], "lr": loraplus_rate(name, tensor, lr, ratio), "weight_decay": decay if tensor.dim() >= 2 else 0.0}
         for name, tensor in params.items()
     ]
+
+
+def loraplus_rate(name, tensor, lr, ratio):
+    if ratio == 1:
+        return lr
+    if ".lora_embedding_" in name:
+        return 1e-6
+    return lr * ratio if "lora_B" in name or tensor.dim() == 1 else lr
+
+
+def check_loraplus():
+    """loraplus_rate against peft's own groups, on a model with every kind of tensor that trains."""
+    config = LlamaConfig(vocab_size=20, hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=2, num_key_value_heads=2)
+    for options in (dict(target_modules=["embed_tokens", "q_proj"], modules_to_save=["norm", "lm_head"]), dict(target_modules="all-linear", use_dora=True)):
+        model = get_peft_model(LlamaForCausalLM(config), LoraConfig(task_type="CAUSAL_LM", **options))
+        optimizer = create_loraplus_optimizer(model, torch.optim.AdamW, lr=1e-3, loraplus_lr_ratio=8.0, loraplus_weight_decay=0.1)
+        rates = {id(tensor): group["lr"] for group in optimizer.param_groups for tensor in group["params"]}
+        for name, tensor in model.named_parameters():
+            if tensor.requires_grad:
+                assert rates[id(tensor)] == loraplus_rate(name, tensor, 1e-3, 8.0), name
 
 
 def lion_step(params, moments, options, step_lr, b1, b2):
@@ -133,6 +156,7 @@ def write(name, content):
 if __name__ == "__main__":
     OUT.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
+    check_loraplus()
     write("optimizer.json", optimizers())
     write("schedule.json", schedules())
     write("tensorboard.json", tensorboard())

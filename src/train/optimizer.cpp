@@ -28,6 +28,12 @@ void decay_weights(const std::vector<Tensor>& weights, const Tensor& lr, double 
   at::_foreach_mul_(weights, at::rsub(share, 1).to(weights.front().scalar_type()));
 }
 
+double rate_factor(const OptimizerOptions& options, const std::string& name, const Tensor& tensor) {
+  if (options.lr_ratio == 1) return 1;
+  if (name.find(".lora_embedding_") != std::string::npos) return kEmbeddingRate / options.lr;
+  return name.ends_with("lora_B.weight") || tensor.dim() == 1 ? options.lr_ratio : 1;
+}
+
 }  // namespace
 
 Optimizer::Optimizer(const OptimizerOptions& options, const NamedTensors& trainable) : options_(options) {
@@ -40,7 +46,7 @@ Optimizer::Optimizer(const OptimizerOptions& options, const NamedTensors& traina
   const auto scalar = at::TensorOptions().device(device);
   step_ = at::zeros({}, scalar.dtype(at::kFloat));
   for (const auto& [name, tensor] : trainable) {
-    const double lr_factor = name.ends_with("lora_B.weight") ? options.lr_ratio : 1.0;
+    const double lr_factor = rate_factor(options, name, tensor);
     const double weight_decay = tensor.dim() >= 2 ? options.weight_decay : 0.0;
     auto group = std::find_if(groups_.begin(), groups_.end(), [&](const Group& candidate) {
       return candidate.lr_factor == lr_factor && candidate.weight_decay == weight_decay &&

@@ -10,11 +10,16 @@
 
 namespace prentice {
 
+inline constexpr double kEmbeddingRate = 1e-6;
+
 struct OptimizerOptions {
   OptimizerName name = OptimizerName::adamw;
   double beta1 = 0.9, beta2 = 0.999, eps = 1e-8;
   double weight_decay = 0;  // decoupled: w -= lr * weight_decay * w, for matrices only (norms and biases never decay)
-  double lr_ratio = 1;      // LoRA+ (Hayou et al. 2024): factor on the rate of every tensor named ...lora_B.weight
+  // LoRA+ (Hayou et al. 2024), with the groups of peft's create_loraplus_optimizer: a factor on the rate of every B and
+  // every vector. Where it is not 1, an adapter on an embedding learns at kEmbeddingRate whatever the peak rate `lr`.
+  double lr_ratio = 1;
+  double lr = 1;  // the peak of the schedule
 };
 
 // Formulas, with g the gradient after clipping and t the number of moves made, this one included:

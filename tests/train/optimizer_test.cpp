@@ -38,7 +38,8 @@ OptimizerOptions options_of(const Json& wanted) {
           .beta2 = wanted.at("betas").as_array()[1].as_number(),
           .eps = wanted.at("eps").as_number(),
           .weight_decay = wanted.at("weight_decay").as_number(),
-          .lr_ratio = wanted.at("lr_ratio").as_number()};
+          .lr_ratio = wanted.at("lr_ratio").as_number(),
+          .lr = wanted.at("lr").as_number()};
 }
 
 TEST(Optimizer, TwentyClippedStepsEqualTorch) {
