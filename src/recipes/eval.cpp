@@ -40,7 +40,9 @@ RunDescription describe(const EvalRecipe& recipe, const Artifact& artifact, cons
 // The training completions are the choices when neither recipe nor records name any (semantics 2.6).
 std::vector<std::string> choices_of(const EvalRecipe& recipe, const Tokenizer& tokenizer, const EncodeOptions& encode) {
   if (recipe.data.train.empty()) return resolve_choices(recipe.eval, nullptr);
-  const DataSet train = load_data_set(recipe.data.train, recipe.data, tokenizer, encode);
+  DataSection section = recipe.data;
+  section.max_length.reset();  // decided by the rows to score; these only name the answers
+  const DataSet train = load_data_set(section.train, section, tokenizer, encode);
   return resolve_choices(recipe.eval, &train);
 }
 

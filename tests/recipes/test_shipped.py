@@ -137,3 +137,11 @@ def test_a_task_runs_on_a_tiny_model(path, binary, tmp_path):
                 "data.limit=40", "train.steps=2", "eval.limit=3", "export.gguf=[]", timeout=300)
     scores = json.loads((tmp_path / "run/eval.json").read_text())["tasks"]
     assert set(scores) == set(yaml.safe_load(path.read_text())["eval"]["tasks"])
+
+
+def test_choices_are_taken_from_training_rows_of_any_length(prentice, tmp_path):
+    prentice.run("eval", "model.path=quickstart-1m", "model.init=random", f"model.tokenizer={TOKENIZER}", "run.out=run",
+                 f"data.eval={ROOT / 'data/routing/test.csv'}", f"data.train={ROOT / 'data/routing/train.csv'}",
+                 "data.prompt={{ text }}", "data.completion={{ label }}", "eval.tasks=[choice]", "eval.limit=3")
+    examples = json.loads((tmp_path / "run/eval.json").read_text())["tasks"]["choice"]["examples"]
+    assert set(examples[0]["scores"]) == set(made.material("routing")["desks"])
