@@ -156,7 +156,6 @@ std::vector<GgufEntry> gguf_metadata(const ModelSpec& spec, const Tokenizer& tok
   out.push_back({"general.architecture", spec.gguf.architecture});
   out.push_back({"general.type", std::string("model")});
   out.push_back({"general.name", harmless_name(options.name, tokenizer)});
-  for (const auto& [key, value] : options.provenance) out.push_back({key, value});
   add_architecture(out, spec);
   add_tokenizer(out, spec, tokenizer, options);
   out.push_back({"general.file_type", gguf_file_type(options.type)});

@@ -17,18 +17,17 @@ namespace prentice {
 
 struct GgufOptions {
   GgmlType type = GgmlType::F16;
-  std::string name;                               // general.name
-  std::map<std::string, std::string> types;       // per tensor: see gguf_tensor_type
-  std::optional<std::string> chat_template;       // nullopt: the tokenizer's own, if it has one
-  std::optional<int32_t> stop_id;                 // what ends the model's turn; nullopt: the tokenizer's EOS
-  std::map<std::string, std::string> provenance;  // further string keys, for instance general.license
+  std::string name;                          // general.name
+  std::map<std::string, std::string> types;  // per tensor: see gguf_tensor_type
+  std::optional<std::string> chat_template;  // nullopt: the tokenizer's own, if it has one
+  std::optional<int32_t> stop_id;            // what ends the model's turn; nullopt: the tokenizer's EOS
 };
 
 // All keys in the order of formats 2.11. Errors: `model` for a tokenizer that llama.cpp cannot reproduce.
 std::vector<GgufEntry> gguf_metadata(const ModelSpec& spec, const Tokenizer& tokenizer, const GgufOptions& options);
+
 // general.file_type of a type (formats 2.1). Errors: `usage` for a type that is not built yet.
 uint32_t gguf_file_type(GgmlType);
-
 
 // tokenizer.tables() filled up to `rows` with unused [PAD] entries. Errors: `model` when the vocabulary is larger than
 // the embedding or two entries are the same text.

@@ -38,9 +38,10 @@ std::string llama_cpp_section(const ServingInfo& info) {
   const auto length = info.gguf_length > 0 ? fmt::format(" --ctx-size {}", info.gguf_length) : "";
   const auto jinja = info.has_chat_template && !info.trained_on_raw_text ? " --jinja" : "";
   if (info.gguf_adapter) {
-    text += "Base model with the adapter on top. `BASE.gguf` is the base model as GGUF, of any type; `prentice export "
-            "export.gguf=[F16]` with the base as `model.path` makes one:\n\n" +
-            code(fmt::format("llama-server -m BASE.gguf --lora gguf/adapter.gguf{}{}", length, jinja));
+    text +=
+        "Base model with the adapter on top. `BASE.gguf` is the base model as GGUF, of any type; `prentice export "
+        "export.gguf=[F16]` with the base as `model.path` makes one:\n\n" +
+        code(fmt::format("llama-server -m BASE.gguf --lora gguf/adapter.gguf{}{}", length, jinja));
   }
   for (const auto& file : info.gguf_files) {
     text += code(fmt::format("llama-server -m {}{}{}", shell_word_of_line("gguf/" + file), length, jinja));
@@ -112,7 +113,6 @@ std::string model_card(const CardInfo& info) {
   if (!info.base_model.empty()) text += "base_model: " + yaml_string(info.base_model) + "\n";
   text += info.is_adapter ? "library_name: peft\n" : "library_name: transformers\n";
   text += "pipeline_tag: text-generation\n";
-  if (!info.licence.empty()) text += "license: " + yaml_string(info.licence) + "\n";
   text += info.is_adapter ? "tags: [lora]\n" : "";
   text += "---\n\n# " + markdown_text(info.name) + "\n\n";
   text += info.base_model.empty() ? "Trained from scratch with Prentice.\n"
@@ -125,7 +125,7 @@ std::string model_card(const CardInfo& info) {
   };
   table("Training", info.training);
   table("Results", info.results);
-  if (!info.base_model.empty() && info.licence.empty()) {
+  if (!info.base_model.empty()) {
     text += "\n## Licence\n\nThe licence of the base model applies to this work.\n";
   }
   return text;

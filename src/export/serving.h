@@ -41,7 +41,7 @@ std::string selftest_json(const std::string& name, const std::vector<SelfTestCas
 
 // Model card of adapter/ or merged/ with the front matter the hub reads.
 struct CardInfo {
-  std::string name, base_model, licence;
+  std::string name, base_model;
   bool is_adapter = false;
   std::vector<std::pair<std::string, std::string>> training;  // "learning rate" -> "0.0002"
   std::vector<std::pair<std::string, std::string>> results;   // "accuracy" -> "0.935 (200 examples)"

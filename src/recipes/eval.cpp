@@ -8,6 +8,7 @@
 #include "eval/score.h"
 #include "io/publish.h"
 #include "io/sha256.h"
+#include "recipes/answers.h"
 #include "recipes/console.h"
 #include "recipes/expressions.h"
 #include "recipes/inputs.h"
@@ -44,35 +45,6 @@ std::vector<std::string> choices_of(const EvalRecipe& recipe, const Tokenizer& t
   section.max_length.reset();  // decided by the rows to score; these only name the answers
   const DataSet train = load_data_set(section.train, section, tokenizer, encode);
   return resolve_choices(recipe.eval, &train);
-}
-
-// What a person asked: the last user message of a conversation, else the prompt as it stands.
-std::string question(const Example& example) {
-  const Json* messages = example.record.find("messages");
-  if (!messages || !messages->is_array()) return example.prompt;
-  std::string text = example.prompt;
-  for (const Json& message : messages->as_array()) {
-    const Json *role = message.find("role"), *content = message.find("content");
-    if (role && content && content->is_string() && *role == Json("user")) text = content->as_string();
-  }
-  return text;
-}
-
-// The answers beside their questions, for people and for the report: eval.json holds numbers.
-std::string answers_jsonl(const EvalReport& report, const DataSet& data) {
-  std::string lines;
-  const auto add = [&](int64_t index, const std::string& expected, const std::string& answer) {
-    const Example& example = data.examples.at(static_cast<size_t>(index));
-    const Json line =
-        Json::Object{{"index", index}, {"prompt", question(example)}, {"expected", expected}, {"answer", answer}};
-    lines += line.dump() + "\n";
-  };
-  if (report.choice) {
-    for (const auto& example : report.choice->examples) add(example.index, example.expected, example.answer);
-  } else if (report.exact) {
-    for (const auto& example : report.exact->examples) add(example.index, example.expected, example.output);
-  }
-  return lines;
 }
 
 int print_score(const EvalReport& report, const std::filesystem::path& out, const Invocation& invocation) {
@@ -125,7 +97,7 @@ int run_program(EvalRecipe recipe, const Invocation& invocation) {
   for (const auto& file : recipe.data.eval) report.data.emplace_back(file.path, cached_sha256_file(file.path));
   publish_file(folder.path() / "eval.json", to_json(report).dump(1) + "\n");
   if (const std::string answers = answers_jsonl(report, data); !answers.empty()) {
-    publish_file(folder.path() / "examples.jsonl", answers);
+    publish_file(folder.path() / kAnswers, answers);
   }
   write_checksums(folder.path());
   folder.finish();

@@ -7,6 +7,7 @@
 #include "export/hf_folder.h"
 #include "io/file.h"
 #include "io/publish.h"
+#include "recipes/answers.h"
 #include "recipes/console.h"
 #include "recipes/products.h"
 #include "recipes/report.h"
@@ -51,12 +52,13 @@ Products write_run_products(const Model& model, const PreparedRun& run, ExportSe
                             const TrainResult& result, const std::optional<EvalReport>& score, const fs::path& out) {
   const bool full = run.adapter.kind == AdapterKind::full;
   if (full) section.merged = "none";  // merged/ is the trained model itself
+  const ModelSpec alone = decoder_alone(run.spec);
   const bool has_template = run.tokenizer.chat_template().has_value();
   const fs::path adapter = full ? fs::path() : out / "adapter";
   const auto stop_ids = stop_token_ids(run.artifact, run.spec, run.tokenizer);
   // From the files just written, where there are some: what is exported is what lies on the disk.
   const bool from_files = !full && run.artifact.has_weights();
-  return write_products({.spec = run.spec,
+  return write_products({.spec = alone,
                          .tokenizer = run.tokenizer,
                          .weights =
                              [&] {
@@ -65,9 +67,9 @@ Products write_run_products(const Model& model, const PreparedRun& run, ExportSe
                              },
                          .companions = run.artifact.tokenizer,
                          .adapter = adapter,
+                         .adapted = run.spec,
                          .base_model = run.artifact.address,
                          .stop_ids = stop_ids,
-                         .adapted = run.spec,
                          .raw_text = has_template && !run.data.train.chat,
                          .max_length = run.spec.max_positions,
                          .self_test = make_self_test(model, run.data.train, stop_ids),
@@ -86,7 +88,8 @@ Json::Object run_results(const TrainResult& result, const fs::path& out) {
 }
 
 void write_run_report(const PreparedRun& run, const TrainResult& result, const std::optional<EvalReport>& score,
-                      const fs::path& out) {
+                      const RunFolder& folder) {
+  const fs::path& out = folder.path();
   Report report{.title = out.filename().string(),
                 .subtitle = fmt::format("{} trained on {}", run.artifact.address, run.data.train.description)};
   report.headline = {{"last training loss", fmt::format("{:.4g}", result.last_loss)},
@@ -106,11 +109,16 @@ void write_run_report(const PreparedRun& run, const TrainResult& result, const s
     for (const auto& [metric, value] : results_of(score)) table.rows.push_back({metric, value});
     report.tables.push_back(std::move(table));
   }
+  report.tables.push_back(answers_table(compare_answers(out / kEarlyAnswers, out / kAnswers)));
   ReportTable plan{.title = "Plan and fact", .header = {"", "plan", "fact"}, .rows = {}};
   plan.rows.push_back({"time", human_duration(run.plan.seconds), human_duration(result.wall_seconds)});
   plan.rows.push_back({"peak memory", human_bytes(static_cast<double>(run.plan.memory.peak())),
                        human_bytes(static_cast<double>(peak_bytes(run.machine)))});
   report.tables.push_back(std::move(plan));
+  ReportTable inputs{.title = "Inputs", .header = {"key", "path", "SHA-256"}, .rows = {}};
+  for (const auto& input : folder.inputs()->get()) inputs.rows.push_back({input.key, input.path, input.sha256});
+  report.tables.push_back(std::move(inputs));
+  report.tables.push_back(files_table(out, {out}));
   publish_file(out / "report.html", to_html(report));
 }
 
@@ -173,10 +181,13 @@ int finish_run(const Model& model, const PreparedRun& run, const ExportSection& 
     throw_if_stopped(kContinues);
     score->model = out.string();
     publish_file(out / "eval.json", to_json(*score).dump(1) + "\n");
+    if (const std::string answers = answers_jsonl(*score, *run.data.eval); !answers.empty()) {
+      publish_file(out / kAnswers, answers);
+    }
   }
   throw_if_stopped(kContinues);
   const Products products = write_run_products(model, run, exports, result, score, out);
-  write_run_report(run, result, score, out);
+  write_run_report(run, result, score, folder);
   write_checksums(out);
   folder.finish(run_results(result, out));
   print_end(run, result, score, products, out, invocation);

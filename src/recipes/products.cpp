@@ -119,7 +119,6 @@ void write_serving(const ProductSource& source, const ServingInfo& info, const f
   // Beside the products and not in them: it bears the run's name, which the bytes of adapter/ and merged/ must not.
   write_file_durably(folder.path() / "model_card.md", model_card({.name = info.name,
                                                                   .base_model = source.base_model,
-                                                                  .licence = "",
                                                                   .is_adapter = info.peft,
                                                                   .training = source.training,
                                                                   .results = source.results}));
@@ -163,8 +162,8 @@ Products write_products(const ProductSource& source, const ExportSection& sectio
     throw_if_stopped(kContinues);
     const std::string file = write_gguf_file(source, *weights, section, type, name, out, verifier);
     if (!file.empty()) info.gguf_files.push_back(file);
-  if (section.gguf_adapter != "none") info.gguf_adapter = write_gguf_adapter_file(source, section, out, verifier);
   }
+  if (section.gguf_adapter != "none") info.gguf_adapter = write_gguf_adapter_file(source, section, out, verifier);
   if (!verifier.all.checks.empty()) publish_file(out / "verify.json", verification_json(verifier.all));
   if (!verifier.rejected.empty()) {
     fail(ExitCode::gate, fmt::format("{} of {} failed verification", fmt::join(verifier.rejected, ", "), out.string()),
@@ -177,8 +176,8 @@ Products write_products(const ProductSource& source, const ExportSection& sectio
     if (fs::exists(out / product)) products.written.push_back({product, size_on_disk(out / product)});
   }
   for (const auto& file : info.gguf_files)
-  if (info.gguf_adapter) products.written.push_back({kGgufAdapter, size_on_disk(out / kGgufAdapter)});
     products.written.push_back({"gguf/" + file, size_on_disk(out / "gguf" / file)});
+  if (info.gguf_adapter) products.written.push_back({kGgufAdapter, size_on_disk(out / kGgufAdapter)});
   return products;
 }
 
@@ -188,6 +187,26 @@ void write_checksums(const fs::path& out) {
     if (fs::exists(out / name)) names.emplace_back(name);
   }
   publish_file(out / "SHA256SUMS", checksums(out, names));
+}
+
+ReportTable files_table(const fs::path& root, const std::vector<fs::path>& folders) {
+  ReportTable table{.title = "Files", .header = {"file", "bytes", "SHA-256"}, .rows = {}};
+  for (const auto& folder : folders) {
+    std::vector<fs::path> files;
+    for (const char* product : {"adapter", "merged", "gguf"}) {
+      if (!fs::is_directory(folder / product)) continue;
+      for (const auto& entry : fs::directory_iterator(folder / product)) {
+        const auto kind = entry.path().extension();
+        if (kind == ".safetensors" || kind == ".gguf") files.push_back(entry.path());
+      }
+    }
+    std::ranges::sort(files);
+    for (const auto& file : files) {
+      table.rows.push_back(
+          {file.lexically_relative(root).string(), std::to_string(fs::file_size(file)), cached_sha256_file(file)});
+    }
+  }
+  return table;
 }
 
 bool products_intact(const fs::path& out) {

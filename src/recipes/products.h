@@ -13,6 +13,7 @@
 #include "export/serving.h"
 #include "export/weight_source.h"
 #include "model/spec.h"
+#include "recipes/report.h"
 #include "text/tokenizer.h"
 
 namespace prentice {
@@ -23,8 +24,8 @@ struct ProductSource {
   std::function<WeightSource()> weights;  // adapter folded in; asked for only where whole weights are written
   std::filesystem::path companions;       // folder whose tokenizer and generation files go along
   std::filesystem::path adapter;          // PEFT folder, or empty
-  std::string base_model;                 // as the user named it
   const ModelSpec& adapted;               // the model whose modules it names
+  std::string base_model;                 // as the user named it
   std::vector<int32_t> stop_ids;
   bool raw_text = false;  // trained on raw text although the model has a template
   int64_t max_length = 0;
@@ -53,6 +54,9 @@ Products write_products(const ProductSource&, const ExportSection& section, cons
 void write_checksums(const std::filesystem::path& out);
 // Whether every file that SHA256SUMS lists is there with its hash. A folder without the list has no products to miss.
 bool products_intact(const std::filesystem::path& out);
+
+// Weights and GGUF files below `folders` with bytes and hashes, named from `root`: for the page of a run.
+ReportTable files_table(const std::filesystem::path& root, const std::vector<std::filesystem::path>& folders);
 
 // The chat template that products carry in place of what stands in the tokenizer's folder; nullopt: that one.
 std::optional<std::string> replaced_template(const Tokenizer&);

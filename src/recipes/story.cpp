@@ -4,11 +4,8 @@
 
 #include <algorithm>
 #include <cstdlib>
-#include <map>
 
 #include "core/error.h"
-#include "io/file.h"
-#include "io/sha256.h"
 #include "recipes/products.h"
 #include "recipes/units.h"
 
@@ -17,8 +14,6 @@ namespace prentice {
 namespace fs = std::filesystem;
 
 namespace {
-
-constexpr size_t kExamplesShown = 12;
 
 std::string evaluation_line(const Json& eval) {
   std::string line;
@@ -64,35 +59,6 @@ std::string training_line(const fs::path& out) {
                      loss.points.back().first);
 }
 
-// examples.jsonl of an evaluation: index -> (prompt, expected, answer).
-std::map<int64_t, Json> answers(const fs::path& out) {
-  std::map<int64_t, Json> found;
-  if (!fs::exists(out / "examples.jsonl")) return found;
-  const std::string text = read_text_file(out / "examples.jsonl");
-  for (size_t begin = 0, end; (end = text.find('\n', begin)) != std::string::npos; begin = end + 1) {
-    Json line = Json::parse(std::string_view(text).substr(begin, end - begin));
-    const int64_t index = line.at("index").as_integer();
-    found.emplace(index, std::move(line));
-  }
-  return found;
-}
-
-std::vector<StoryExample> compared_examples(const fs::path& first, const fs::path& last) {
-  const auto before = answers(first), after = answers(last);
-  std::vector<StoryExample> examples;
-  for (const auto& [index, line] : after) {
-    const auto earlier = before.find(index);
-    if (earlier == before.end()) continue;
-    examples.push_back({.prompt = line.at("prompt").as_string(),
-                        .expected = line.at("expected").as_string(),
-                        .before = earlier->second.at("answer").as_string(),
-                        .after = line.at("answer").as_string()});
-  }
-  std::stable_partition(examples.begin(), examples.end(),
-                        [](const auto& e) { return e.after == e.expected && e.before != e.expected; });
-  return examples;
-}
-
 }  // namespace
 
 Story tell(const std::vector<ExpandedStep>& steps) {
@@ -121,7 +87,9 @@ Story tell(const std::vector<ExpandedStep>& steps) {
     }
     story.steps.push_back(std::move(told));
   }
-  if (evaluations.size() > 1) story.examples = compared_examples(evaluations.front(), evaluations.back());
+  if (evaluations.size() > 1) {
+    story.examples = compare_answers(evaluations.front() / kAnswers, evaluations.back() / kAnswers);
+  }
   return story;
 }
 
@@ -137,26 +105,10 @@ Report story_report(const Story& story, const fs::path& out) {
     report.curves.push_back(std::move(curve));
   }
   report.tables.push_back(std::move(steps));
-  ReportTable examples{.title = "Before and after", .header = {"input", "expected", "before", "after"}, .rows = {}};
-  for (size_t i = 0; i < std::min(kExamplesShown, story.examples.size()); ++i) {
-    const StoryExample& example = story.examples[i];
-    examples.rows.push_back({example.prompt, example.expected, example.before, example.after});
-  }
-  report.tables.push_back(std::move(examples));
-  ReportTable files{.title = "Files", .header = {"file", "bytes", "SHA-256"}, .rows = {}};
-  for (const auto& step : story.steps) {
-    for (const char* product : {"adapter/adapter_model.safetensors", "merged/model.safetensors"}) {
-      const fs::path file = step.out / product;
-      if (!fs::exists(file)) continue;
-      files.rows.push_back(
-          {fs::relative(file, out).string(), std::to_string(fs::file_size(file)), cached_sha256_file(file)});
-    }
-  }
-  if (!story.gguf.empty()) {
-    files.rows.push_back({fs::relative(story.gguf, out).string(), std::to_string(fs::file_size(story.gguf)),
-                          cached_sha256_file(story.gguf)});
-  }
-  report.tables.push_back(std::move(files));
+  report.tables.push_back(answers_table(story.examples));
+  std::vector<fs::path> folders;
+  for (const auto& step : story.steps) folders.push_back(step.out);
+  report.tables.push_back(files_table(out, folders));
   return report;
 }
 
@@ -177,7 +129,7 @@ void print_story(const Story& story, const fs::path& out, double seconds, const 
     fmt::print("{} {:<10} {}\n", i + 1, story.steps[i].name, story.steps[i].line);
   }
   if (!story.examples.empty()) {
-    const StoryExample& example = story.examples.front();
+    const ComparedAnswer& example = story.examples.front();
     const std::string prompt = shortened(example.prompt, 70);
     fmt::print("\n  \"{}\"\n    before  {}\n    after   {}\n", prompt, example.before, example.after);
   }

@@ -7,14 +7,10 @@
 
 #include "config/invocation.h"
 #include "config/read.h"
+#include "recipes/answers.h"
 #include "recipes/report.h"
 
 namespace prentice {
-
-// One example as it was answered in the first and in the last evaluation.
-struct StoryExample {
-  std::string prompt, expected, before, after;
-};
 
 struct StoryStep {
   std::string name, kind;
@@ -24,9 +20,9 @@ struct StoryStep {
 
 struct Story {
   std::vector<StoryStep> steps;
-  std::vector<StoryExample> examples;  // those that changed first
-  std::filesystem::path model;         // the last trained step's run; empty = none
-  std::filesystem::path gguf;          // a file to serve; empty = none
+  std::vector<ComparedAnswer> examples;  // of the first and the last evaluation
+  std::filesystem::path model;           // the last trained step's run; empty = none
+  std::filesystem::path gguf;            // a file to serve; empty = none
 };
 
 Story tell(const std::vector<ExpandedStep>& steps);

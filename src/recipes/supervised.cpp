@@ -117,7 +117,7 @@ int run_supervised(Recipe recipe, const Invocation& invocation) {
   const Validation validation(model, run, recipe.eval, *recipe.train.micro_tokens);
   keep_examples(run.data.train, kSelfTestCases);
   const Hooks hooks{.save_model = [&](const auto& path) { save_trained_model(model, run, path); },
-                    .evaluate = validation.hook(),
+                    .evaluate = validation.hook(folder.path()),
                     .before_step = [&](int64_t step) { forward.step = step; }};
   const TrainConfig config = train_config(recipe, run, folder, resolved, invocation.quiet);
   const TrainResult result = train(config, weights, *run.steps, objective, hooks);

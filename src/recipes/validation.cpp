@@ -3,10 +3,14 @@
 #include <algorithm>
 
 #include "eval/choice.h"
+#include "io/publish.h"
+#include "recipes/answers.h"
 #include "recipes/stopping.h"
 #include "train/signals.h"
 
 namespace prentice {
+
+namespace fs = std::filesystem;
 
 Validation::Validation(const Model& model, const PreparedRun& run, EvalSection section, int64_t micro_tokens)
     : model_(model),
@@ -32,11 +36,16 @@ EvalReport Validation::score() const {
                    .stop = [] { return stop_signal() != 0; }});
 }
 
-std::function<std::map<std::string, double>()> Validation::hook() const {
+std::function<std::map<std::string, double>()> Validation::hook(const fs::path& out) const {
   if (!has_data()) return {};
-  return [this] {
+  return [this, early = out / kEarlyAnswers] {
     std::map<std::string, double> found;
-    for (const auto& [metric, value] : metrics(score())) {
+    const EvalReport report = score();
+    if (const std::string answers = answers_jsonl(report, *run_.data.eval);
+        !answers.empty() && stop_signal() == 0 && !fs::exists(early)) {
+      publish_file(early, answers);
+    }
+    for (const auto& [metric, value] : metrics(report)) {
       if (metric == "loss" || metric == "accuracy") found["eval." + metric] = value;
     }
     return found;

@@ -21,8 +21,9 @@ class Validation {
   // Cut short by a stop signal, when it is worth nothing: ask stop_signal().
   EvalReport score() const;
 
+  // Keeps the answers of its first call, before training, in `out`/examples_before.jsonl. Gives
   // {"eval.loss", and "eval.accuracy" where a task gives one}; empty without held-out rows.
-  std::function<std::map<std::string, double>()> hook() const;
+  std::function<std::map<std::string, double>()> hook(const std::filesystem::path& out) const;
 
  private:
   const Model& model_;

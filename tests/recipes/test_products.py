@@ -1,11 +1,14 @@
 """What a run hands over, read by other tools: the chat template it was trained with, and nothing that cannot be served."""
 
+import hashlib
 import json
 import shutil
 
 import gguf
 import pytest
+import torch
 from conftest import ROOT, Prentice
+from safetensors.torch import load_file
 from tiny_models import make_model, save_folder
 
 TEMPLATE = ("{% for message in messages %}{{ message['role'] | upper }}: {{ message['content'] }}\n"
@@ -47,12 +50,12 @@ def test_embedded_templates_are_found_from_any_folder(program, tmp_path):
     assert (tmp_path / "run/merged/chat_template.jinja").read_text() == (ROOT / "configs/chat/plain.jinja").read_text()
 
 
-def test_an_adapter_on_a_tied_head_is_refused_before_training_where_it_must_be_merged(program, tmp_path):
-    head = [*TRAIN, "data.template=own.jinja", "adapter.targets=[lm_head]"]
-    refused = program.run(*head, "export.gguf=[F16]", code=2)
-    assert "cannot be merged" in refused.stderr
-    program.run(*head)  # the adapter alone is fine
-    assert (tmp_path / "run/adapter/adapter_model.safetensors").is_file()
+def test_merging_an_adapter_on_a_tied_head_gives_the_head_a_weight_of_its_own(program, tmp_path):
+    program.run(*TRAIN, "data.template=own.jinja", "adapter.targets=[lm_head]", "export.merged=f32", "export.gguf=[F16]")
+    assert json.loads((tmp_path / "run/merged/config.json").read_text())["tie_word_embeddings"] is False
+    weights = load_file(tmp_path / "run/merged/model.safetensors")
+    assert not torch.equal(weights["lm_head.weight"], weights["model.embed_tokens.weight"])
+    assert "output.weight" in {tensor.name for tensor in gguf.GGUFReader(tmp_path / "run/gguf/run-F16.gguf").tensors}
 
 
 def test_an_export_of_nothing_is_refused(program):
@@ -66,3 +69,15 @@ def test_a_loop_of_links_is_no_internal_error(program, tmp_path):
     refused = program.run("eval", "model.path=loop", "data.eval=rows.jsonl", "run.out=score", code=None)
     assert refused.returncode in (4, 5)
     assert "Too many levels of symbolic links" in refused.stderr
+
+
+def test_the_page_of_a_run_shows_answers_before_and_after_inputs_and_files(program, tmp_path):
+    program.run(*TRAIN, "data.template=own.jinja", "data.eval=rows.jsonl", "eval.tasks=[choice]", "export.gguf=[F32]")
+    before, after = ([json.loads(line) for line in (tmp_path / "run" / name).open()]
+                     for name in ("examples_before.jsonl", "examples.jsonl"))
+    assert [row["prompt"] for row in before] == [row["prompt"] for row in after] == [f"Where is box {i}?" for i in range(6)]
+    assert [row["expected"] for row in after] == [f"On shelf {i}." for i in range(6)]
+    page = (tmp_path / "run/report.html").read_text()
+    for text in ("Before and after", "Where is box 3?", before[0]["answer"], hashlib.sha256((tmp_path / "rows.jsonl").read_bytes()).hexdigest(),
+                 "gguf/run-F32.gguf", hashlib.sha256((tmp_path / "run/gguf/run-F32.gguf").read_bytes()).hexdigest()):
+        assert text in page, text

@@ -1,0 +1,84 @@
+#include "recipes/answers.h"
+
+#include <algorithm>
+#include <map>
+
+#include "io/file.h"
+#include "io/json.h"
+
+namespace prentice {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+constexpr size_t kAnswersShown = 12;
+
+// What a person asked: the last user message of a conversation, else the prompt as it stands.
+std::string question(const Example& example) {
+  const Json* messages = example.record.find("messages");
+  if (!messages || !messages->is_array()) return example.prompt;
+  std::string text = example.prompt;
+  for (const Json& message : messages->as_array()) {
+    const Json *role = message.find("role"), *content = message.find("content");
+    if (role && content && content->is_string() && *role == Json("user")) text = content->as_string();
+  }
+  return text;
+}
+
+std::map<int64_t, Json> read_answers(const fs::path& path) {
+  std::map<int64_t, Json> found;
+  if (!fs::exists(path)) return found;
+  const std::string text = read_text_file(path);
+  for (size_t begin = 0, end; (end = text.find('\n', begin)) != std::string::npos; begin = end + 1) {
+    Json line = Json::parse(std::string_view(text).substr(begin, end - begin));
+    const int64_t index = line.at("index").as_integer();
+    found.emplace(index, std::move(line));
+  }
+  return found;
+}
+
+}  // namespace
+
+std::string answers_jsonl(const EvalReport& report, const DataSet& data) {
+  std::string lines;
+  const auto add = [&](int64_t index, const std::string& expected, const std::string& answer) {
+    const Example& example = data.examples.at(static_cast<size_t>(index));
+    const Json line =
+        Json::Object{{"index", index}, {"prompt", question(example)}, {"expected", expected}, {"answer", answer}};
+    lines += line.dump() + "\n";
+  };
+  if (report.choice) {
+    for (const auto& example : report.choice->examples) add(example.index, example.expected, example.answer);
+  } else if (report.exact) {
+    for (const auto& example : report.exact->examples) add(example.index, example.expected, example.output);
+  }
+  return lines;
+}
+
+std::vector<ComparedAnswer> compare_answers(const fs::path& before, const fs::path& after) {
+  const auto early = read_answers(before), late = read_answers(after);
+  std::vector<ComparedAnswer> answers;
+  for (const auto& [index, line] : late) {
+    const auto earlier = early.find(index);
+    if (earlier == early.end()) continue;
+    answers.push_back({.prompt = line.at("prompt").as_string(),
+                       .expected = line.at("expected").as_string(),
+                       .before = earlier->second.at("answer").as_string(),
+                       .after = line.at("answer").as_string()});
+  }
+  std::stable_partition(answers.begin(), answers.end(),
+                        [](const auto& a) { return a.after == a.expected && a.before != a.expected; });
+  return answers;
+}
+
+ReportTable answers_table(const std::vector<ComparedAnswer>& answers) {
+  ReportTable table{.title = "Before and after", .header = {"input", "expected", "before", "after"}, .rows = {}};
+  for (size_t i = 0; i < std::min(kAnswersShown, answers.size()); ++i) {
+    const ComparedAnswer& answer = answers[i];
+    table.rows.push_back({answer.prompt, answer.expected, answer.before, answer.after});
+  }
+  return table;
+}
+
+}  // namespace prentice
