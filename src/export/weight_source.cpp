@@ -124,6 +124,7 @@ void WeightSource::take_spec(const ModelSpec& merged) {
 }
 
 void WeightSource::read_rows(size_t index, int64_t first, int64_t count, std::span<float> out) const {
+  before_read_();
   const auto& entry = entries_.at(index);
   entry.read(first, count, out);
   if (entry.delta.a.defined()) {

@@ -37,6 +37,8 @@ class WeightSource {
 
   // Rows [first, first + count) of tensor `index` as f32. Errors: `numerical` for a value that is not finite.
   void read_rows(size_t index, int64_t first, int64_t count, std::span<float> out) const;
+  // Called before every read; what it throws ends the work that reads.
+  void before_each_read(std::function<void()> check) { before_read_ = std::move(check); }
   // Lets go of what the operating system holds of the tensors read so far.
   void release() const { release_(); }
 
@@ -52,7 +54,7 @@ class WeightSource {
   ModelSpec spec_;
   std::vector<TensorShape> tensors_;
   std::vector<Entry> entries_;
-  std::function<void()> release_ = [] {};
+  std::function<void()> before_read_ = [] {}, release_ = [] {};
 };
 
 // Calls use(first row, rows, values) for blocks of rows that together are the whole tensor, in order. Blocks begin at

@@ -155,7 +155,10 @@ Products write_products(const ProductSource& source, const ExportSection& sectio
   if (!source.adapter.empty()) info.rank = read_peft_config(source.adapter).rank;
   Verifier verifier;
   std::optional<WeightSource> weights;
-  if (section.merged != "none" || !section.gguf.empty()) weights = source.weights();
+  if (section.merged != "none" || !section.gguf.empty()) {
+    weights = source.weights();
+    weights->before_each_read([] { throw_if_stopped(kContinues); });  // a large tensor takes a while
+  }
   if (section.merged != "none") write_merged(source, *weights, section, out, verifier);
   if (!section.gguf.empty() || section.gguf_adapter != "none") info.warnings = gguf_warnings(source.spec);
   for (const auto& type : section.gguf) {

@@ -159,5 +159,20 @@ TEST(WeightSource, ValuesThatAreNotFiniteStopTheExport) {
   EXPECT_EQ(code, ExitCode::numerical);
 }
 
+// How a stop signal ends an export in the middle of a tensor.
+TEST(WeightSource, WhatIsCalledBeforeEachReadCanEndTheWork) {
+  const Scratch scratch;
+  auto model = tiny_model(tiny_config());
+  auto source = WeightSource::from_model(model);
+  int reads = 0;
+  source.before_each_read([&] {
+    if (++reads == 3) fail(ExitCode::storage, "stopped");
+  });
+  ExitCode code = ExitCode::ok;
+  EXPECT_EQ(message_of([&] { write_hf_folder(source, source.spec(), scratch.path(), scratch.path(), {}); }, &code),
+            "stopped");
+  EXPECT_EQ(reads, 3);
+}
+
 }  // namespace
 }  // namespace prentice
