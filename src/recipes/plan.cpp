@@ -32,9 +32,9 @@ MemoryByPhase step_memory(const StepShape& shape) {
   // Compute runs in the weights' type, but for f32 trainable weights under bf16, which are cast at use.
   const int64_t element = shape.full ? (shape.is_gpu ? 2 : kF32) : shape.weight_bytes;
   const int64_t tokens = std::max(shape.micro_tokens, shape.longest);
-  const int64_t weights =
-      shape.full ? shape.parameters * kF32
-                 : shape.parameters * shape.weight_bytes + (shape.trainable + shape.adapter_frozen) * kF32;
+  const int64_t weights = shape.full
+                              ? shape.parameters * kF32
+                              : shape.parameters * shape.weight_bytes + (shape.trainable + shape.adapter_frozen) * kF32;
   const int64_t gradients = shape.trainable * kF32;
   const int64_t optimizer = shape.trainable * kF32 * shape.moments;
   const int64_t block = saved_elements_per_block(shape) * element * tokens;
