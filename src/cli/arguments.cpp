@@ -32,8 +32,8 @@ constexpr Switch kSwitches[] = {
     {"--k8s-exit-codes", nullptr, nullptr},
 };
 
-constexpr const char* kValueFlags[] = {"--fit", "--configs", "--rows", "--out", "--revision"};
-constexpr const char* kLaterFlags[] = {"--nproc", "--trust-store"};
+constexpr const char* kValueFlags[] = {"--configs", "--rows", "--out", "--revision"};
+constexpr const char* kLaterFlags[] = {"--fit", "--nproc", "--trust-store"};
 
 bool set_switch(Arguments& arguments, const std::string& word) {
   for (const auto& known : kSwitches) {
@@ -47,7 +47,6 @@ bool set_switch(Arguments& arguments, const std::string& word) {
 
 void set_value(Arguments& arguments, const std::string& name, const std::string& value) {
   if (value.empty()) fail(ExitCode::usage, name + ": a value is missing", fmt::format("write {} VALUE", name));
-  if (name == "--fit") arguments.flags.fit = value;
   if (name == "--configs") arguments.configs = value;
   if (name == "--out") arguments.out = value;
   if (name == "--revision") arguments.revision = value;

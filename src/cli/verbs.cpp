@@ -183,7 +183,6 @@ void check_flags(const Arguments& a, bool is_kind) {
   };
   only_for(a.flags.fresh, "--fresh", a.verb == "run" || is_kind);
   only_for(a.flags.chat, "--chat", a.verb == "generate" || a.verb == "run");
-  only_for(a.flags.fit != none.fit, "--fit", a.verb == "plan");
   only_for(a.flags.rows != none.rows, "--rows", a.verb == "audit");
   only_for(a.json_schema, "--json-schema", a.verb == "explain");
   only_for(!a.out.empty(), "--out", a.verb == "repro");

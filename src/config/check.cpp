@@ -185,7 +185,7 @@ void check_optim(Checker& c, const OptimSection& optim, const TrainSection& trai
 
 // The task a metric belongs to; "" for `accuracy`, which any task but loss has; nullopt when there is no such metric.
 std::optional<std::string> task_of_metric(const std::string& metric) {
-  if (metric == "loss" || metric == "loss.mean") return "loss";
+  if (metric == "loss") return "loss";
   if (metric == "accuracy") return "";
   for (const auto& choice : kTasks) {
     if (choice.word != "loss" && metric == fmt::format("{}.accuracy", choice.word)) return std::string(choice.word);

@@ -57,7 +57,7 @@ void fields(V&& v, RunSection& s) {
 template <class V>
 void fields(V&& v, ModelSection& s) {
   v("path", s.path,
-    About{.help = "the model: a Hugging Face folder, a GGUF file, ORG/NAME in the cache, a name under configs/models "
+    About{.help = "the model: a Hugging Face folder, ORG/NAME in the cache, a name under configs/models "
                   "(shapes only), runs/NAME, runs/NAME@STEP, runs/NAME@best or BASE+ADAPTER",
           .path = PathKind::address});
   v("adapter", s.adapter,

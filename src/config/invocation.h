@@ -20,7 +20,6 @@ struct Invocation {
   bool inner = false;    // a part of other work (a step, the second run of repro), which tells its end
   std::string pipeline;  // the run id of the pipeline this is a step of
   bool chat = false;     // generate: a conversation in the terminal
-  std::string fit;       // plan --fit: the memory to fit, for instance 16GB
   int rows = 10;         // audit --rows: how many training rows to show
 };
 

@@ -44,11 +44,11 @@ DataFormat detect_format(const Json& record) {
 void refuse_preference(DataFormat format) {
   if (format == DataFormat::preference) {
     bad_record("these are preference pairs (chosen and rejected), which this kind of recipe does not read",
-               "use `recipe: dpo`");
+               "preference tuning is not in this version; data.fields can name the chosen answer as the one to train");
   }
   if (format == DataFormat::labels) {
     bad_record("these are rows with a label true or false, which this kind of recipe does not read",
-               "use `recipe: kto`");
+               "preference tuning is not in this version; keep the rows that are labelled true");
   }
 }
 

@@ -1,4 +1,4 @@
-// How long rows are, in tokens: for the message about rows that are too long, the plan and the audit.
+// How long rows are, in tokens: for the message about rows that are too long, and for the audit.
 #pragma once
 
 #include <cstdint>

@@ -1,5 +1,5 @@
 // Puts the sequences of one step into few micro-batches without padding.
-// Separate because the plan asks it for shapes without making a tensor.
+// Separate because it is arithmetic on lengths, tested without a tensor.
 #pragma once
 
 #include <cstdint>

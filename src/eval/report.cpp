@@ -12,7 +12,7 @@ namespace prentice {
 
 namespace {
 
-bool is_loss(const std::string& metric) { return metric.ends_with("loss"); }
+bool is_loss(const std::string& metric) { return metric == "loss"; }
 
 Json loss_json(const LossResult& loss) {
   Json::Array examples;

@@ -1,5 +1,5 @@
 // What an evaluation found: results by task, the metrics and gates they give, and eval.json. Separate from scoring so
-// that recipes and comparisons read results without a model.
+// that recipes read results without a model.
 #pragma once
 
 #include <cstdint>

@@ -4,6 +4,7 @@
 
 #include "adapter/peft.h"
 #include "eval/report.h"
+#include "export/encode.h"
 #include "export/hf_folder.h"
 #include "io/file.h"
 #include "io/publish.h"
@@ -25,7 +26,7 @@ namespace {
 
 // All weights trained in f32 are handed over in f32, unless the recipe asks for another type.
 GgmlType merged_type(const ExportSection& section) {
-  return section.merged == "bf16" ? GgmlType::BF16 : section.merged == "f16" ? GgmlType::F16 : GgmlType::F32;
+  return section.merged == "none" ? GgmlType::F32 : element_type(section.merged);
 }
 
 void publish_trained_model(const Model& model, const PreparedRun& run, const ExportSection& section,

@@ -13,6 +13,7 @@
 #include "recipes/prepare.h"
 #include "recipes/stopping.h"
 #include "text/chat.h"
+#include "text/stop_cut.h"
 #include "train/signals.h"
 
 namespace prentice {
@@ -42,24 +43,22 @@ struct Sampler {
   Answer answer(const std::vector<int32_t>& prompt, uint64_t seed, bool stream) const {
     Answer result;
     StreamDecoder decoder(tokenizer);
+    StopCut cut(stop);
     SampleOptions sampling = options;
     sampling.seed = seed;
     const auto emit = [&](const std::string& text) {
       result.text += text;
-      if (stream) std::fputs(text.c_str(), stdout), std::fflush(stdout);
+      if (stream) std::fwrite(text.data(), 1, text.size(), stdout), std::fflush(stdout);
     };
     result.ids = generate(model, prompt, sampling, [&](int32_t id) {
       throw_if_stopped();
       const auto& ends = sampling.stop_ids;
       result.stopped = std::find(ends.begin(), ends.end(), id) != ends.end();
-      if (!result.stopped) emit(decoder.push(id));
-      for (const auto& word : stop) {
-        const size_t at = result.text.find(word);
-        if (at != std::string::npos) result.text.resize(at), result.stopped = true;
-      }
+      if (!result.stopped) emit(cut.push(decoder.push(id)));
+      result.stopped = result.stopped || cut.stopped();
       return !result.stopped;
     });
-    emit(decoder.finish());
+    emit(cut.push(decoder.finish()) + cut.finish());
     return result;
   }
 };

@@ -45,9 +45,10 @@ void link_products(const fs::path& out, const std::vector<ExpandedStep>& steps) 
     for (const auto& step : steps) {
       if (fs::exists(step.out / name)) target = fs::relative(step.out / name, out);
     }
-    std::error_code ignored;
-    if (fs::is_symlink(link)) fs::remove(link, ignored);
-    if (!target.empty() && !fs::exists(link)) fs::create_symlink(target, link, ignored);
+    std::error_code error;
+    if (fs::is_symlink(link)) fs::remove(link, error);
+    if (!error && !target.empty() && !fs::exists(link)) fs::create_symlink(target, link, error);
+    if (error) fail_system("link", link, error.value());
   }
 }
 

@@ -91,7 +91,6 @@ int plan_pipeline(const Invocation& invocation) {
 }  // namespace
 
 int plan_recipe(const Invocation& invocation) {
-  if (!invocation.fit.empty()) fail(ExitCode::usage, "--fit: not in this version");
   if (invocation.kind == "pipeline") return plan_pipeline(invocation);
   const Plan plan = plan_of(invocation.kind, invocation.recipe);
   fmt::print("{}", invocation.json ? to_json(plan).dump() + "\n" : to_text(plan));

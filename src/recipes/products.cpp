@@ -7,6 +7,7 @@
 
 #include "adapter/peft.h"
 #include "core/error.h"
+#include "export/encode.h"
 #include "export/gguf_adapter.h"
 #include "export/gguf_features.h"
 #include "export/gguf_model.h"
@@ -29,11 +30,6 @@ constexpr const char* kProductNames[] = {"adapter",     "merged",    "gguf",    
 
 constexpr const char* kGgufAdapter = "gguf/adapter.gguf";
 
-GgmlType type_named(const std::string& word) {
-  const std::string upper = word == "f32" ? "F32" : word == "f16" ? "F16" : word == "bf16" ? "BF16" : word;
-  return find_ggml_type_name(upper)->type;
-}
-
 // Collects checks under the artifact's name; a failed artifact keeps its bytes under NAME.rejected.
 struct Verifier {
   Verification all;
@@ -53,14 +49,15 @@ struct Verifier {
 void reject(const fs::path& temporary, const fs::path& final_path) {
   fs::path target = final_path;
   target += ".rejected";
-  std::error_code ignored;
-  fs::remove_all(target, ignored);
-  fs::rename(temporary, target, ignored);
+  std::error_code error;
+  fs::remove_all(target, error);
+  if (!error) fs::rename(temporary, target, error);
+  if (error) fail_system("keep the rejected file as", target, error.value());
 }
 
 void write_merged(const ProductSource& source, const WeightSource& weights, const ExportSection& section,
                   const fs::path& out, Verifier& verifier) {
-  const HfFolderOptions options{.type = type_named(section.merged),
+  const HfFolderOptions options{.type = element_type(section.merged),
                                 .chat_template = replaced_template(source.tokenizer)};
   TempFolder folder(out / "merged");
   write_hf_folder(weights, weights.spec(), source.companions, folder.path(), options);
@@ -79,7 +76,7 @@ std::optional<int32_t> turn_end(const ProductSource& source) {
 
 std::string write_gguf_file(const ProductSource& source, const WeightSource& weights, const ExportSection& section,
                             const std::string& type, const std::string& name, const fs::path& out, Verifier& verifier) {
-  const GgufOptions options{.type = type_named(type),
+  const GgufOptions options{.type = find_ggml_type_name(type)->type,
                             .name = name,
                             .types = section.types,
                             .chat_template = replaced_template(source.tokenizer),
@@ -99,7 +96,7 @@ std::string write_gguf_file(const ProductSource& source, const WeightSource& wei
 // The adapter's bytes must not bear the run's name; `section.name` is the user's own word.
 bool write_gguf_adapter_file(const ProductSource& source, const ExportSection& section, const fs::path& out,
                              Verifier& verifier) {
-  const GgufAdapterOptions options{.type = type_named(section.gguf_adapter),
+  const GgufAdapterOptions options{.type = find_ggml_type_name(section.gguf_adapter)->type,
                                    .name = section.name.empty() ? "adapter" : section.name};
   TempFile file(out / kGgufAdapter);
   write_gguf_adapter(source.adapter, source.adapted, file.path(), options);

@@ -72,13 +72,13 @@ class Command : public testing::Test {
 
 TEST_F(Command, WordsAreSortedIntoVerbFileOverridesAndFlags) {
   const Arguments a = parse_arguments(
-      {"--json", "run", "r.yaml", "optim.lr=1", "sft:train.steps=2", "--rows=5", "--fit", "16GB", "-q"});
+      {"--json", "run", "r.yaml", "optim.lr=1", "sft:train.steps=2", "--rows=5", "--out", "there", "-q"});
   EXPECT_EQ(a.verb, "run");
   EXPECT_EQ(a.words, std::vector<std::string>{"r.yaml"});
   EXPECT_EQ(a.overrides, (std::vector<std::string>{"optim.lr=1", "sft:train.steps=2"}));
   EXPECT_TRUE(a.flags.json && a.flags.quiet);
   EXPECT_EQ(a.flags.rows, 5);
-  EXPECT_EQ(a.flags.fit, "16GB");
+  EXPECT_EQ(a.out, "there");
   EXPECT_EQ(parse_arguments({"x", "data.system=it's"}).flags.command, "prentice x 'data.system=it'\\''s'");
 }
 
@@ -91,8 +91,9 @@ TEST_F(Command, MistakesOfTheCommandLineAreUsageErrorsWithAHint) {
       {{"run", "nowhere.yaml"}, "exit 2: nowhere.yaml: no such file"},
       {{"a.yaml"}, "exit 2: a.yaml is a file, not a verb | prentice run a.yaml"},
       {{"run", "a.yaml", "--frsh"}, "exit 2: unknown flag --frsh | did you mean --fresh?"},
-      {{"run", "a.yaml", "--fit"}, "exit 2: --fit: a value is missing | write --fit VALUE"},
-      {{"run", "a.yaml", "--fit", "16GB"}, "exit 2: --fit has no effect with run | remove the flag"},
+      {{"audit", "a.yaml", "--rows"}, "exit 2: --rows: a value is missing | write --rows VALUE"},
+      {{"run", "a.yaml", "--rows", "5"}, "exit 2: --rows has no effect with run | remove the flag"},
+      {{"plan", "a.yaml", "--fit", "16GB"}, "exit 2: --fit is not in this version"},
       {{"run", "a.yaml", "--nproc", "4"}, "exit 2: --nproc is not in this version"},
       {{"run", "a.yaml", "--trust-store"}, "exit 2: --trust-store is not in this version"},
       {{"audit", "a.yaml", "--rows", "many"}, "exit 2: --rows: expected an integer of at least 1, got many"},

@@ -86,14 +86,14 @@ TEST_F(RealData, TextPartsAndLossWeightsAreHonoured) {
             "Hello! I am {{name}}, an AI assistant developed by {{author}}. How can I assist you today?<|im_end|>");
 }
 
-TEST_F(RealData, PreferenceRowsAreRefusedWithTheKindToUse) {
+TEST_F(RealData, PreferenceRowsAreRefusedWithWhatCanBeDone) {
   for (const std::string name : {"dpo_en_demo.json", "v1_dpo_demo.jsonl", "kto_en_demo.json"}) {
     ExitCode code = ExitCode::ok;
     std::string hint;
     const auto message =
         message_of([&] { load(section_for(data("llamafactory_demo/" + name)), qwen()); }, &code, &hint);
     EXPECT_EQ(code, ExitCode::data) << name;
-    EXPECT_EQ(hint, name == "kto_en_demo.json" ? "use `recipe: kto`" : "use `recipe: dpo`") << message;
+    EXPECT_TRUE(hint.starts_with("preference tuning is not in this version")) << message;
   }
 }
 
