@@ -1,0 +1,84 @@
+// The head's loss with kinds of adapters that plain factors do not cover: DoRA's magnitude, PiSSA switched off.
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/arange.h>
+#include <ATen/ops/linalg_vector_norm.h>
+#include <ATen/ops/log_softmax.h>
+#include <ATen/ops/randint.h>
+#include <ATen/ops/randn.h>
+#include <gtest/gtest.h>
+
+#include "nn/dora.h"
+#include "objective/cross_entropy.h"
+
+namespace prentice {
+namespace {
+
+constexpr int64_t kTokens = 9, kHidden = 6, kVocab = 17, kRank = 3;
+
+struct Case {
+  Tensor hidden;
+  Linear head;
+  Batch batch;
+};
+
+Tensor leaf(at::IntArrayRef shape) { return at::randn(shape, at::kDouble).mul_(0.5).requires_grad_(); }
+
+Case make_case() {
+  at::manual_seed(11);
+  Case c{.hidden = leaf({kTokens, kHidden})};
+  c.head = {.name = "lm_head",
+            .weight = Dense{leaf({kVocab, kHidden}).detach()},
+            .bias = leaf({kVocab}).detach(),
+            .in_features = kHidden,
+            .out_features = kVocab};
+  c.head.lora = Lora{.a = leaf({kRank, kHidden}), .b = leaf({kVocab, kRank}), .scale = 1.5};
+  c.batch.labels = at::randint(kVocab, {kTokens}, at::kLong);
+  c.batch.target_rows = at::arange(kTokens, at::kLong);
+  c.batch.weights = at::arange(1, kTokens + 1, at::kFloat);
+  return c;
+}
+
+Tensor share(const Case& c) {
+  return cross_entropy_share(c.hidden, c.head, 0, c.batch, {.tokens = 5}, {.training = true});
+}
+
+Tensor share_of(const Case& c, const Tensor& logits) {
+  const Tensor picked = at::log_softmax(logits, 1).gather(1, c.batch.labels.unsqueeze(1)).squeeze(1);
+  return -(picked * c.batch.weights.to(at::kDouble)).sum() / 5;
+}
+
+double difference(const Tensor& found, const Tensor& wanted) {
+  return ((found - wanted).norm() / wanted.norm()).item<double>();
+}
+
+TEST(HeadKinds, AMagnitudeOnTheHeadHasTheLossAndGradientsOfTheWrittenOutForm) {
+  Case c = make_case();
+  Lora& lora = *c.head.lora;
+  lora.row_squares = row_squares(dense_weight(c.head));
+  lora.magnitude = leaf({kVocab});
+  const Tensor& weight = dense_weight(c.head);
+  const Tensor product = c.hidden.matmul(weight.t()) + lora.scale * c.hidden.matmul(lora.a.t()).matmul(lora.b.t());
+  const Tensor whole = (weight + lora.scale * lora.b.matmul(lora.a)).detach();
+  const Tensor gain = lora.magnitude / at::linalg_vector_norm(whole, 2, at::IntArrayRef{1}, false);
+  const Tensor wanted = share_of(c, product * gain + c.head.bias), found = share(c);
+  EXPECT_LT(difference(found.detach(), wanted.detach()), 1e-12);
+  const std::vector<Tensor> leaves = {c.hidden, lora.a, lora.b, lora.magnitude};
+  std::vector<Tensor> gradients;
+  found.backward();
+  for (const Tensor& tensor : leaves) gradients.push_back(tensor.grad().clone()), tensor.mutable_grad().zero_();
+  wanted.backward();
+  for (size_t i = 0; i < leaves.size(); ++i) EXPECT_LT(difference(gradients[i], leaves[i].grad()), 1e-12) << i;
+}
+
+TEST(HeadKinds, PissaSwitchedOffIsTheModelAsItCame) {
+  Case c = make_case();
+  Lora& lora = *c.head.lora;
+  lora.first_a = leaf({kRank, kHidden}).detach(), lora.first_b = leaf({kVocab, kRank}).detach();
+  lora.enabled = false;
+  const Tensor weight = dense_weight(c.head) + lora.scale * lora.first_b.matmul(lora.first_a);
+  const Tensor wanted = share_of(c, c.hidden.matmul(weight.t()) + c.head.bias);
+  EXPECT_LT(difference(share(c).detach(), wanted.detach()), 1e-12);
+}
+
+}  // namespace
+}  // namespace prentice
