@@ -98,3 +98,17 @@ snapshot_download({NAME!r})""")
     text = program.run("generate", f"model.path={NAME}", "generate.prompt=Hello", "generate.max_new_tokens=3",
                        "run.device=cpu", "run.precision=f32")
     assert text.stdout
+
+
+def test_an_adapter_calls_its_base_by_the_name_it_has_at_the_hub(hub, binary, tmp_path):
+    program = Prentice(binary, tmp_path)
+    assert f"hint: prentice download {NAME}" in program.run("generate", f"model.path={NAME}", "generate.prompt=Hi", code=2).stderr
+    program.run("download", NAME)
+    (tmp_path / "rows.jsonl").write_text('{"prompt": "What is it?", "completion": " A test."}\n' * 4)
+    program.run("sft", f"model.path={NAME}", "data.train=rows.jsonl", "data.chat=off", "train.steps=1", "train.batch=2",
+                "run.device=cpu", "run.precision=f32", "run.out=run")
+    config = json.loads((tmp_path / "run/adapter/adapter_config.json").read_text())
+    assert config["base_model_name_or_path"] == NAME
+    # The folder alone finds its base by that name.
+    program.run("generate", "model.path=run/adapter", "generate.prompt=Hi", "generate.max_new_tokens=2", "run.device=cpu",
+                "run.precision=f32")
