@@ -115,7 +115,7 @@ void fields(V&& v, AdapterSection& s) {
 template <class V>
 void file_fields(V&& v, DataSection& s) {
   v("train", s.train,
-    About{.help = "a file, a list of files, or a list of {path, weight}: JSONL, JSON, CSV, TSV or text",
+    About{.help = "a file, a list of files, or a list of {path, weight}: JSONL, JSON, CSV, TSV, Parquet or text",
           .path = PathKind::input});
   v("eval", s.eval, About{.help = "held-out files, as for train", .path = PathKind::input});
   v("eval_split", s.eval_split,
