@@ -20,10 +20,11 @@ bool is_there(const fs::path& path) {
 
 bool is_shape(const std::string& name) { return read_config("models/" + name + ".json").has_value(); }
 
-// ORG/NAME of the hub, unless ORG is a folder where the path would start.
+// ORG/NAME of the hub: one that the cache has, or could have where ORG is no folder that a path would start with.
 bool means_hub_name(const fs::path& folder, const std::string& address) {
   const std::string org = address.substr(0, address.find('/'));
-  return is_hub_name(address) && org != "runs" && !is_there(folder / org);
+  if (!is_hub_name(address) || org == "runs") return false;
+  return !cached_snapshot(address).empty() || !is_there(folder / org);
 }
 
 // Whether it stands behind the @ of a run.

@@ -64,8 +64,9 @@ TokenRow cut_pair(TokenRow row, int64_t limit, int64_t added, int64_t border, bo
 std::vector<Sequence> split_text(const TokenRow& row, int64_t limit) {
   std::vector<Sequence> pieces;
   const auto size = static_cast<int64_t>(row.ids.size());
-  for (int64_t begin = 0; begin < size; begin += limit) {
-    const int64_t end = std::min(begin + limit, size);
+  for (int64_t begin = 0, end; begin < size; begin = end) {
+    end = std::min(begin + limit, size);
+    if (size - end == 1 && limit > 2) --end;
     if (begin > 0 && end - begin == 1) break;
     pieces.push_back(make_sequence({row.ids.begin() + begin, row.ids.begin() + end},
                                    {row.targets.begin() + begin, row.targets.begin() + end}));

@@ -43,7 +43,8 @@ struct TokenRow {
 // the last token when `keep_last` (EOS).
 TokenRow cut_pair(TokenRow row, int64_t limit, int64_t added, int64_t border, bool keep_last);
 
-// Pieces of `limit` tokens; a last piece of one token is left out: it holds no label.
+// Pieces of at most `limit` tokens, together the row. A last token that would stand alone, where nothing predicts it,
+// takes the one before it along; limits below 3 have no room for that, and it is left out.
 std::vector<Sequence> split_text(const TokenRow& row, int64_t limit);
 
 }  // namespace prentice

@@ -121,7 +121,13 @@ Artifact with_adapter(const std::string& address, const Address& parts) {
          "export it merged first, then name the merged folder");
   }
   const Address adapter = parse_address(fs::current_path(), parts.adapter);
-  if (!fs::exists(adapter.path)) fail(ExitCode::usage, parts.adapter + ": no such adapter folder");
+  if (!fs::exists(adapter.path)) {
+    const bool is_name = is_hub_name(parts.adapter);
+    artifact.adapter = is_name ? cached_snapshot(parts.adapter) : fs::path();
+    if (!artifact.adapter.empty()) return artifact;
+    fail(ExitCode::usage, parts.adapter + ": no such adapter folder",
+         is_name ? missing_model_hint(parts.adapter) : "a PEFT folder, a run, or ORG/NAME in the cache");
+  }
   const bool is_run = fs::exists(fs::path(adapter.path) / "run.json");
   artifact.adapter = is_run ? of_parts(parts.adapter, adapter).adapter : absolute_path(adapter.path);
   return artifact;

@@ -151,7 +151,7 @@ TEST(Encode, RowsThatAreTooLong) {
       {pairs, with(Overlong::truncate), {.max_length = 4}, "<s>{ab</s>} <s>1{z</s>}"},
       {pairs, with(Overlong::truncate), {.max_length = 10}, "<s>12345{abc</s>} <s>1{z</s>}"},
       {text, {}, {.max_length = 4}, "<s>{abc} d{efg} h{</s>}"},
-      {text, {}, {.max_length = 9}, "<s>{abcdefgh}"},  // the piece with EOS alone holds no label
+      {text, {}, {.max_length = 9}, "<s>{abcdefg} h{</s>}"},  // EOS alone would follow nothing
       {text, {}, {.max_length = 10}, "<s>{abcdefgh</s>}"},
       {text, with(Overlong::truncate), {.max_length = 4}, "<s>{abc}"},
       {text, [](DataSection& s) { s.max_length = 4; }, {.max_length = 9}, "<s>{abc} d{efg} h{</s>}"},

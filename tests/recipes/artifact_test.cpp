@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <fstream>
 
+#include "config/address.h"
 #include "core/error.h"
 
 namespace prentice {
@@ -89,6 +90,19 @@ TEST_F(ArtifactTest, ACachedModelIsItsNewestSnapshot) {
   const Artifact artifact = resolve("org/name");
   unsetenv("HF_HOME");
   EXPECT_EQ(artifact.base, root_ / "hf/hub/models--org--name/snapshots/abc");
+}
+
+// Also where a folder beside the work is called as the organisation.
+TEST_F(ArtifactTest, TheCacheHasAdaptersToo) {
+  write("hf/hub/models--org--ad/refs/main", "abc\n");
+  write("hf/hub/models--org--ad/snapshots/abc/adapter_config.json", "{}");
+  setenv("HF_HOME", at("hf").c_str(), 1);
+  const Artifact artifact = resolve(at("base") + "+org/ad");
+  std::filesystem::create_directory(root_ / "org");
+  const std::string address = absolute_address(root_, "base+org/ad");
+  unsetenv("HF_HOME");
+  EXPECT_EQ(artifact.adapter, root_ / "hf/hub/models--org--ad/snapshots/abc");
+  EXPECT_EQ(address, at("base") + "+org/ad");
 }
 
 TEST_F(ArtifactTest, AShapeHasNoWeights) {

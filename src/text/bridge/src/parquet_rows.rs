@@ -31,7 +31,10 @@ fn bad(text: impl Into<String>) -> Failure {
 fn broken(error: ParquetError) -> Failure {
     let said = error.to_string();
     let said = said.split_once(": ").map_or(said.as_str(), |(_, rest)| rest);
-    bad(format!("the Parquet file is damaged or cut short: {said}"))
+    match said.strip_prefix("Disabled feature at compile time: ") {
+        Some(codec) => bad(format!("the Parquet file is compressed with {codec}, which is not read; snappy, zstd and gzip are")),
+        None => bad(format!("the Parquet file is damaged or cut short: {said}")),
+    }
 }
 
 /// The crate panics over types that it cannot convert.
