@@ -1,4 +1,4 @@
-// LoRA and its kin (DoRA, PiSSA, modules that train whole): attach, list what trains, switch off, merge.
+// LoRA and its kin (DoRA, PiSSA, modules that train whole): attach, visit, switch off.
 #pragma once
 
 #include <functional>
@@ -33,11 +33,6 @@ bool has_adapter(const Model&);
 void visit_loras(Model&, const std::function<void(const std::string&, Lora&)>& f);
 void visit_loras(const Model&, const std::function<void(const std::string&, const Lora&)>& f);
 
-// The tensors that train, requires_grad set: the adapter's (PEFT's names without the base_model.model. prefix), or with
-// AdapterKind::full every weight of the model in f32, by its Hugging Face name. Parts of a joined projection are the
-// leaves and stay views of the joined storage. Calling it again gives the same tensors.
-NamedTensors trainable(Model&, const AdapterSection&);
-
 // While it lives, the model computes without its adapters. Guards may be nested.
 class AdapterOff {
  public:
@@ -51,13 +46,5 @@ class AdapterOff {
   std::vector<bool> was_enabled_;  // in the order of visit_loras
   bool was_swapped_ = false;       // the base's tensors stand in the place of modules saved whole
 };
-
-Tensor merged_weight(const Tensor& weight, const Lora&);  // W + scale B A, computed in f32 (or f64), in W's dtype
-// The same of a whole layer: with DoRA each row gets the length that its magnitude says.
-Tensor merged_weight(const Linear&);
-Tensor merged_embedding(const Model&);  // E + scale (B A)^T
-// Folds every adapter into its weight, joined storage included; modules saved whole stay, in the base's type. A tied
-// model whose embedding or head alone is adapted becomes an untied one.
-void merge(Model&);
 
 }  // namespace prentice

@@ -44,7 +44,7 @@ void load_peft(Model&, const std::filesystem::path& folder);
 std::string peft_config_json(const Model&, const std::string& base_model);
 
 // PiSSA's adapter changes the base, so it goes out as what it comes to against the original base: twice the rank,
-// B A - B0 A0 (semantics 3.6). What goes out of any other adapter is itself.
+// B A - B0 A0 (Meng et al. 2024). What goes out of any other adapter is itself.
 struct OutgoingFactors {
   Tensor a, b;
   double alpha = 0;

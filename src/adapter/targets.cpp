@@ -78,12 +78,6 @@ std::optional<int64_t> layer_of(const std::string& module, const std::vector<std
 
 Pattern end_pattern(const std::string& key) { return Pattern("(.*\\.)?(" + key + ")$"); }
 
-std::vector<std::string> linear_names(const Model& model) {
-  std::vector<std::string> names;
-  visit_linears(model, [&](const Linear& linear) { names.push_back(linear.name); });
-  return names;
-}
-
 std::vector<std::string> adaptable_names(const Model& model) {
   std::vector<std::string> names = {model.spec.names.embed};
   visit_linears(model, [&](const Linear& linear) { names.push_back(linear.name); });

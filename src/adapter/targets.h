@@ -52,9 +52,7 @@ T value_for(const std::string& module, const EndPatterns<T>& patterns, T otherwi
   return otherwise;
 }
 
-// Names of the linear layers of a model, in module order, and which of them is the head.
-std::vector<std::string> linear_names(const Model&);
-// The same, and the embedding's before them: all that an adapter can sit on.
+// Names of the embedding and, in module order, of the linear layers: all that an adapter can sit on.
 std::vector<std::string> adaptable_names(const Model&);
 // The last parts of these names, each once, in order: what a user may write as a target.
 std::vector<std::string> last_parts(const std::vector<std::string>& modules);

@@ -11,7 +11,7 @@
 #include <sstream>
 #include <thread>
 
-#include "cli/plugin.h"
+#include "cli/installation.h"
 #include "cli/terminal.h"
 #include "cli/verbs.h"
 #include "cli/version.h"

@@ -11,8 +11,8 @@
 #include "core/error.h"
 #include "io/json.h"
 #include "recipes/units.h"
-#include "train/progress.h"
-#include "train/signals.h"
+#include "run/progress.h"
+#include "run/signals.h"
 
 namespace prentice {
 

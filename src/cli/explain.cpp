@@ -7,7 +7,7 @@
 #include <filesystem>
 #include <fstream>
 
-#include "cli/plugin.h"
+#include "cli/installation.h"
 #include "cli/terminal.h"
 #include "cli/verbs.h"
 #include "config/read.h"

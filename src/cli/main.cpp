@@ -13,7 +13,7 @@
 #include "cli/terminal.h"
 #include "cli/verbs.h"
 #include "io/json.h"
-#include "train/signals.h"
+#include "run/signals.h"
 
 namespace prentice {
 namespace {

@@ -133,7 +133,7 @@ std::string_view describe_kind(std::string_view kind);  // one line of help; "" 
 // Whether `kind` reads section.key at all; only asked for sections it has.
 bool consumes(std::string_view kind, std::string_view section_key);
 
-// Fills what depends on the kind and on other keys (interface 3: learning rate, batch, epochs, alpha, betas, ...). What
+// Fills what depends on the kind and on other keys (learning rate, batch, epochs, alpha, betas, ...). What
 // depends on data or machine stays undecided.
 void resolve_defaults(PretrainRecipe&);
 void resolve_defaults(SftRecipe&);

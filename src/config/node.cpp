@@ -103,12 +103,6 @@ bool Node::as_bool() const {
   return *value;
 }
 
-int64_t Node::as_int() const {
-  const auto value = is_scalar() && !quoted_ ? parse_integer(text_) : std::nullopt;
-  if (!value) fail_at(position_, "expected an integer, got " + described());
-  return *value;
-}
-
 double Node::as_number() const {
   const auto value = is_scalar() && !quoted_ ? parse_number(text_) : std::nullopt;
   if (!value) fail_at(position_, "expected a number, got " + described());

@@ -43,7 +43,6 @@ class Node {
   const Position& position() const { return position_; }
   const std::string& text() const { return text_; }  // of a scalar, unescaped
   bool quoted() const { return quoted_; }            // in quotes or a block scalar: surely text
-  bool typed_by_user() const { return position_.line == 0 && position_.file == kCommandLine; }
 
   const std::vector<Node>& items() const { return items_; }
   std::vector<Node>& items() { return items_; }
@@ -58,7 +57,6 @@ class Node {
   // Typed access; errors: `usage` "expected WANTED, got GOT", with the place.
   const std::string& as_string() const;
   bool as_bool() const;                         // true or false
-  int64_t as_int() const;                       // decimal digits, no leading zero, no underscore
   double as_number() const;                     // finite; integers too
   std::vector<std::string> as_strings() const;  // a list of scalars, or one scalar
 

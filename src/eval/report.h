@@ -69,7 +69,7 @@ std::map<std::string, double> metrics(const EvalReport&);
 // A loss must be at most its bound, an accuracy at least. Errors: `usage` for a metric that no task gave.
 std::vector<GateResult> check_gates(const EvalReport&, const std::map<std::string, double>& require);
 
-Json to_json(const EvalReport&);  // eval.json, schema 1 (interface 7)
+Json to_json(const EvalReport&);  // eval.json, schema 1
 
 // Of a share `correct` / `count`: Wilson's score interval (1927) at 95 %.
 struct Interval {

@@ -35,7 +35,8 @@ float largest_magnitude(const float* values) {
   return largest;
 }
 
-// d = amax/127, q = round half away from zero of x/d; d is stored as f16 but divides as f32 (formats 2.7).
+// d = amax/127, q = round half away from zero of x/d; d is stored as f16 but divides as f32 (ggml's
+// quantize_row_q8_0_ref).
 void encode_q8_block(const float* values, std::byte* out) {
   const float d = largest_magnitude(values) / 127.0f;
   const float inverse = d != 0.0f ? 1.0f / d : 0.0f;

@@ -1,5 +1,5 @@
-// Element types an export can write: f32 rows to bytes and back. The bytes are those of ggml's reference code
-// (formats 2.6, 2.7); F32, F16 and BF16 are the same bytes in safetensors.
+// Element types an export can write: f32 rows to bytes and back. The bytes are those of ggml's reference quantizers
+// (ggml-quants.c, quantize_row_*_ref); F32, F16 and BF16 are the same bytes in safetensors.
 #pragma once
 
 #include <cstddef>

@@ -1,4 +1,4 @@
-// A PEFT adapter as a GGUF file that llama.cpp puts on the base model's GGUF (formats 2.10).
+// A PEFT adapter as a GGUF file that llama.cpp puts on the base model's GGUF (convert_lora_to_gguf.py).
 #pragma once
 
 #include <filesystem>

@@ -120,7 +120,7 @@ int64_t gguf_context(const ModelSpec& spec) {
   const int64_t window = widest_window(spec);
   int64_t context = spec.max_positions;
   if (window > 0 && !obeys_windows(spec)) context = std::min(context, window);
-  // Above, llama.cpp takes the long factors for short prompts too (formats 2.3).
+  // Above, llama.cpp takes the long factors for short prompts too: it decides by the size of the context.
   const auto& rope = spec.ropes.at(global_rope(spec));
   if (rope.kind == RopeKind::longrope) context = std::min(context, rope.original_max_positions);
   return context;

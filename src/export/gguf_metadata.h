@@ -1,5 +1,5 @@
-// The key-value part of a GGUF model: architecture keys from the spec, tokenizer tables, chat template
-// (formats 2.3, 2.5, 2.11).
+// The key-value part of a GGUF model: architecture keys from the spec, tokenizer tables, chat template,
+// named as llama.cpp's gguf-py names them (constants.py).
 #pragma once
 
 #include <cstdint>
@@ -23,10 +23,11 @@ struct GgufOptions {
   std::optional<int32_t> stop_id;            // what ends the model's turn; nullopt: the tokenizer's EOS
 };
 
-// All keys in the order of formats 2.11. Errors: `model` for a tokenizer that llama.cpp cannot reproduce.
+// All keys in the order in which llama.cpp's converter writes them. Errors: `model` for a tokenizer that llama.cpp
+// cannot reproduce.
 std::vector<GgufEntry> gguf_metadata(const ModelSpec& spec, const Tokenizer& tokenizer, const GgufOptions& options);
 
-// general.file_type of a type (formats 2.1). Errors: `usage` for a type that is not built yet.
+// general.file_type of a type (llama.h, llama_ftype). Errors: `usage` for a type that is not built yet.
 uint32_t gguf_file_type(GgmlType);
 
 // tokenizer.tables() filled up to `rows` with unused [PAD] entries. Errors: `model` when the vocabulary is larger than

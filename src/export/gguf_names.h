@@ -1,4 +1,4 @@
-// The one table from Hugging Face tensor names to GGUF's, and what changes on the way (formats 2.4).
+// The one table from Hugging Face tensor names to GGUF's, and what changes on the way (gguf-py, tensor_mapping.py).
 #pragma once
 
 #include <cstdint>

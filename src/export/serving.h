@@ -1,4 +1,4 @@
-// What a serving team gets beside the files: exact commands, a Modelfile, a self-test and checksums (reliability 5.3).
+// What a serving team gets beside the files: exact commands, a Modelfile, a self-test and checksums.
 // Everything written here is quoted for where it goes: names come from recipes and files.
 #pragma once
 

@@ -1,4 +1,4 @@
-// The GGUF v3 container (formats 2.1, 2.2): a reader safe on hostile files and a streaming writer. Knows no model.
+// The GGUF v3 container (ggml's docs/gguf.md): a reader safe on hostile files and a streaming writer. Knows no model.
 #pragma once
 
 #include <cstddef>

@@ -1,5 +1,5 @@
 // Publish by rename: a folder or file appears under its final name whole, durable, or not at all.
-// Separate from file.h because this is the protocol (reliability 1.3) and not the system calls.
+// Separate from file.h because this is the protocol (write, sync, rename, sync the folder) and not the system calls.
 #pragma once
 
 #include <filesystem>

@@ -1,5 +1,6 @@
 // The safetensors container: one file, a model folder of one or many, and a streaming writer. Every rule of
-// reliability 2.2 is checked before a byte of data is handed out. Knows no model.
+// the format, offsets without gaps or overlaps among them, is checked before a byte of data is handed out. Knows no
+// model.
 #pragma once
 
 #include <cstddef>

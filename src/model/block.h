@@ -20,7 +20,7 @@ struct BlockContext {
   std::function<Tensor(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionOptions&)> attend;
 };
 
-// x [T, D] -> [T, D] (formats 1.1)
+// x [T, D] -> [T, D]: sequential, parallel or with norms after the parts, as the spec says.
 Tensor run_block(const ModelSpec&, const LayerSpec&, const Layer&, const Tensor& x, const RopeTable&,
                  const BlockContext&);
 

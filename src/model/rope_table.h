@@ -12,8 +12,8 @@ struct RotaryInput {
   std::vector<int64_t> starts;  // [S + 1], on the host
 };
 
-// formats 1.3, in f32: [rotary_dim / 2]. `long_sequence`: of sequences above original_max_positions, where that
-// matters.
+// Of RopeSpec::kind, in f32, as transformers' modeling_rope_utils computes them: [rotary_dim / 2]. `long_sequence`: of
+// sequences above original_max_positions, where that matters.
 Tensor inverse_frequencies(const RopeSpec&, bool long_sequence = false);
 
 struct RopeTable {

@@ -181,7 +181,6 @@ void read_class(const Json& config, const Family& family, ModelSpec& spec) {
     if (named) which = i;
   }
   spec.architecture = names.at(which);
-  spec.model_type = family.model_types.at(which);
 }
 
 // The root with the decoder's own section laid over it.

@@ -18,7 +18,7 @@ enum class Activation { silu, gelu_tanh, gelu };
 enum class RopeKind { standard, linear, llama3, yarn, longrope };
 enum class BlockKind { sequential, parallel };
 
-// Rotary position embedding of one kind of layer (Su et al. 2021); frequencies by formats 1.3.
+// Rotary position embedding of one kind of layer (Su et al. 2021).
 struct RopeSpec {
   RopeKind kind = RopeKind::standard;
   double theta = 10000;
@@ -37,7 +37,7 @@ struct LayerSpec {
   int64_t window = 0;  // keys visible, self included; 0 = all
 };
 
-// How the family is written as GGUF, and what llama.cpp computes for that architecture (formats 2.3, 2.4).
+// How the family is written as GGUF, and what llama.cpp computes for that architecture.
 struct GgufSpec {
   std::string architecture;
   bool permute_qk = false;
@@ -70,7 +70,6 @@ struct ModuleNames {
 
 struct ModelSpec {
   std::string architecture;  // "LlamaForCausalLM", as in config.json
-  std::string model_type;
   int64_t hidden = 0, layers = 0, heads = 0, kv_heads = 0, head_dim = 0, feed_forward = 0, vocab = 0;
   int64_t max_positions = 0;
   NormKind norm = NormKind::rms;

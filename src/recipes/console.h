@@ -9,7 +9,7 @@
 #include "eval/report.h"
 #include "recipes/plan.h"
 #include "recipes/products.h"
-#include "train/run_folder.h"
+#include "run/run_folder.h"
 
 namespace prentice {
 

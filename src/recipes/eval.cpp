@@ -16,9 +16,9 @@
 #include "recipes/prepare.h"
 #include "recipes/products.h"
 #include "recipes/stopping.h"
-#include "train/progress.h"
-#include "train/run_folder.h"
-#include "train/signals.h"
+#include "run/progress.h"
+#include "run/run_folder.h"
+#include "run/signals.h"
 
 namespace prentice {
 
@@ -38,7 +38,7 @@ RunDescription describe(const EvalRecipe& recipe, const Artifact& artifact, cons
           .pipeline = invocation.pipeline};
 }
 
-// The training completions are the choices when neither recipe nor records name any (semantics 2.6).
+// The training completions are the choices when neither recipe nor records name any.
 std::vector<std::string> choices_of(const EvalRecipe& recipe, const Tokenizer& tokenizer, const EncodeOptions& encode) {
   if (recipe.data.train.empty()) return resolve_choices(recipe.eval, nullptr);
   DataSection section = recipe.data;

@@ -14,8 +14,8 @@
 #include "recipes/prepare.h"
 #include "recipes/products.h"
 #include "recipes/stopping.h"
-#include "train/run_folder.h"
-#include "train/signals.h"
+#include "run/run_folder.h"
+#include "run/signals.h"
 
 namespace prentice {
 

@@ -15,8 +15,8 @@
 #include "recipes/selftest.h"
 #include "recipes/stopping.h"
 #include "recipes/units.h"
-#include "train/checkpoint.h"
-#include "train/signals.h"
+#include "run/checkpoint.h"
+#include "run/signals.h"
 
 namespace prentice {
 

@@ -8,8 +8,8 @@
 #include "config/schema.h"
 #include "recipes/prepare.h"
 #include "recipes/validation.h"
+#include "run/run_folder.h"
 #include "train/loop.h"
-#include "train/run_folder.h"
 
 namespace prentice {
 

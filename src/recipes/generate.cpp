@@ -12,9 +12,9 @@
 #include "recipes/kinds.h"
 #include "recipes/prepare.h"
 #include "recipes/stopping.h"
+#include "run/signals.h"
 #include "text/chat.h"
 #include "text/stop_cut.h"
-#include "train/signals.h"
 
 namespace prentice {
 

@@ -17,7 +17,7 @@ namespace prentice {
 namespace {
 
 constexpr double kGib = 1024.0 * 1024 * 1024;
-// What a LoRA step reaches of a GPU's data-sheet peak, and a core of plain f32 products (performance.md: 50-100 GFLOP/s
+// What a LoRA step reaches of a GPU's data-sheet peak, and a core of plain f32 products (measured: 50 to 100 GFLOP/s
 // on 2 cores): the time estimate is no better than these.
 constexpr double kGpuShare = 0.4;
 constexpr double kFlopsPerCore = 30e9;

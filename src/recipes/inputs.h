@@ -7,7 +7,7 @@
 
 #include "config/kinds.h"
 #include "recipes/artifact.h"
-#include "train/input_hashes.h"
+#include "run/input_hashes.h"
 
 namespace prentice {
 

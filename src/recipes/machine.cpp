@@ -10,9 +10,9 @@
 #include <cstdlib>
 #include <fstream>
 
+#include "core/device_memory.h"
 #include "core/error.h"
 #include "kernels/cuda_plugin.h"
-#include "train/device_memory.h"
 
 namespace prentice {
 
@@ -77,7 +77,7 @@ Machine decide_machine(RunSection& run) {
 void apply_machine(const Machine& machine, bool deterministic) {
   at::set_num_threads(machine.threads);
   auto& context = at::globalContext();
-  // warn_only must be false: flash attention's backward takes its deterministic form only then (reliability 3.1).
+  // warn_only must be false: flash attention's backward takes its deterministic form only then.
   context.setDeterministicAlgorithms(deterministic, /*warn_only=*/false);
   context.setDeterministicFillUninitializedMemory(false);
   context.setDeterministicCuDNN(deterministic);

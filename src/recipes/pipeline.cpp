@@ -10,8 +10,8 @@
 #include "recipes/products.h"
 #include "recipes/report.h"
 #include "recipes/story.h"
-#include "train/clock.h"
-#include "train/run_folder.h"
+#include "run/clock.h"
+#include "run/run_folder.h"
 
 namespace prentice {
 

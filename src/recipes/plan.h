@@ -61,7 +61,7 @@ struct StepShape {
 };
 MemoryByPhase step_memory(const StepShape&);
 
-// Multiply-adds count twice; forward, input gradients, and weight gradients where the weights train (performance.md).
+// Multiply-adds count twice; forward, input gradients, and weight gradients where the weights train.
 double flops_per_token(const StepShape&, double mean_length);
 
 struct Plan {

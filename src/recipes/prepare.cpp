@@ -5,7 +5,9 @@
 #include <algorithm>
 
 #include "adapter/lora.h"
+#include "adapter/merge.h"
 #include "adapter/peft.h"
+#include "adapter/trainable.h"
 #include "config/words.h"
 #include "core/error.h"
 #include "export/gguf_adapter.h"

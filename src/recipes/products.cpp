@@ -17,7 +17,7 @@
 #include "io/file.h"
 #include "io/publish.h"
 #include "io/sha256.h"
-#include "train/signals.h"
+#include "run/signals.h"
 
 namespace prentice {
 

@@ -3,7 +3,7 @@
 #include "core/error.h"
 #include "recipes/kinds.h"
 #include "recipes/machine.h"
-#include "train/run_folder.h"
+#include "run/run_folder.h"
 
 namespace prentice {
 

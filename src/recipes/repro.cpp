@@ -12,7 +12,7 @@
 #include "io/json.h"
 #include "recipes/kinds.h"
 #include "recipes/run_files.h"
-#include "train/input_hashes.h"
+#include "run/input_hashes.h"
 
 namespace prentice {
 
@@ -20,7 +20,7 @@ namespace fs = std::filesystem;
 
 namespace {
 
-// What byte comparisons of metrics cover (semantics 4.4): the rest of a line is about time.
+// What byte comparisons of metrics cover: the rest of a line is about time.
 constexpr const char* kCompared[] = {"tokens", "loss", "lr", "grad_norm", "epoch"};
 
 std::map<int64_t, Json> metrics_by_step(const fs::path& run) {

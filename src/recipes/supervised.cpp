@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "adapter/lora.h"
+#include "adapter/trainable.h"
 #include "config/read.h"
 #include "core/error.h"
 #include "io/publish.h"
@@ -20,8 +21,8 @@
 #include "recipes/selftest.h"
 #include "recipes/units.h"
 #include "recipes/validation.h"
+#include "run/run_folder.h"
 #include "train/loop.h"
-#include "train/run_folder.h"
 
 namespace prentice {
 

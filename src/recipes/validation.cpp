@@ -6,7 +6,7 @@
 #include "io/publish.h"
 #include "recipes/answers.h"
 #include "recipes/stopping.h"
-#include "train/signals.h"
+#include "run/signals.h"
 
 namespace prentice {
 

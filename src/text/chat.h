@@ -48,7 +48,7 @@ class ChatTemplate {
   // raise (raise_exception's own words); `model` for a template that fails on plain conversations in the same way or
   // exceeds a budget, so that a reader of many rows stops at once.
   std::string render(const Conversation&, const RenderOptions&) const;
-  // Also finds what the assistant wrote (semantics 2.2): {% generation %} blocks, else marker characters.
+  // Also finds what the assistant wrote: {% generation %} blocks, else marker characters.
   RenderedChat render_with_spans(const Conversation&, const RenderOptions&) const;
 
   bool asks_for_the_date() const;  // uses strftime_now

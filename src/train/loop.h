@@ -13,7 +13,7 @@
 #include "core/batch.h"
 #include "core/tensor.h"
 #include "data/steps.h"
-#include "train/input_hashes.h"
+#include "run/input_hashes.h"
 
 namespace prentice {
 

@@ -2,7 +2,7 @@
 
 #include <utility>
 
-#include "train/clock.h"
+#include "run/clock.h"
 
 namespace prentice {
 

@@ -10,7 +10,7 @@
 #include <limits>
 
 #include "core/error.h"
-#include "train/clock.h"
+#include "run/clock.h"
 #include "train/state_hash.h"
 
 namespace prentice {

@@ -9,10 +9,10 @@
 #include "core/batch.h"
 #include "core/tensor.h"
 #include "io/json.h"
-#include "train/append_file.h"
+#include "run/append_file.h"
+#include "run/progress.h"
 #include "train/clip.h"
 #include "train/loop.h"
-#include "train/progress.h"
 #include "train/tensorboard.h"
 #include "train/trainer_state.h"
 

@@ -9,7 +9,7 @@
 #include <cstring>
 
 #include "io/file.h"
-#include "train/clock.h"
+#include "run/clock.h"
 
 namespace prentice {
 

@@ -6,7 +6,7 @@
 #include <string>
 #include <string_view>
 
-#include "train/append_file.h"
+#include "run/append_file.h"
 
 namespace prentice {
 

@@ -1,8 +1,10 @@
 // For tests/oracle: attaches or reads an adapter as a folder asks, writes our PEFT folder and our logits beside it.
 #include <fstream>
 
+#include "adapter/merge.h"
 #include "adapter/peft.h"
 #include "adapter/tiny.h"
+#include "adapter/trainable.h"
 
 namespace prentice {
 namespace {

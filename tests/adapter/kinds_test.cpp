@@ -4,8 +4,10 @@
 #include <ATen/ops/linalg_vector_norm.h>
 #include <ATen/ops/mm.h>
 
+#include "adapter/merge.h"
 #include "adapter/peft.h"
 #include "adapter/tiny.h"
+#include "adapter/trainable.h"
 #include "io/scratch.h"
 #include "kernels/dropout.h"
 #include "nn/dora.h"

@@ -6,7 +6,9 @@
 
 #include <set>
 
+#include "adapter/merge.h"
 #include "adapter/tiny.h"
+#include "adapter/trainable.h"
 
 namespace prentice {
 namespace {

@@ -4,7 +4,9 @@
 
 #include <fstream>
 
+#include "adapter/merge.h"
 #include "adapter/tiny.h"
+#include "adapter/trainable.h"
 #include "io/scratch.h"
 
 namespace prentice {

@@ -217,7 +217,7 @@ TEST(Schema, EveryKeyIsReadByTheKindsThatAcceptIt) {
 }
 
 TEST(Schema, ContractKeysAreAllThere) {
-  // interface.md, section 3, of the sections that are built.
+  // What users' recipes rely on, of the sections that are built.
   const std::pair<const char*, std::set<std::string>> table[] = {
       {"run", {"out", "seed", "device", "precision", "deterministic", "threads", "log_every", "track"}},
       {"model", {"path", "adapter", "init", "quantize", "tokenizer", "add_tokens"}},

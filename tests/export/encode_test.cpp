@@ -11,7 +11,7 @@
 namespace prentice {
 namespace {
 
-// The golden rows of formats 2.7: 4 x 512, x_k = (((37k) mod 1009) - 504) / 8192.
+// Golden rows, encoded by ggml: 4 x 512, x_k = (((37k) mod 1009) - 504) / 8192.
 std::vector<float> golden_rows() {
   std::vector<float> values;
   for (int k = 0; k < 2048; ++k) values.push_back(static_cast<float>((37 * k) % 1009 - 504) / 8192.0f);

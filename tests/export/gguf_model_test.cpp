@@ -34,7 +34,7 @@ TEST(GgufNames, FollowTheMap) {
   }
 }
 
-// formats 2.4, last column of the tensor map: by what a module is to its family, not by its name.
+// By what a module is to its family, not by its name.
 TEST(GgufNames, FollowTheFamily) {
   ModelSpec spec = read_spec(tiny_config());
   spec.names.qkv = {"self_attn.qkv_proj"};
@@ -56,7 +56,7 @@ TEST(GgufNames, FollowTheFamily) {
                        "has no place"));
 }
 
-// formats 2.4: per head, view [2, E/2, in], swapped to [E/2, 2, in].
+// llama.cpp's permutation, per head: view [2, E/2, in], swapped to [E/2, 2, in].
 TEST(GgufNames, QueryAndKeyRowsAreInterleavedPerHead) {
   auto spec = read_spec(tiny_config());
   const auto order = gguf_row_order("blk.0.attn_k.weight", spec);
@@ -101,7 +101,7 @@ TEST(GgufNames, TypesFollowTheRule) {
   EXPECT_EQ(code, ExitCode::usage);
 }
 
-// formats 7.1: the divisors of Llama 3.1.
+// The divisors of Llama 3.1, by transformers.
 TEST(GgufMetadata, Llama3ScalingBecomesDivisors) {
   const RopeSpec rope{.kind = RopeKind::llama3,
                       .theta = 5e5,
@@ -168,7 +168,7 @@ TEST(GgufModel, RowsMoveTheSameWayInEveryBlock) {
     EXPECT_GT(blocks, 1);
     ASSERT_EQ(ordered.size(), rows.size());
     for (int64_t head = 0; head < 48; ++head) {
-      for (int64_t j = 0; j < 64; ++j) {  // formats 2.4: row 2j is row j, row 2j+1 is row j + 64
+      for (int64_t j = 0; j < 64; ++j) {  // the permutation: row 2j is row j, row 2j+1 is row j + 64
         EXPECT_EQ(ordered[(head * 128 + 2 * j) * 1024], rows[(head * 128 + j) * 1024]);
         EXPECT_EQ(ordered[(head * 128 + 2 * j + 1) * 1024 + 1023], rows[(head * 128 + j + 64) * 1024 + 1023]);
       }

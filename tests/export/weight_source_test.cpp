@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "adapter/lora.h"
+#include "adapter/merge.h"
 #include "adapter/peft.h"
 #include "adapter/saved_modules.h"
 #include "export/tiny.h"

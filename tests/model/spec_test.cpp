@@ -1,4 +1,4 @@
-// config.json to spec: every key of formats 1.5 that this issue's families have, then the bad ones.
+// config.json to spec: every key that the families have, then the bad ones.
 #include "model/spec.h"
 
 #include <gtest/gtest.h>
@@ -152,7 +152,7 @@ TEST(Spec, ARotationForEachKindOfLayerIsReadInBothSpellings) {
   EXPECT_EQ(read_spec(config_of(kGemma3)).ropes[1].theta, 1e4);
 }
 
-// formats 7.1
+// Peng et al. 2023 (yarn), Ding et al. 2024 (longrope); the values are transformers'.
 TEST(Spec, FactorsOfExtendedRotationsAreTheReferenceOnes) {
   const ModelSpec yarn = read_spec(
       config_of(kQwen2, R"("rope_scaling": {"type": "yarn", "factor": 4, "original_max_position_embeddings": 32768})"));
@@ -174,7 +174,7 @@ TEST(Spec, Llama31FrequenciesAreTheReferenceOnes) {
   RopeSpec plain = rope;
   plain.kind = RopeKind::standard;
   const Tensor scaled = inverse_frequencies(rope), standard = inverse_frequencies(plain);
-  const double between[] = {1.207484, 1.553415, 2.026313, 2.694530, 3.684253, 5.257327};  // formats 7.1
+  const double between[] = {1.207484, 1.553415, 2.026313, 2.694530, 3.684253, 5.257327};  // transformers'
   for (int64_t j = 0; j < 64; ++j) {
     const double wanted = j <= 28 ? 1 : j <= 34 ? between[j - 29] : 8;
     EXPECT_NEAR(standard[j].item<double>() / scaled[j].item<double>(), wanted, 2e-6 * wanted) << j;

@@ -39,7 +39,7 @@ def encode(tokenizer, messages):
 
 
 def learning_rate(step):
-    """Interface 3 and semantics 1.7: linear warm-up from 0, then cosine to a tenth."""
+    """The recipe's default: linear warm-up from 0, then cosine to a tenth."""
     if step < WARMUP:
         return LR * step / WARMUP
     share = (step - WARMUP) / (STEPS - WARMUP)

@@ -8,7 +8,7 @@
 namespace prentice {
 namespace {
 
-// Llama 3.1 8B: formats 1.2. Parameters by transformers: 8,030,261,248.
+// Llama 3.1 8B. Parameters by transformers: 8,030,261,248.
 StepShape llama_8b() {
   StepShape shape;
   shape.spec.hidden = 4096, shape.spec.layers = 32, shape.spec.heads = 32, shape.spec.kv_heads = 8;
@@ -20,12 +20,12 @@ StepShape llama_8b() {
 }
 
 TEST(Plan, FlopsOfAnAdapterStepAreThoseOfThePerformanceBudget) {
-  // performance.md: 30 GFLOP of frozen products and 3.8 of causal attention a token, at rows of 4,096.
+  // By hand: 30 GFLOP of frozen products and 3.8 of causal attention a token, at rows of 4,096.
   EXPECT_NEAR(flops_per_token(llama_8b(), 4096) / 1e9, 33.8, 0.8);
 }
 
 TEST(Plan, SavedActivationsAreAboutWhatThePerformanceBudgetSays) {
-  // performance.md: about 140 kB a token and layer, 36 GB at 8,192 tokens.
+  // By hand: about 140 kB a token and layer, 36 GB at 8,192 tokens.
   const MemoryByPhase memory = step_memory(llama_8b());
   EXPECT_NEAR(static_cast<double>(memory.forward - memory.step) / 1e9, 36, 9);
 }

@@ -1,4 +1,4 @@
-#include "train/checkpoint.h"
+#include "run/checkpoint.h"
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
@@ -14,8 +14,8 @@
 #include "core/error.h"
 #include "io/file.h"
 #include "io/safetensors.h"
-#include "train/manifest.h"
-#include "train/process.h"
+#include "process.h"
+#include "run/manifest.h"
 #include "train/toy.h"
 
 namespace prentice {

@@ -10,7 +10,7 @@
 #include "core/error.h"
 #include "io/file.h"
 #include "io/json.h"
-#include "train/checkpoint.h"
+#include "run/checkpoint.h"
 #include "train/toy.h"
 
 namespace prentice {

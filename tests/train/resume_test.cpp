@@ -1,3 +1,4 @@
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <sched.h>
 #include <signal.h>
@@ -8,10 +9,12 @@
 
 #include "io/file.h"
 #include "io/json.h"
-#include "train/checkpoint.h"
-#include "train/clock.h"
-#include "train/manifest.h"
-#include "train/process.h"
+#include "io/publish.h"
+#include "process.h"
+#include "run/checkpoint.h"
+#include "run/clock.h"
+#include "run/manifest.h"
+#include "run/run_folder.h"
 #include "train/tensor_file.h"
 #include "train/toy.h"
 
@@ -231,6 +234,31 @@ TEST_F(Resume, ControlFaultsAreSeen) {
                 out, [](auto&&...) {}, /*noise_offset=*/-14),
             0);
   EXPECT_NE(outcome(out), whole_);
+}
+
+TEST(ResumedRun, FindsAnInputThatMovedBetweenTwoSessions) {
+  const toy::TempDir dir;
+  const fs::path out = dir / "run", input = dir / "rows.jsonl", moved = dir / "moved.jsonl";
+  publish_file(input, "{}\n");
+  const auto train_until = [&](const fs::path& path, int64_t failing_step) {
+    auto config = toy::config_for(out);
+    config.recipe = fmt::format("recipe: sft\nrun:\n  out: {}\ndata:\n  train: {}\n", out.string(), path.string());
+    RunFolder folder(out, false);
+    folder.begin({.kind = "sft", .recipe = config.recipe, .inputs = {{"data.train", path}}});
+    config.inputs = folder.inputs();
+    const toy::Network network;
+    const Hooks hooks{.before_step = [&](int64_t index) {
+      if (index == failing_step) fail(ExitCode::internal, "planted");
+    }};
+    train(config, network.trainable(), toy::Source(), network.objective(), hooks);
+    folder.finish();
+  };
+  EXPECT_THROW(train_until(input, 9), Error);
+  fs::rename(input, moved);
+  train_until(moved, -1);
+  EXPECT_EQ(Json::parse_file(out / "run.json").at("status").as_string(), "done");
+  const auto manifest = Json::parse_file(checkpoint_folder(out, kSteps) / "manifest.json");
+  EXPECT_EQ(manifest.at("inputs").as_array().at(0).at("path").as_string(), moved.string());
 }
 
 }  // namespace

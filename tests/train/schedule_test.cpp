@@ -21,7 +21,7 @@ TEST(Schedule, EqualsTransformers) {
                                   .warmup_steps = wanted.at("warmup").as_number(),
                                   .min_lr = wanted.at("min_lr").as_number(),
                                   .decay = wanted.at("decay").as_number()};
-    // transformers lets the warm-up of cosine with a minimum begin at the minimum; ours begins at 0 (semantics 1.7).
+    // transformers lets the warm-up of cosine with a minimum begin at the minimum; ours begins at 0.
     for (int64_t step = options.min_lr > 0 ? static_cast<int64_t>(options.warmup_steps) : 0; step < options.steps;
          ++step) {
       EXPECT_NEAR(schedule_factor(options, step),

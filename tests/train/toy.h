@@ -9,13 +9,12 @@
 #include <ATen/ops/tanh.h>
 #include <ATen/ops/zeros.h>
 #include <gtest/gtest.h>
-#include <stdlib.h>
-#include <unistd.h>
 
 #include <filesystem>
 #include <string>
 
 #include "io/sha256.h"
+#include "temp_dir.h"
 #include "train/loop.h"
 
 namespace prentice::toy {
@@ -89,27 +88,6 @@ struct Network {
       return share;
     };
   }
-};
-
-// A folder that is gone when the test is over; in memory where possible, because checkpoints wait for the disk.
-class TempDir {
- public:
-  TempDir() {
-    const bool in_memory = ::access("/dev/shm", W_OK) == 0;
-    const auto parent = in_memory ? "/dev/shm" : std::filesystem::temp_directory_path();
-    std::string name = (parent / "prentice-train-XXXXXX").string();
-    path_ = ::mkdtemp(name.data());
-  }
-  ~TempDir() {
-    std::error_code ignored;
-    std::filesystem::remove_all(path_, ignored);
-  }
-  TempDir(const TempDir&) = delete;
-  const std::filesystem::path& path() const { return path_; }
-  std::filesystem::path operator/(const std::string& name) const { return path_ / name; }
-
- private:
-  std::filesystem::path path_;
 };
 
 // On one thread, as the processes that tests fork (process.h): a checkpoint binds its run to the number.

@@ -1,4 +1,4 @@
-#include "train/input_hashes.h"
+#include "run/input_hashes.h"
 
 #include <set>
 #include <utility>

@@ -1,4 +1,4 @@
-#include "train/run_folder.h"
+#include "run/run_folder.h"
 
 #include <gtest/gtest.h>
 #include <unistd.h>
@@ -7,10 +7,10 @@
 
 #include "core/error.h"
 #include "io/file.h"
-#include "train/checkpoint.h"
-#include "train/clock.h"
-#include "train/process.h"
-#include "train/toy.h"
+#include "process.h"
+#include "run/checkpoint.h"
+#include "run/clock.h"
+#include "temp_dir.h"
 
 namespace prentice {
 namespace {
@@ -137,29 +137,6 @@ TEST_F(RunFolderTest, AnUnfinishedRunKeepsItsIdAndCountsItsSessions) {
   EXPECT_EQ(folder.run_id(), id);
   EXPECT_EQ(run_json().at("sessions").as_integer(), 2);
   EXPECT_EQ(run_json().at("status").as_string(), "running");
-}
-
-TEST_F(RunFolderTest, AnInputMayMoveBetweenTwoSessions) {
-  const auto train_until = [&](const fs::path& input, int64_t failing_step) {
-    RunFolder folder(out_, false);
-    folder.begin(description_of(input));
-    auto config = toy::config_for(out_);
-    config.recipe = description_of(input).recipe;
-    config.inputs = folder.inputs();
-    const toy::Network network;
-    const Hooks hooks{.before_step = [&](int64_t index) {
-      if (index == failing_step) fail(ExitCode::internal, "planted");
-    }};
-    train(config, network.trainable(), toy::Source(), network.objective(), hooks);
-    folder.finish();
-  };
-  EXPECT_THROW(train_until(input_, 9), Error);
-  const auto moved = dir_ / "moved.jsonl";
-  fs::rename(input_, moved);
-  train_until(moved, -1);
-  EXPECT_EQ(run_json().at("status").as_string(), "done");
-  const auto manifest = Json::parse_file(checkpoint_folder(out_, 28) / "manifest.json");
-  EXPECT_EQ(manifest.at("inputs").as_array().at(0).at("path").as_string(), moved.string());
 }
 
 TEST_F(RunFolderTest, AFolderOfSomethingElseIsRefused) {

@@ -10,7 +10,7 @@
 #include <functional>
 
 #include "core/error.h"
-#include "train/signals.h"
+#include "run/signals.h"
 
 namespace prentice::toy {
 

@@ -1,4 +1,4 @@
-#include "train/provenance.h"
+#include "run/provenance.h"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>

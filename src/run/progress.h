@@ -6,7 +6,7 @@
 #include <optional>
 #include <string>
 
-#include "train/device_memory.h"
+#include "core/device_memory.h"
 
 namespace prentice {
 

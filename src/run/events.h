@@ -5,7 +5,7 @@
 #include <string_view>
 
 #include "io/json.h"
-#include "train/append_file.h"
+#include "run/append_file.h"
 
 namespace prentice {
 

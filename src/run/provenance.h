@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "io/json.h"
-#include "train/input_hashes.h"
+#include "run/input_hashes.h"
 
 namespace prentice {
 

@@ -1,4 +1,4 @@
-#include "train/manifest.h"
+#include "run/manifest.h"
 
 #include <fmt/format.h>
 

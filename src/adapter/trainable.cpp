@@ -1,3 +1,5 @@
+#include "adapter/trainable.h"
+
 #include "adapter/lora.h"
 #include "adapter/saved_modules.h"
 

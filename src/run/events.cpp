@@ -1,8 +1,8 @@
-#include "train/events.h"
+#include "run/events.h"
 
 #include <cstdio>
 
-#include "train/clock.h"
+#include "run/clock.h"
 
 namespace prentice {
 

@@ -1,4 +1,4 @@
-#include "train/device_memory.h"
+#include "core/device_memory.h"
 
 #include <c10/core/CachingDeviceAllocator.h>
 

@@ -10,7 +10,7 @@
 #include <vector>
 
 #include "io/json.h"
-#include "train/events.h"
+#include "run/events.h"
 
 namespace prentice {
 

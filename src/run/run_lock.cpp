@@ -1,4 +1,4 @@
-#include "train/run_lock.h"
+#include "run/run_lock.h"
 
 #include <fcntl.h>
 #include <fmt/format.h>
@@ -15,7 +15,7 @@
 
 #include "core/error.h"
 #include "io/file.h"
-#include "train/clock.h"
+#include "run/clock.h"
 
 namespace prentice {
 

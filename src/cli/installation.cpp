@@ -1,4 +1,4 @@
-#include "cli/plugin.h"
+#include "cli/installation.h"
 
 namespace prentice {
 

@@ -1,4 +1,4 @@
-#include "train/run_folder.h"
+#include "run/run_folder.h"
 
 #include <fcntl.h>
 #include <fmt/chrono.h>
@@ -16,11 +16,11 @@
 #include "core/version.h"
 #include "io/file.h"
 #include "io/publish.h"
-#include "train/checkpoint.h"
-#include "train/clock.h"
-#include "train/manifest.h"
-#include "train/provenance.h"
-#include "train/signals.h"
+#include "run/checkpoint.h"
+#include "run/clock.h"
+#include "run/manifest.h"
+#include "run/provenance.h"
+#include "run/signals.h"
 
 namespace prentice {
 

@@ -1,4 +1,4 @@
-#include "train/checkpoint.h"
+#include "run/checkpoint.h"
 
 #include <fmt/format.h>
 
@@ -8,7 +8,7 @@
 #include "core/error.h"
 #include "io/file.h"
 #include "io/publish.h"
-#include "train/manifest.h"
+#include "run/manifest.h"
 
 namespace prentice {
 

@@ -10,9 +10,9 @@
 #include <vector>
 
 #include "io/json.h"
-#include "train/events.h"
-#include "train/input_hashes.h"
-#include "train/run_lock.h"
+#include "run/events.h"
+#include "run/input_hashes.h"
+#include "run/run_lock.h"
 
 namespace prentice {
 
