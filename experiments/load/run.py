@@ -1,5 +1,6 @@
-"""Loading a sharded folder against `cat FILES > /dev/null`, both on warm files and in turns, so that both meet the same
-load of the machine; and the memory that loading takes beside the weights themselves.
+"""Loading a sharded folder against `cat FILES > /dev/null`, and against plain reads of the same files into memory of
+their own, which is the least that any loader that copies does; on warm files and in turns, so that all meet the same load
+of the machine. And the memory that loading takes beside the weights themselves.
 
 The folder is made anew with random bytes: Llama's shape, bf16, shards of at most half a gigabyte."""
 
@@ -9,6 +10,7 @@ import os
 import re
 import statistics
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -88,6 +90,30 @@ def cat(files):
     return time.monotonic() - start
 
 
+# readinto() of each file into fresh memory, one thread a file; the clock runs around the reads alone.
+READ = """
+import mmap, os, sys, threading, time
+def read(name, size):
+    with open(name, "rb", buffering=0) as file:
+        memory = mmap.mmap(-1, size)
+        view, at = memoryview(memory), 0
+        while at < size:
+            at += file.readinto(view[at:])
+        kept.append(memory)
+kept = []
+sizes = [os.path.getsize(name) for name in sys.argv[1:]]
+start = time.monotonic()
+threads = [threading.Thread(target=read, args=pair) for pair in zip(sys.argv[1:], sizes)]
+[t.start() for t in threads]
+[t.join() for t in threads]
+print(time.monotonic() - start)
+"""
+
+
+def read(files):
+    return float(subprocess.run([sys.executable, "-c", READ, *files], capture_output=True, text=True, check=True).stdout)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--layers", type=int, default=16)
@@ -99,16 +125,17 @@ def main():
         files = write_folder(Path(name), options.layers)
         size = sum(file.stat().st_size for file in files)
         cat(files)
-        rounds = [(cat(files), *load(name)) for _ in range(options.rounds)]
-    cats, loads, ends, peaks = zip(*rounds)
+        rounds = [(cat(files), read(files), *load(name)) for _ in range(options.rounds)]
+    cats, reads, loads, ends, peaks = zip(*rounds)
     result = {"date": time.strftime("%Y-%m-%d"), "bytes": size, "shards": len(files), "cores": os.cpu_count(), "cat_seconds": cats,
-              "load_seconds": loads, "share": statistics.median(c / l for c, l in zip(cats, loads)),
+              "read_seconds": reads, "load_seconds": loads, "share": statistics.median(c / l for c, l in zip(cats, loads)),
+              "share_of_read": statistics.median(r / l for r, l in zip(reads, loads)),
               "anonymous_bytes": max(ends), "peak_anonymous_bytes": max(peaks)}
     print(f"{size / 1e9:.2f} GB in {len(files)} shards")
-    for what, seconds in {"cat FILES > /dev/null": cats, "load_model": loads}.items():
+    for what, seconds in {"cat FILES > /dev/null": cats, "read into own memory": reads, "load_model": loads}.items():
         print(f"{what:<24} {size / statistics.median(seconds) / 1e9:.2f} GB/s  "
               f"({size / max(seconds) / 1e9:.2f} to {size / min(seconds) / 1e9:.2f})")
-    print(f"loading runs at {result['share']:.0%} of cat; peak anonymous memory {max(peaks) / 1e9:.2f} GB")
+    print(f"loading runs at {result['share']:.0%} of cat, {result['share_of_read']:.0%} of plain reads; peak anonymous memory {max(peaks) / 1e9:.2f} GB")
     options.out.write_text(json.dumps(result, indent=1) + "\n")
 
 
