@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <charconv>
 
+#include "data/left_out.h"
 #include "data/lengths.h"
 #include "data/parallel.h"
 
@@ -47,6 +48,11 @@ void RowEncoder::encode(std::vector<Row> rows, DataSet& set) {
     if (row.kind == RowKind::chat && section_.eos != EosMode::automatic) {
       fail(ExitCode::usage, "data.eos: the chat template writes the end of a turn; the key is for raw rows");
     }
+  }
+  if (std::ranges::any_of(rows, [](const Row& row) { return row.kind == RowKind::chat; })) {
+    require_string_contents(*template_, render_options_);
+    auto sentences = parts_left_out(rows, *template_, render_options_, options_.threads);
+    std::ranges::move(sentences, std::back_inserter(set.encoded.warnings));
   }
   for (size_t begin = 0; begin < rows.size(); begin += kChunk) {
     encode_chunk(rows, begin, std::min(begin + kChunk, rows.size()), set);
@@ -136,7 +142,7 @@ size_t RowEncoder::leading_added(const Encoding& encoding) const {
 void RowEncoder::append(Row& row, Draft& draft, DataSet& set) {
   if (draft.failed) return;
   auto& encoded = set.encoded;
-  lengths_.push_back(draft.length);
+  if (draft.straddling.empty()) lengths_.push_back(draft.length);
   const auto count_mistake = [&](Tally& tally, std::string what) {
     if (tally.count++ == 0) tally = {1, row.origin, row.kind, std::move(what)};
   };

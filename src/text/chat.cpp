@@ -21,6 +21,11 @@ std::string ChatTemplate::render(const Conversation& conversation, const RenderO
   return impl_->renderer.render(conversation.messages, conversation.tools, options);
 }
 
+std::optional<std::string> ChatTemplate::try_render(const Conversation& conversation,
+                                                    const RenderOptions& options) const {
+  return impl_->renderer.try_render(conversation.messages, conversation.tools, options);
+}
+
 RenderedChat ChatTemplate::render_with_spans(const Conversation& conversation, const RenderOptions& options) const {
   RenderedChat rendered{.text = render(conversation, options)};
   rendered.assistant = impl_->spans.find(conversation, options, rendered.text);

@@ -10,9 +10,7 @@ namespace {
 // The date a template sees unless data.template_args.date_string says another: Llama 3.1's own fallback.
 constexpr std::string_view kDate = "26 Jul 2024";
 
-constexpr std::string_view kReasoningNames[] = {"reasoning_content", "thinking", "reasoning"};
-
-// A message's reasoning goes by three names; templates read the first, some the second.
+// Whatever name the data has for a message's reasoning, a template finds it under the name it reads.
 Json with_reasoning_names(const Json& message) {
   const Json* reasoning = nullptr;
   for (auto name : kReasoningNames) {

@@ -12,6 +12,9 @@
 
 namespace prentice {
 
+// The members of a message that may hold its reasoning; templates read the first, some the second.
+inline constexpr std::string_view kReasoningNames[] = {"reasoning_content", "thinking", "reasoning"};
+
 // What transformers passes: messages, tools, documents, add_generation_prompt, the special tokens that exist, and the
 // template's arguments, which win over all of these.
 class ChatRenderer {

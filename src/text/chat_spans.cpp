@@ -317,7 +317,7 @@ void SpanFinder::require_calls(const Turn& turn, const std::optional<UnmarkedTex
   const auto& messages = turn.conversation.messages;
   for (size_t i = 0; marked && i < messages.size(); ++i) {
     if (!has_tool_calls(messages[i]) || marked->calls_written[i] || !marked->everything) continue;
-    fail(ExitCode::model,
+    fail(ExitCode::data,
          fmt::format("{}: this chat template leaves out the tool calls of message {}", renderer_.origin(), i + 1),
          "set data.template to a template that writes tool calls, or leave such conversations out");
   }

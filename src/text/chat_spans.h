@@ -16,8 +16,8 @@ class SpanFinder {
  public:
   SpanFinder(const ChatRenderer& renderer, const Tokenizer& tokenizer);
 
-  // By {% generation %} blocks if the template has them, else by markers. Errors: `model`, naming the template, when
-  // neither shows where the assistant's words are, or when the template leaves out a tool call.
+  // By {% generation %} blocks if the template has them, else by markers. Errors, naming the template: `model` when
+  // neither shows where the assistant's words are; `data` when it leaves out the tool calls of this conversation.
   std::vector<AssistantSpan> find(const Conversation& conversation, const RenderOptions& options,
                                   const std::string& text) const;
 

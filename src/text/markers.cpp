@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/error.h"
+#include "text/chat_render.h"
 #include "text/utf8.h"
 
 namespace prentice {
@@ -35,7 +36,7 @@ class Marking {
   void mark_message(Json& message, size_t index) {
     index_ = index;
     if (plan_.everything) {
-      for (const char* name : {"reasoning_content", "thinking", "reasoning"}) mark_member(message, name, false);
+      for (const auto name : kReasoningNames) mark_member(message, name, false);
     }
     Json* calls = member(message, "tool_calls");
     bool has_calls = calls && calls->is_array() && !calls->as_array().empty();

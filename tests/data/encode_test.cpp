@@ -1,38 +1,11 @@
 // From files to labels, on a tokenizer of single characters (text/fixtures.h) with BOS, so that every count is plain.
 #include "data/encode.h"
 
+#include "data/letters.h"
 #include "data/support.h"
-#include "text/fixtures.h"
 
 namespace prentice {
 namespace {
-
-using testing::TemporaryFolder;
-
-constexpr auto kChatTemplate =
-    "{{ bos_token }}{% for m in messages %}{% if m.role == 'user' %}[INST]{{ m.content }}[/INST]{% elif m.role == "
-    "'system' "
-    "%}{{ m.content }};{% else %}{{ m.content }}{{ eos_token }}{% endif %}{% endfor %}";
-
-// One token a character; <s> is added in front when `adds_bos`.
-Tokenizer letters(bool adds_bos = true, const std::string& chat_template = "", bool adds_eos = false) {
-  TemporaryFolder folder;
-  auto json = testing::tiny_tokenizer_json();
-  const std::string sequence = R"({"Sequence":{"id":"A","type_id":0}})";
-  const auto special = [](const std::string& t) { return R"({"SpecialToken":{"id":")" + t + R"(","type_id":0}})"; };
-  const auto known = [](const std::string& t, int id) {
-    return "\"" + t + R"(":{"id":")" + t + R"(","ids":[)" + std::to_string(id) + R"(],"tokens":[")" + t + "\"]}";
-  };
-  const std::string processor = R"({"type":"TemplateProcessing","single":[)" + special("<s>") + "," + sequence +
-                                (adds_eos ? "," + special("</s>") : "") + R"(],"pair":[)" + sequence +
-                                R"(],"special_tokens":{)" + known("<s>", 96) + "," + known("</s>", 97) + "}}";
-  const std::string none = R"("post_processor":null)";
-  if (adds_bos) json.replace(json.find(none), none.size(), R"("post_processor":)" + processor);
-  folder.write("tokenizer.json", json);
-  folder.write("tokenizer_config.json", R"({"bos_token":"<s>","eos_token":"</s>"})");
-  if (!chat_template.empty()) folder.write("chat_template.jinja", chat_template);
-  return Tokenizer::load(folder.path());
-}
 
 // The row's text with what is trained in brackets: "<s>ab[cd</s>]".
 std::string marked(const Sequence& sequence, const Tokenizer& tokenizer) {
@@ -104,6 +77,10 @@ TEST(Encode, ConversationsAreTokenizedOnceWithOneBos) {
       R"({"messages": [{"role": "system", "content": "s"}, {"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}, {"role": "user", "content": "c"}, {"role": "assistant", "content": "d"}, {"role": "assistant", "content": "e"}]})";
   const std::string weighted =
       R"({"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b", "weight": 0}, {"role": "user", "content": "c"}, {"role": "assistant", "content": "d"}]})";
+  const std::string silent =
+      R"({"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "", "weight": 0}, {"role": "user", "content": "c"}, {"role": "assistant", "content": "d"}]})";
+  const std::string silent_first =
+      R"({"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": ""}, {"role": "user", "content": "c"}, {"role": "assistant", "content": "d"}]})";
   const std::string lists =
       R"({"prompt": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}, {"role": "user", "content": "c"}], "completion": [{"role": "assistant", "content": "d"}]})";
   const std::vector<Case> cases = {
@@ -114,6 +91,8 @@ TEST(Encode, ConversationsAreTokenizedOnceWithOneBos) {
       {weighted, {}, {}, "<s>[INST]a[/INST]b</s>[INST]c[/INST]{d</s>}"},
       {weighted, on(TrainOn::all), {}, "<s>{[INST]a[/INST]}b</s>{[INST]c[/INST]d</s>}"},
       {lists, {}, {}, "<s>[INST]a[/INST]b</s>[INST]c[/INST]{d</s>}"},
+      {silent, {}, {}, "<s>[INST]a[/INST]</s>[INST]c[/INST]{d</s>}"},
+      {silent_first, on(TrainOn::last), {}, "<s>[INST]a[/INST]</s>[INST]c[/INST]{d</s>}"},
       {lists, on(TrainOn::all), {}, "<s>{[INST]a[/INST]b</s>[INST]c[/INST]d</s>}"},
   };
   check(cases, letters(true, kChatTemplate));
@@ -209,6 +188,10 @@ TEST(Encode, BadRowsAreErrorsWithTheirLine) {
       "m.content }}</s>{% endfor %}";
   const std::vector<Bad> rows = {
       {chat + "\n" + untrained, {}, kChatTemplate, "rows.jsonl:2: no token of this row is trained"},
+      {R"({"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": ""}]})",
+       {},
+       kChatTemplate,
+       "rows.jsonl:1: message 2: the assistant says nothing"},
       {R"({"messages": [{"role": "user", "content": "a"}]})",
        {},
        kChatTemplate,
@@ -286,6 +269,21 @@ TEST(Encode, ATokenAcrossTheBorderIsCountedOnce) {
                 "\" the\"");
   EXPECT_EQ(hint, "move the space from the end of the prompt to the beginning of the completion");
   EXPECT_EQ(code, ExitCode::data);
+}
+
+TEST(Encode, TheLengthsOfRowsThatFailAreNotAmongTheStatistics) {
+  const Scratch scratch;
+  std::string rows;
+  for (int i = 0; i < 3; ++i)
+    rows += R"({"prompt": "I paid ", "completion": "the bill"})"
+            "\n";
+  rows += R"({"prompt": "1 2 3 4 5 6 7 8 9", "completion": " 0"})"
+          "\n";
+  const auto path = write_text(scratch, "rows.jsonl", rows);
+  const auto message = message_of([&] { load(section_for(path), office_tokenizer(), {.max_length = 4}); });
+  EXPECT_TRUE(contains(message, "in 3 of 4 rows a token straddles")) << message;
+  EXPECT_TRUE(contains(message, path + ":4: 1 of 4 rows are longer than 4 tokens (p50 16, p95 16, p99 16, max 16)"))
+      << message;
 }
 
 TEST(Encode, ThreadsDoNotChangeTheResult) {
