@@ -46,6 +46,16 @@ std::vector<TrainedSpan> with_gaps(const std::vector<TrainedSpan>& spans, int64_
   return all;
 }
 
+// An answer of nothing may stand in a conversation, but is nothing to learn.
+void require_words(const Json::Array& messages, const std::vector<double>& weights) {
+  for (size_t i = 0; i < messages.size(); ++i) {
+    if (weights[i] == 0 || !is_role(messages[i], "assistant") || messages[i].find("tool_calls")) continue;
+    if (!messages[i].at("content").as_string().empty()) continue;
+    bad_record(fmt::format("message {}: the assistant says nothing", i + 1),
+               "leave the message out, give it the text to learn, or give it \"weight\": 0");
+  }
+}
+
 }  // namespace
 
 // What each message weighs under data.train_on; 0 = not trained.
@@ -65,6 +75,7 @@ std::vector<double> RowEncoder::message_weights(const Row& row) const {
 
 RowEncoder::Draft RowEncoder::draft_chat(const Row& row) const {
   const auto weights = message_weights(row);
+  require_words(row.conversation.messages, weights);
   auto rendered = template_->render_with_spans(row.conversation, render_options_);
   Draft draft{.text = std::move(rendered.text)};
   size_t answer = row.conversation.messages.size();  // the last message that is trained
