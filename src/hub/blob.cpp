@@ -143,10 +143,11 @@ bool continues_at(const HttpReply& reply, uint64_t from) {
   return reply.header("content-range").starts_with(fmt::format("bytes {}-", from));
 }
 
-// Attempts until all bytes are here. One that gets further than all before it counts as the first again.
-void receive(Hub& hub, const BlobPlace& place, const HubFile& file, PartialFile& partial,
-             const std::function<void(uint64_t)>& tell) {
-  uint64_t furthest = partial.size();
+// Attempts until all bytes are here. One that gets further than all before it counts as the first again. Returns how
+// many arrived, those of failed attempts included.
+uint64_t receive(Hub& hub, const BlobPlace& place, const HubFile& file, PartialFile& partial,
+                 const std::function<void(uint64_t)>& tell) {
+  uint64_t furthest = partial.size(), arrived = 0;
   for (int attempt = 1; partial.size() < file.bytes; ++attempt) {
     const uint64_t from = partial.size();
     bool begun = false, misplaced = false;
@@ -155,6 +156,7 @@ void receive(Hub& hub, const BlobPlace& place, const HubFile& file, PartialFile&
                                         if (!begun && answer.status == 206) misplaced = !continues_at(answer, from);
                                         if (!begun && answer.status == 200) partial.restart();
                                         begun = true;
+                                        arrived += bytes.size();
                                         if (misplaced || !partial.append(bytes)) return false;
                                         tell(partial.size());
                                         return true;
@@ -165,7 +167,7 @@ void receive(Hub& hub, const BlobPlace& place, const HubFile& file, PartialFile&
       fail(ExitCode::model, fmt::format("{}: {}: expected {} bytes, {}", place.model, file.name, file.bytes,
                                         partial.too_long() ? "more arrive" : fmt::format("got {}", partial.size())));
     }
-    if (partial.size() == file.bytes) return;
+    if (partial.size() == file.bytes) break;
     if (partial.size() > furthest) attempt = 1;
     furthest = std::max(furthest, partial.size());
     if (from > 0 && (misplaced || reply.status == 416)) {
@@ -175,6 +177,7 @@ void receive(Hub& hub, const BlobPlace& place, const HubFile& file, PartialFile&
     }
     hub.wait_or_fail(reply, attempt, place.model);
   }
+  return arrived;
 }
 
 bool matches(const fs::path& path, const HubFile& file) {
@@ -191,20 +194,24 @@ uint64_t bytes_at_hand(const BlobPlace& place, const HubFile& file) {
   return partial > file.bytes ? 0 : partial;
 }
 
-void fetch_blob(Hub& hub, const BlobPlace& place, const HubFile& file, const std::function<void(uint64_t)>& tell) {
+uint64_t fetch_blob(Hub& hub, const BlobPlace& place, const HubFile& file, const std::function<void(uint64_t)>& tell) {
   const BlobLock lock(hub, place, file);
   std::error_code error;
   if (fs::exists(place.blob, error)) {
-    if (matches(place.blob, file)) return tell(file.bytes);
+    if (matches(place.blob, file)) {
+      tell(file.bytes);
+      return 0;
+    }
     hub.note(file.name + ": the copy in the cache is damaged; fetching it again");
     fs::remove(place.blob, error);
   }
+  uint64_t arrived = 0;
   for (bool again = false;; again = true) {
     const bool continued = bytes_at_hand(place, file) > 0;
     {
       PartialFile partial(place, file);
       tell(partial.size());
-      receive(hub, place, file, partial, tell);
+      arrived += receive(hub, place, file, partial, tell);
       const std::string hash = is_sha256(file) ? partial.sha256() : git_blob_hash(partial.path());
       if (hash == file.hash) break;
       fs::remove(partial.path(), error);
@@ -219,6 +226,7 @@ void fetch_blob(Hub& hub, const BlobPlace& place, const HubFile& file, const std
   fsync_file(incomplete(place));
   fs::rename(incomplete(place), place.blob);
   fsync_folder(place.blob.parent_path());
+  return arrived;
 }
 
 }  // namespace prentice

@@ -108,7 +108,7 @@ class Download {
   std::vector<std::string> shards_of(const std::string& index) {
     make_folders();
     const HubFile file = hub_.facts(name_, listing_.commit, index);
-    fetch_blob(hub_, place_of(file), file, [](uint64_t) {});
+    fetched_bytes_ += fetch_blob(hub_, place_of(file), file, [](uint64_t) {});
     return with_context(ExitCode::model, name_ + ": " + index, [&] {
       const Json json = Json::parse_file(folder_.blob(file.hash));
       std::set<std::string> shards;
@@ -134,12 +134,11 @@ class Download {
       at_hand += bytes_at_hand(place_of(file), file);
     }
     state_.files = files.size();
-    fetched_bytes_ = state_.bytes - at_hand;
-    require_free_bytes(folder_.root, fetched_bytes_);
+    require_free_bytes(folder_.root, state_.bytes - at_hand);
     for (const auto& file : files) {
       const uint64_t before = state_.bytes_done;
       state_.file = file.name;
-      fetch_blob(hub_, place_of(file), file, [&](uint64_t bytes) {
+      fetched_bytes_ += fetch_blob(hub_, place_of(file), file, [&](uint64_t bytes) {
         state_.bytes_done = before + bytes;
         progress_(state_);
       });

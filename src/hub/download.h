@@ -22,7 +22,7 @@ struct Downloaded {
   std::filesystem::path snapshot;  // the model folder
   std::string commit;
   std::vector<HubFile> files;
-  uint64_t bytes = 0, fetched_bytes = 0;  // of all files; of those that were not in the cache
+  uint64_t bytes = 0, fetched_bytes = 0;  // of all files; that arrived now
 };
 
 // Fetches ORG/NAME at a branch, tag or commit. Killed and started again it continues. Errors: `usage` when there is no

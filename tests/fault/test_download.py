@@ -204,6 +204,7 @@ def test_damage_in_the_cache_is_found_and_mended(hub, program, cache):
     hub.requests.clear()
     done = program.run("download", NAME)
     assert "the copy in the cache is damaged; fetching it again" in done.stderr
+    assert "3.0 MB fetched" in done.stderr and "all of it was in the cache" not in done.stderr
     assert is_whole(cache) and hub.fetched("model.safetensors") == [""]
     # What an earlier attempt left is checked as a part of the whole.
     (cache / "blobs" / BLOB).unlink()
