@@ -13,6 +13,7 @@
 #include "adapter/saved_modules.h"
 #include "adapter/targets.h"
 #include "core/error.h"
+#include "core/wide_type.h"
 #include "nn/dora.h"
 
 namespace prentice {
@@ -90,7 +91,7 @@ Lora empty_lora(const Size& size, const AdapterSection& section) {
 }
 
 at::TensorOptions trained_options(const Tensor& weight) {
-  const auto type = weight.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
+  const auto type = wide_type(weight);
   return weight.options().dtype(type).requires_grad(false);
 }
 

@@ -7,14 +7,11 @@
 
 #include "adapter/lora.h"
 #include "adapter/saved_modules.h"
+#include "core/wide_type.h"
 
 namespace prentice {
 
 namespace {
-
-c10::ScalarType wide_type(const Tensor& weight) {
-  return weight.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
-}
 
 // W + scale B A
 Tensor added(const Tensor& weight, const Tensor& b, const Tensor& a, double scale) {

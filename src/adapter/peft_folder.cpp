@@ -10,6 +10,7 @@
 #include "adapter/saved_modules.h"
 #include "core/error.h"
 #include "core/mistakes.h"
+#include "core/wide_type.h"
 #include "model/stored_values.h"
 
 namespace prentice {
@@ -179,7 +180,7 @@ Tensor PeftFolder::values(const TensorView& view) {
   if (!values.isfinite().all().item<bool>()) {
     fail(ExitCode::model, "tensor " + view.name + " holds a value that is not finite");
   }
-  return values.scalar_type() == at::kDouble ? values : values.to(at::kFloat);
+  return values.to(wide_type(values));
 }
 
 }  // namespace prentice

@@ -5,6 +5,7 @@
 #include "adapter/peft_folder.h"
 #include "adapter/saved_modules.h"
 #include "core/error.h"
+#include "core/wide_type.h"
 #include "nn/dora.h"
 
 namespace prentice {
@@ -14,7 +15,7 @@ namespace {
 namespace fs = std::filesystem;
 
 Tensor on_model(const Tensor& values, const Tensor& weight) {
-  const auto type = weight.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
+  const auto type = wide_type(weight);
   return values.to(weight.options().dtype(type).requires_grad(false));
 }
 

@@ -13,6 +13,7 @@
 
 #include "adapter/init.h"
 #include "core/error.h"
+#include "core/wide_type.h"
 
 namespace prentice {
 
@@ -49,7 +50,7 @@ void start_from_principal_part(Linear& linear, int64_t rank, uint64_t seed) {
   const c10::NoGradGuard no_grad;
   Lora& lora = *linear.lora;
   Tensor& weight = std::get<Dense>(linear.weight).weight;
-  const auto wide = weight.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
+  const auto wide = wide_type(weight);
   if (rank > std::min(linear.in_features, linear.out_features)) {
     fail(ExitCode::usage,
          fmt::format("adapter.rank: {} has {} singular values, PiSSA wants {}", linear.name,

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "core/error.h"
+#include "core/wide_type.h"
 
 namespace prentice {
 
@@ -21,7 +22,7 @@ std::vector<std::pair<std::string, Tensor*>> tensors_of(Model& model) {
 }
 
 Tensor trainable_copy(const Tensor& tensor) {
-  const auto type = tensor.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
+  const auto type = wide_type(tensor);
   return tensor.detach().to(tensor.options().dtype(type), /*non_blocking=*/false, /*copy=*/true);
 }
 

@@ -2,25 +2,21 @@
 
 #include "adapter/lora.h"
 #include "adapter/saved_modules.h"
+#include "core/wide_type.h"
 
 namespace prentice {
 
 namespace {
 
-// bf16 and f16 weights train as f32; an f64 model stays f64.
-c10::ScalarType training_type(const Tensor& tensor) {
-  return tensor.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
-}
-
 Tensor leaf(const Tensor& tensor) {
   if (tensor.requires_grad()) return tensor;
-  return tensor.to(training_type(tensor)).detach().requires_grad_();
+  return tensor.to(wide_type(tensor)).detach().requires_grad_();
 }
 
 // The parts become leaves that are views of one f32 matrix: the optimizer moves the parts, the product reads the whole.
 void make_leaves(Projection& projection) {
   if (!projection.joined.defined() || dense_weight(projection.parts[0]).requires_grad()) return;
-  projection.joined = projection.joined.to(training_type(projection.joined));
+  projection.joined = projection.joined.to(wide_type(projection.joined));
   int64_t row = 0;
   for (Linear& part : projection.parts) {
     const int64_t rows = dense_weight(part).size(0);

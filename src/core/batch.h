@@ -27,6 +27,15 @@ struct Batch {
   int64_t longest = 0;               // tokens in the longest sequence
 };
 
+// Every tensor of the batch that is there becomes change(tensor).
+template <class Change>
+void change_tensors(Batch& batch, const Change& change) {
+  for (Tensor* tensor : {&batch.tokens, &batch.positions, &batch.labels, &batch.weights, &batch.target_rows,
+                         &batch.starts, &batch.sequence_id, &batch.sample_key, &batch.pair, &batch.role}) {
+    if (tensor->defined()) *tensor = change(*tensor);
+  }
+}
+
 // Moves every tensor of the batch to `device`.
 Batch to_device(Batch batch, at::Device device);
 

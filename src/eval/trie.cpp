@@ -16,6 +16,7 @@
 #include <utility>
 
 #include "core/error.h"
+#include "core/wide_type.h"
 #include "model/decoder.h"
 #include "objective/token_log_probs.h"
 
@@ -70,7 +71,7 @@ Tensor attend_nodes(const Segment& segment, const Tensor& q, const Tensor& k, co
                     const AttentionOptions& how) {
   const int64_t nodes = segment.nodes, heads = k.size(1), width = k.size(2), group = q.size(1) / heads;
   const int64_t depth = segment.ancestors.size(1), prompt = segment.prompt;
-  const auto wide = q.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
+  const auto wide = wide_type(q);
   const Tensor flat = segment.ancestors.flatten();
   const auto own = [&](const Tensor& x) {  // [n, K, depth, E]
     return x.narrow(0, prompt, nodes).index_select(0, flat).view({nodes, depth, heads, width}).transpose(1, 2);

@@ -8,6 +8,7 @@
 
 #include <atomic>
 
+#include "core/wide_type.h"
 #include "kernels/attention_rows.h"
 #include "kernels/operation.h"
 #include "kernels/vector.h"
@@ -161,7 +162,7 @@ using Backward = std::tuple<Tensor, Tensor, Tensor>(const Tensor&, const Tensor&
 
 // The result and the logarithms of the sums of every row, [H, T], both still to be filled.
 std::tuple<Tensor, Tensor> forward_meta(const Tensor& q, const Tensor&, const Tensor&, Starts, double, int64_t) {
-  const auto wide = q.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
+  const auto wide = wide_type(q);
   return {at::empty(q.sizes(), q.options()), at::empty({q.size(1), q.size(0)}, q.options().dtype(wide))};
 }
 

@@ -11,6 +11,7 @@
 
 #include <cmath>
 
+#include "core/wide_type.h"
 #include "kernels/operation.h"
 #include "kernels/vector.h"
 
@@ -82,7 +83,7 @@ using Backward = Tensor(const Tensor&, const Tensor&, const Tensor&, const Tenso
 
 // The result and 1 / rms of each row [T], both still to be filled.
 std::tuple<Tensor, Tensor> forward_meta(const Tensor& x, const Tensor&, double, double) {
-  const auto wide = x.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
+  const auto wide = wide_type(x);
   return {at::empty_like(x, x.options(), at::MemoryFormat::Contiguous),
           at::empty({x.size(0)}, x.options().dtype(wide))};
 }
@@ -173,7 +174,7 @@ Tensor with_gradient(const Tensor& x, const Tensor& weight, double eps, double o
 }  // namespace
 
 Tensor rms_norm_composite(const Tensor& x, const Tensor& weight, double eps, double offset) {
-  const auto wide = x.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
+  const auto wide = wide_type(x);
   const Tensor wide_x = x.to(wide);
   const Tensor normed = wide_x * at::rsqrt(at::mean(wide_x * wide_x, {-1}, /*keepdim=*/true) + eps);
   if (offset == 0) return weight.to(x.scalar_type()) * normed.to(x.scalar_type());

@@ -11,6 +11,7 @@
 
 #include <limits>
 
+#include "core/wide_type.h"
 #include "kernels/flash_cpu.h"
 
 namespace prentice {
@@ -22,7 +23,7 @@ Tensor by_head(const Tensor& x) { return x.transpose(0, 1).unsqueeze(0); }
 
 // q [L, H, E], k and v [N, K, E] -> [L, H * E]
 Tensor written_out(const Tensor& q, const Tensor& k, const Tensor& v, const AttentionOptions& options) {
-  const auto wide = q.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
+  const auto wide = wide_type(q);
   const int64_t group = q.size(1) / k.size(1);
   const Tensor keys = k.repeat_interleave(group, 1).transpose(0, 1),
                values = v.repeat_interleave(group, 1).transpose(0, 1);

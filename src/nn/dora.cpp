@@ -7,6 +7,7 @@
 #include <c10/core/GradMode.h>
 #include <torch/csrc/autograd/custom_function.h>
 
+#include "core/wide_type.h"
 #include "nn/projection.h"
 
 namespace prentice {
@@ -15,10 +16,6 @@ namespace {
 
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
-
-c10::ScalarType wide_type(const Tensor& weight) {
-  return weight.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
-}
 
 // x after dropout, differentiable.
 struct Dropped : torch::autograd::Function<Dropped> {

@@ -5,6 +5,7 @@
 #include <torch/csrc/autograd/custom_function.h>
 
 #include "core/error.h"
+#include "core/wide_type.h"
 
 namespace prentice {
 
@@ -25,7 +26,7 @@ struct CrossEntropy : torch::autograd::Function<CrossEntropy> {
     const Tensor losses = label_losses(in, {logit_bytes}, row_weights, with_gradients ? &grads : nullptr);
     context->save_for_backward({grads.rows, grads.weight, grads.bias, grads.low, grads.b});
     // Weighted and summed in f64, so that the share does not depend on how many rows one batch has.
-    return losses.to(at::kDouble).dot(row_weights.to(at::kDouble)).to(softmax_type(rows));
+    return losses.to(at::kDouble).dot(row_weights.to(at::kDouble)).to(wide_type(rows));
   }
 
   static variable_list backward(AutogradContext* context, variable_list upstream) {
@@ -44,10 +45,8 @@ Tensor cross_entropy_share(const Tensor& hidden, const Linear& head, double fina
                            const Counts& counts, const ForwardOptions& options, const HeadChunks& chunks) {
   if (!(counts.tokens > 0)) fail(ExitCode::internal, "cross-entropy: the step counts no target tokens");
   const HeadInput in = labelled_rows(hidden, head, final_softcap, batch, options);
-  const Tensor row_weights = at::index_select(batch.weights, 0, batch.target_rows)
-                                 .to(at::kDouble)
-                                 .div_(counts.tokens)
-                                 .to(softmax_type(in.rows));
+  const Tensor row_weights =
+      at::index_select(batch.weights, 0, batch.target_rows).to(at::kDouble).div_(counts.tokens).to(wide_type(in.rows));
   bool trains = false;
   for (const Tensor* t : {&in.rows, &in.weight, &in.bias, &in.low, &in.b}) trains |= t->defined() && t->requires_grad();
   return CrossEntropy::apply(in.rows, in.weight, optional(in.bias), optional(in.low), optional(in.b), in.scale,

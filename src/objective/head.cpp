@@ -10,6 +10,7 @@
 
 #include <algorithm>
 
+#include "core/wide_type.h"
 #include "kernels/dropout.h"
 #include "kernels/matrix_product.h"
 #include "nn/dora.h"
@@ -23,7 +24,7 @@ using torch::autograd::variable_list;
 
 // a [m, k] b [k, n] in the softmax's type. A GPU hands out its f32 accumulators without rounding them.
 Tensor wide_product(const Tensor& a, const Tensor& b) {
-  const auto wide = softmax_type(a);
+  const auto wide = wide_type(a);
   if (a.scalar_type() == wide) return product_transposed(a, b.t());
   if (a.is_cuda()) return at::mm(a, b, wide);
   return at::mm(a, b).to(wide);
@@ -39,7 +40,7 @@ struct Operands {
 Operands operands(const HeadInput& in) {
   const auto type = in.rows.scalar_type();
   Operands made{.rows = in.rows, .weight = in.weight.to(type)};
-  if (in.bias.defined()) made.bias = in.bias.to(softmax_type(in.rows));
+  if (in.bias.defined()) made.bias = in.bias.to(wide_type(in.rows));
   if (in.low.defined()) made.low = in.low, made.up = in.b.mul(in.scale).to(type);
   return made;
 }
@@ -47,7 +48,7 @@ Operands operands(const HeadInput& in) {
 // Equal chunks (the last may be shorter) whose logits fit; whole multiples of 64 rows where the vocabulary allows it.
 std::vector<Chunk> chunks_of(const HeadInput& in, const HeadChunks& limit) {
   const int64_t bytes = limit.logit_bytes > 0 ? limit.logit_bytes : (in.rows.is_cuda() ? 256 : 64) * int64_t{1 << 20};
-  const int64_t row_bytes = in.weight.size(0) * (softmax_type(in.rows) == at::kDouble ? 8 : 4);
+  const int64_t row_bytes = in.weight.size(0) * (wide_type(in.rows) == at::kDouble ? 8 : 4);
   const int64_t total = in.rows.size(0), most = std::max<int64_t>(1, bytes / row_bytes);
   const int64_t count = (total + most - 1) / most;
   int64_t size = count == 0 ? 0 : (total + count - 1) / count;
@@ -142,10 +143,6 @@ HeadInput input_without_low(const Tensor& rows, const Linear& head, double softc
 
 }  // namespace
 
-c10::ScalarType softmax_type(const Tensor& rows) {
-  return rows.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
-}
-
 std::optional<Tensor> optional(const Tensor& tensor) { return tensor.defined() ? std::optional(tensor) : std::nullopt; }
 
 HeadInput head_input(const Tensor& rows, const Tensor& weight, const std::optional<Tensor>& bias,
@@ -175,7 +172,7 @@ HeadInput chosen_rows(const Tensor& hidden, const Linear& head, double softcap, 
 HeadGradients gradients_wanted(const HeadInput& in) {
   const auto wanted = [](const Tensor& t) { return t.defined() && t.requires_grad(); };
   const auto sum_like = [&](const Tensor& t) {
-    return wanted(t) ? at::zeros(t.sizes(), t.options().dtype(softmax_type(in.rows))) : Tensor();
+    return wanted(t) ? at::zeros(t.sizes(), t.options().dtype(wide_type(in.rows))) : Tensor();
   };
   HeadGradients grads{.weight = sum_like(in.weight), .bias = sum_like(in.bias), .b = sum_like(in.b)};
   if (wanted(in.rows)) grads.rows = at::empty(in.rows.sizes(), in.rows.options());
@@ -198,7 +195,7 @@ void visit_chunks(const HeadInput& in, const HeadChunks& limit, HeadGradients* g
 
 // d -log p / d logits = p - onehot.
 Tensor label_losses(const HeadInput& in, const HeadChunks& limit, const Tensor& row_weights, HeadGradients* grads) {
-  Tensor losses = at::empty({in.rows.size(0)}, in.rows.options().dtype(softmax_type(in.rows)));
+  Tensor losses = at::empty({in.rows.size(0)}, in.rows.options().dtype(wide_type(in.rows)));
   visit_chunks(in, limit, grads, [&](const Chunk& chunk, Tensor& logits) -> ChunkGradient {
     const Tensor labels = in.labels.narrow(0, chunk.begin, chunk.size).unsqueeze(1);
     at::_log_softmax_out(logits, logits, 1, false);

@@ -17,9 +17,6 @@ struct HeadChunks {
   int64_t logit_bytes = 0;
 };
 
-// f64 for f64 hidden states, else f32: the type of logits, log-probabilities and sums of gradients.
-c10::ScalarType softmax_type(const Tensor& rows);
-
 // What the logits of N rows are made of: rows W^T + bias + scale low B^T, then c * tanh(z / c) when softcap c is above
 // 0. A differentiable operation over the head takes the first five as its inputs.
 struct HeadInput {

@@ -9,10 +9,7 @@ namespace prentice {
 namespace {
 
 void pin(Batch& batch) {
-  for (Tensor* tensor : {&batch.tokens, &batch.positions, &batch.labels, &batch.weights, &batch.target_rows,
-                         &batch.starts, &batch.sequence_id, &batch.sample_key, &batch.pair, &batch.role}) {
-    if (tensor->defined()) *tensor = tensor->pin_memory();
-  }
+  change_tensors(batch, [](const Tensor& tensor) { return tensor.pin_memory(); });
 }
 
 }  // namespace
