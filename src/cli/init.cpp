@@ -6,13 +6,14 @@
 #include <array>
 #include <filesystem>
 
-#include "cli/sniff.h"
 #include "cli/terminal.h"
 #include "cli/verbs.h"
 #include "config/bind.h"
 #include "config/pipeline.h"
 #include "config/read.h"
 #include "core/shell_word.h"
+#include "data/formats.h"
+#include "data/look.h"
 #include "io/json.h"
 #include "io/publish.h"
 
@@ -63,16 +64,13 @@ bool lacks_template(const Node& recipe) {
 
 // A record whose fields no format knows becomes a prompt and a completion.
 void propose_rows(Proposal& proposal, const DataLook& look) {
-  const auto& fields = look.fields;
-  for (const char* known : {"messages", "conversations", "chosen"}) {
-    if (!holds(fields, known)) continue;
-    proposal.notes.push_back(fmt::format("rows with `{}`: their format is found by itself", known));
+  const auto& fields = look.members;
+  // A record with a text and more is likelier a question and its answer than a text to continue.
+  if (look.format && (look.format != DataFormat::text || fields.size() == 1)) {
+    proposal.notes.push_back(
+        fmt::format("rows of the format `{}`, which is found by itself", format_word(*look.format)));
     return;
   }
-  if ((holds(fields, "prompt") && holds(fields, "completion")) ||
-      (holds(fields, "instruction") && holds(fields, "output")))
-    return;
-  if (fields.size() == 1 && fields[0] == "text") return;
   std::string answer = first_of(
       fields, {"completion", "response", "answer", "output", "target", "label", "category", "intent", "class", "sql"});
   std::string question = first_of(
@@ -100,16 +98,18 @@ void look_at_files(Proposal& proposal, const std::string& kind, const fs::path& 
     const Node* value = data ? data->find(key) : nullptr;
     if (!value || !value->is_scalar() || value->text().starts_with('[')) continue;
     const fs::path file = value->text();
-    const DataLook look = look_at_data(file);
+    const DataLook look = look_at_data(file.string());
     // As typed it is relative to the current folder, in the recipe to the recipe's.
     const fs::path named = file.is_absolute() ? file : fs::relative(fs::absolute(file), folder);
     set_key(proposal.recipe, "data." + key, Node::scalar(named.string(), true), {});
     if (key != "train") continue;
-    std::string note = fmt::format("{}: {}", file.filename().string(), look.form);
-    if (look.rows > 0) note += fmt::format(", {} rows", look.rows);
-    if (!look.fields.empty()) note += fmt::format("; fields: {}", fmt::join(look.fields, ", "));
+    std::string note = fmt::format("{}: {}", file.filename().string(), look.kind);
+    if (!look.plain_text) {
+      note += fmt::format(", {} {}; fields: {}", look.records, look.records == 1 ? "row" : "rows",
+                          fmt::join(look.members, ", "));
+    }
     proposal.notes.push_back(printable(note));
-    if (kind == "sft" && look.form != "text") propose_rows(proposal, look);
+    if (kind == "sft" && !look.plain_text) propose_rows(proposal, look);
   }
 }
 

@@ -104,8 +104,8 @@ std::string render_audit(const Audit& audit, AuditStyle style, bool show_ids) {
   std::string out = audit.description + "\n";
   for (const auto& sequence : audit.sequences) {
     const auto piece = sequence.piece > 0 ? fmt::format(", piece {}", sequence.piece + 1) : "";
-    out += fmt::format("\n--- {}:{}{}: {} of {} tokens are trained\n", sequence.origin.file, sequence.origin.line,
-                       piece, with_commas(sequence.trained), with_commas(static_cast<int64_t>(sequence.tokens.size())));
+    out += fmt::format("\n--- {}{}: {} of {} tokens are trained\n", to_string(sequence.origin), piece,
+                       with_commas(sequence.trained), with_commas(static_cast<int64_t>(sequence.tokens.size())));
     out += text_of(sequence, style) + "\n";
     if (show_ids) out += "ids " + ids_of(sequence, style) + "\n";
   }

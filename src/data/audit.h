@@ -20,7 +20,7 @@ struct AuditToken {
 };
 
 struct AuditSequence {
-  EncodedSet::Origin origin;
+  Origin origin;
   int32_t piece = 0;
   std::vector<AuditToken> tokens;
   int64_t trained = 0;  // tokens

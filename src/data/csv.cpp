@@ -94,13 +94,13 @@ char guess_separator(std::string_view text, char otherwise) {
   return best;
 }
 
-CsvTable read_csv(std::string_view text, char separator, int64_t limit, const std::string& file, Problems& problems) {
+CsvTable read_csv(std::string_view text, const CsvOptions& options, const std::string& file, Problems& problems) {
   constexpr auto kQuoteHint = "a quote inside a quoted field is written twice";
   const auto report = [&](const CsvRow& row, std::string message, std::string hint) {
     problems.add({std::move(message), std::move(hint), file, static_cast<int>(row.line)});
   };
   CsvTable table;
-  CsvReader reader(text, separator);
+  CsvReader reader(text, options.separator);
   CsvRow row;
   if (!reader.next(row)) return table;
   if (!reader.mistake().empty()) return report(row, reader.mistake(), kQuoteHint), table;
@@ -108,7 +108,10 @@ CsvTable read_csv(std::string_view text, char separator, int64_t limit, const st
     return report(row, std::move(mistake), "rename one of them in the header"), table;
   }
   table.header = row.fields;
-  while ((limit == 0 || static_cast<int64_t>(table.rows.size()) < limit) && reader.next(row)) {
+  const auto full = [&] { return options.limit > 0 && static_cast<int64_t>(table.rows.size()) >= options.limit; };
+  while ((options.count || !full()) && reader.next(row)) {
+    ++table.total;
+    if (full()) continue;
     if (!reader.mistake().empty()) {
       report(row, reader.mistake(), kQuoteHint);
     } else if (row.fields.size() != table.header.size()) {

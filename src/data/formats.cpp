@@ -16,8 +16,7 @@ std::string_view format_word(DataFormat format) {
   return "?";
 }
 
-DataFormat detect_format(const Json& record) {
-  if (!record.is_object()) bad_record(fmt::format("expected an object, got {}", record.kind()));
+std::optional<DataFormat> known_format(const Json& record) {
   const auto has = [&](std::string_view key) { return record.find(key) != nullptr; };
   const Json* label = record.find("label");
   if ((has("chosen") && has("rejected")) || (has("chosen_messages") && has("rejected_messages"))) {
@@ -33,6 +32,12 @@ DataFormat detect_format(const Json& record) {
   if (has("instruction") && has("output")) return DataFormat::alpaca;
   if (has("prompt") && has("completion")) return DataFormat::completion;
   if (has("text")) return DataFormat::text;
+  return std::nullopt;
+}
+
+DataFormat detect_format(const Json& record) {
+  if (!record.is_object()) bad_record(fmt::format("expected an object, got {}", record.kind()));
+  if (const auto format = known_format(record)) return *format;
   std::vector<std::string> names;
   for (const auto& [name, value] : record.as_object()) names.push_back(name);
   bad_record(

@@ -1,6 +1,7 @@
 // Which of the known data formats a record has: the names of its members decide.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -10,6 +11,8 @@
 
 namespace prentice {
 
+// nullopt when none fits.
+std::optional<DataFormat> known_format(const Json& record);
 // Errors: `malformed` when no format fits, with the record's members and how to name them.
 DataFormat detect_format(const Json& record);
 

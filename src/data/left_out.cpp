@@ -85,8 +85,8 @@ std::string sentence(const std::vector<Row>& rows, const Part& part, const ChatT
   const auto& first = rows[having[std::ranges::find(lost, 1) - lost.begin()]].origin;
   const std::string among =
       having.size() == kRowsLookedAt ? fmt::format(" among the first {} that have it", with_commas(kRowsLookedAt)) : "";
-  return fmt::format("{} leaves out the {} of {}{}, the first at {}:{}: {}", chat_template.origin(), part.name,
-                     with_count(count, "row"), among, first.file, first.line, part.hint);
+  return fmt::format("{} leaves out the {} of {}{}, the first at {}: {}", chat_template.origin(), part.name,
+                     with_count(count, "row"), among, to_string(first), part.hint);
 }
 
 }  // namespace

@@ -74,9 +74,10 @@ void make_rows(Source& source, DataFormat format, double weight, const RowMaker&
   std::vector<Problems> found(std::max(threads, 1));
   parallel_ranges(count, threads, [&](int64_t chunk, int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
-      found[chunk].collect({source.path, source.records[i].line},
-                           [&] { rows[i] = maker.make(std::move(source.records[i].value), format); });
-      rows[i].origin = {source.path, source.records[i].line};
+      auto& [value, line, number] = source.records[i];
+      const Origin origin{source.path, line, number};
+      found[chunk].collect(origin, [&] { rows[i] = maker.make(std::move(value), format); });
+      rows[i].origin = origin;
       rows[i].mix_weight = weight;
     }
   });
@@ -96,7 +97,7 @@ LoadedRows load_rows(const std::vector<WeightedFile>& files, const DataSection& 
   for (const auto& file : files) {
     const int64_t left = section.limit == 0 ? 0 : section.limit - static_cast<int64_t>(loaded.rows.size());
     if (section.limit > 0 && left <= 0) break;
-    auto source = read_source(file.path, {section.lines, left, threads}, problems);
+    auto source = read_source(file.path, {.lines = section.lines, .limit = left, .threads = threads}, problems);
     const auto name = std::filesystem::path(file.path).filename().string();
     const auto share = loaded.weighted ? fmt::format(" ({:.3g} %)", 100 * file.weight / sum) : "";
     loaded.files += (loaded.files.empty() ? "" : ", ") + name + share;
@@ -105,7 +106,7 @@ LoadedRows load_rows(const std::vector<WeightedFile>& files, const DataSection& 
       for (const auto& record : source.records) add_names(record.value, names);
     }
     auto format = DataFormat::automatic;
-    if (!problems.collect({file.path, source.records.front().line},
+    if (!problems.collect({file.path, source.records.front().line, source.records.front().number},
                           [&] { format = format_of(source, section, maker); })) {
       continue;
     }

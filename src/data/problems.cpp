@@ -2,10 +2,10 @@
 
 namespace prentice {
 
-Diagnostic Problems::placed(Diagnostic diagnostic, const Place& place) {
-  if (place.inside && diagnostic.line == 1) diagnostic.column += static_cast<int>(place.indent);
-  if (!place.inside || diagnostic.line == 0) diagnostic.column = 0;
-  const int inner = place.inside && diagnostic.line > 0 ? diagnostic.line - 1 : 0;
+Diagnostic Problems::placed(Diagnostic diagnostic, const TextPlace& place) {
+  if (diagnostic.line == 1) diagnostic.column += static_cast<int>(place.indent);
+  if (diagnostic.line == 0) diagnostic.column = 0;
+  const int inner = diagnostic.line > 0 ? diagnostic.line - 1 : 0;
   diagnostic.line = static_cast<int>(place.line) + inner;
   diagnostic.file = place.file;
   return diagnostic;

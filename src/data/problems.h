@@ -8,6 +8,7 @@
 
 #include "core/error.h"
 #include "core/mistakes.h"
+#include "data/origin.h"
 
 namespace prentice {
 
@@ -19,30 +20,42 @@ class Problems {
   int64_t count() const { return mistakes_.count(); }
   void throw_if_any() const { mistakes_.throw_if_any(ExitCode::data); }
 
-  // Where `collect` puts an error. With `inside`, lines and columns of the error count from the place's own: they are
-  // of a text that begins there, after `indent` bytes of the line.
-  struct Place {
+  // Runs `body`; an Error with code `malformed` or `data` becomes problems of that row. True when there was none.
+  template <class Body>
+  bool collect(const Origin& origin, Body&& body) {
+    return collect_placed(std::forward<Body>(body), [&](const Diagnostic& diagnostic) {
+      Diagnostic found = mistake_at(origin, diagnostic.message, diagnostic.hint);
+      found.key = diagnostic.key;
+      return found;
+    });
+  }
+
+  // Where a text lies that is read by itself: from `indent` bytes after the beginning of a line.
+  struct TextPlace {
     const std::string& file;
     int64_t line = 0;
-    bool inside = false;
     size_t indent = 0;
   };
-
-  // Runs `body`; an Error with code `malformed` or `data` becomes problems of that place. True when there was none.
+  // As collect, for a mistake in such a text: its lines and columns become the file's.
   template <class Body>
-  bool collect(const Place& place, Body&& body) {
+  bool collect_inside(const TextPlace& place, Body&& body) {
+    return collect_placed(std::forward<Body>(body),
+                          [&](const Diagnostic& diagnostic) { return placed(diagnostic, place); });
+  }
+
+ private:
+  template <class Body, class Placing>
+  bool collect_placed(Body&& body, const Placing& placing) {
     try {
       std::forward<Body>(body)();
       return true;
     } catch (const Error& error) {
       if (error.code() != ExitCode::malformed && error.code() != ExitCode::data) throw;
-      for (const auto& diagnostic : error.diagnostics()) add(placed(diagnostic, place));
+      for (const auto& diagnostic : error.diagnostics()) add(placing(diagnostic));
       return false;
     }
   }
-
- private:
-  static Diagnostic placed(Diagnostic diagnostic, const Place& place);
+  static Diagnostic placed(Diagnostic diagnostic, const TextPlace& place);
 
   Mistakes mistakes_;
 };

@@ -21,7 +21,7 @@ struct Row {
   std::string completion;      // pair; the whole of a text
   std::string reference;       // the expected answer as the data spells it
   Json record;                 // as read, fields renamed
-  EncodedSet::Origin origin;
+  Origin origin;
   double mix_weight = 1;
 };
 

@@ -72,7 +72,7 @@ void RowEncoder::encode_chunk(std::vector<Row>& rows, size_t begin, size_t end, 
       for (int64_t i = first; i < last; ++i) {
         const auto& row = rows[begin + i];
         if (drafts[i].failed) continue;
-        drafts[i].failed = !found[chunk].collect({row.origin.file, row.origin.line}, [&] { work(row, drafts[i]); });
+        drafts[i].failed = !found[chunk].collect(row.origin, [&] { work(row, drafts[i]); });
       }
     });
     for (const auto& part : found) problems_.merge(part);
@@ -166,13 +166,10 @@ void RowEncoder::append(Row& row, Draft& draft, DataSet& set) {
 }
 
 void RowEncoder::report(int64_t rows) {
-  const auto place = [](const Tally& tally, std::string message, std::string hint) {
-    return Diagnostic{std::move(message), std::move(hint), tally.origin.file, static_cast<int>(tally.origin.line)};
-  };
   if (straddling_.count > 0) {
     const bool chat = straddling_.kind == RowKind::chat;
-    problems_.add(place(
-        straddling_,
+    problems_.add(mistake_at(
+        straddling_.origin,
         fmt::format(
             "in {} of {} rows a token straddles the border between prompt and completion; in the first it is \"{}\"",
             with_commas(straddling_.count), with_commas(rows), straddling_.what),
@@ -181,8 +178,8 @@ void RowEncoder::report(int64_t rows) {
   }
   if (too_long_.count > 0) {
     const auto stats = length_stats(lengths_);
-    problems_.add(place(
-        too_long_,
+    problems_.add(mistake_at(
+        too_long_.origin,
         fmt::format("{} of {} rows are longer than {} tokens (p50 {}, p95 {}, p99 {}, max {}); the first has {}",
                     with_commas(too_long_.count), with_commas(rows), with_commas(limit_), with_commas(stats.p50),
                     with_commas(stats.p95), with_commas(stats.p99), with_commas(stats.max), too_long_.what),

@@ -40,7 +40,7 @@ class RowEncoder {
   // A mistake that is counted over all rows and shown once.
   struct Tally {
     int64_t count = 0;
-    EncodedSet::Origin origin;  // of the first
+    Origin origin;  // of the first
     RowKind kind = RowKind::text;
     std::string what;
   };

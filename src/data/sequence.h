@@ -5,6 +5,8 @@
 #include <string>
 #include <vector>
 
+#include "data/origin.h"
+
 namespace prentice {
 
 // ids[t] is trained when labels say so: labels[t] is the id that follows position t, or -100 (core/batch.h).
@@ -22,10 +24,6 @@ struct Sequence {
 // Encoded examples and where they came from.
 struct EncodedSet {
   std::vector<Sequence> sequences;
-  struct Origin {
-    std::string file;
-    int64_t line = 0;  // 1-based line or record number
-  };
   std::vector<Origin> origins;      // by sample
   std::vector<double> mix_weights;  // by sample: weight of its file in the mix; empty = no mix, every row once an epoch
   std::vector<std::string> warnings;

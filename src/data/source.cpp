@@ -107,8 +107,8 @@ std::optional<Json> parse_slice(const Text& text, const Slice& slice, Problems& 
   std::optional<Json> value;
   const size_t line_break = text.bytes.substr(0, slice.begin).rfind('\n');
   const size_t line_begin = line_break == std::string_view::npos ? 0 : line_break + 1;
-  problems.collect({text.path, slice.line, true, slice.begin - line_begin},
-                   [&] { value = Json::parse(text.bytes.substr(slice.begin, slice.end - slice.begin)); });
+  problems.collect_inside({text.path, slice.line, slice.begin - line_begin},
+                          [&] { value = Json::parse(text.bytes.substr(slice.begin, slice.end - slice.begin)); });
   return value;
 }
 
@@ -122,6 +122,7 @@ std::vector<Record> parse_slices(const Text& text, std::vector<Slice> slices, co
   parallel_ranges(count, options.threads, [&](int64_t chunk, int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       records[i].line = slices[i].line;
+      records[i].number = i + 1;
       if (text.is_faulty(slices[i])) continue;
       if (auto value = parse_slice(text, slices[i], found[chunk])) {
         records[i].value = std::move(*value);
@@ -138,17 +139,28 @@ std::vector<Record> parse_slices(const Text& text, std::vector<Slice> slices, co
   return records;
 }
 
-std::vector<Record> read_json(const Text& text, const SourceOptions& options, Problems& problems) {
+void read_lines(const Text& text, const SourceOptions& options, Problems& problems, Source& source) {
+  auto slices = line_slices(text.bytes);
+  source.total = static_cast<int64_t>(slices.size());
+  source.records = parse_slices(text, std::move(slices), options, problems);
+  for (auto& record : source.records) record.number = 0;  // the line tells them apart
+}
+
+void read_json(const Text& text, const SourceOptions& options, Problems& problems, Source& source) {
   const auto layout = json_layout(text.bytes);
   const bool trailing = layout && text.bytes.find_first_not_of(" \t\r\n", layout->end) != std::string_view::npos;
   if (!layout || trailing) {
     const auto whole = parse_slice(text, {0, text.bytes.size(), 1}, problems);
     if (whole)
       problems.add({.message = fmt::format("expected an array of records, got {}", whole->kind()), .file = text.path});
-    return {};
+    return;
   }
   for (const auto& other : layout->others) parse_slice(text, other, problems);
-  if (layout->arrays.size() == 1) return parse_slices(text, layout->arrays[0].second, options, problems);
+  if (layout->arrays.size() == 1) {
+    source.total = static_cast<int64_t>(layout->arrays[0].second.size());
+    source.records = parse_slices(text, layout->arrays[0].second, options, problems);
+    return;
+  }
   std::vector<std::string> names;
   for (const auto& [name, elements] : layout->arrays) names.push_back(name);
   problems.add({.message = names.empty() ? "expected an array of records, got an object without one"
@@ -156,40 +168,38 @@ std::vector<Record> read_json(const Text& text, const SourceOptions& options, Pr
                                                        names.size(), joined(names)),
                 .hint = "write the records as one JSON array, or one to a line as .jsonl",
                 .file = text.path});
-  return {};
 }
 
-std::vector<Record> read_table(const Text& text, char separator, const SourceOptions& options, Problems& problems) {
-  auto table = read_csv(text.bytes, separator, options.limit, text.path, problems);
-  std::vector<Record> records;
-  records.reserve(table.rows.size());
+void read_table(const Text& text, char separator, const SourceOptions& options, Problems& problems, Source& source) {
+  auto table = read_csv(text.bytes, {separator, options.limit, options.count}, text.path, problems);
+  source.total = table.total;
+  source.records.reserve(table.rows.size());
   for (auto& row : table.rows) {
     Json::Object object;
     object.reserve(table.header.size());
     for (size_t i = 0; i < table.header.size(); ++i) {
       object.emplace_back(table.header[i], Json(std::move(row.fields[i])));
     }
-    records.push_back({Json(std::move(object)), row.line});
+    source.records.push_back({Json(std::move(object)), row.line, 0});
   }
-  return records;
 }
 
-// Rows become records as the lines of a JSON Lines file do; their `line` is the row's number.
+// Rows become records as the lines of a JSON Lines file do.
 Source read_parquet(const std::string& path, const SourceOptions& options, Problems& problems) {
   Source source{.path = path, .kind = "Parquet"};
   std::vector<Record>& records = source.records;
   const int64_t before = problems.count();
   problems.collect({path}, [&] {
     ParquetRows rows(path);
+    source.total = rows.count();
     while (options.limit == 0 || static_cast<int64_t>(records.size()) < options.limit) {
       const auto left = static_cast<size_t>(options.limit) - records.size();
       const std::string lines = rows.next(options.limit == 0 ? kParquetBatch : std::min(kParquetBatch, left));
       if (lines.empty()) break;
       Text text{path, lines, {}};
-      auto slices = line_slices(lines);
-      for (auto& slice : slices) slice.line += static_cast<int>(records.size());
-      auto batch = parse_slices(text, std::move(slices), {.threads = options.threads}, problems);
-      std::move(batch.begin(), batch.end(), std::back_inserter(records));
+      for (auto& record : parse_slices(text, line_slices(lines), {.threads = options.threads}, problems)) {
+        records.push_back({std::move(record.value), 0, static_cast<int64_t>(records.size()) + 1});
+      }
     }
   });
   if (records.empty() && problems.count() == before)
@@ -197,16 +207,20 @@ Source read_parquet(const std::string& path, const SourceOptions& options, Probl
   return source;
 }
 
-std::vector<Record> read_text(const Text& text, const SourceOptions& options) {
-  if (!options.lines) return {{Json(Json::Object{{"text", Json(text.bytes)}}), 1}};
-  std::vector<Record> records;
-  for (const auto& slice : line_slices(text.bytes)) {
-    if (options.limit > 0 && static_cast<int64_t>(records.size()) == options.limit) break;
+void read_text(const Text& text, const SourceOptions& options, Source& source) {
+  source.total = 1;
+  if (!options.lines) {
+    source.records.push_back({Json(Json::Object{{"text", Json(text.bytes)}}), 1, 0});
+    return;
+  }
+  const auto slices = line_slices(text.bytes);
+  source.total = static_cast<int64_t>(slices.size());
+  for (const auto& slice : slices) {
+    if (options.limit > 0 && static_cast<int64_t>(source.records.size()) == options.limit) break;
     auto line = text.bytes.substr(slice.begin, slice.end - slice.begin);
     if (line.ends_with('\r')) line.remove_suffix(1);
-    records.push_back({Json(Json::Object{{"text", Json(line)}}), slice.line});
+    source.records.push_back({Json(Json::Object{{"text", Json(line)}}), slice.line, 0});
   }
-  return records;
 }
 
 }  // namespace
@@ -235,24 +249,24 @@ Source read_source(const std::string& path, const SourceOptions& options, Proble
   switch (kind) {
     case FileKind::json_lines:
       source.kind = "JSON Lines";
-      source.records = parse_slices(text, line_slices(text.bytes), options, problems);
+      read_lines(text, options, problems, source);
       break;
     case FileKind::json:
       source.kind = "JSON";
-      source.records = read_json(text, options, problems);
+      read_json(text, options, problems, source);
       break;
     case FileKind::csv:
       source.kind = "CSV";
-      source.records = read_table(text, guess_separator(text.bytes, ','), options, problems);
+      read_table(text, guess_separator(text.bytes, ','), options, problems, source);
       break;
     case FileKind::tsv:
       source.kind = "TSV";
-      source.records = read_table(text, '\t', options, problems);
+      read_table(text, '\t', options, problems, source);
       break;
     case FileKind::text:
       source.kind = "text";
       source.plain_text = true;
-      source.records = read_text(text, options);
+      read_text(text, options, source);
   }
   if (source.records.empty() && text.faults.empty() && problems.count() == before) {
     problems.add({.message = "the file holds no records", .file = path});

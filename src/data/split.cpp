@@ -41,7 +41,7 @@ std::vector<Group> groups_of(const std::vector<Row>& rows, const DataSection& se
   Problems problems;
   for (size_t i = 0; i < rows.size(); ++i) {
     const auto& row = rows[i];
-    problems.collect({row.origin.file, row.origin.line}, [&] {
+    problems.collect(row.origin, [&] {
       const auto text = section.split_by.empty() ? row.record.dump()
                                                  : field_text(row, section.split_by, "data.split_by", section.fields);
       const auto stratum =
@@ -112,11 +112,10 @@ std::vector<std::string> find_overlap(const DataSet& train, const DataSet& eval)
   std::unordered_map<std::string_view, size_t> first_in_train;
   for (size_t i = 0; i < train.examples.size(); ++i) first_in_train.try_emplace(train.examples[i].text, i);
   std::vector<std::string> overlap;
-  const auto place = [](const EncodedSet::Origin& origin) { return fmt::format("{}:{}", origin.file, origin.line); };
   for (size_t i = 0; i < eval.examples.size(); ++i) {
     const auto found = first_in_train.find(eval.examples[i].text);
     if (found == first_in_train.end()) continue;
-    overlap.push_back(place(train.encoded.origins[found->second]) + " = " + place(eval.encoded.origins[i]));
+    overlap.push_back(to_string(train.encoded.origins[found->second]) + " = " + to_string(eval.encoded.origins[i]));
   }
   return overlap;
 }

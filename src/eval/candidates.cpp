@@ -11,8 +11,7 @@ namespace prentice {
 namespace {
 
 std::string place_of(const EvalInput& input, int64_t index) {
-  const auto& origin = input.data.encoded.origins[static_cast<size_t>(index)];
-  return fmt::format("{}:{}", origin.file, origin.line);
+  return to_string(input.data.encoded.origins[static_cast<size_t>(index)]);
 }
 
 std::string_view stripped(std::string_view text) {

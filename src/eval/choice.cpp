@@ -71,7 +71,7 @@ std::vector<std::string> candidates_of(const EvalInput& input, int64_t index) {
     return input.choices;
   }
   const auto& origin = input.data.encoded.origins[static_cast<size_t>(index)];
-  const std::string place = fmt::format("{}:{}: \"choices\"", origin.file, origin.line);
+  const std::string place = to_string(origin) + ": \"choices\"";
   return with_context(ExitCode::data, place, [&] {
     std::vector<std::string> choices;
     for (const Json& choice : own->as_array()) choices.push_back(choice.as_string());
@@ -139,8 +139,7 @@ class Scorer {
       if (std::isnan(score)) {
         const auto& origin = input_.data.encoded.origins[static_cast<size_t>(pending.index)];
         fail(ExitCode::numerical,
-             fmt::format("eval.tasks: choice: the score of '{}' at {}:{} is not a number", candidate, origin.file,
-                         origin.line),
+             fmt::format("eval.tasks: choice: the score of '{}' at {} is not a number", candidate, to_string(origin)),
              "the model's weights, or what is computed from them in run.precision, are not finite");
       }
       const double compared = score / length_of(input_.section.normalize, candidate, pending.answers[c]);

@@ -80,7 +80,7 @@ LossResult score_loss(const EvalInput& input) {
     loss += sum.loss, weight += sum.weight, result.tokens += sum.tokens;
     if (std::isnan(sum.loss)) {
       const auto& origin = input.data.encoded.origins[static_cast<size_t>(index)];
-      fail(ExitCode::numerical, fmt::format("eval.tasks: loss of {}:{} is not a number", origin.file, origin.line),
+      fail(ExitCode::numerical, fmt::format("eval.tasks: loss of {} is not a number", to_string(origin)),
            "the model's weights, or what is computed from them in run.precision, are not finite");
     }
     if (sum.tokens > 0) result.examples.push_back({index, sum.tokens, sum.loss / sum.weight});

@@ -19,8 +19,13 @@ namespace {
 Json to_json(const AuditSequence& sequence) {
   Json::Array ids, trained;
   for (const auto& token : sequence.tokens) ids.push_back(token.id), trained.push_back(token.trained);
-  return Json::Object{
-      {"file", sequence.origin.file}, {"line", sequence.origin.line}, {"ids", ids}, {"trained", trained}};
+  const auto& origin = sequence.origin;
+  Json::Object object{{"file", origin.file}};
+  if (origin.line > 0) object.emplace_back("line", origin.line);
+  if (origin.record > 0) object.emplace_back("record", origin.record);
+  object.emplace_back("ids", std::move(ids));
+  object.emplace_back("trained", std::move(trained));
+  return object;
 }
 
 Json to_json(const Audit& audit) {

@@ -5,7 +5,6 @@
 #include <fstream>
 #include <random>
 
-#include "cli/sniff.h"
 #include "cli/terminal.h"
 #include "cli/verbs.h"
 #include "config/configs.h"
@@ -173,14 +172,19 @@ TEST_F(Command, InitNamesTheDataRelativeToTheRecipe) {
   EXPECT_EQ(read_recipe_file("sub/r.yaml").at("data").at("train").text(), "../tickets.csv");
 }
 
-TEST_F(Command, ALookAtDataCountsRowsAndFields) {
-  const DataLook csv = look_at_data("tickets.csv");
-  EXPECT_EQ(csv.form, "CSV");
-  EXPECT_EQ(csv.fields, (std::vector<std::string>{"text", "category"}));
-  EXPECT_EQ(csv.rows, 2);
-  EXPECT_EQ(look_at_data("rows.jsonl").rows, 1);
-  write("list.json", "[{\"q\": 1}, {\"q\": 2}]");
-  EXPECT_EQ(look_at_data("list.json").rows, 2);
+TEST_F(Command, InitSaysWhatItFoundInTheData) {
+  const auto found = [&](const std::string& name, const std::string& text) {
+    write(name, text);
+    return result({"init", "sft", name + ".yaml", "data.train=" + name});
+  };
+  const auto says = [](const std::string& text, const std::string& wanted) {
+    EXPECT_NE(text.find(wanted), std::string::npos) << text;
+  };
+  says(found("semicolons.csv", "q;a\n\"x\ny\";z\nv;w\n"), "CSV, 2 rows; fields: q, a");
+  says(found("list.jsonl", "[{\"q\": 1, \"a\": 2},\n{\"q\": 2, \"a\": 3}]"), "JSON, 2 rows; fields: q, a");
+  says(found("noext", "{\"q\": 1, \"a\": 2}\n"), "JSON Lines, 1 row; fields: q, a");
+  says(found("wrapped.json", "{\"data\": [{\"instruction\": \"q\", \"output\": \"a\"}]}"),
+       "rows of the format `alpaca`");
   write("bad.jsonl", "{\"q\": \n");
   EXPECT_EQ(failure({"init", "sft", "x.yaml", "data.train=bad.jsonl"}).substr(0, 7), "exit 3:");
 }

@@ -252,6 +252,20 @@ TEST(Encode, ATemplateThatIsNoGoodIsSaidOnceForAllRows) {
   }
 }
 
+TEST(Encode, ARowOfAnArrayIsCalledByItsNumberToo) {
+  const Scratch scratch;
+  const auto path = write_text(scratch, "rows.json",
+                               R"([{"prompt": "a", "completion": "b"}, {"prompt": "c", "completion": "d"},
+{"prompt": "e", "completion": ""}])");
+  EXPECT_EQ(message_of([&] { load(section_for(path), letters()); }), path + ":2: record 3: the completion is empty");
+  const auto good =
+      write_text(scratch, "good.json", R"([{"prompt": "a", "completion": "b"}, {"prompt": "c", "completion": "d"}])");
+  const auto set = load(section_for(good), letters());
+  EXPECT_EQ(to_string(set.encoded.origins[1]), good + ":1, record 2");
+  EXPECT_EQ(to_string(Origin{"a.jsonl", 12}), "a.jsonl:12");
+  EXPECT_EQ(to_string(Origin{"a.parquet", 0, 3}), "a.parquet, record 3");
+}
+
 TEST(Encode, ATokenAcrossTheBorderIsCountedOnce) {
   const Scratch scratch;
   std::string rows;
