@@ -27,7 +27,7 @@ MAY_USE = {
     "eval": "core config io text data nn model objective",
     "export": "core io text model adapter",
     "recipes": "core io hub config text kernels data model adapter objective run train eval export",
-    "cli": "core io hub config text kernels run recipes",
+    "cli": "core io hub config kernels data run recipes",
 }
 # Each library is seen by one file, so that replacing it stays a one-file change.
 ONE_FILE = {

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "data/encode.h"
+#include "data/data_set.h"
 #include "data/lengths.h"
 #include "text/tokenizer.h"
 

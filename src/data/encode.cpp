@@ -3,16 +3,14 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <filesystem>
 #include <utility>
 
-#include "config/configs.h"
+#include "data/data_template.h"
 #include "data/formats.h"
 #include "data/load.h"
 #include "data/problems.h"
 #include "data/row_encoder.h"
 #include "data/split.h"
-#include "io/file.h"
 
 namespace prentice {
 
@@ -77,40 +75,11 @@ const ChatTemplate* pointer(const std::optional<ChatTemplate>& chat_template) {
   return chat_template ? &*chat_template : nullptr;
 }
 
-std::string data_template_text(const DataSection& section) {
-  std::error_code ignored;
-  const bool exists = std::filesystem::exists(section.chat_template, ignored);
-  const auto embedded = exists ? std::nullopt : read_embedded(section.chat_template);
-  return embedded ? *embedded : read_text_file(section.chat_template, uint64_t{1} << 20);
-}
-
 void append(std::vector<std::string>& to, const std::vector<std::string>& from) {
   to.insert(to.end(), from.begin(), from.end());
 }
 
 }  // namespace
-
-std::optional<ChatTemplate> open_chat_template(const DataSection& section, const Tokenizer& tokenizer) {
-  if (section.chat_template == "auto") {
-    if (!tokenizer.chat_template()) return std::nullopt;
-    return ChatTemplate(*tokenizer.chat_template(), tokenizer.chat_template_file().string(), tokenizer);
-  }
-  return ChatTemplate(data_template_text(section), section.chat_template, tokenizer);
-}
-
-void apply_data_template(const DataSection& section, Tokenizer& tokenizer) {
-  if (section.chat_template != "auto")
-    tokenizer.replace_chat_template(data_template_text(section), section.chat_template);
-}
-
-void keep_examples(DataSet& set, size_t sequences) {
-  size_t kept = 0;
-  for (size_t i = 0; i < std::min(sequences, set.encoded.sequences.size()); ++i) {
-    kept = std::max(kept, static_cast<size_t>(set.encoded.sequences[i].sample) + 1);
-  }
-  set.examples.resize(std::min(kept, set.examples.size()));
-  set.examples.shrink_to_fit();
-}
 
 DataSet load_data_set(const std::vector<WeightedFile>& files, const DataSection& section, const Tokenizer& tokenizer,
                       const EncodeOptions& options) {

@@ -8,10 +8,12 @@
 #include <vector>
 
 #include "config/schema.h"
-#include "data/encode.h"
+#include "data/data_set.h"
 #include "data/problems.h"
 #include "data/row.h"
 #include "data/targets.h"
+#include "text/chat.h"
+#include "text/tokenizer.h"
 
 namespace prentice {
 

@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "data/encode.h"
+#include "data/data_set.h"
 #include "data/row.h"
 
 namespace prentice {

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "config/schema.h"
-#include "data/encode.h"
+#include "data/data_set.h"
 #include "eval/report.h"
 #include "model/model.h"
 #include "text/tokenizer.h"

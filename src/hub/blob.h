@@ -21,7 +21,8 @@ struct BlobPlace {
 uint64_t bytes_at_hand(const BlobPlace& place, const HubFile& file);
 
 // Makes place.blob hold `file`, verified; `tell(bytes)` says how much of it is here. What is there already is checked,
-// too, and fetched again if it is damaged. Returns the bytes that arrived. Errors: as Hub, and `storage` for a full disk, `model` for a wrong hash.
+// too, and fetched again if it is damaged. Returns the bytes that arrived. Errors: as Hub, and `storage` for a full
+// disk, `model` for a wrong hash.
 uint64_t fetch_blob(Hub& hub, const BlobPlace& place, const HubFile& file, const std::function<void(uint64_t)>& tell);
 
 }  // namespace prentice

@@ -9,6 +9,7 @@
 #include <string>
 
 #include "core/error.h"
+#include "data/data_template.h"
 #include "recipes/kinds.h"
 #include "recipes/prepare.h"
 #include "recipes/stopping.h"

@@ -10,6 +10,7 @@
 #include "adapter/trainable.h"
 #include "config/words.h"
 #include "core/error.h"
+#include "data/data_template.h"
 #include "export/gguf_adapter.h"
 #include "export/gguf_features.h"
 #include "io/file.h"

@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "data/encode.h"
+#include "data/data_set.h"
 #include "export/serving.h"
 #include "model/model.h"
 

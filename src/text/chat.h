@@ -50,8 +50,8 @@ class ChatTemplate {
   std::string render(const Conversation&, const RenderOptions&) const;
   // nullopt where the template raises. Errors: `model`, a budget exceeded.
   std::optional<std::string> try_render(const Conversation&, const RenderOptions&) const;
-  // Also finds what the assistant wrote: {% generation %} blocks, else marker characters. Errors: as
-  // render; `model` when neither shows it; `data` for tool calls that the template leaves out.
+  // Also finds what the assistant wrote: {% generation %} blocks, else marker characters. Errors: as render;
+  // `model` when neither shows it; `data` for tool calls that the template leaves out.
   RenderedChat render_with_spans(const Conversation&, const RenderOptions&) const;
 
   bool asks_for_the_date() const;  // uses strftime_now

@@ -5,86 +5,16 @@
 #include <algorithm>
 
 #include "core/error.h"
-#include "text/utf8.h"
+#include "text/chat_turn.h"
 
 namespace prentice {
 namespace {
-
-bool is_space(char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
-
-size_t skip_space(const std::string& text, size_t at) {
-  while (at < text.size() && is_space(text[at])) ++at;
-  return at;
-}
-
-bool is_assistant(const Json& message) {
-  const Json* role = message.find("role");
-  return role && role->is_string() && role->as_string() == "assistant";
-}
-
-bool has_tool_calls(const Json& message) {
-  const Json* calls = message.find("tool_calls");
-  return is_assistant(message) && calls && calls->is_array() && !calls->as_array().empty();
-}
-
-std::vector<size_t> assistants(const Json::Array& messages) {
-  std::vector<size_t> found;
-  for (size_t i = 0; i < messages.size(); ++i) {
-    if (is_assistant(messages[i])) found.push_back(i);
-  }
-  return found;
-}
 
 Json::Array first_messages(const Json::Array& messages, size_t count) {
   return {messages.begin(), messages.begin() + static_cast<std::ptrdiff_t>(count)};
 }
 
-// How much of the generation prompt to look for: all, then less of the white space at its end, which a template may
-// write otherwise in a finished turn.
-std::vector<size_t> prompt_sizes(const std::string& prompt) {
-  std::vector<size_t> sizes;
-  for (size_t size = prompt.size(); size > 0; --size) {
-    sizes.push_back(size);
-    if (!is_space(prompt[size - 1])) break;
-  }
-  return sizes;
-}
-
-// The blocks between `begin` and `end` characters, as bytes of the text without them; `text` receives that text.
-std::vector<ByteSpan> take_blocks(const std::string& rendered, const std::string& begin, const std::string& end,
-                                  std::string& text) {
-  std::vector<ByteSpan> blocks;
-  int depth = 0;
-  for (size_t at = 0; at < rendered.size();) {
-    size_t bytes = std::min(character_bytes(rendered, at), rendered.size() - at);
-    auto here = static_cast<int64_t>(text.size());
-    if (rendered.compare(at, bytes, begin) == 0) {
-      if (depth++ == 0) blocks.push_back({here, here});
-    } else if (rendered.compare(at, bytes, end) == 0) {
-      if (--depth == 0 && !blocks.empty()) blocks.back().end = here;
-    } else {
-      text.append(rendered, at, bytes);
-    }
-    at += bytes;
-  }
-  return blocks;
-}
-
-// A message's spans in order and apart; pieces of one message that touch become one.
-void append(std::vector<AssistantSpan>& spans, AssistantSpan span) {
-  if (!spans.empty()) span.bytes.begin = std::max(span.bytes.begin, spans.back().bytes.end);
-  if (span.bytes.end > span.bytes.begin) spans.push_back(span);
-}
-
 }  // namespace
-
-// One conversation being looked at.
-struct SpanFinder::Turn {
-  const Conversation& conversation;
-  const RenderOptions& options;
-  const std::string& text;
-  std::string prompt;  // what the template writes to make the assistant speak; may be empty
-};
 
 SpanFinder::SpanFinder(const ChatRenderer& renderer, const Tokenizer& tokenizer)
     : renderer_(renderer), tokens_(tokenizer.added_tokens()) {
@@ -231,85 +161,6 @@ int64_t SpanFinder::end_of_turn(const Turn& turn, size_t message, int64_t conten
     if (auto bytes = token_at(turn, at, true)) return static_cast<int64_t>(at + *bytes);
   }
   return content_end;
-}
-
-// The block's last run of end tokens and white space is cut behind the first token of the run; a block without one
-// takes the token that follows it.
-int64_t SpanFinder::end_of_block(const Turn& turn, ByteSpan block) const {
-  const std::string& text = turn.text;
-  auto ends_before = [&](size_t at) -> std::optional<size_t> {  // where a token begins that ends at `at`
-    for (const auto& token : tokens_) {
-      size_t bytes = token.content.size();
-      bool fits = token.special && at >= bytes + static_cast<size_t>(block.begin);
-      if (fits && text.compare(at - bytes, bytes, token.content) == 0 && may_end_a_turn(turn, token)) return at - bytes;
-    }
-    return std::nullopt;
-  };
-  std::optional<size_t> cut;
-  for (auto at = static_cast<size_t>(block.end); at > static_cast<size_t>(block.begin);) {
-    if (auto begin = ends_before(at)) {
-      cut = at;
-      at = *begin;
-    } else if (is_space(text[at - 1])) {
-      --at;
-    } else {
-      break;
-    }
-  }
-  if (cut) return static_cast<int64_t>(*cut);
-  size_t next = skip_space(text, static_cast<size_t>(block.end));
-  auto bytes = token_at(turn, next, false);
-  return bytes ? static_cast<int64_t>(next + *bytes) : block.end;
-}
-
-// What the generation prompt already says is not for the model to write, although the block may hold its end.
-int64_t SpanFinder::begin_of_block(const Turn& turn, ByteSpan block) const {
-  auto begin = static_cast<size_t>(block.begin);
-  for (size_t size : prompt_sizes(turn.prompt)) {
-    for (size_t at = std::min(begin + size - 1, static_cast<size_t>(block.end)); at >= begin && at >= size; --at) {
-      if (turn.text.compare(at - size, size, turn.prompt, 0, size) == 0) return static_cast<int64_t>(at);
-    }
-  }
-  return block.begin;
-}
-
-// Some templates end the last turn and then the text (<|end|>, newline, <|endoftext|>): the first end is the turn's.
-bool SpanFinder::is_second_end(const Turn& turn, const std::vector<AssistantSpan>& spans, ByteSpan block) const {
-  if (spans.empty() ||
-      skip_space(turn.text, static_cast<size_t>(spans.back().bytes.end)) < static_cast<size_t>(block.begin)) {
-    return false;
-  }
-  size_t at = skip_space(turn.text, static_cast<size_t>(block.begin));
-  auto bytes = token_at(turn, at, true);
-  return bytes && static_cast<int64_t>(at + *bytes) == block.end;
-}
-
-std::vector<AssistantSpan> SpanFinder::from_blocks(const Turn& turn) const {
-  char32_t plane = unused_plane(turn.text);
-  std::string begin = utf8_of(plane), end = utf8_of(plane + 1), plain;
-  auto rendered = renderer_.render(turn.conversation.messages, turn.conversation.tools, turn.options, {begin, end});
-  auto blocks = take_blocks(rendered, begin, end, plain);
-  auto order = assistants(turn.conversation.messages);
-  if (plain != turn.text) fail_hidden(order.front());
-  std::optional<UnmarkedText> marked;
-  bool calls = std::ranges::any_of(turn.conversation.messages, has_tool_calls);
-  if (calls || blocks.size() != order.size()) marked = marked_rendering(turn);
-  require_calls(turn, marked);
-  std::vector<AssistantSpan> spans;
-  for (size_t i = 0; i < blocks.size(); ++i) {
-    ByteSpan block = blocks[i];
-    size_t message = order[std::min(i, order.size() - 1)];
-    if (marked && blocks.size() != order.size()) {
-      for (size_t k : order) {  // the last message that begins before the block's end
-        const auto& extent = marked->extents[k];
-        if (extent && extent->bytes.begin <= block.end) message = k;
-      }
-    }
-    block.begin = begin_of_block(turn, block);
-    block.end = end_of_block(turn, block);
-    if (!is_second_end(turn, spans, block)) append(spans, {block, message});
-  }
-  return spans;
 }
 
 // A template without tool calls would turn them into empty answers, and training on those is worse than stopping.
