@@ -88,7 +88,9 @@ std::vector<GateResult> check_gates(const EvalReport& report, const std::map<std
 
 Json to_json(const EvalReport& report) {
   Json::Array data, gates;
-  for (const auto& [path, sha256] : report.data) data.push_back(Json::Object{{"path", path}, {"sha256", sha256}});
+  for (const auto& [path, sha256, rows] : report.data) {
+    data.push_back(Json::Object{{"path", path}, {"sha256", sha256}, {"rows", rows}});
+  }
   for (const auto& gate : report.gates) {
     gates.push_back(
         Json::Object{{"metric", gate.metric}, {"bound", gate.bound}, {"value", gate.value}, {"passed", gate.passed}});

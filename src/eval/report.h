@@ -51,9 +51,14 @@ struct GateResult {
   bool passed = false;
 };
 
+struct ScoredFile {
+  std::string path, sha256;
+  int64_t rows = 0;  // of it that were scored: all, or those held out
+};
+
 struct EvalReport {
-  std::string model;                                      // artifact address
-  std::vector<std::pair<std::string, std::string>> data;  // path, SHA-256
+  std::string model;  // artifact address
+  std::vector<ScoredFile> data;
   std::optional<LossResult> loss;
   std::optional<ChoiceResult> choice;
   std::optional<ExactResult> exact;

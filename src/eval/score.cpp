@@ -10,6 +10,7 @@
 #include "data/steps.h"
 #include "eval/candidates.h"
 #include "eval/choice.h"
+#include "io/sha256.h"
 #include "model/generate.h"
 #include "objective/token_log_probs.h"
 
@@ -52,6 +53,22 @@ void add_losses(const EvalInput& input, const Batch& host, const int64_t* sample
 int64_t example_count(const EvalInput& input) {
   const auto all = static_cast<int64_t>(input.data.examples.size());
   return input.section.limit > 0 ? std::min(all, input.section.limit) : all;
+}
+
+std::vector<ScoredFile> scored_files(const DataSet& data, const EvalSection& section) {
+  std::vector<ScoredFile> files;
+  const auto& origins = data.encoded.origins;
+  const size_t count =
+      section.limit > 0 ? std::min(origins.size(), static_cast<size_t>(section.limit)) : origins.size();
+  for (size_t i = 0; i < count; ++i) {
+    auto file = std::ranges::find(files, origins[i].file, &ScoredFile::path);
+    if (file == files.end()) {
+      files.push_back({origins[i].file, cached_sha256_file(origins[i].file)});
+      file = std::prev(files.end());
+    }
+    ++file->rows;
+  }
+  return files;
 }
 
 LossResult score_loss(const EvalInput& input) {

@@ -38,6 +38,9 @@ EvalReport evaluate(const EvalInput&);
 LossResult score_loss(const EvalInput&);
 ExactResult score_exact(const EvalInput&);  // greedy; output and reference are compared without surrounding space
 
+// The files that the examples evaluate() scores come from, in order of their first row.
+std::vector<ScoredFile> scored_files(const DataSet& data, const EvalSection& section);
+
 // Number of examples that section.limit leaves.
 int64_t example_count(const EvalInput&);
 

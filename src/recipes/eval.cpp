@@ -7,7 +7,6 @@
 #include "eval/choice.h"
 #include "eval/score.h"
 #include "io/publish.h"
-#include "io/sha256.h"
 #include "recipes/answers.h"
 #include "recipes/console.h"
 #include "recipes/expressions.h"
@@ -94,7 +93,7 @@ int run_program(EvalRecipe recipe, const Invocation& invocation) {
                                   progress.show(fmt::format("{} {}/{}", task, done, total));
                                 }});
   report.model = artifact.address;
-  for (const auto& file : recipe.data.eval) report.data.emplace_back(file.path, cached_sha256_file(file.path));
+  report.data = scored_files(data, recipe.eval);
   publish_file(folder.path() / "eval.json", to_json(report).dump(1) + "\n");
   if (const std::string answers = answers_jsonl(report, data); !answers.empty()) {
     publish_file(folder.path() / kAnswers, answers);

@@ -4,6 +4,7 @@
 
 #include "adapter/peft.h"
 #include "eval/report.h"
+#include "eval/score.h"
 #include "export/encode.h"
 #include "export/hf_folder.h"
 #include "io/file.h"
@@ -181,6 +182,7 @@ int finish_run(const Model& model, const PreparedRun& run, const ExportSection& 
     score = validation.score();
     throw_if_stopped(kContinues);
     score->model = out.string();
+    score->data = scored_files(*run.data.eval, eval);
     publish_file(out / "eval.json", to_json(*score).dump(1) + "\n");
     if (const std::string answers = answers_jsonl(*score, *run.data.eval); !answers.empty()) {
       publish_file(out / kAnswers, answers);

@@ -10,7 +10,7 @@ namespace prentice {
 namespace {
 
 EvalReport example_report() {
-  EvalReport report{.model = "base+adapter", .data = {{"test.jsonl", "4f1c"}}};
+  EvalReport report{.model = "base+adapter", .data = {{"test.jsonl", "4f1c", 4}}};
   report.loss = LossResult{.mean = 1.0 / 3, .tokens = 12, .examples = {{0, 5, 0.1}, {2, 7, 0.5}}};
   report.choice = ChoiceResult{
       .accuracy = 0.5,
@@ -27,7 +27,7 @@ TEST(EvalJson, IsWhatTheContractSays) {
   report.gates = check_gates(report, {{"loss", 0.5}});
   EXPECT_EQ(
       to_json(report).dump(),
-      R"({"schema": 1, "model": "base+adapter", "data": [{"path": "test.jsonl", "sha256": "4f1c"}], "tasks": {)"
+      R"({"schema": 1, "model": "base+adapter", "data": [{"path": "test.jsonl", "sha256": "4f1c", "rows": 4}], "tasks": {)"
       R"("loss": {"mean": 0.3333333333333333, "tokens": 12, "examples": [{"index": 0, "tokens": 5, "loss": 0.1}, )"
       R"({"index": 2, "tokens": 7, "loss": 0.5}]}, )"
       R"("choice": {"accuracy": 0.5, "count": 4, "examples": [{"index": 0, "answer": "a", "expected": "a", )"

@@ -8,9 +8,11 @@
 #include <fstream>
 
 #include "core/error.h"
+#include "data/encode.h"
 #include "eval/candidates.h"
 #include "eval/choice.h"
 #include "io/scratch.h"
+#include "io/sha256.h"
 #include "model/golden.h"
 
 namespace prentice {
@@ -91,6 +93,25 @@ TEST_F(Score, LossOfTheReferenceTextIsTheReferences) {
   const LossResult three = score_loss(one_by_one);
   ASSERT_EQ(three.examples.size(), 3u);
   for (size_t i = 0; i < 3; ++i) EXPECT_NEAR(three.examples[i].loss, report.loss->examples[i].loss, 1e-5);
+}
+
+TEST_F(Score, TheFilesAreThoseTheScoredRowsComeFrom) {
+  const auto row = [](const std::string& text) { return R"({"text": ")" + text + "\"}\n"; };
+  const auto first = write("a.jsonl", row("One.") + row("Two.")), second = write("b.jsonl", row("Three."));
+  DataSection section;
+  section.train = {{.path = first.string()}, {.path = second.string()}};
+  section.eval_split = 2;
+  const auto sets = load_data(section, *tokenizer_, {.max_length = 512}, 1);
+  int64_t rows = 0;
+  for (const auto& file : scored_files(*sets.eval, {})) {
+    EXPECT_EQ(file.sha256, sha256_file(file.path));
+    rows += file.rows;
+  }
+  EXPECT_EQ(rows, 2);
+  const auto files = scored_files(read(first), {.limit = 1});
+  ASSERT_EQ(files.size(), 1u);
+  EXPECT_EQ(files[0].path, first.string());
+  EXPECT_EQ(files[0].rows, 1);
 }
 
 TEST_F(Score, PiecesOfASplitTextCountAsOneExample) {
