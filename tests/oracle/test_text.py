@@ -113,6 +113,36 @@ def random_text(count):
     return ["".join(one() for _ in range(generator.randrange(1, 40))) for _ in range(count)]
 
 
+def random_conversation(generator):
+    """Roles in an order that a template may refuse, contents that it may trim, parse or take for its own words."""
+    pieces = ["", " ", "\n", "Hi", "\u00e9\u4f60", "\U0001f680", "<think>\nhm\n</think>\n\n", "</think>", "<|im_end|>", "{{ x }}", "{% if %}",
+              "\u2003", "\u00a0x", "'\"\\", "<&>", "\u0130", "[INST]", "<tool_response>\n", "\t", "1.50"]
+
+    def words():
+        return "".join(generator.choice(pieces) for _ in range(generator.choice([0, 1, 1, 2, 3])))
+
+    def value(depth=0):
+        kinds = [lambda: generator.randrange(-9, 10**12), lambda: generator.choice([0.5, -1e-7, 1e22, 3.0, 123456.789]), words, lambda: None,
+                 lambda: generator.random() < 0.5, lambda: [value(2) for _ in range(generator.randrange(3))],
+                 lambda: {words() or "k": value(2) for _ in range(generator.randrange(3))}]
+        return generator.choice(kinds[: 5 if depth > 1 else 7])()
+
+    messages = [{"role": "system", "content": words()}] if generator.random() < 0.4 else []
+    role = "user"
+    for _ in range(generator.randrange(1, 7)):
+        if generator.random() < 0.1:
+            role = generator.choice(["user", "assistant", "tool", "system"])
+        message = {"role": role, "content": words()}
+        if role == "assistant" and generator.random() < 0.3:
+            arguments = {name: value() for name in generator.sample(["city", "days", "\u00fc", "<a>"], generator.randrange(4))}
+            message["tool_calls"] = [golden.call("get_weather", arguments) for _ in range(generator.choice([1, 1, 2]))]
+        if role == "assistant" and generator.random() < 0.15:
+            message["reasoning_content"] = message["thinking"] = words()
+        messages.append(message)
+        role = {"user": "assistant", "assistant": "tool" if "tool_calls" in message else "user", "tool": "assistant", "system": "user"}[role]
+    return messages, golden.TOOLS if generator.random() < 0.3 else None
+
+
 def run(cases, tmp_path):
     if not BINARY.exists():
         absent(f"{BINARY} is not built")
@@ -141,6 +171,22 @@ def test_a_family_is_rendered_as_transformers_does_and_trains_what_its_golden_te
     bos = families.special_tokens(name).get("bos_token")
     assert not bos or not any(bos + bos in case["text"] for case in rendered)
     assert families.shown(name) == (ROOT / f"tests/golden/text/spans/{name}.txt").read_text()
+    run(cases, tmp_path)
+
+
+def test_random_conversations_are_rendered_as_transformers_does(tmp_path):
+    generator, cases = random.Random(23), []
+    for index in range(200):
+        messages, tools = random_conversation(generator)
+        prompt = generator.random() < 0.3
+        for name in generator.sample(sorted(families.FAMILIES), 8):
+            special, source = families.special_tokens(name), families.source(name)
+            case = {"name": f"{name}: random {index}", "template": name, "source": source, "messages": messages, "tools": tools,
+                    "arguments": {}, "prompt": prompt, "added": families.added_tokens(name), "config": special}
+            case |= golden.render(source, messages, tools, special, {}, prompt)
+            case.pop("blocks", None)
+            cases.append(case)
+    assert sum("text" in case for case in cases) > 800
     run(cases, tmp_path)
 
 
