@@ -182,7 +182,7 @@ TEST_F(Command, InitSaysWhatItFoundInTheData) {
   };
   says(found("semicolons.csv", "q;a\n\"x\ny\";z\nv;w\n"), "CSV, 2 rows; fields: q, a");
   says(found("list.jsonl", "[{\"q\": 1, \"a\": 2},\n{\"q\": 2, \"a\": 3}]"), "JSON, 2 rows; fields: q, a");
-  says(found("noext", "{\"q\": 1, \"a\": 2}\n"), "JSON Lines, 1 row; fields: q, a");
+  says(found("noext", "{\"q\": 1, \"a\": 2}\n{\"q\": 2, \"a\": 3}\n"), "JSON Lines, 2 rows; fields: q, a");
   says(found("wrapped.json", "{\"data\": [{\"instruction\": \"q\", \"output\": \"a\"}]}"),
        "rows of the format `alpaca`");
   write("bad.jsonl", "{\"q\": \n");

@@ -145,7 +145,7 @@ TEST_F(RealData, MembersThatRestaurant8kLeavesOutAreErrorsOrHaveADefault) {
   section.prompt = "{{ userInput.text }}\n";
   section.completion = "{% for label in labels %}{{ label.valueSpan.startIndex }} {% endfor %}.";
   const auto message = message_of([&] { load(section, smollm()); });
-  EXPECT_TRUE(contains(message, "train_0.json:109: data.completion: \"labels\" is not a field of the record"))
+  EXPECT_TRUE(contains(message, "train_0.json:109: record 7: data.completion: \"labels\" is not a field of the record"))
       << message;
   EXPECT_TRUE(message.ends_with("and 4,223 more, 4,243 in all")) << message;
 
