@@ -4,11 +4,13 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 
 #include "cli/terminal.h"
 #include "cli/verbs.h"
 #include "core/error.h"
+#include "hub/cache.h"
 #include "io/json.h"
 #include "recipes/units.h"
 #include "run/progress.h"
@@ -76,6 +78,19 @@ std::string result_json(const Downloaded& result, const std::string& name, const
   return json.dump() + "\n";
 }
 
+// ORG/NAME of a model's page at a hub, whatever the host and what follows (.../tree/main); "" for no such address.
+std::string name_in_address(std::string_view address) {
+  const size_t scheme = address.find("://");
+  if (scheme == address.npos) return "";
+  const size_t host = address.find('/', scheme + 3);
+  if (host == address.npos) return "";
+  const std::string_view path = address.substr(host + 1);
+  const size_t slash = path.find('/');
+  if (slash == path.npos) return "";
+  const std::string name(path.substr(0, std::min(path.find_first_of("/?#", slash + 1), path.size())));
+  return is_hub_name(name) ? name : "";
+}
+
 }  // namespace
 
 int verb_download(const Arguments& arguments) {
@@ -84,6 +99,9 @@ int verb_download(const Arguments& arguments) {
          "prentice download ORG/NAME, as the address of its page at the hub ends");
   }
   const std::string& name = arguments.words[0];
+  if (const std::string inside = name_in_address(name); !inside.empty()) {
+    fail(ExitCode::usage, "download: expected ORG/NAME, got the address of a page", "prentice download " + inside);
+  }
   const std::string revision = arguments.revision.empty() ? "main" : arguments.revision;
   Downloaded result;
   {

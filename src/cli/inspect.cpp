@@ -12,6 +12,7 @@
 #include "io/json.h"
 #include "io/safetensors.h"
 #include "recipes/units.h"
+#include "text/bridge.h"
 
 namespace prentice {
 
@@ -125,6 +126,28 @@ Contents of_folder(const fs::path& folder) {
   return contents;
 }
 
+constexpr size_t kTypedRows = 100;  // looked through for a value that tells a column's type
+
+// Rows and columns with the types that a recipe will see.
+Contents of_parquet(const fs::path& path) {
+  return with_context(ExitCode::data, path.string(), [&] {
+    ParquetRows reader(path);
+    const std::string text = reader.next(kTypedRows);
+    Json::Object columns;
+    for (size_t begin = 0, end; (end = text.find('\n', begin)) != std::string::npos; begin = end + 1) {
+      const Json row = Json::parse(std::string_view(text).substr(begin, end - begin));
+      for (const auto& [name, value] : row.as_object()) {
+        const auto same = [&, &name = name](const auto& column) { return column.first == printable(name); };
+        auto column = std::find_if(columns.begin(), columns.end(), same);
+        if (column == columns.end()) column = columns.insert(columns.end(), {printable(name), Json("null")});
+        if (column->second.as_string() == "null") column->second = Json(std::string(value.kind()));
+      }
+    }
+    return Contents{
+        .kind = "parquet", .metadata = {{"rows", reader.count()}, {"columns", std::move(columns)}}, .tensors = {}};
+  });
+}
+
 Contents of_file(const fs::path& path) {
   const std::string extension = path.extension().string();
   for (const char* pickle : {".bin", ".pt", ".pth", ".ckpt", ".pkl"}) {
@@ -140,6 +163,7 @@ Contents of_file(const fs::path& path) {
   InputFile file(path);
   const size_t read = file.read(std::as_writable_bytes(std::span(magic)));
   if (read == 4 && std::memcmp(magic, "GGUF", 4) == 0) return of_gguf(path);
+  if (extension == ".parquet" || (read == 4 && std::memcmp(magic, "PAR1", 4) == 0)) return of_parquet(path);
   Contents contents{.kind = "safetensors"};
   add_safetensors(contents, SafetensorsFile::open(path));
   return contents;
@@ -173,6 +197,11 @@ void append_metadata(std::string& out, const Json::Object& metadata, const std::
 }
 
 std::string to_text(const fs::path& path, const Contents& contents) {
+  if (contents.kind == "parquet") {
+    std::string out = fmt::format("{}: {}\n", path.string(), contents.kind);
+    append_metadata(out, contents.metadata, "  ");
+    return out;
+  }
   uint64_t bytes = 0;
   double elements = 0;
   size_t width = 4;
