@@ -43,6 +43,7 @@ MAY_CATCH = {
     "src/core/error.h": "with_context",
     "src/core/error.cpp": "with_context, thread joins",
     "src/config/yaml.cpp": "the YAML library reports mistakes as exceptions",
+    "src/config/values.h": "with_context for many keys: several bad ones are reported together",
     "src/data/parallel.h": "thread join",
     "src/data/problems.h": "with_context for many rows: several bad ones are reported together",
     "src/text/sentence_piece.cpp": "thread join",

@@ -2,11 +2,10 @@
 
 #include <ATen/ops/empty.h>
 #include <ATen/ops/zeros.h>
-#include <fmt/format.h>
-#include <fmt/ranges.h>
 
 #include <cmath>
 
+#include "adapter/choice.h"
 #include "adapter/init.h"
 #include "adapter/peft.h"
 #include "adapter/pissa.h"
@@ -19,60 +18,6 @@
 namespace prentice {
 
 namespace {
-
-// One word with a character that no module name holds is an expression; everything else is a list of names.
-TargetRule rule_of(const AdapterSection& section) {
-  const auto& words = section.targets;
-  if (words.empty()) fail(ExitCode::usage, "adapter.targets: the list is empty", "all-linear adapts every layer");
-  TargetRule rule = with_context(ExitCode::usage, "adapter.targets", [&] {
-    return words.size() == 1 && looks_like_pattern(words[0]) ? target_rule(words[0]) : target_rule(words);
-  });
-  rule.layers = section.layers;
-  return rule;
-}
-
-void refuse_combinations(const AdapterSection& section) {
-  if (section.qat != "none") fail(ExitCode::usage, "adapter.qat: " + section.qat + " is not in this version");
-  if (section.kind == AdapterKind::dora && section.init == "pissa") {
-    fail(ExitCode::usage, "adapter.init: pissa takes its start out of the weight, whose norms kind: dora needs",
-         "keep one of the two");
-  }
-}
-
-// Every word, layer and pattern of the section must do something.
-void require_effect(const AdapterSection& section, const std::vector<std::string>& modules,
-                    const std::vector<std::string>& chosen, int64_t layers) {
-  for (const int64_t layer : section.layers) {
-    if (layer < 0 || layer >= layers) {
-      fail(ExitCode::usage, fmt::format("adapter.layers: the model has layers 0 to {}, got {}", layers - 1, layer));
-    }
-  }
-  const auto parts = last_parts(modules);
-  const auto nothing = [&](const std::string& key, const std::string& word) {
-    const std::string near = closest_match(word, parts);
-    fail(ExitCode::usage, fmt::format("{}: '{}' matches no layer of this model", key, word),
-         near.empty() || near == word ? fmt::format("adapters sit on {}", fmt::join(parts, ", "))
-                                      : fmt::format("did you mean {}?", near));
-  };
-  const auto some = [](const std::vector<std::string>& names, const auto& rule) {
-    return std::ranges::any_of(names, rule);
-  };
-  if (chosen.empty()) nothing("adapter.targets", fmt::format("{}", fmt::join(section.targets, ", ")));
-  if (section.targets.size() > 1) {
-    for (const auto& word : section.targets) {
-      const NameRule rule{.names = {word}};
-      if (!some(modules, [&](const auto& name) { return rule.matches(name); })) nothing("adapter.targets", word);
-    }
-  }
-  const auto check_patterns = [&](const char* key, const auto& patterns) {
-    for (const auto& [word, value] : patterns) {
-      const Pattern pattern = with_context(ExitCode::usage, key, [&] { return end_pattern(word); });
-      if (!some(chosen, [&](const auto& name) { return pattern.matches(name); })) nothing(key, word);
-    }
-  };
-  check_patterns("adapter.rank_pattern", section.rank_pattern);
-  check_patterns("adapter.alpha_pattern", section.alpha_pattern);
-}
 
 template <class T>
 EndPatterns<T> in_order(const std::map<std::string, T>& patterns) {
@@ -101,12 +46,16 @@ void attach_fresh(Linear& linear, int64_t module, const Size& size, const Adapte
   const std::string name = linear.name + ".lora_A.weight";
   lora.module = module;
   if (section.init == "pissa") return start_from_principal_part(linear, size.rank, seed);
-  lora.a = (section.init == "gaussian"
-                ? normal_matrix(size.rank, linear.in_features, 1.0 / static_cast<double>(size.rank), seed, name)
-                : uniform_matrix(size.rank, linear.in_features, 1 / std::sqrt(static_cast<double>(linear.in_features)),
-                                 seed, name))
-               .to(options);
   lora.b = at::zeros({linear.out_features, size.rank}, options);
+  if (options.device().is_meta()) {  // a plan: shapes are all there is
+    lora.a = at::empty({size.rank, linear.in_features}, options);
+  } else {
+    lora.a = (section.init == "gaussian"
+                  ? normal_matrix(size.rank, linear.in_features, 1.0 / static_cast<double>(size.rank), seed, name)
+                  : uniform_matrix(size.rank, linear.in_features,
+                                   1 / std::sqrt(static_cast<double>(linear.in_features)), seed, name))
+                 .to(options);
+  }
   if (section.kind != AdapterKind::dora) return;
   lora.row_squares = row_squares(dense_weight(linear));
   lora.magnitude = lora.row_squares.sqrt();
@@ -114,55 +63,22 @@ void attach_fresh(Linear& linear, int64_t module, const Size& size, const Adapte
 
 void attach_to_embedding(Model& model, const Size& size, const AdapterSection& section, uint64_t seed) {
   const std::string& name = model.spec.names.embed;
-  if (section.kind == AdapterKind::dora || section.init == "pissa") {
-    fail(ExitCode::usage,
-         fmt::format("adapter.targets: {} has no {} in this version", name, section.init == "pissa" ? "PiSSA" : "DoRA"),
-         "leave it out, or train it whole: adapter.modules_to_save=[" + last_parts({name})[0] + "]");
-  }
   Lora& lora = model.embed_lora.emplace(empty_lora(size, section));
   const auto options = trained_options(model.embed);
   lora.a = at::zeros({size.rank, model.spec.vocab}, options);
-  lora.b = normal_matrix(model.spec.hidden, size.rank, 1, seed, name + ".lora_embedding_B").to(options);
-}
-
-// The modules that the section names, in the order of adaptable_names.
-std::vector<std::string> chosen_modules(const Model& model, const AdapterSection& section) {
-  const TargetRule rule = rule_of(section);
-  std::vector<std::string> chosen;
-  const auto modules = adaptable_names(model);
-  for (const auto& name : modules) {
-    const bool is_end = name == model.head.name || name == model.spec.names.embed;
-    const bool takes = with_context(ExitCode::usage, "adapter.targets", [&] { return rule.matches(name, is_end); });
-    if (takes && !is_saved_module(section.modules_to_save, name)) chosen.push_back(name);
-  }
-  require_effect(section, modules, chosen, model.spec.layers);
-  if (section.init == "pissa" && model.spec.tied_head && std::ranges::count(chosen, model.head.name) > 0) {
-    fail(ExitCode::usage,
-         "adapter.init: pissa changes the weight, and that of " + model.head.name + " is the embedding's",
-         "leave " + model.head.name + " out of adapter.targets");
-  }
-  return chosen;
-}
-
-// The head's loss reads its rows in chunks, where a dropped input has one use only (objective/head.h).
-void require_trainable_head(const Model& model) {
-  const auto& lora = model.head.lora;
-  if (!lora || !lora->magnitude.defined() || lora->dropout == 0) return;
-  fail(ExitCode::usage, "adapter.dropout: not in this version on the head with kind: dora",
-       "leave " + model.head.name + " out of adapter.targets, or set adapter.dropout=0");
+  lora.b = options.device().is_meta()
+               ? at::empty({model.spec.hidden, size.rank}, options)
+               : normal_matrix(model.spec.hidden, size.rank, 1, seed, name + ".lora_embedding_B").to(options);
 }
 
 void go_on_from(Model& model, const AdapterSection& section) {
   load_peft(model, section.init);
   visit_loras(model, [&](const std::string&, Lora& lora) { lora.dropout = section.dropout; });
-  require_trainable_head(model);
+  const auto& head = model.head.lora;
+  if (head && head->magnitude.defined() && head->dropout > 0) throw_if_any({dropout_on_head(model.head.name)});
 }
 
 }  // namespace
-
-bool starts_fresh(const AdapterSection& section) {
-  return section.init == "default" || section.init == "gaussian" || section.init == "pissa";
-}
 
 double lora_scale(double alpha, int64_t rank, bool rslora) {
   const double r = static_cast<double>(rank);
@@ -190,12 +106,11 @@ bool has_adapter(const Model& model) {
 }
 
 void attach_lora(Model& model, const AdapterSection& section, uint64_t seed) {
-  refuse_combinations(section);
   if (has_adapter(model)) {
     fail(ExitCode::usage, "the model has an adapter already", "merge it first, or go on from it with adapter.init");
   }
   if (!starts_fresh(section)) return go_on_from(model, section);
-  if (section.rank < 1) fail(ExitCode::usage, fmt::format("adapter.rank: expected 1 or more, got {}", section.rank));
+  throw_if_any(adapter_mistakes(model, section));
   const auto chosen = chosen_modules(model, section);
   const double alpha = section.alpha.value_or(section.rslora ? 8 : 32);
   const auto ranks = in_order(section.rank_pattern);
@@ -211,7 +126,6 @@ void attach_lora(Model& model, const AdapterSection& section, uint64_t seed) {
     const int64_t index = module++;
     if (takes(linear.name)) attach_fresh(linear, index, size(linear.name), section, seed);
   });
-  require_trainable_head(model);
   save_modules(model, section.modules_to_save, names_both_ends(model, section.modules_to_save));
 }
 

@@ -17,12 +17,9 @@ namespace prentice {
 // and B ~ N(0, 1). A function of (seed, module name). `pissa` takes the R largest singular parts out of the weight and
 // trains them (adapter/pissa.h). With kind dora every layer has a magnitude, at first the norms of the weight's rows.
 // `modules_to_save` train whole (adapter/saved_modules.h). With `init` the path of a PEFT folder, that folder decides
-// all of this. Tensors are f32 (f64 on an f64 model). Errors: `usage` when a target, module, pattern or layer matches
-// nothing, when the model has an adapter already, and for what does not go together; those of load_peft.
+// all of this. Tensors are f32 (f64 on an f64 model). Errors: `usage` with all adapter_mistakes (adapter/choice.h), or
+// when the model has an adapter already; those of load_peft.
 void attach_lora(Model&, const AdapterSection&, uint64_t seed);
-
-// Whether adapter.init is one of its words, and not the path of an adapter to go on from.
-bool starts_fresh(const AdapterSection&);
 
 // alpha / R, or alpha / sqrt(R) (Kalajdzievski 2023).
 double lora_scale(double alpha, int64_t rank, bool rslora);

@@ -98,8 +98,8 @@ class PeftReader {
       if (const TensorView* view = expect(name, tensor.sizes().vec())) folder_.whole_.push_back({name, view});
     });
     if (model_.spec.tied_head && config_.ensure_tying) ignore(model_.head.name + ".weight");
-    for (const auto& word : idle_words(model_, config_.modules_to_save)) {
-      mistakes_.add(fmt::format("modules_to_save: '{}' is no module of the model", word));
+    for (const auto& idle : saved_mistakes(model_, config_.modules_to_save)) {
+      mistakes_.add(fmt::format("modules_to_save: '{}' is no module of the model", idle.word));
     }
   }
 

@@ -7,12 +7,10 @@
 #include <ATen/ops/linalg_svd.h>
 #include <ATen/ops/mm.h>
 #include <c10/core/GradMode.h>
-#include <fmt/format.h>
 
 #include <algorithm>
 
 #include "adapter/init.h"
-#include "core/error.h"
 #include "core/wide_type.h"
 
 namespace prentice {
@@ -51,12 +49,6 @@ void start_from_principal_part(Linear& linear, int64_t rank, uint64_t seed) {
   Lora& lora = *linear.lora;
   Tensor& weight = std::get<Dense>(linear.weight).weight;
   const auto wide = wide_type(weight);
-  if (rank > std::min(linear.in_features, linear.out_features)) {
-    fail(ExitCode::usage,
-         fmt::format("adapter.rank: {} has {} singular values, PiSSA wants {}", linear.name,
-                     std::min(linear.in_features, linear.out_features), rank),
-         "a smaller rank, or adapter.rank_pattern for this layer");
-  }
   if (weight.is_meta()) {  // a plan: shapes are all there is
     const auto options = weight.options().dtype(wide);
     lora.a = at::empty({rank, linear.in_features}, options), lora.b = at::empty({linear.out_features, rank}, options);

@@ -29,19 +29,6 @@ Tensor trainable_copy(const Tensor& tensor) {
 std::string head_weight(const Model& model) { return model.head.name + ".weight"; }
 std::string embed_weight(const Model& model) { return model.spec.names.embed + ".weight"; }
 
-[[noreturn]] void fail_unknown(Model& model, const std::string& word) {
-  std::vector<std::string> modules;
-  visit_with_head(model, [&](const std::string& name, Tensor&) {
-    const std::string module = name.substr(0, name.rfind('.'));
-    const std::string last = module.substr(module.rfind('.') + 1);
-    if (std::ranges::find(modules, last) == modules.end()) modules.push_back(last);
-  });
-  const std::string near = closest_match(word, modules);
-  fail(ExitCode::usage, fmt::format("adapter.modules_to_save: '{}' names no module of this model", word),
-       near.empty() ? fmt::format("its modules end with {}", fmt::join(modules, ", "))
-                    : fmt::format("did you mean {}?", near));
-}
-
 }  // namespace
 
 bool is_saved(const std::vector<std::string>& words, const std::string& tensor) {
@@ -54,14 +41,25 @@ bool is_saved(const std::vector<std::string>& words, const std::string& tensor) 
   return false;
 }
 
-std::vector<std::string> idle_words(const Model& model, const std::vector<std::string>& words) {
-  std::vector<std::string> idle;
+std::vector<KeyMistake> saved_mistakes(const Model& model, const std::vector<std::string>& words) {
+  std::vector<std::string> tensors, modules;
+  visit_with_head(model, [&](const std::string& name, const Tensor&) {
+    tensors.push_back(name);
+    const std::string module = name.substr(0, name.rfind('.'));
+    const std::string last = module.substr(module.rfind('.') + 1);
+    if (std::ranges::find(modules, last) == modules.end()) modules.push_back(last);
+  });
+  std::vector<KeyMistake> found;
   for (const auto& word : words) {
-    bool used = false;
-    visit_with_head(model, [&](const std::string& name, const Tensor&) { used |= is_saved({word}, name); });
-    if (!used) idle.push_back(word);
+    if (std::ranges::any_of(tensors, [&](const auto& name) { return is_saved({word}, name); })) continue;
+    const std::string near = closest_match(word, modules);
+    found.push_back({.key = "adapter.modules_to_save",
+                     .word = word,
+                     .message = fmt::format("'{}' names no module of this model", word),
+                     .hint = near.empty() ? fmt::format("its modules end with {}", fmt::join(modules, ", "))
+                                          : fmt::format("did you mean {}?", near)});
   }
-  return idle;
+  return found;
 }
 
 bool is_saved_module(const std::vector<std::string>& words, const std::string& module) {
@@ -81,7 +79,7 @@ void untie(ModelSpec& spec) {
 }
 
 void save_modules(Model& model, const std::vector<std::string>& words, bool keep_tied) {
-  if (const auto idle = idle_words(model, words); !idle.empty()) fail_unknown(model, idle[0]);
+  throw_if_any(saved_mistakes(model, words));
   const auto all = tensors_of(model);  // before a tied model may become an untied one
   const bool tied = model.spec.tied_head;
   bool parted = false;

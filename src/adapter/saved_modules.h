@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "config/adapter_rules.h"
 #include "model/model.h"
 
 namespace prentice {
@@ -12,8 +13,8 @@ namespace prentice {
 // Whether one of `words` names the module of this tensor, or a module around it, by PEFT's rule: the module's name ends
 // with it ("norm" is every norm).
 bool is_saved(const std::vector<std::string>& words, const std::string& tensor);
-// Those of `words` that name no module of the model.
-std::vector<std::string> idle_words(const Model&, const std::vector<std::string>& words);
+// One mistake of adapter.modules_to_save for each of `words` that names no module of the model.
+std::vector<KeyMistake> saved_mistakes(const Model&, const std::vector<std::string>& words);
 // Whether a module is named as saved, or lies in one: by whole parts of the name, which is how PEFT keeps targets out.
 bool is_saved_module(const std::vector<std::string>& words, const std::string& module);
 

@@ -13,9 +13,9 @@
 #include "config/read.h"
 #include "io/json.h"
 #include "kernels/cuda_plugin.h"
-#include "recipes/expressions.h"
-#include "recipes/kinds.h"
+#include "recipes/programs.h"
 #include "recipes/repro.h"
+#include "recipes/validate.h"
 
 namespace prentice {
 
@@ -85,7 +85,6 @@ int verb_audit(const Arguments& arguments) { return audit_recipe(open_recipe(arg
 int verb_validate(const Arguments& arguments) {
   const Invocation invocation = open_recipe(arguments);
   const auto warnings = validate_recipe(invocation.recipe);
-  check_expressions_of(invocation.recipe);
   if (invocation.json) {
     Json::Array list;
     for (const auto& warning : warnings) list.emplace_back(warning);
@@ -154,7 +153,7 @@ constexpr Verb kVerbs[] = {
      "Looks at data.train first: `prentice init sft data.train=tickets.csv`. FILE defaults to KIND.yaml.\n", verb_init},
     {"generate", "generate model.path=MODEL generate.prompt=TEXT | --chat",
      "sample from a model, a run or MODEL+ADAPTER", "", verb_generate, kRunsRecipes},
-    {"inspect", "inspect PATH", "what is in a safetensors, GGUF, adapter, checkpoint or run folder",
+    {"inspect", "inspect PATH", "what is in a safetensors, GGUF or Parquet file, an adapter, checkpoint or run folder",
      "Safe on hostile files: nothing in them is trusted, nothing is run.\n", verb_inspect},
     {"repro", "repro diff A B | repro run DIR [--out DIR2]", "where two runs part; whether a run gives its bytes again",
      "", verb_repro, kRunsRecipes},

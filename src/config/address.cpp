@@ -20,13 +20,6 @@ bool is_there(const fs::path& path) {
 
 bool is_shape(const std::string& name) { return read_config("models/" + name + ".json").has_value(); }
 
-// ORG/NAME of the hub: one that the cache has, or could have where ORG is no folder that a path would start with.
-bool means_hub_name(const fs::path& folder, const std::string& address) {
-  const std::string org = address.substr(0, address.find('/'));
-  if (!is_hub_name(address) || org == "runs") return false;
-  return !cached_snapshot(address).empty() || !is_there(folder / org);
-}
-
 // Whether it stands behind the @ of a run.
 bool is_checkpoint(const std::string& which) {
   const bool is_step =
@@ -61,11 +54,17 @@ Address parse_address(const fs::path& folder, const std::string& address) {
   return {.path = address.substr(0, at), .checkpoint = address.substr(at + 1)};
 }
 
+bool is_hub_address(const fs::path& folder, const std::string& address) {
+  const std::string org = address.substr(0, address.find('/'));
+  if (!is_hub_name(address) || org == "runs") return false;
+  return !cached_snapshot(address).empty() || !is_there(folder / org);
+}
+
 std::string absolute_address(const fs::path& folder, const std::string& address) {
   if (address.empty()) return address;
   const Address parts = parse_address(folder, address);
   const fs::path whole = absolute_from(folder, parts.path);
-  const bool is_name = !is_there(whole) && (is_shape(parts.path) || means_hub_name(folder, parts.path));
+  const bool is_name = !is_there(whole) && (is_shape(parts.path) || is_hub_address(folder, parts.path));
   std::string absolute = is_name ? parts.path : whole.string();
   if (!parts.checkpoint.empty()) absolute.append("@").append(parts.checkpoint);
   if (!parts.adapter.empty()) absolute.append(1, '+').append(absolute_address(folder, parts.adapter));

@@ -30,6 +30,8 @@ Address parse_address(const std::filesystem::path& folder, const std::string& ad
 std::string absolute_address(const std::filesystem::path& folder, const std::string& address);
 // Whether something stands there: a path, a cached model, a shape, or below one of `promised`.
 bool address_exists(const std::string& address, const std::vector<std::filesystem::path>& promised);
+// ORG/NAME of the hub: one that the cache has, or could have where ORG is no folder that a path would start with.
+bool is_hub_address(const std::filesystem::path& folder, const std::string& address);
 bool is_promised(const std::filesystem::path& path, const std::vector<std::filesystem::path>& promised);
 
 }  // namespace prentice

@@ -1,6 +1,7 @@
 #include "config/bind.h"
 
 #include "config/address.h"
+#include "hub/cache.h"
 
 namespace prentice {
 
@@ -84,6 +85,11 @@ void make_absolute(std::string& value, const Node& node, const About& about) {
         if (choice.word == value) return;
       }
       if (about.choices.empty() && value == "auto") return;
+      // Where words stand for beginnings, a name of the hub is one, too (adapter.init).
+      if (!about.choices.empty() && is_hub_address(folder, value)) {
+        if (const auto cached = cached_snapshot(value); !cached.empty()) value = cached.string();
+        return;
+      }
       [[fallthrough]];
     case PathKind::input:
     case PathKind::tokenizer:
@@ -133,7 +139,18 @@ void FieldReader::reserved(std::string_view key, std::string_view) {
   }
 }
 
+void report_duplicates(const Node& map, RecipeMistakes& mistakes) {
+  std::map<std::string_view, int> first_lines;
+  for (const auto& member : map.members()) {
+    const auto [first, is_new] = first_lines.emplace(member.key, member.position.line);
+    if (is_new) continue;
+    mistakes.add(member.position, "",
+                 fmt::format("key `{}` is there twice, first on line {}", member.key, first->second));
+  }
+}
+
 void FieldReader::finish() {
+  report_duplicates(node_, mistakes_);
   for (const auto& member : node_.members()) {
     if (claimed_.contains(member.key)) continue;
     const std::string full = section_ + "." + member.key;

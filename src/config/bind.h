@@ -20,6 +20,9 @@ void make_absolute(std::vector<PipelineStep>& value, const Node& node, const Abo
 template <class T>
 void make_absolute(T&, const Node&, const About&) {}
 
+// A key that stands twice in `map`, once for each repetition.
+void report_duplicates(const Node& map, RecipeMistakes& mistakes);
+
 class FieldReader {
  public:
   FieldReader(std::string_view kind, std::string section, const Node& node, RecipeFacts& facts,

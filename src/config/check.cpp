@@ -8,57 +8,32 @@
 #include <set>
 
 #include "config/address.h"
-#include "config/configs.h"
-#include "config/fields.h"
-#include "hub/cache.h"
+#include "config/checker.h"
 
 namespace prentice {
 
 namespace {
 
-// Points at what the user wrote for a key.
-class Checker {
+// A checker that also knows which sections stand there, and what is only worth a line.
+class SectionChecker : public Checker {
  public:
-  Checker(RecipeFacts& facts, const Node& root, RecipeMistakes& mistakes)
-      : facts_(facts), root_(root), mistakes_(mistakes) {}
+  SectionChecker(RecipeFacts& facts, const Node& root, RecipeMistakes& mistakes)
+      : Checker(facts, mistakes, root.position()), warnings_(facts.warnings), root_(root) {}
 
-  bool has(std::string_view key) const { return facts_.has(key); }
-  void mistake(std::string_view key, std::string message, std::string hint = "") {
-    const auto found = facts_.given.find(std::string(key));
-    mistakes_.add(found == facts_.given.end() ? root_.position() : found->second.position(), std::string(key),
-                  std::move(message), std::move(hint));
-  }
   // A key that is there but could not be read has been reported.
   void missing(std::string_view key, std::string what, std::string hint) {
     const Node* section = root_.find(key.substr(0, key.find('.')));
     if (section && section->find(key.substr(key.find('.') + 1))) return;
     mistake(key, "is missing: " + what, std::move(hint));
   }
-  // Each of `keys` that was given has no effect because of `reason`.
-  void without_effect(std::initializer_list<std::string_view> keys, std::string_view reason,
-                      std::string hint = "remove the key") {
-    for (const auto key : keys) {
-      if (!facts_.changed.contains(std::string(key))) continue;
-      mistake(key, fmt::format("has no effect {}", reason), hint);
-    }
-  }
-  void exclusive(std::string_view key, std::string_view other) {
-    if (has(key) && has(other)) mistake(key, fmt::format("cannot stand beside {}", other), "keep one of the two");
-  }
-  void whole_above_one(std::string_view key, double value) {
-    if (value > 1 && value != std::floor(value)) {
-      mistake(key, fmt::format("expected a share below 1 or a whole number, got {}", number_text(value)));
-    }
-  }
-  void warn(std::string text) { facts_.warnings.push_back(std::move(text)); }
+  void warn(std::string text) { warnings_.push_back(std::move(text)); }
 
  private:
-  RecipeFacts& facts_;
+  std::vector<std::string>& warnings_;
   const Node& root_;
-  RecipeMistakes& mistakes_;
 };
 
-void check_run(Checker& c, const RunSection& run) {
+void check_run(SectionChecker& c, const RunSection& run) {
   if (!run.device) return;
   const std::string& device = *run.device;
   const bool indexed = device.starts_with("cuda:") && parse_integer(device.substr(5)).value_or(-1) >= 0;
@@ -67,7 +42,7 @@ void check_run(Checker& c, const RunSection& run) {
   }
 }
 
-void check_model(Checker& c, const ModelSection& model) {
+void check_model(SectionChecker& c, const ModelSection& model) {
   if (model.path.empty()) c.missing("model.path", "a model is needed", "for instance model.path=/models/my-model");
   if (model.init == "random") c.without_effect({"model.adapter"}, "with model.init: random");
   if (!model.adapter.empty() && !parse_address(std::filesystem::current_path(), model.path).adapter.empty()) {
@@ -75,7 +50,7 @@ void check_model(Checker& c, const ModelSection& model) {
   }
 }
 
-void check_adapter(Checker& c, const AdapterSection& adapter) {
+void check_adapter(SectionChecker& c, const AdapterSection& adapter) {
   if (adapter.kind == AdapterKind::full) {
     c.without_effect({"adapter.rank", "adapter.alpha", "adapter.dropout", "adapter.targets", "adapter.layers",
                       "adapter.rank_pattern", "adapter.alpha_pattern", "adapter.modules_to_save", "adapter.rslora",
@@ -83,23 +58,15 @@ void check_adapter(Checker& c, const AdapterSection& adapter) {
                      "with adapter.kind: full");
     return;
   }
-  const bool pissa = adapter.init == "pissa";
-  if (adapter.init != "default" && adapter.init != "gaussian" && !pissa) {
+  if (!starts_fresh(adapter)) {
     c.without_effect({"adapter.kind", "adapter.rank", "adapter.alpha", "adapter.targets", "adapter.layers",
                       "adapter.rank_pattern", "adapter.alpha_pattern", "adapter.modules_to_save", "adapter.rslora"},
                      "when adapter.init goes on from an adapter, which brings its own");
   }
-  if (pissa && adapter.kind == AdapterKind::dora) {
-    c.mistake("adapter.init", "pissa takes its start out of the weight, whose norms kind: dora needs",
-              "keep one of the two");
-  }
-  if (adapter.targets.empty()) c.mistake("adapter.targets", "expected at least one layer", "for instance all-linear");
-  const bool all = std::count(adapter.targets.begin(), adapter.targets.end(), "all-linear") > 0;
-  if (all && adapter.targets.size() > 1)
-    c.mistake("adapter.targets", "all-linear stands alone", "remove the other names");
+  c.mistakes(contradictions(adapter));
   int64_t rank = adapter.rank;
   for (const auto& [pattern, value] : adapter.rank_pattern) rank = std::max(rank, value);
-  if (pissa) {
+  if (adapter.init == "pissa") {
     c.warn(
         fmt::format("adapter.init: pissa changes the base, so the adapter is handed over against the original base "
                     "at twice the rank, {}",
@@ -112,7 +79,7 @@ void check_adapter(Checker& c, const AdapterSection& adapter) {
 }
 
 // `training`: the kind reads data.train.
-void check_data(Checker& c, const DataSection& data, bool training) {
+void check_data(SectionChecker& c, const DataSection& data, bool training) {
   const char* read = training ? "data.train" : "data.eval";
   if ((training ? data.train : data.eval).empty() && c.has(read))
     c.mistake(read, "expected at least one file, got an empty list");
@@ -147,7 +114,7 @@ void check_data(Checker& c, const DataSection& data, bool training) {
   }
 }
 
-void check_train(Checker& c, const TrainSection& train, const DataSection& data, const EvalSection& eval) {
+void check_train(SectionChecker& c, const TrainSection& train, const DataSection& data, const EvalSection& eval) {
   if (*train.batch > 0 && train.batch_tokens > 0) c.exclusive("train.batch", "train.batch_tokens");
   if (*train.batch == 0 && train.batch_tokens == 0)
     c.mistake("train.batch", "0 means by batch_tokens, which is not given");
@@ -171,11 +138,12 @@ void check_train(Checker& c, const TrainSection& train, const DataSection& data,
   }
 }
 
-void check_optim(Checker& c, const OptimSection& optim, const TrainSection& train) {
+void check_optim(SectionChecker& c, const OptimSection& optim, const TrainSection& train) {
   if (optim.warmup) c.whole_above_one("optim.warmup", *optim.warmup);
-  if (optim.warmup.value_or(0) >= 1 && train.steps > 0 && *optim.warmup > static_cast<double>(train.steps)) {
-    c.mistake("optim.warmup",
-              fmt::format("{} steps of warm-up, but train.steps is {}", number_text(*optim.warmup), train.steps));
+  const double warmup = optim.warmup.value_or(0);
+  if (warmup >= 1 && train.steps > 0 && warmup >= static_cast<double>(train.steps)) {
+    c.warn(fmt::format("optim.warmup: {} steps of warm-up in a run of {}: the learning rate never reaches its peak",
+                       number_text(warmup), train.steps));
   }
   if (optim.schedule != Schedule::wsd) c.without_effect({"optim.decay"}, "without optim.schedule: wsd");
   if (optim.schedule == Schedule::constant && *optim.min_lr != 0)
@@ -193,7 +161,7 @@ std::optional<std::string> task_of_metric(const std::string& metric) {
   return std::nullopt;
 }
 
-void check_eval(Checker& c, const EvalSection& eval, bool training) {
+void check_eval(SectionChecker& c, const EvalSection& eval, bool training) {
   std::set<std::string> tasks(eval.tasks.begin(), eval.tasks.end());
   if (tasks.size() < eval.tasks.size()) c.mistake("eval.tasks", "a task is named twice");
   if (training) tasks.insert("loss");  // every evaluation during training has it
@@ -218,7 +186,7 @@ void check_eval(Checker& c, const EvalSection& eval, bool training) {
   }
 }
 
-void check_export(Checker& c, const ExportSection& exports) {
+void check_export(SectionChecker& c, const ExportSection& exports) {
   if (!exports.peft) c.without_effect({"export.dtype"}, "without export.peft");
   if (exports.gguf.empty()) c.without_effect({"export.types"}, "without export.gguf");
   if (std::set(exports.gguf.begin(), exports.gguf.end()).size() < exports.gguf.size()) {
@@ -229,88 +197,26 @@ void check_export(Checker& c, const ExportSection& exports) {
   }
 }
 
-// What llama.cpp's adapter files have no place for.
-void check_gguf_adapter(Checker& c, const AdapterSection& adapter) {
-  constexpr const char* kKey = "export.gguf_adapter";
-  constexpr const char* kMerge = "export the merged model: export.gguf=[F16]";
+void check_gguf_adapter(SectionChecker& c, const AdapterSection& adapter) {
   if (adapter.kind == AdapterKind::full) {
-    c.mistake(kKey, "there is no adapter with adapter.kind: full", "use export.gguf");
-  } else if (adapter.kind == AdapterKind::dora) {
-    c.mistake(kKey, "a GGUF adapter cannot carry the magnitudes of adapter.kind: dora", kMerge);
-  } else if (!adapter.modules_to_save.empty()) {
-    c.mistake(kKey, "a GGUF adapter cannot carry adapter.modules_to_save", kMerge);
+    c.mistake("export.gguf_adapter", "there is no adapter with adapter.kind: full", "use export.gguf");
+  } else {
+    c.mistakes(gguf_adapter_mistakes(adapter.kind == AdapterKind::dora, adapter.modules_to_save));
   }
 }
 
-void check_generate(Checker& c, const GenerateSection& generate) {
+void check_generate(SectionChecker& c, const GenerateSection& generate) {
   if (generate.temperature > 0) return;
   c.without_effect({"generate.top_p", "generate.top_k", "generate.seed"}, "at temperature 0",
                    "set generate.temperature");
   if (generate.n > 1) c.mistake("generate.n", "every sample is the same at temperature 0", "set generate.temperature");
 }
 
-class PathChecker {
- public:
-  PathChecker(Checker checker, std::string section, const ReadOptions& options)
-      : checker_(checker), section_(std::move(section)), options_(options) {}
-
-  void operator()(std::string_view key, const std::string& value, const About& about) { one(key, value, about); }
-  void operator()(std::string_view key, const std::vector<WeightedFile>& value, const About& about) {
-    for (const auto& file : value) one(key, file.path, about);
-  }
-  template <class T>
-  void operator()(std::string_view, const T&, const About&) {}
-  void reserved(std::string_view, std::string_view) {}
-
- private:
-  void one(std::string_view key, const std::string& value, const About& about) {
-    const std::string full = section_ + "." + std::string(key);
-    if (value.empty() || !checker_.has(full)) return;
-    if (value.find("${steps.") != std::string::npos) {
-      if (!options_.in_pipeline) checker_.mistake(full, "${steps.NAME.out} has a value only as a step of a pipeline");
-      return;
-    }
-    if (about.path == PathKind::address) {
-      if (!address_exists(value, options_.promised)) missing_address(full, value);
-    } else if (about.path == PathKind::input || about.path == PathKind::tokenizer || is_open_path(value, about)) {
-      std::error_code error;
-      if (std::filesystem::exists(value, error) || is_promised(value, options_.promised) || read_embedded(value))
-        return;
-      checker_.mistake(full, "no such file: " + value);
-    }
-  }
-  static bool is_open_path(const std::string& value, const About& about) {
-    if (about.path != PathKind::if_path || value == "auto") return false;
-    return std::none_of(about.choices.begin(), about.choices.end(),
-                        [&](const Choice& choice) { return choice.word == value; });
-  }
-  void missing_address(const std::string& full, const std::string& value) {
-    std::vector<std::string> shapes;
-    for (const auto& path : list_configs("models/")) shapes.push_back(std::filesystem::path(path).stem().string());
-    if (value[0] != '/') {
-      checker_.mistake(full, "no such model: " + value + " is not in the Hugging Face cache",
-                       is_hub_name(value) ? missing_model_hint(value)
-                                          : "set it to a model folder, for instance model.path=/models/NAME");
-      return;
-    }
-    const std::string name = std::filesystem::path(value).filename().string();
-    const std::string near = closest_match(name, shapes);
-    checker_.mistake(full, "no such model: " + value,
-                     near.empty()
-                         ? "a Hugging Face folder, ORG/NAME in the cache, runs/NAME or a name under configs/models"
-                         : "did you mean the shape " + near + "?");
-  }
-
-  Checker checker_;
-  std::string section_;
-  const ReadOptions& options_;
-};
-
 }  // namespace
 
 template <class R>
 void check_recipe(R& r, const Node& root, RecipeMistakes& mistakes) {
-  Checker c(r, root, mistakes);
+  SectionChecker c(r, root, mistakes);
   constexpr bool training = requires { r.train; };
   check_run(c, r.run);
   if constexpr (requires { r.model; }) check_model(c, r.model);
@@ -338,25 +244,7 @@ void check_recipe(R& r, const Node& root, RecipeMistakes& mistakes) {
   }
 }
 
-template <class R>
-void check_paths(R& r, const ReadOptions& options, RecipeMistakes& mistakes) {
-  const Node nowhere;
-  Checker c(r, nowhere, mistakes);
-  sections([&](const char* name, auto& section) { fields(PathChecker(c, name, options), section); }, r);
-  if constexpr (requires { r.plan; }) {
-    const std::string& hardware = r.plan.hardware;
-    if (hardware.empty() || read_config("hardware/" + hardware + ".yaml")) return;
-    std::vector<std::string> names;
-    for (const auto& path : list_configs("hardware/")) names.push_back(std::filesystem::path(path).stem().string());
-    const std::string near = closest_match(hardware, names);
-    c.mistake("plan.hardware", "no such machine: " + hardware,
-              near.empty() ? "the names are those under configs/hardware" : "did you mean " + near + "?");
-  }
-}
-
-#define PRENTICE_CHECKS(R)                                         \
-  template void check_recipe<R>(R&, const Node&, RecipeMistakes&); \
-  template void check_paths<R>(R&, const ReadOptions&, RecipeMistakes&);
+#define PRENTICE_CHECKS(R) template void check_recipe<R>(R&, const Node&, RecipeMistakes&);
 PRENTICE_CHECKS(PretrainRecipe)
 PRENTICE_CHECKS(SftRecipe)
 PRENTICE_CHECKS(EvalRecipe)

@@ -4,6 +4,7 @@
 #include <array>
 #include <filesystem>
 
+#include "config/adapter_rules.h"
 #include "config/address.h"
 
 namespace prentice {
@@ -79,6 +80,9 @@ bool trains(std::string_view kind) {
   return found;
 }
 
+AdapterSection adapter_of(const PretrainRecipe&) { return {.kind = AdapterKind::full}; }
+AdapterSection adapter_of(const SftRecipe& recipe) { return recipe.adapter; }
+
 std::span<const std::string_view> later_kinds() { return kLaterKinds; }
 std::span<const std::string_view> later_sections() { return kLaterSections; }
 
@@ -115,9 +119,7 @@ void resolve_defaults(PretrainRecipe& r) {
 void resolve_defaults(SftRecipe& r) {
   const bool full = r.adapter.kind == AdapterKind::full;
   resolve_run(r.run, r);
-  const std::string& init = r.adapter.init;
-  const bool goes_on = init != "default" && init != "gaussian" && init != "pissa";  // an adapter brings its own alpha
-  if (!full && !goes_on) decide(r.adapter.alpha, r.adapter.rslora ? 8.0 : 32.0);
+  if (!full && starts_fresh(r.adapter)) decide(r.adapter.alpha, r.adapter.rslora ? 8.0 : 32.0);
   resolve_optimizer(r.optim, full ? 1e-5 : 2e-4, {0.9, 0.999}, 0.0);
   resolve_amount(r.train, 16, 0, 3);
   if (full && !r.has("export.peft")) r.exports.peft = false;

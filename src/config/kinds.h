@@ -125,6 +125,10 @@ inline constexpr bool kTrains = requires(R recipe) {
 };
 bool trains(std::string_view kind);
 
+// The adapter that a kind trains; pretraining trains every weight.
+AdapterSection adapter_of(const PretrainRecipe&);
+AdapterSection adapter_of(const SftRecipe&);
+
 const std::vector<std::string>& recipe_kinds();         // built, in the order above
 std::span<const std::string_view> later_kinds();        // known to the contract, not in this version
 std::span<const std::string_view> later_sections();     // the same for sections

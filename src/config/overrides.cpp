@@ -7,6 +7,7 @@
 #include "config/address.h"
 #include "config/pipeline.h"
 #include "config/read.h"
+#include "config/yaml.h"
 
 namespace prentice {
 
@@ -90,8 +91,7 @@ void check_first_keys(const Node& root) {
 
 // Keys of `over` win; `base` keeps what `over` does not say.
 Node laid_over(const Node& base, const Node& over) {
-  Node merged = Node::map({}, over.position());
-  for (const auto& member : over.members()) merged.set(member.key, member.value, member.position);
+  Node merged = over;
   for (const auto& section : base.members()) {
     if (section.key == "recipe") continue;
     Node* own = merged.find(section.key);
@@ -109,7 +109,7 @@ Node laid_over(const Node& base, const Node& over) {
 Node without_extends(const Node& root) {
   Node out = Node::map({}, root.position());
   for (const auto& member : root.members()) {
-    if (member.key != "extends") out.set(member.key, member.value, member.position);
+    if (member.key != "extends") out.members().push_back(member);
   }
   return out;
 }
@@ -117,14 +117,14 @@ Node without_extends(const Node& root) {
 }  // namespace
 
 Node read_recipe_file(const std::string& file, const std::vector<std::string>& overrides) {
-  const Node root = parse_yaml_file(file);
+  const Node root = parse_recipe_file(file);
   check_first_keys(root);
   Node recipe = without_extends(root);
   if (const Node* extends = root.find("extends")) {
     const fs::path path = absolute_from(folder_of(extends->position()), extends->as_string());
     std::error_code error;
     if (!fs::is_regular_file(path, error)) fail_at(extends->position(), "extends: no such file: " + path.string());
-    const Node base = parse_yaml_file(fs::proximate(path));
+    const Node base = parse_recipe_file(fs::proximate(path));
     check_first_keys(base);
     if (const Node* second = base.find("extends")) {
       fail_at(second->position(), "extends goes one level", "write the keys of that file here");

@@ -28,8 +28,14 @@ void refuse_top_level(const Node::Member& member, std::string_view kind, RecipeM
   } else if (!kinds.empty()) {
     std::string names;
     for (const auto& name : kinds) names += (names.empty() ? "" : ", ") + name;
-    mistakes.add(member.position, member.key, fmt::format("a recipe of kind {} has no such section", kind),
-                 fmt::format("{} belongs to: {}", member.key, names));
+    const std::string hint =
+        kind == PipelineRecipe::kKind
+            ? fmt::format(
+                  "it belongs into the recipe of a step, or over it: pipeline.steps: [{{recipe: FILE, set: "
+                  "{{{}.KEY: VALUE}}}}]",
+                  member.key)
+            : fmt::format("{} belongs to: {}", member.key, names);
+    mistakes.add(member.position, member.key, fmt::format("a recipe of kind {} has no such section", kind), hint);
   } else {
     const auto holders = sections_with_key(member.key);
     const std::string near = closest_match(member.key, known);
@@ -69,6 +75,7 @@ void read_sections(R& recipe, const Node& root, RecipeMistakes& mistakes) {
         reader.finish();
       },
       recipe);
+  report_duplicates(root, mistakes);
   for (const auto& member : root.members()) {
     if (std::find(names.begin(), names.end(), member.key) == names.end()) refuse_top_level(member, R::kKind, mistakes);
   }
@@ -137,25 +144,30 @@ std::vector<std::string> check_any_kind(const Node& root, const ReadOptions& opt
 
 }  // namespace
 
-std::vector<std::string> validate_recipe(const Node& root, const ReadOptions& options) {
-  RecipeMistakes mistakes;
+std::vector<std::string> check_words(const Node& root, const ReadOptions& options, RecipeMistakes& mistakes) {
   auto warnings = check_any_kind(root, options, mistakes);
-  if (recipe_kind(root) == PipelineRecipe::kKind) {
-    ReadOptions with_outs = options;
-    with_outs.in_pipeline = true;
-    for (const auto& step : expand_steps(root, mistakes)) {
-      for (auto& warning : check_any_kind(step.recipe, with_outs, mistakes)) {
-        warnings.push_back(step.name + ": " + warning);
-      }
-      with_outs.promised.push_back(step.out);
+  if (recipe_kind(root) != PipelineRecipe::kKind) return warnings;
+  ReadOptions with_outs = options;
+  with_outs.in_pipeline = true;
+  for (const auto& step : expand_steps(root, mistakes)) {
+    for (auto& warning : check_any_kind(step.recipe, with_outs, mistakes)) {
+      warnings.push_back(step.name + ": " + warning);
     }
+    with_outs.promised.push_back(step.out);
   }
+  return warnings;
+}
+
+std::vector<std::string> check_words(const Node& root, const ReadOptions& options) {
+  RecipeMistakes mistakes;
+  auto warnings = check_words(root, options, mistakes);
   mistakes.throw_if_any();
   return warnings;
 }
 
-#define PRENTICE_READS(R)                                     \
-  template R read_recipe<R>(const Node&, const ReadOptions&); \
+#define PRENTICE_READS(R)                                                      \
+  template R read_recipe<R>(const Node&, const ReadOptions&);                  \
+  template R bind_recipe<R>(const Node&, const ReadOptions&, RecipeMistakes&); \
   template Node to_node<R>(const R&);
 PRENTICE_READS(PretrainRecipe)
 PRENTICE_READS(SftRecipe)

@@ -11,6 +11,8 @@
 
 namespace prentice {
 
+class RecipeMistakes;
+
 // The file, laid over what it `extends`, with `overrides` ("section.key=value", for a pipeline also
 // "STEP:section.key=value") laid over it. Errors: `usage`.
 Node read_recipe_file(const std::string& file, const std::vector<std::string>& overrides = {});
@@ -34,8 +36,14 @@ struct ReadOptions {
 template <class R>
 R read_recipe(const Node& recipe, const ReadOptions& options = {});
 
-// read_recipe for whatever kind the node names; a pipeline's steps too. Returns the warnings.
-std::vector<std::string> validate_recipe(const Node& recipe, const ReadOptions& options = {});
+// The same, but what is wrong is added to `mistakes`; a key that is wrong keeps its default.
+template <class R>
+R bind_recipe(const Node& recipe, const ReadOptions& options, RecipeMistakes& mistakes);
+
+// The words of whatever kind the node names; a pipeline's steps too. Returns the warnings.
+std::vector<std::string> check_words(const Node& recipe, const ReadOptions& options, RecipeMistakes& mistakes);
+// Errors: `usage`, all at once. What takes more than the recipe to see is recipes/validate.h's.
+std::vector<std::string> check_words(const Node& recipe, const ReadOptions& options = {});
 
 // Every key with its value, `auto` where still undecided; read_recipe(to_node(r)) gives r again.
 template <class R>

@@ -1,6 +1,8 @@
 #include "config/values.h"
 
+#include <limits>
 #include <tuple>
+
 namespace prentice {
 
 void RecipeMistakes::add(const Position& position, std::string key, std::string message, std::string hint) {
@@ -10,6 +12,21 @@ void RecipeMistakes::add(const Position& position, std::string key, std::string 
                    .line = position.line,
                    .column = position.column,
                    .key = std::move(key)});
+  has_usage_ = true;
+}
+
+void RecipeMistakes::add_thrown(const Position& position, std::string_view key, const Error& error) {
+  const ExitCode code = error.code() == ExitCode::malformed ? ExitCode::usage : error.code();
+  code == ExitCode::usage ? void(has_usage_ = true) : codes_.push_back(code);
+  const std::string prefix = std::string(key) + ": ";
+  for (Diagnostic diagnostic : error.diagnostics()) {
+    if (diagnostic.message.starts_with(prefix)) diagnostic.message.erase(0, prefix.size());
+    if (diagnostic.key.empty()) diagnostic.key = key;
+    if (diagnostic.file.empty()) {
+      diagnostic.file = position.file, diagnostic.line = position.line, diagnostic.column = position.column;
+    }
+    list_.push_back(std::move(diagnostic));
+  }
 }
 
 void RecipeMistakes::throw_if_any() {
@@ -19,7 +36,7 @@ void RecipeMistakes::throw_if_any() {
     const auto rank = [](const Diagnostic& d) { return std::tuple(d.line == 0, d.file, d.line, d.column); };
     return rank(a) < rank(b);
   });
-  throw Error(ExitCode::usage, std::move(list_));
+  throw Error(has_usage_ ? ExitCode::usage : codes_.front(), std::move(list_));
 }
 
 void Reading::expected(const Node& node, std::string_view wanted, std::string hint) const {
@@ -139,6 +156,12 @@ bool Codec<bool>::read(const Node& node, bool& value, const Reading& reading) {
 
 namespace {
 
+// Only digits, whatever their number, behind a sign.
+bool is_integer_text(std::string_view text) {
+  if (text.starts_with('-')) text.remove_prefix(1);
+  return parse_number(text) && text.find_first_not_of("0123456789") == text.npos;
+}
+
 // Why a text that looks like a number is none, as a hint.
 std::string number_hint(const Node& node, bool integer) {
   if (!node.is_scalar()) return "";
@@ -168,7 +191,11 @@ std::string number_hint(const Node& node, bool integer) {
 bool Codec<int64_t>::read(const Node& node, int64_t& value, const Reading& reading) {
   const auto read = node.is_scalar() && !node.quoted() ? parse_integer(node.text()) : std::nullopt;
   if (!read) {
-    reading.expected(node, "an integer", number_hint(node, true));
+    const bool digits = node.is_scalar() && !node.quoted() && is_integer_text(node.text());
+    reading.expected(
+        node, digits ? "an integer that 64 bits hold" : "an integer",
+        digits ? fmt::format("from {} to {}", std::numeric_limits<int64_t>::min(), std::numeric_limits<int64_t>::max())
+               : number_hint(node, true));
     return false;
   }
   if (!reading.in_range(node, static_cast<double>(*read))) return false;

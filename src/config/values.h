@@ -21,13 +21,28 @@ namespace prentice {
 class RecipeMistakes {
  public:
   void add(const Position&, std::string key, std::string message, std::string hint = "");
-  void add(Diagnostic diagnostic) { list_.push_back(std::move(diagnostic)); }
+  // Runs `body`; what it throws becomes mistakes of `key` at `position`. True when there was none.
+  template <class Body>
+  bool gather(const Position& position, std::string_view key, Body&& body) {
+    try {
+      std::forward<Body>(body)();
+      return true;
+    } catch (const Error& error) {
+      add_thrown(position, key, error);
+      return false;
+    }
+  }
   bool empty() const { return list_.empty(); }
-  // Errors: `usage` with all of them, in file order.
+  // Errors: all of them, in file order; the code is `usage`, or that of the first where none is about the recipe's own
+  // words (a model file that is corrupt).
   void throw_if_any();
 
  private:
+  void add_thrown(const Position& position, std::string_view key, const Error& error);
+
   std::vector<Diagnostic> list_;
+  std::vector<ExitCode> codes_;  // other than `usage`, of errors that were gathered
+  bool has_usage_ = false;
 };
 
 // What a codec needs to report a mistake.

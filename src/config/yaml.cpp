@@ -1,5 +1,7 @@
 // The one file that sees the YAML library. It is driven by its parser's events, so anchors, depth and size are refused
 // when they are met and nothing is built that would be thrown away.
+#include "config/yaml.h"
+
 #include <fmt/format.h>
 #include <yaml-cpp/eventhandler.h>
 #include <yaml-cpp/exceptions.h>
@@ -18,12 +20,13 @@ namespace {
 
 constexpr size_t kMaxBytes = size_t{1} << 20;
 constexpr size_t kMaxDepth = 32;
+constexpr size_t kKeyDepth = 2;  // of a recipe: sections, and the keys in them
 constexpr size_t kMaxNodes = 20000;
 constexpr int kMaxOpenBrackets = 500;
 
 class Builder : public YAML::EventHandler {
  public:
-  explicit Builder(const std::string& file) : file_(file) {}
+  Builder(const std::string& file, bool keep_duplicates) : file_(file), keep_duplicates_(keep_duplicates) {}
 
   void OnDocumentStart(const YAML::Mark&) override {}
   void OnDocumentEnd() override {}
@@ -111,7 +114,8 @@ class Builder : public YAML::EventHandler {
       if (!node.quoted() && node.text() == "<<") {
         fail_at(node.position(), "merge keys (<<) are not allowed", "`extends: base.yaml` lays a recipe over another");
       }
-      if (!frame.keys.insert(node.text()).second) fail_duplicate(frame, node);
+      const bool may_stay = keep_duplicates_ && frames_.size() <= kKeyDepth;
+      if (!frame.keys.insert(node.text()).second && !may_stay) fail_duplicate(frame, node);
       frame.has_key = true, frame.key = node.text(), frame.key_position = node.position();
     } else {
       if (node.is_null()) node = Node::null(frame.key_position);  // an absent value stands nowhere
@@ -130,6 +134,7 @@ class Builder : public YAML::EventHandler {
   }
 
   const std::string& file_;
+  bool keep_duplicates_;
   std::vector<Frame> frames_;
   Node root_;
   size_t count_ = 0;
@@ -198,18 +203,16 @@ void check_bytes(std::string_view text, const std::string& file) {
   }
 }
 
-}  // namespace
-
-Node parse_yaml(std::string_view text, const std::string& file) {
+Node parse(std::string_view text, const std::string& file, bool keep_duplicates) {
   check_bytes(text, file);
   // The end marker makes the library see a quote that is never closed.
   std::istringstream stream{std::string(text) + "\n...\n"};
-  Builder builder(file);
+  Builder builder(file, keep_duplicates);
   try {
     YAML::Parser parser(stream);
     if (!parser.HandleNextDocument(builder)) return Node::null({file, 1, 1});
     Node root = builder.take();
-    Builder second(file);
+    Builder second(file, keep_duplicates);
     if (parser.HandleNextDocument(second)) {
       fail_at(second.take().position(), "a second YAML document", "one file holds one document");
     }
@@ -223,7 +226,7 @@ Node parse_yaml(std::string_view text, const std::string& file) {
   }
 }
 
-Node parse_yaml_file(const std::filesystem::path& path) {
+std::string text_of(const std::filesystem::path& path) {
   std::error_code error;
   const auto status = std::filesystem::status(path, error);
   if (!std::filesystem::exists(status)) fail_at({path.string()}, "no such file");
@@ -233,7 +236,17 @@ Node parse_yaml_file(const std::filesystem::path& path) {
   std::string text(kMaxBytes + 1, '\0');
   stream.read(text.data(), static_cast<std::streamsize>(text.size()));
   text.resize(static_cast<size_t>(stream.gcount()));
-  return parse_yaml(text, path.string());
+  return text;
+}
+
+}  // namespace
+
+Node parse_yaml(std::string_view text, const std::string& file) { return parse(text, file, /*keep_duplicates=*/false); }
+
+Node parse_yaml_file(const std::filesystem::path& path) { return parse_yaml(text_of(path), path.string()); }
+
+Node parse_recipe_file(const std::filesystem::path& path) {
+  return parse(text_of(path), path.string(), /*keep_duplicates=*/true);
 }
 
 }  // namespace prentice

@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <map>
 
+#include "adapter/choice.h"
 #include "adapter/lora.h"
 #include "core/error.h"
 #include "export/encode.h"
@@ -22,10 +23,6 @@ namespace prentice {
 namespace {
 
 namespace fs = std::filesystem;
-
-[[noreturn]] void refuse(const std::string& reason) {
-  fail(ExitCode::usage, "export.gguf_adapter: " + reason, "export the merged model: export.gguf=[F16]");
-}
 
 std::span<const float> span_of(const Tensor& tensor) {
   return {tensor.const_data_ptr<float>(), static_cast<size_t>(tensor.numel())};
@@ -77,15 +74,16 @@ Check header_check(const GgufReader& file, const ModelSpec& spec, double alpha) 
 
 void check_gguf_adapter(const Model& model) {
   const ModelSpec& spec = model.spec;
-  bool touches_end = model.embed_lora.has_value() || model.head.lora.has_value();
-  visit_loras(model, [](const std::string&, const Lora& lora) {
-    if (lora.magnitude.defined()) refuse("a GGUF adapter cannot carry the magnitudes of DoRA");
-  });
-  if (!model.saved.words.empty()) {
-    refuse(fmt::format("a GGUF adapter cannot carry modules that are saved whole ({})", model.saved.words[0]));
-  }
+  const bool touches_end = model.embed_lora.has_value() || model.head.lora.has_value();
+  bool dora = false;
+  visit_loras(model, [&](const std::string&, const Lora& lora) { dora |= lora.magnitude.defined(); });
+  throw_if_any(gguf_adapter_mistakes(dora, model.saved.words));
   if (spec.tied_head && touches_end) {
-    refuse("the model's embedding is its head too, and llama.cpp would put an adapter on one of them on both");
+    fail(
+        ExitCode::usage,
+        "export.gguf_adapter: the model's embedding is its head too, and llama.cpp would put an adapter on one of them "
+        "on both",
+        "export the merged model: export.gguf=[F16]");
   }
   check_gguf_can_express(spec);
 }

@@ -8,9 +8,8 @@
 #include "core/error.h"
 #include "data/audit.h"
 #include "recipes/console.h"
-#include "recipes/expressions.h"
-#include "recipes/kinds.h"
-#include "recipes/prepare.h"
+#include "recipes/open.h"
+#include "recipes/programs.h"
 
 namespace prentice {
 
@@ -46,16 +45,11 @@ Json to_json(const Audit& audit) {
 template <class Recipe>
 void print_audit(const Invocation& invocation) {
   auto recipe = read_recipe<Recipe>(invocation.recipe);
-  check_expressions(recipe);
-  const Machine machine = decide_machine(recipe.run);
-  apply_machine(machine, recipe.run.deterministic);
-  const Artifact artifact = resolve_model(recipe.model);
-  const ModelSpec spec = open_spec(artifact);
-  const Tokenizer tokenizer = open_tokenizer(artifact, spec);
-  const EncodeOptions encode{.max_length = recipe.data.max_length.value_or(spec.max_positions),
-                             .threads = machine.threads};
-  const TrainEvalSets data = load_data(recipe.data, tokenizer, encode, static_cast<uint64_t>(recipe.run.seed));
-  const Audit audit = audit_data(data.train, tokenizer, invocation.rows);
+  const Opened opened = open_recipe(recipe);
+  const EncodeOptions encode{.max_length = recipe.data.max_length.value_or(opened.spec.max_positions),
+                             .threads = opened.machine.threads};
+  const TrainEvalSets data = load_data(recipe.data, opened.tokenizer, encode, static_cast<uint64_t>(recipe.run.seed));
+  const Audit audit = audit_data(data.train, opened.tokenizer, invocation.rows);
   if (invocation.json) {
     fmt::print("{}\n", to_json(audit).dump());
     return;

@@ -9,11 +9,10 @@
 #include "io/publish.h"
 #include "recipes/answers.h"
 #include "recipes/console.h"
-#include "recipes/expressions.h"
 #include "recipes/inputs.h"
-#include "recipes/kinds.h"
-#include "recipes/prepare.h"
+#include "recipes/open.h"
 #include "recipes/products.h"
+#include "recipes/programs.h"
 #include "recipes/stopping.h"
 #include "run/progress.h"
 #include "run/run_folder.h"
@@ -61,38 +60,34 @@ int print_score(const EvalReport& report, const std::filesystem::path& out, cons
 }  // namespace
 
 int run_program(EvalRecipe recipe, const Invocation& invocation) {
-  const Machine machine = decide_machine(recipe.run);
-  apply_machine(machine, recipe.run.deterministic);
-  const Artifact artifact = resolve_model(recipe.model);
-  const ModelSpec spec = open_spec(artifact);
-  const Tokenizer tokenizer = open_tokenizer(artifact, spec);
-  EncodeOptions encode{.max_length = recipe.data.max_length.value_or(spec.max_positions),
-                       .threads = machine.threads,
+  const Opened opened = open_recipe(recipe);
+  const Tokenizer& tokenizer = opened.tokenizer;
+  EncodeOptions encode{.max_length = recipe.data.max_length.value_or(opened.spec.max_positions),
+                       .threads = opened.machine.threads,
                        .for_evaluation = true};
-  check_expressions(recipe);
   const DataSet data = load_data_set(recipe.data.eval, recipe.data, tokenizer, encode);
   if (!recipe.data.max_length) recipe.data.max_length = data.encoded.longest;
   if (recipe.eval.tasks.empty()) recipe.eval.tasks = {"loss"};
 
   RunFolder folder(recipe.run.out, invocation.fresh, run_policy(invocation));
-  if (folder.begin(describe(recipe, artifact, invocation)) == RunState::finished) {
+  if (folder.begin(describe(recipe, opened.artifact, invocation)) == RunState::finished) {
     return already_done(folder.path(), invocation);
   }
-  const Model model = open_model(artifact, spec, machine, recipe.model.init == "random", recipe.run.seed);
+  const Model model = load_weights(opened, recipe.run.seed);
   ProgressPrinter progress(invocation.quiet || invocation.json);
   EvalReport report = evaluate({.model = model,
                                 .tokenizer = tokenizer,
                                 .data = data,
                                 .section = recipe.eval,
                                 .choices = choices_of(recipe, tokenizer, encode),
-                                .stop_ids = stop_token_ids(artifact, spec, tokenizer),
+                                .stop_ids = stop_token_ids(opened.artifact, opened.spec, tokenizer),
                                 .micro_tokens = kEvalMicroTokens,
-                                .threads = machine.threads,
+                                .threads = opened.machine.threads,
                                 .progress = [&](const std::string& task, int64_t done, int64_t total) {
                                   throw_if_stopped();
                                   progress.show(fmt::format("{} {}/{}", task, done, total));
                                 }});
-  report.model = artifact.address;
+  report.model = opened.artifact.address;
   report.data = scored_files(data, recipe.eval);
   publish_file(folder.path() / "eval.json", to_json(report).dump(1) + "\n");
   if (const std::string answers = answers_jsonl(report, data); !answers.empty()) {

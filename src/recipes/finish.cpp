@@ -12,7 +12,7 @@
 #include "recipes/answers.h"
 #include "recipes/console.h"
 #include "recipes/products.h"
-#include "recipes/report.h"
+#include "recipes/run_page.h"
 #include "recipes/selftest.h"
 #include "recipes/stopping.h"
 #include "recipes/units.h"
@@ -35,45 +35,39 @@ void publish_trained_model(const Model& model, const PreparedRun& run, const Exp
   const bool full = run.adapter.kind == AdapterKind::full;
   TempFolder folder(out / (full ? "merged" : "adapter"));
   if (full) {
-    write_hf_folder(WeightSource::from_model(model), run.spec, run.artifact.tokenizer, folder.path(),
-                    {.type = merged_type(section), .chat_template = replaced_template(run.tokenizer)});
+    write_hf_folder(WeightSource::from_model(model), run.opened.spec, run.opened.artifact.tokenizer, folder.path(),
+                    {.type = merged_type(section), .chat_template = replaced_template(run.opened.tokenizer)});
   } else {
-    save_peft(model, folder.path(), run.artifact.base_name, section.dtype);
+    save_peft(model, folder.path(), run.opened.artifact.base_name, section.dtype);
   }
   folder.publish(IfExists::replace);
-}
-
-std::vector<std::pair<std::string, std::string>> results_of(const std::optional<EvalReport>& score) {
-  std::vector<std::pair<std::string, std::string>> results;
-  if (!score) return results;
-  for (const auto& [metric, value] : metrics(*score)) results.emplace_back(metric, fmt::format("{:.6g}", value));
-  return results;
 }
 
 Products write_run_products(const Model& model, const PreparedRun& run, ExportSection section,
                             const TrainResult& result, const std::optional<EvalReport>& score, const fs::path& out) {
   const bool full = run.adapter.kind == AdapterKind::full;
   if (full) section.merged = "none";  // merged/ is the trained model itself
-  const ModelSpec alone = decoder_alone(run.spec);
-  const bool has_template = run.tokenizer.chat_template().has_value();
+  const ModelSpec alone = decoder_alone(run.opened.spec);
+  const bool has_template = run.opened.tokenizer.chat_template().has_value();
   const fs::path adapter = full ? fs::path() : out / "adapter";
-  const auto stop_ids = stop_token_ids(run.artifact, run.spec, run.tokenizer);
+  const auto stop_ids = stop_token_ids(run.opened.artifact, run.opened.spec, run.opened.tokenizer);
   // From the files just written, where there are some: what is exported is what lies on the disk.
-  const bool from_files = !full && run.artifact.has_weights();
+  const bool from_files = !full && run.opened.artifact.has_weights();
   return write_products({.spec = alone,
-                         .tokenizer = run.tokenizer,
+                         .tokenizer = run.opened.tokenizer,
                          .weights =
                              [&] {
-                               return from_files ? WeightSource::from_folder(run.spec, run.artifact.base, adapter)
+                               return from_files ? WeightSource::from_folder(run.opened.spec, run.opened.artifact.base,
+                                                                             adapter)
                                                  : WeightSource::from_model(model);
                              },
-                         .companions = run.artifact.tokenizer,
+                         .companions = run.opened.artifact.tokenizer,
                          .adapter = adapter,
-                         .adapted = run.spec,
-                         .base_model = run.artifact.address,
+                         .adapted = run.opened.spec,
+                         .base_model = run.opened.artifact.address,
                          .stop_ids = stop_ids,
                          .raw_text = has_template && !run.data.train.chat,
-                         .max_length = run.spec.max_positions,
+                         .max_length = run.opened.spec.max_positions,
                          .self_test = make_self_test(model, run.data.train, stop_ids),
                          .training = {{"data", run.data.train.description}, {"steps", std::to_string(result.steps)}},
                          .results = results_of(score)},
@@ -87,41 +81,6 @@ Json::Object run_results(const TrainResult& result, const fs::path& out) {
     results.emplace_back("best_step", *result.best_step);
   if (!result.selected_by.empty()) results.emplace_back("selected_" + result.selected_by, result.best_metric);
   return results;
-}
-
-void write_run_report(const PreparedRun& run, const TrainResult& result, const std::optional<EvalReport>& score,
-                      const RunFolder& folder) {
-  const fs::path& out = folder.path();
-  Report report{.title = out.filename().string(),
-                .subtitle = fmt::format("{} trained on {}", run.artifact.address, run.data.train.description)};
-  report.headline = {{"last training loss", fmt::format("{:.4g}", result.last_loss)},
-                     {"steps", std::to_string(result.steps)},
-                     {"tokens", human_count(static_cast<double>(result.input_tokens))},
-                     {"time", human_duration(result.wall_seconds)},
-                     {"peak memory", human_bytes(static_cast<double>(peak_bytes(run.machine)))}};
-  if (!result.selected_by.empty()) {
-    report.headline.emplace_back(fmt::format("{} of the selected step {}", result.selected_by, *result.best_step),
-                                 fmt::format("{:.4g}", result.best_metric));
-  }
-  for (const char* key : {"loss", "eval.loss", "eval.accuracy", "lr", "grad_norm", "tokens_per_second"}) {
-    report.curves.push_back(read_curve(out / "metrics.jsonl", key));
-  }
-  if (score) {
-    ReportTable table{.title = "Held-out rows", .header = {"metric", "value"}, .rows = {}};
-    for (const auto& [metric, value] : results_of(score)) table.rows.push_back({metric, value});
-    report.tables.push_back(std::move(table));
-  }
-  report.tables.push_back(answers_table(compare_answers(out / kEarlyAnswers, out / kAnswers)));
-  ReportTable plan{.title = "Plan and fact", .header = {"", "plan", "fact"}, .rows = {}};
-  plan.rows.push_back({"time", human_duration(run.plan.seconds), human_duration(result.wall_seconds)});
-  plan.rows.push_back({"peak memory", human_bytes(static_cast<double>(run.plan.memory.peak())),
-                       human_bytes(static_cast<double>(peak_bytes(run.machine)))});
-  report.tables.push_back(std::move(plan));
-  ReportTable inputs{.title = "Inputs", .header = {"key", "path", "SHA-256"}, .rows = {}};
-  for (const auto& input : folder.inputs()->get()) inputs.rows.push_back({input.key, input.path, input.sha256});
-  report.tables.push_back(std::move(inputs));
-  report.tables.push_back(files_table(out, {out}));
-  publish_file(out / "report.html", to_html(report));
 }
 
 void print_end(const PreparedRun& run, const TrainResult& result, const std::optional<EvalReport>& score,
@@ -156,10 +115,10 @@ void print_end(const PreparedRun& run, const TrainResult& result, const std::opt
   }
   fmt::print("Done in {} (plan: {}), peak memory {} (plan: {}); last step's training loss {:.4g}\n",
              human_duration(result.wall_seconds), human_duration(run.plan.seconds),
-             human_bytes(static_cast<double>(peak_bytes(run.machine))),
+             human_bytes(static_cast<double>(peak_bytes(run.opened.machine))),
              human_bytes(static_cast<double>(run.plan.memory.peak())), result.last_loss);
   print_products(products, out, invocation);
-  const char* how = run.tokenizer.chat_template() ? "--chat" : "generate.prompt=\"...\"";
+  const char* how = run.opened.tokenizer.chat_template() ? "--chat" : "generate.prompt=\"...\"";
   fmt::print("  look    {}\n  try     prentice generate model.path={} {}\n  serve   {}\n",
              (out / "report.html").string(), out.string(), how, (out / "serve/serve.md").string());
 }
@@ -167,9 +126,9 @@ void print_end(const PreparedRun& run, const TrainResult& result, const std::opt
 }  // namespace
 
 void save_trained_model(const Model& model, const PreparedRun& run, const fs::path& path) {
-  if (run.adapter.kind != AdapterKind::full) return save_peft(model, path, run.artifact.base_name, "f32");
-  write_hf_folder(WeightSource::from_model(model), run.spec, run.artifact.tokenizer, path,
-                  {.type = GgmlType::F32, .chat_template = replaced_template(run.tokenizer)});
+  if (run.adapter.kind != AdapterKind::full) return save_peft(model, path, run.opened.artifact.base_name, "f32");
+  write_hf_folder(WeightSource::from_model(model), run.opened.spec, run.opened.artifact.tokenizer, path,
+                  {.type = GgmlType::F32, .chat_template = replaced_template(run.opened.tokenizer)});
 }
 
 int finish_run(const Model& model, const PreparedRun& run, const ExportSection& exports, const EvalSection& eval,
@@ -190,7 +149,7 @@ int finish_run(const Model& model, const PreparedRun& run, const ExportSection& 
   }
   throw_if_stopped(kContinues);
   const Products products = write_run_products(model, run, exports, result, score, out);
-  write_run_report(run, result, score, folder);
+  publish_file(out / "report.html", to_html(run_page(run, result, score, folder)));
   write_checksums(out);
   folder.finish(run_results(result, out));
   print_end(run, result, score, products, out, invocation);

@@ -10,8 +10,8 @@
 
 #include "core/error.h"
 #include "data/data_template.h"
-#include "recipes/kinds.h"
-#include "recipes/prepare.h"
+#include "recipes/open.h"
+#include "recipes/programs.h"
 #include "recipes/stopping.h"
 #include "run/signals.h"
 #include "text/chat.h"
@@ -86,23 +86,20 @@ int run_program(GenerateRecipe recipe, const Invocation& invocation) {
     fail(ExitCode::usage, "generate.prompt: a prompt is needed",
          "generate.prompt=\"...\", or --chat for a conversation");
   }
-  const Machine machine = decide_machine(recipe.run);
-  apply_machine(machine, recipe.run.deterministic);
-  const Artifact artifact = resolve_model(recipe.model);
-  const ModelSpec spec = open_spec(artifact);
-  Tokenizer tokenizer = open_tokenizer(artifact, spec);
-  std::optional<ChatTemplate> chat = open_chat_template({}, tokenizer);
+  Opened opened = open_recipe(recipe);
+  std::optional<ChatTemplate> chat = open_chat_template({}, opened.tokenizer);
+  const auto stop_ids = stop_token_ids(opened.artifact, opened.spec, opened.tokenizer);
   const GenerateSection& section = recipe.generate;
-  Sampler sampler{.model = open_model(artifact, spec, machine, recipe.model.init == "random", recipe.run.seed),
-                  .tokenizer = std::move(tokenizer),
-                  .chat = std::move(chat),
-                  .options = {.max_new_tokens = section.max_new_tokens,
-                              .temperature = section.temperature,
-                              .top_p = section.top_p,
-                              .top_k = section.top_k,
-                              .seed = static_cast<uint64_t>(section.seed)},
-                  .stop = section.stop};
-  sampler.options.stop_ids = stop_token_ids(artifact, spec, sampler.tokenizer);
+  const Sampler sampler{.model = load_weights(opened, recipe.run.seed),
+                        .tokenizer = std::move(opened.tokenizer),
+                        .chat = std::move(chat),
+                        .options = {.max_new_tokens = section.max_new_tokens,
+                                    .temperature = section.temperature,
+                                    .top_p = section.top_p,
+                                    .top_k = section.top_k,
+                                    .seed = static_cast<uint64_t>(section.seed),
+                                    .stop_ids = stop_ids},
+                        .stop = section.stop};
   if (invocation.chat) return converse(sampler);
 
   const auto prompt = sampler.chat ? sampler.prompt_ids({Json::Object{{"role", "user"}, {"content", section.prompt}}})
@@ -117,7 +114,7 @@ int run_program(GenerateRecipe recipe, const Invocation& invocation) {
   }
   if (invocation.json) {
     const Json result = Json::Object{{"schema", 1},
-                                     {"model", artifact.address},
+                                     {"model", opened.artifact.address},
                                      {"prompt", section.prompt},
                                      {"prompt_ids", Json::Array(prompt.begin(), prompt.end())},
                                      {"outputs", outputs}};

@@ -6,10 +6,11 @@
 #include "core/error.h"
 #include "io/file.h"
 #include "io/publish.h"
-#include "recipes/kinds.h"
 #include "recipes/products.h"
+#include "recipes/programs.h"
 #include "recipes/report.h"
 #include "recipes/story.h"
+#include "recipes/validate.h"
 #include "run/clock.h"
 #include "run/run_folder.h"
 
@@ -55,6 +56,7 @@ void link_products(const fs::path& out, const std::vector<ExpandedStep>& steps) 
 }  // namespace
 
 int run_program(PipelineRecipe recipe, const Invocation& invocation) {
+  validate_recipe(invocation.recipe);  // no step runs before all are known to be good
   const std::vector<ExpandedStep> steps = expand_steps(invocation.recipe);
   RunFolder folder(recipe.run.out, invocation.fresh, IfDifferent::adopt);
   RunDescription description{

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "recipes/open.h"
 #include "recipes/units.h"
 
 namespace prentice {
@@ -26,6 +27,13 @@ int64_t saved_elements_per_block(const StepShape& shape) {
 }  // namespace
 
 int64_t MemoryByPhase::peak() const { return std::max({load, forward, backward, step, eval, save, export_}); }
+
+StepShape step_shape(const ModelSpec& spec, const Machine& machine, const Hardware& hardware) {
+  return {.spec = spec,
+          .weight_bytes = machine.dtype == c10::kBFloat16 ? 2 : 4,
+          .parameters = parameter_count(spec),
+          .is_gpu = hardware.is_gpu};
+}
 
 MemoryByPhase step_memory(const StepShape& shape) {
   const ModelSpec& spec = shape.spec;
@@ -100,7 +108,7 @@ std::string to_text(const Plan& plan) {
   if (plan.steps > 0) {
     text += fmt::format("steps       {} of {} tokens on average; {} trained tokens in all\n", plan.steps,
                         human_count(plan.tokens_per_step), human_count(plan.trained_tokens));
-    text += fmt::format("time        about {}{}\n", human_duration(plan.seconds),
+    text += fmt::format("time        {}{}\n", plan.seconds < 1 ? "under 1 s" : "about " + human_duration(plan.seconds),
                         plan.cost > 0 ? fmt::format(", {:.2f} {}", plan.cost, plan.hardware.currency) : "");
   }
   const std::pair<const char*, int64_t> phases[] = {

@@ -59,6 +59,8 @@ struct StepShape {
   bool recompute_blocks = false;
   bool is_gpu = false;
 };
+// What the model and the place decide of it; the rest is the caller's.
+StepShape step_shape(const ModelSpec&, const Machine&, const Hardware&);
 MemoryByPhase step_memory(const StepShape&);
 
 // Multiply-adds count twice; forward, input gradients, and weight gradients where the weights train.

@@ -3,18 +3,14 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 
 #include "adapter/lora.h"
-#include "adapter/merge.h"
-#include "adapter/peft.h"
 #include "adapter/trainable.h"
+#include "config/checker.h"
 #include "config/words.h"
 #include "core/error.h"
 #include "data/data_template.h"
-#include "export/gguf_adapter.h"
-#include "export/gguf_features.h"
-#include "io/file.h"
-#include "recipes/expressions.h"
 
 namespace prentice {
 
@@ -32,48 +28,31 @@ void count_adapter(StepShape& shape, const Model& model) {
   shape.scaled_head = model.head.lora && model.head.lora->magnitude.defined();
 }
 
-// Elements that train; what the run will write after the training must be possible.
-void count_trainable(StepShape& shape, const AdapterSection& adapter, const Machine& machine,
-                     const ExportSection& exports) {
+void count_trainable(StepShape& shape, const AdapterSection& adapter, const Machine& machine) {
   Model model = random_model(shape.spec, 0, {.dtype = machine.dtype, .device = c10::kMeta});
   if (!shape.full) attach_lora(model, adapter, 0);
   count_adapter(shape, model);
   for (const auto& [name, tensor] : trainable(model, adapter)) shape.trainable += tensor.numel();
-  if (exports.gguf_adapter != "none") check_gguf_adapter(model);
-  if (!exports.gguf.empty()) {
-    merge(model);
-    check_gguf_can_express(model.spec);
-  }
-  for (const auto& expected : expected_tensors(shape.spec)) {
-    int64_t elements = 1;
-    for (const int64_t size : expected.shape) elements *= size;
-    shape.parameters += elements;
-  }
 }
 
 // What needs held-out rows, where neither data.eval nor a split gives any: found before the weights load.
 template <class Recipe>
 void require_held_out(const Recipe& recipe, const TrainEvalSets& data) {
   if (data.eval) return;
+  RecipeMistakes mistakes;
+  Checker c(recipe, mistakes);
   const auto refuse = [&](const std::string& key) {
-    fail(ExitCode::usage,
-         fmt::format("{}{}: there are no held-out rows: data.eval is not given, and {}", place_of(recipe, key), key,
-                     recipe.data.eval_split == 0.0
-                         ? "data.eval_split is 0"
-                         : fmt::format("{} rows are too few to be split by themselves", data.train.examples.size())),
-         "give data.eval, or data.eval_split (0.1 holds out a tenth)");
+    c.mistake(key,
+              fmt::format("there are no held-out rows: data.eval is not given, and {}",
+                          recipe.data.eval_split == 0.0 ? "data.eval_split is 0"
+                                                        : fmt::format("{} rows are too few to be split by themselves",
+                                                                      data.train.examples.size())),
+              "give data.eval, or data.eval_split (0.1 holds out a tenth)");
   };
   if (recipe.train.select != Select::last) refuse("train.select");
   if (recipe.train.patience > 0) refuse("train.patience");
   if (!recipe.eval.require.empty()) refuse("eval.require");
-}
-
-void decide_length(DataSection& data, const ModelSpec& spec, int64_t longest) {
-  if (!data.max_length) data.max_length = longest;
-  if (*data.max_length > spec.max_positions) {
-    fail(ExitCode::usage, fmt::format("data.max_length: {} is above the model's trained context of {}",
-                                      *data.max_length, spec.max_positions));
-  }
+  mistakes.throw_if_any();
 }
 
 // The largest micro-batch that fits, without recomputation if possible; a function of the recipe and of the device's
@@ -117,6 +96,9 @@ StepOptions step_options(const RunSection& run, const DataSection& data, const T
           .steps = train.steps};
 }
 
+// Weights from a local disk into memory and into their type there.
+constexpr double kLoadBytesPerSecond = 1e9;
+
 // f32 tensors the optimizer keeps for each trained one (train/optimizer).
 int64_t moments_of(const OptimSection& optim) {
   if (optim.name == OptimizerName::adamw) return 2;
@@ -139,6 +121,7 @@ Plan make_plan(const Recipe& recipe, const PreparedRun& run, StepShape shape, co
   plan.fits = plan.memory.peak() <= hardware.memory_bytes;
   plan.flops_per_token = flops_per_token(shape, tokens / rows);
   if (hardware.usable_flops > 0) plan.seconds = tokens * run.epochs * plan.flops_per_token / hardware.usable_flops;
+  plan.seconds += static_cast<double>(shape.parameters * shape.weight_bytes) / kLoadBytesPerSecond;
   plan.cost = plan.seconds / 3600 * hardware.price_per_hour;
   const int64_t checkpoint = shape.trainable * 4 * (1 + shape.moments);
   plan.disk_bytes = checkpoint * (recipe.train.keep + 1) + shape.trainable * 4;
@@ -157,85 +140,29 @@ Plan make_plan(const Recipe& recipe, const PreparedRun& run, StepShape shape, co
 
 }  // namespace
 
-AdapterSection adapter_of(const PretrainRecipe&) {
-  AdapterSection section;
-  section.kind = AdapterKind::full;
-  return section;
-}
-
-AdapterSection adapter_of(const SftRecipe& recipe) { return recipe.adapter; }
-
-ModelSpec open_spec(const Artifact& artifact) {
-  return artifact.has_weights() ? read_spec(artifact.base) : read_spec(artifact_config(artifact));
-}
-
-Tokenizer open_tokenizer(const Artifact& artifact, const ModelSpec& spec) {
-  if (artifact.tokenizer.empty()) {
-    fail(ExitCode::usage, artifact.address + ": these are shapes without a tokenizer", "model.tokenizer=FOLDER");
-  }
-  Tokenizer tokenizer = Tokenizer::load(artifact.tokenizer);
-  if (tokenizer.vocab_size() > spec.vocab) {
-    fail(ExitCode::model, fmt::format("{}: the tokenizer has {} ids, the model's embedding {} rows",
-                                      artifact.tokenizer.string(), tokenizer.vocab_size(), spec.vocab));
-  }
-  if (!artifact.chat_template.empty()) {
-    tokenizer.replace_chat_template(read_text_file(artifact.chat_template), artifact.chat_template);
-  }
-  return tokenizer;
-}
-
-Model open_model(const Artifact& artifact, const ModelSpec& spec, const Machine& machine, bool random, uint64_t seed) {
-  const LoadOptions options{.dtype = machine.dtype, .device = machine.device};
-  if (!random && !artifact.has_weights()) {
-    fail(ExitCode::usage, artifact.address + ": these are shapes without weights", "model.init=random makes weights");
-  }
-  Model model = random ? random_model(spec, seed, options) : load_model(artifact.base, options);
-  if (!artifact.adapter.empty()) load_peft(model, artifact.adapter);
-  return model;
+double warmup_steps(const OptimSection& optim, int64_t steps) {
+  const auto all = static_cast<double>(steps);
+  if (!optim.warmup) return std::max(5.0, std::ceil(0.03 * all));
+  return *optim.warmup < 1 ? std::ceil(*optim.warmup * all) : *optim.warmup;
 }
 
 template <class Recipe>
-PreparedRun prepare_run(Recipe& recipe, const std::string& hardware_name) {
-  check_expressions(recipe);
-  const auto [machine, hardware] = decide_place(recipe.run, hardware_name);
-  apply_machine(machine, recipe.run.deterministic);
-  Artifact artifact = resolve_model(recipe.model);
+PreparedRun prepare_run(Recipe& recipe, Opened opened, const Hardware& hardware) {
+  const Machine machine = opened.machine;
   AdapterSection adapter = adapter_of(recipe);
-  if (!artifact.adapter.empty()) {
-    fail(ExitCode::usage, "model.path: training starts from a model without an adapter",
-         "adapter.init=" + artifact.adapter.string() + " goes on from it; `prentice export` merges it");
-  }
-  ModelSpec spec = open_spec(artifact);
-  check_tensor_types(recipe.exports, recipe, spec);
-  if (adapter.kind == AdapterKind::full && !spec.section.empty()) {
-    fail(ExitCode::usage,
-         artifact.address + ": its decoder is a part of a larger model, and all weights cannot train there",
-         "`prentice export export.merged=bf16` writes the decoder alone; or train an adapter");
-  }
-  if (artifact.shape.size() && recipe.model.init != "random") {
-    fail(ExitCode::usage, artifact.address + ": these are shapes without weights", "model.init=random makes weights");
-  }
-  Tokenizer tokenizer = open_tokenizer(artifact, spec);
-  apply_data_template(recipe.data, tokenizer);
-  const EncodeOptions encode{.max_length = recipe.data.max_length.value_or(spec.max_positions),
+  apply_data_template(recipe.data, opened.tokenizer);
+  const EncodeOptions encode{.max_length = recipe.data.max_length.value_or(opened.spec.max_positions),
                              .threads = machine.threads};
-  TrainEvalSets data = load_data(recipe.data, tokenizer, encode, static_cast<uint64_t>(recipe.run.seed));
+  TrainEvalSets data = load_data(recipe.data, opened.tokenizer, encode, static_cast<uint64_t>(recipe.run.seed));
   require_held_out(recipe, data);
-  decide_length(recipe.data, spec, data.train.encoded.longest);
+  if (!recipe.data.max_length) recipe.data.max_length = data.train.encoded.longest;
 
-  PreparedRun run{.machine = machine,
-                  .artifact = std::move(artifact),
-                  .spec = std::move(spec),
-                  .adapter = std::move(adapter),
-                  .tokenizer = std::move(tokenizer),
-                  .data = std::move(data)};
-  StepShape shape{.spec = run.spec,
-                  .weight_bytes = machine.dtype == c10::kBFloat16 ? 2 : 4,
-                  .moments = moments_of(recipe.optim),
-                  .longest = run.data.train.encoded.longest,
-                  .full = run.adapter.kind == AdapterKind::full,
-                  .is_gpu = hardware.is_gpu};
-  count_trainable(shape, run.adapter, machine, recipe.exports);
+  PreparedRun run{.opened = std::move(opened), .adapter = std::move(adapter), .data = std::move(data)};
+  StepShape shape = step_shape(run.opened.spec, machine, hardware);
+  shape.moments = moments_of(recipe.optim);
+  shape.longest = run.data.train.encoded.longest;
+  shape.full = run.adapter.kind == AdapterKind::full;
+  count_trainable(shape, run.adapter, machine);
   decide_micro_batch(recipe.train, shape, hardware);
   run.epochs = recipe.train.epochs.value_or(1);
   run.steps = make_step_source(run.data.train.encoded, step_options(recipe.run, recipe.data, recipe.train, run.epochs));
@@ -243,11 +170,19 @@ PreparedRun prepare_run(Recipe& recipe, const std::string& hardware_name) {
     run.epochs = static_cast<double>(recipe.train.steps) /
                  static_cast<double>(std::max<int64_t>(1, run.steps->steps_in_epoch()));
   }
+  const int64_t steps = run.steps->size();
+  if (const double warmup = warmup_steps(recipe.optim, steps); warmup >= static_cast<double>(steps)) {
+    const std::string warning =
+        fmt::format("optim.warmup: {:.0f} steps of warm-up in a run of {}: the learning rate never reaches its peak",
+                    warmup, steps);
+    auto& told = recipe.warnings;  // by the reader, too, where train.steps says how many
+    if (std::find(told.begin(), told.end(), warning) == told.end()) told.push_back(warning);
+  }
   run.plan = make_plan(recipe, run, shape, hardware);
   return run;
 }
 
-template PreparedRun prepare_run<PretrainRecipe>(PretrainRecipe&, const std::string&);
-template PreparedRun prepare_run<SftRecipe>(SftRecipe&, const std::string&);
+template PreparedRun prepare_run<PretrainRecipe>(PretrainRecipe&, Opened, const Hardware&);
+template PreparedRun prepare_run<SftRecipe>(SftRecipe&, Opened, const Hardware&);
 
 }  // namespace prentice

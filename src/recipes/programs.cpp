@@ -1,7 +1,8 @@
 // Dispatch by kind: a new recipe, and one that goes on.
+#include "recipes/programs.h"
+
 #include "config/read.h"
 #include "core/error.h"
-#include "recipes/kinds.h"
 #include "recipes/machine.h"
 #include "run/run_folder.h"
 

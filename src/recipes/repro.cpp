@@ -10,7 +10,7 @@
 #include "core/error.h"
 #include "io/file.h"
 #include "io/json.h"
-#include "recipes/kinds.h"
+#include "recipes/programs.h"
 #include "recipes/run_files.h"
 #include "run/input_hashes.h"
 

@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cmath>
 
 #include "adapter/lora.h"
 #include "adapter/trainable.h"
@@ -15,9 +14,9 @@
 #include "recipes/console.h"
 #include "recipes/finish.h"
 #include "recipes/inputs.h"
-#include "recipes/kinds.h"
 #include "recipes/prepare.h"
 #include "recipes/products.h"
+#include "recipes/programs.h"
 #include "recipes/selftest.h"
 #include "recipes/units.h"
 #include "recipes/validation.h"
@@ -33,9 +32,6 @@ TrainConfig train_config(const Recipe& recipe, const PreparedRun& run, const Run
                          const std::string& resolved, bool quiet) {
   const OptimSection& optim = recipe.optim;
   const auto [beta1, beta2] = *optim.betas;
-  const double steps = static_cast<double>(run.steps->size());
-  const double warmup = optim.warmup ? (*optim.warmup < 1 ? std::ceil(*optim.warmup * steps) : *optim.warmup)
-                                     : std::max(5.0, std::ceil(0.03 * steps));
   return {.out = folder.path(),
           .run_id = folder.run_id(),
           .log_every = recipe.run.log_every,
@@ -51,14 +47,14 @@ TrainConfig train_config(const Recipe& recipe, const PreparedRun& run, const Run
           .clip = optim.clip,
           .min_lr = *optim.min_lr,
           .decay = optim.decay,
-          .warmup_steps = warmup,
+          .warmup_steps = warmup_steps(optim, run.steps->size()),
           .schedule = optim.schedule,
           .beta1 = beta1,
           .beta2 = beta2,
           .lr_ratio = run.adapter.lr_ratio,
           .flops_per_token = run.plan.flops_per_token,
           .peak_flops = run.plan.hardware.peak_flops,
-          .device = run.machine.device,
+          .device = run.opened.machine.device,
           .recipe = resolved,
           .inputs = folder.inputs(),
           .quiet = quiet};
@@ -73,8 +69,8 @@ RunDescription describe(const Recipe& recipe, const PreparedRun& run, const std:
           .recipe = resolved,
           .seed = recipe.run.seed,
           .threads = *recipe.run.threads,
-          .inputs = inputs_of(recipe, run.artifact),
-          .parents = {run.artifact.address},
+          .inputs = inputs_of(recipe, run.opened.artifact),
+          .parents = {run.opened.artifact.address},
           .pipeline = invocation.pipeline};
 }
 
@@ -94,17 +90,19 @@ void print_start(const PreparedRun& run, const RunFolder& folder, const std::vec
 
 template <class Recipe>
 int run_supervised(Recipe recipe, const Invocation& invocation) {
+  const auto [machine, hardware] = decide_place(recipe.run, "");
+  Opened opened = open_recipe(std::as_const(recipe), machine);  // a recipe that is refused leaves no folder
   RunFolder folder(recipe.run.out, invocation.fresh, run_policy(invocation));
-  PreparedRun run = prepare_run(recipe);
+  PreparedRun run = prepare_run(recipe, std::move(opened), hardware);
   const std::string resolved = to_yaml(to_node(recipe));
   if (folder.begin(describe(recipe, run, resolved, invocation)) == RunState::finished) {
     return already_done(folder.path(), invocation);
   }
   if (!run.plan.fits) refuse_plan(run.plan);
-  if (const auto own = replaced_template(run.tokenizer)) publish_file(folder.path() / kRunTemplate, *own);
+  if (const auto own = replaced_template(run.opened.tokenizer)) publish_file(folder.path() / kRunTemplate, *own);
   if (!invocation.quiet) print_start(run, folder, recipe.warnings);
 
-  Model model = open_model(run.artifact, run.spec, run.machine, recipe.model.init == "random", recipe.run.seed);
+  Model model = load_weights(run.opened, recipe.run.seed);
   if (run.adapter.kind != AdapterKind::full) attach_lora(model, run.adapter, recipe.run.seed);
   const NamedTensors weights = trainable(model, run.adapter);
 

@@ -17,7 +17,7 @@ Validation::Validation(const Model& model, const PreparedRun& run, EvalSection s
       run_(run),
       section_(std::move(section)),
       micro_tokens_(micro_tokens),
-      stop_ids_(stop_token_ids(run.artifact, run.spec, run.tokenizer)) {
+      stop_ids_(stop_token_ids(run.opened.artifact, run.opened.spec, run.opened.tokenizer)) {
   auto& tasks = section_.tasks;
   const auto runs = [&](const char* task) { return std::find(tasks.begin(), tasks.end(), task) != tasks.end(); };
   if (!runs("loss")) tasks.insert(tasks.begin(), "loss");
@@ -26,13 +26,13 @@ Validation::Validation(const Model& model, const PreparedRun& run, EvalSection s
 
 EvalReport Validation::score() const {
   return evaluate({.model = model_,
-                   .tokenizer = run_.tokenizer,
+                   .tokenizer = run_.opened.tokenizer,
                    .data = *run_.data.eval,
                    .section = section_,
                    .choices = choices_,
                    .stop_ids = stop_ids_,
                    .micro_tokens = micro_tokens_,
-                   .threads = run_.machine.threads,
+                   .threads = run_.opened.machine.threads,
                    .stop = [] { return stop_signal() != 0; }});
 }
 

@@ -262,12 +262,30 @@ TEST(Lora, MistakesAreNamed) {
        "2: adapter.targets: '.*qkv.*' matches no layer of this model | " + ends},
       {[](auto& s) { s.targets = {"(q_proj"}; },
        "2: adapter.targets: regular expression '(q_proj', position 7: missing ')'"},
-      {[](auto& s) { s.targets = {}; }, "2: adapter.targets: the list is empty | all-linear adapts every layer"},
+      {[](auto& s) { s.targets = {}; },
+       "2: adapter.targets: expected at least one layer, got an empty list | all-linear adapts every layer"},
       {[](auto& s) {
          s.layers = {1, 3};
        },
        "2: adapter.layers: the model has layers 0 to 2, got 3"},
-      {[](auto& s) { s.rank = 0; }, "2: adapter.rank: expected 1 or more, got 0"},
+      {[](auto& s) {
+         s.targets = {"q_prj", "v_proj"};
+         s.layers = {5}, s.modules_to_save = {"nrm"};
+       },
+       "2: adapter.targets: 'q_prj' matches no layer of this model | did you mean q_proj?\n"
+       "adapter.layers: the model has layers 0 to 2, got 5\n"
+       "adapter.modules_to_save: 'nrm' names no module of this model | did you mean norm?"},
+      {[](auto& s) {
+         s.targets = {"q_proj", "lm_head"}, s.modules_to_save = {"lm_head"};
+       },
+       "2: adapter.modules_to_save: lm_head stands in adapter.targets too: a module has an adapter, or it trains whole "
+       "| keep one of the two"},
+      {[](auto& s) {
+         s.targets = {"self_attn.q_proj", "v_proj"}, s.modules_to_save = {"q_proj"};
+       },
+       "2: adapter.targets: 'self_attn.q_proj' trains whole by adapter.modules_to_save, and so has no adapter | keep "
+       "one "
+       "of the two"},
       {[](auto& s) {
          s.rank_pattern = {{"k_projj", 3}};
        },
@@ -290,7 +308,6 @@ TEST(Lora, MistakesAreNamed) {
        "2: adapter.dropout: not in this version on the head with kind: dora | leave lm_head out of adapter.targets, or "
        "set adapter.dropout=0"},
       {[](auto& s) { s.init = "/no/such/folder"; }, "2: /no/such/folder: no such adapter folder"},
-      {[](auto& s) { s.qat = "Q4_K"; }, "2: adapter.qat: Q4_K is not in this version"},
   };
   for (const Row& row : rows) {
     Model model = tiny_model();

@@ -26,7 +26,7 @@ std::string without(std::string text, const std::string& part, const std::string
 std::string report(const fs::path& file) {
   std::string out;
   try {
-    validate_recipe(read_recipe_file(file.string()));
+    check_words(read_recipe_file(file.string()));
     return "accepted\n";
   } catch (const Error& error) {
     out = "exit " + std::to_string(static_cast<int>(error.code())) + '\n';

@@ -54,7 +54,7 @@ TEST_F(Pipeline, StepsBecomeRecipesOfTheirOwn) {
 }
 
 TEST_F(Pipeline, AnEarlierStepsFolderNeedNotExistYet) {
-  EXPECT_NO_THROW(validate_recipe(read_recipe_file(file())));
+  EXPECT_NO_THROW(check_words(read_recipe_file(file())));
   const auto steps = expand_steps(read_recipe_file(file()));
   EXPECT_THROW(read_recipe<SftRecipe>(steps[1].recipe), Error);
 }

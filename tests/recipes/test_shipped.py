@@ -37,13 +37,11 @@ def put_into_cache(cache, repository, config):
 def test_a_shipped_recipe_is_valid(path, prentice, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HOME", str(tmp_path / "cache"))
     recipe = yaml.safe_load(path.read_text())
-    words = []
-    if recipe["recipe"] == "export":
-        words = ["model.path=quickstart-1m"]  # a run of the user's
-    else:
-        shape = path.parent.name if path in MODEL_RECIPES else "qwen2.5-7b"
-        put_into_cache(tmp_path / "cache", recipe["model"]["path"], (ROOT / f"configs/models/{shape}.json").read_text())
-    prentice.run("validate", path, *words)
+    is_export = recipe["recipe"] == "export"  # of a run of the user's
+    name = "user/model" if is_export else recipe["model"]["path"]
+    shape = path.parent.name if path in MODEL_RECIPES else "qwen2.5-7b"
+    put_into_cache(tmp_path / "cache", name, (ROOT / f"configs/models/{shape}.json").read_text())
+    prentice.run("validate", path, *([f"model.path={name}"] if is_export else []))
 
 
 @pytest.mark.parametrize("path", [path for path in MODEL_RECIPES if path.name == "sft_lora.yaml"], ids=relative)

@@ -1,0 +1,201 @@
+#include "recipes/fit.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "adapter/choice.h"
+#include "adapter/lora.h"
+#include "adapter/merge.h"
+#include "adapter/peft.h"
+#include "adapter/peft_folder.h"
+#include "adapter/saved_modules.h"
+#include "adapter/targets.h"
+#include "config/checker.h"
+#include "core/error.h"
+#include "export/gguf_adapter.h"
+#include "export/gguf_features.h"
+#include "export/gguf_names.h"
+#include "model/make.h"
+#include "recipes/open.h"
+#include "text/chat.h"
+
+namespace prentice {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+bool check_patterns(Checker& c, const AdapterSection& adapter) {
+  const auto& targets = adapter.targets;
+  bool good = true;
+  if (targets.size() == 1 && looks_like_pattern(targets[0])) {
+    good = c.gather("adapter.targets", [&] { Pattern pattern(targets[0]); });
+  }
+  const auto check_keys = [&](std::string_view key, const auto& patterns) {
+    for (const auto& [pattern, value] : patterns) {
+      good = c.gather(
+                 key, [&, &pattern = pattern] { end_pattern(pattern); }, pattern) &&
+             good;
+    }
+  };
+  check_keys("adapter.rank_pattern", adapter.rank_pattern);
+  check_keys("adapter.alpha_pattern", adapter.alpha_pattern);
+  return good;
+}
+
+void check_templates(Checker& c, const DataSection& data) {
+  const auto check = [&](const char* key, const std::string& source) {
+    if (!source.empty()) c.gather(key, [&] { RecordTemplate parsed(source, key); });
+  };
+  check("data.prompt", data.prompt);
+  check("data.completion", data.completion);
+}
+
+// The type that `name` gets when `key` alone asks for F16 where everything else is F32.
+bool has_effect(const std::string& key, const std::string& name, const std::vector<int64_t>& shape) {
+  return gguf_tensor_type(name, shape, GgmlType::F32, {{key, "F16"}}) == GgmlType::F16;
+}
+
+// Each entry of export.types must name a tensor of the model that may have a type of its own.
+void check_tensor_types(Checker& c, const ExportSection& section, const ModelSpec& spec) {
+  const auto tensors = expected_tensors(spec);
+  for (const auto& [key, type] : section.types) {
+    const auto named = [&, &key = key](const auto& tensor) {
+      return has_effect(key, gguf_name(tensor.name, spec), tensor.shape);
+    };
+    if (std::any_of(tensors.begin(), tensors.end(), named)) continue;
+    c.mistake({.key = "export.types",
+               .word = key,
+               .message = fmt::format("'{}' names no matrix of this model", key),
+               .hint = "names are GGUF's: token_embd, output (where the head is not tied), attn_q, ffn_down, "
+                       "blk.3.attn_v, or an expression over the whole name; norms and biases are always F32"});
+  }
+}
+
+void check_start(Checker& c, const ModelShape& shape, bool full) {
+  const Artifact& artifact = shape.artifact;
+  if (!artifact.adapter.empty()) {
+    c.mistake(c.has("model.adapter") ? "model.adapter" : "model.path",
+              "training starts from a model without an adapter",
+              "adapter.init=" + artifact.adapter.string() + " goes on from it; `prentice export` merges it");
+  }
+  if (full && !shape.spec.section.empty()) {
+    c.mistake(c.has("adapter.kind") ? "adapter.kind" : "model.path",
+              artifact.address + ": its decoder is a part of a larger model, and all weights cannot train there",
+              "`prentice export export.merged=bf16` writes the decoder alone; or train an adapter");
+  }
+}
+
+void check_weights(Checker& c, const ModelShape& shape, bool may_be_random, const std::string& init) {
+  if (shape.artifact.has_weights() || shape.promised || (may_be_random && init == "random")) return;
+  c.mistake("model.path", shape.artifact.address + ": these are shapes without weights",
+            may_be_random ? "model.init=random makes weights" : "");
+}
+
+// The model on `meta` with the adapter of the section attached, where it can be.
+bool attach_on_meta(Checker& c, Model& model, const AdapterSection& adapter) {
+  if (adapter.kind == AdapterKind::full) return true;
+  if (!starts_fresh(adapter)) return c.gather("adapter.init", [&] { attach_lora(model, adapter, 0); });
+  const auto contradicts = contradictions(adapter);
+  if (!contradicts.empty()) return false;  // told by the reader of the recipe
+  const auto found = adapter_mistakes(model, adapter);
+  c.mistakes(found);
+  if (found.empty()) attach_lora(model, adapter, 0);
+  return found.empty();
+}
+
+void check_gguf(Checker& c, const ExportSection& exports, Model& model) {
+  if (exports.gguf_adapter != "none") {
+    c.gather("export.gguf_adapter", [&] { check_gguf_adapter(model); });
+  }
+  if (exports.gguf.empty()) return;
+  merge(model);
+  c.gather("export.gguf", [&] { check_gguf_can_express(model.spec); });
+}
+
+void check_trained_products(Checker& c, const AdapterSection& adapter, const ExportSection& exports,
+                            const ModelSpec& spec) {
+  Model model = make_model(spec, {.dtype = c10::kFloat, .device = c10::kMeta});
+  if (!attach_on_meta(c, model, adapter)) return;
+  ExportSection asked = exports;
+  const bool told = !gguf_adapter_mistakes(adapter.kind == AdapterKind::dora, adapter.modules_to_save).empty();
+  if (told || adapter.kind == AdapterKind::full) asked.gguf_adapter = "none";  // the recipe's reader has the word
+  check_gguf(c, asked, model);
+}
+
+// What an export writes of a model that is there, or of one that only its shape is known of.
+void check_exported(Checker& c, const ExportSection& exports, const ModelShape& shape) {
+  const fs::path& adapter = shape.artifact.adapter;
+  const bool as_gguf = exports.gguf_adapter != "none";
+  if (adapter.empty() && !shape.promised) {
+    if (as_gguf) {
+      c.mistake("export.gguf_adapter", shape.artifact.address + " has no adapter",
+                "name one: model.path=BASE+ADAPTER, or export.gguf=[F16] for the model itself");
+    } else if (exports.peft && exports.merged == "none" && exports.gguf.empty()) {
+      c.mistake("export.peft", "nothing is asked for, and the model has no adapter",
+                "export.merged=bf16 or export.gguf=[F16], for instance");
+    }
+  }
+  if (exports.gguf.empty() && !(as_gguf && !adapter.empty())) return;
+  Model model = make_model(shape.spec, {.dtype = c10::kFloat, .device = c10::kMeta});
+  const bool fits = adapter.empty() || c.gather("model.path", [&] {
+    if (as_gguf) return load_peft(model, adapter);
+    if (PeftFolder::open(adapter, model).unties()) untie(model.spec);
+  });
+  ExportSection asked = exports;
+  if (adapter.empty()) asked.gguf_adapter = "none";
+  if (fits) check_gguf(c, asked, model);
+}
+
+}  // namespace
+
+template <class R>
+bool check_expressions(const R& recipe, RecipeMistakes& mistakes) {
+  Checker c(recipe, mistakes);
+  bool good = true;
+  if constexpr (requires { recipe.adapter; }) good = check_patterns(c, recipe.adapter);
+  if constexpr (requires { recipe.data; }) check_templates(c, recipe.data);
+  if constexpr (requires { recipe.exports; }) {
+    for (const auto& [key, type] : recipe.exports.types) {
+      const auto parse = [&, &key = key] {
+        if (looks_like_pattern(key)) Pattern pattern(key);
+      };
+      good = c.gather("export.types", parse, key) && good;
+    }
+  }
+  return good;
+}
+
+template <class R>
+void check_fit(const R& recipe, const ModelShape& shape, RecipeMistakes& mistakes) {
+  Checker c(recipe, mistakes);
+  constexpr bool exports_only = std::is_same_v<R, ExportRecipe>;
+  check_weights(c, shape, !exports_only, recipe.model.init);
+  if constexpr (requires { recipe.data; }) {
+    const auto& longest = recipe.data.max_length;
+    if (longest && *longest > shape.spec.max_positions) {
+      c.mistake("data.max_length",
+                fmt::format("{} is above the model's trained context of {}", *longest, shape.spec.max_positions));
+    }
+  }
+  if constexpr (kTrains<R>) {
+    const AdapterSection adapter = adapter_of(recipe);
+    check_start(c, shape, adapter.kind == AdapterKind::full);
+    check_trained_products(c, adapter, recipe.exports, shape.spec);
+  }
+  if constexpr (exports_only) check_exported(c, recipe.exports, shape);
+  if constexpr (requires { recipe.exports; }) check_tensor_types(c, recipe.exports, shape.spec);
+}
+
+#define PRENTICE_FITS(R)                                         \
+  template bool check_expressions<R>(const R&, RecipeMistakes&); \
+  template void check_fit<R>(const R&, const ModelShape&, RecipeMistakes&);
+PRENTICE_FITS(PretrainRecipe)
+PRENTICE_FITS(SftRecipe)
+PRENTICE_FITS(EvalRecipe)
+PRENTICE_FITS(ExportRecipe)
+PRENTICE_FITS(GenerateRecipe)
+#undef PRENTICE_FITS
+
+}  // namespace prentice

@@ -1,0 +1,71 @@
+#include "recipes/open.h"
+
+#include <fmt/format.h>
+
+#include <functional>
+#include <numeric>
+
+#include "adapter/peft.h"
+#include "core/error.h"
+#include "io/file.h"
+
+namespace prentice {
+
+namespace {
+
+Tokenizer open_tokenizer(const Artifact& artifact, const ModelSpec& spec) {
+  if (artifact.tokenizer.empty()) {
+    fail(ExitCode::usage, artifact.address + ": these are shapes without a tokenizer", "model.tokenizer=FOLDER");
+  }
+  Tokenizer tokenizer = Tokenizer::load(artifact.tokenizer);
+  if (tokenizer.vocab_size() > spec.vocab) {
+    fail(ExitCode::model, fmt::format("{}: the tokenizer has {} ids, the model's embedding {} rows",
+                                      artifact.tokenizer.string(), tokenizer.vocab_size(), spec.vocab));
+  }
+  if (!artifact.chat_template.empty()) {
+    tokenizer.replace_chat_template(read_text_file(artifact.chat_template), artifact.chat_template);
+  }
+  return tokenizer;
+}
+
+}  // namespace
+
+ModelShape open_shape(const ModelSection& section) {
+  Artifact artifact = resolve_model(section);
+  ModelSpec spec = artifact.has_weights() ? read_spec(artifact.base) : read_spec(artifact_config(artifact));
+  return {.artifact = std::move(artifact), .spec = std::move(spec)};
+}
+
+Opened open_model(ModelShape shape, const ModelSection& section, const Machine& machine) {
+  Tokenizer tokenizer = open_tokenizer(shape.artifact, shape.spec);
+  return {.machine = machine,
+          .artifact = std::move(shape.artifact),
+          .spec = std::move(shape.spec),
+          .tokenizer = std::move(tokenizer),
+          .random = section.init == "random"};
+}
+
+Opened open_model(const ModelSection& section, const Machine& machine) {
+  return open_model(open_shape(section), section, machine);
+}
+
+Model load_weights(const Opened& opened, uint64_t seed) {
+  const LoadOptions options{.dtype = opened.machine.dtype, .device = opened.machine.device};
+  if (!opened.random && !opened.artifact.has_weights()) {
+    fail(ExitCode::usage, opened.artifact.address + ": these are shapes without weights",
+         "model.init=random makes weights");
+  }
+  Model model = opened.random ? random_model(opened.spec, seed, options) : load_model(opened.artifact.base, options);
+  if (!opened.artifact.adapter.empty()) load_peft(model, opened.artifact.adapter);
+  return model;
+}
+
+int64_t parameter_count(const ModelSpec& spec) {
+  int64_t count = 0;
+  for (const auto& [name, shape] : expected_tensors(spec)) {
+    count += std::accumulate(shape.begin(), shape.end(), int64_t{1}, std::multiplies<>());
+  }
+  return count;
+}
+
+}  // namespace prentice

@@ -1,0 +1,64 @@
+// From a `model` section to what is known of that model before its weights load. By the section and not by the recipe,
+// because a recipe may name several models, each with its own place to run.
+#pragma once
+
+#include <utility>
+
+#include "config/schema.h"
+#include "model/model.h"
+#include "recipes/artifact.h"
+#include "recipes/fit.h"
+#include "recipes/machine.h"
+#include "text/tokenizer.h"
+
+namespace prentice {
+
+// What an address leads to and the shape of the model there: no tokenizer, no weights.
+struct ModelShape {
+  Artifact artifact;
+  ModelSpec spec;
+  bool promised = false;  // an earlier step of the pipeline will make this model; until then it is the shape alone
+};
+
+struct Opened {
+  Machine machine;
+  Artifact artifact;
+  ModelSpec spec;
+  Tokenizer tokenizer;
+  bool random = false;  // the weights are made, not read
+};
+
+// Errors: those of resolve_model and read_spec.
+ModelShape open_shape(const ModelSection&);
+
+// Errors: also `usage` when there is no tokenizer, `model` when it makes ids the model has no row for.
+Opened open_model(const ModelSection&, const Machine&);
+Opened open_model(ModelShape, const ModelSection&, const Machine&);
+
+// Opens the model of a recipe for `machine`, which is applied. Errors: all of check_expressions and check_fit at once;
+// those of open_model.
+template <class R>
+Opened open_recipe(const R& recipe, const Machine& machine) {
+  RecipeMistakes mistakes;
+  const bool readable = check_expressions(recipe, mistakes);
+  apply_machine(machine, recipe.run.deterministic);
+  ModelShape shape = open_shape(recipe.model);
+  if (readable) check_fit(recipe, shape, mistakes);
+  mistakes.throw_if_any();
+  return open_model(std::move(shape), recipe.model, machine);
+}
+// The same for the machine that the recipe decides on.
+template <class R>
+Opened open_recipe(R& recipe) {
+  const Machine machine = decide_machine(recipe.run);
+  return open_recipe(std::as_const(recipe), machine);
+}
+
+// The weights in memory, with the artifact's adapter attached. `seed` is for those that are made. Errors: `usage` when
+// the artifact is shapes alone and its weights are to be read; `model`.
+Model load_weights(const Opened&, uint64_t seed);
+
+// Elements of all tensors that the spec fixes.
+int64_t parameter_count(const ModelSpec&);
+
+}  // namespace prentice

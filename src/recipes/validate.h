@@ -1,0 +1,26 @@
+// Every mistake of a recipe that can be told without weights and data: its words, and what the shape of its model does
+// not allow, of a pipeline in every step.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "config/read.h"
+
+namespace prentice {
+
+// Returns the warnings. A model that is not there yet, because an earlier step makes it, has the shape of what that
+// step begins with; where that is not known, nothing is held against it. Errors: all mistakes at once, in file order:
+// `usage`; `model` where nothing is wrong but model files and what they can be written as.
+std::vector<std::string> validate_recipe(const Node& recipe);
+
+// A step of a pipeline, with the model section of the step that its model begins with where an earlier one makes it.
+struct PromisedStep {
+  ExpandedStep step;
+  bool promised = false;    // the model is another step's
+  bool shape_known = true;  // not so for a checkpoint or a part of what an earlier step makes
+};
+// Whether the earlier steps have run already makes no difference: what they left may be half done.
+std::vector<PromisedStep> with_promised_models(std::vector<ExpandedStep> steps);
+
+}  // namespace prentice

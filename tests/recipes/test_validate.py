@@ -1,0 +1,107 @@
+"""What the real binary says before it works: the same mistakes by `validate`, `plan`, `audit` and a run, all at once."""
+
+import json
+import shutil
+
+import pytest
+from conftest import ROOT, Prentice
+from test_cli import make_good
+
+RECIPE = """recipe: sft
+run: {out: out, device: cpu}
+model: {path: model}
+data: {train: rows.jsonl, eval_split: 0, MORE_DATA}
+train: {steps: 2, batch: 2}
+"""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    path = tmp_path_factory.mktemp("good")
+    make_good(path)
+    return path
+
+
+@pytest.fixture
+def program(folder, tmp_path, binary):
+    shutil.copytree(folder, tmp_path / "case")
+    return Prentice(binary, tmp_path / "case")
+
+
+def write(program, more="", data="limit: 8"):
+    (program.folder / "r.yaml").write_text(RECIPE.replace("MORE_DATA", data) + more)
+
+
+def test_all_verbs_tell_what_the_shape_shows_at_once(program):
+    write(program, "adapter:\n  targets: [q_prj, v_proj]\n  layers: [99]\nexport: {gguf: [F16], types: {atn_q: F32}}\n",
+          "max_length: 100000")
+    said = [program.run(verb, "r.yaml", code=2).stderr for verb in ("validate", "plan", "audit", "run")]
+    for place in ("r.yaml:4:54: data.max_length", "r.yaml:7:13: adapter.targets: 'q_prj'", "r.yaml:8:12: adapter.layers",
+                  "r.yaml:9:31: export.types: 'atn_q'"):
+        assert place in said[0]
+    assert said[0].count("error:") == 4
+    assert said.count(said[0]) == 4
+    assert not (program.folder / "out").exists()
+
+
+def test_what_gguf_cannot_express_is_told_and_leaves_no_folder(program):
+    config = program.folder / "model/config.json"
+    rope = {"rope_type": "yarn", "rope_theta": 10000.0, "factor": 2.0, "beta_fast": 16.0,
+            "original_max_position_embeddings": 128}
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"rope_parameters": rope}))
+    write(program, "export: {gguf: [F16]}\n")
+    for words in (["validate", "r.yaml"], ["plan", "r.yaml"], ["run", "r.yaml"],
+                  ["export", "model.path=model", "export.gguf=[F16]", "run.out=out"]):
+        assert "export.gguf: this model cannot be written as GGUF" in program.run(*words, code=4).stderr
+        assert not (program.folder / "out").exists(), words
+
+
+def test_an_adapter_of_the_cache_is_gone_on_from(program, monkeypatch):
+    monkeypatch.setenv("HF_HOME", str(program.folder / "hub"))
+    write(program)
+    missing = program.run("run", "r.yaml", "adapter.init=org/lora", code=2).stderr
+    assert "hint: prentice download org/lora" in missing
+    snapshot = program.folder / "hub/hub/models--org--lora/snapshots/1"
+    shutil.copytree(program.folder / "adapter", snapshot)
+    (snapshot.parents[1] / "refs").mkdir()
+    (snapshot.parents[1] / "refs/main").write_text("1")
+    program.run("run", "r.yaml", "adapter.init=org/lora")
+    saved = json.loads((program.folder / "out/adapter/adapter_config.json").read_text())
+    assert saved["r"] == 4
+
+
+def test_a_warm_up_as_long_as_the_run_is_a_warning(program):
+    write(program, "optim: {warmup: 2}\n")
+    warning = "warning: optim.warmup: 2 steps of warm-up in a run of 2: the learning rate never reaches its peak\n"
+    for verb in ("validate", "plan"):
+        assert program.run(verb, "r.yaml").stderr.count(warning) == 1
+    write(program, "optim: {warmup: 1}\n")
+    assert "warm-up" not in program.run("plan", "r.yaml").stderr
+
+
+def test_a_short_run_is_planned_with_its_loading(program):
+    write(program, "optim: {warmup: 1}\n")
+    assert "time        under 1 s\n" in program.run("plan", "r.yaml").stdout
+    seconds = json.loads(program.run("plan", "r.yaml", "--json").stdout)["seconds"]
+    assert seconds > 0
+
+
+def test_the_address_of_a_page_is_turned_into_the_name(program):
+    for address in ("https://hub.example/org/name", "https://hub.example/org/name/tree/main"):
+        assert "hint: prentice download org/name\n" in program.run("download", address, code=2).stderr
+
+
+def test_a_parquet_file_is_inspected(program):
+    file = ROOT / "tests/golden/data/zstd.parquet"
+    rows = json.loads((ROOT / "tests/golden/data/parquet_rows.json").read_text())
+    told = json.loads(program.run("inspect", file, "--json").stdout)
+    assert told["kind"] == "parquet" and told["metadata"]["rows"] == len(rows)
+    assert list(told["metadata"]["columns"]) == list(rows[0])
+    assert told["metadata"]["columns"]["flag"] == "boolean" and told["metadata"]["columns"]["count"] == "integer"
+    assert "  rows: " in program.run("inspect", file).stdout
+
+
+def test_every_shipped_recipe_of_a_model_has_a_run_folder_of_its_own():
+    outs = [line.split()[1] for path in (ROOT / "recipes/models").glob("*/*.yaml")
+            for line in path.read_text().splitlines() if line.startswith("  out: ")]
+    assert len(outs) == len(set(outs)) == len(list((ROOT / "recipes/models").glob("*/*.yaml")))
