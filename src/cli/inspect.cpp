@@ -7,12 +7,12 @@
 
 #include "cli/terminal.h"
 #include "cli/verbs.h"
+#include "data/look.h"
 #include "io/file.h"
 #include "io/gguf.h"
 #include "io/json.h"
 #include "io/safetensors.h"
 #include "recipes/units.h"
-#include "text/bridge.h"
 
 namespace prentice {
 
@@ -126,26 +126,11 @@ Contents of_folder(const fs::path& folder) {
   return contents;
 }
 
-constexpr size_t kTypedRows = 100;  // looked through for a value that tells a column's type
-
-// Rows and columns with the types that a recipe will see.
 Contents of_parquet(const fs::path& path) {
-  return with_context(ExitCode::data, path.string(), [&] {
-    ParquetRows reader(path);
-    const std::string text = reader.next(kTypedRows);
-    Json::Object columns;
-    for (size_t begin = 0, end; (end = text.find('\n', begin)) != std::string::npos; begin = end + 1) {
-      const Json row = Json::parse(std::string_view(text).substr(begin, end - begin));
-      for (const auto& [name, value] : row.as_object()) {
-        const auto same = [&, &name = name](const auto& column) { return column.first == printable(name); };
-        auto column = std::find_if(columns.begin(), columns.end(), same);
-        if (column == columns.end()) column = columns.insert(columns.end(), {printable(name), Json("null")});
-        if (column->second.as_string() == "null") column->second = Json(std::string(value.kind()));
-      }
-    }
-    return Contents{
-        .kind = "parquet", .metadata = {{"rows", reader.count()}, {"columns", std::move(columns)}}, .tensors = {}};
-  });
+  const ParquetLook look = look_at_parquet(path.string());
+  Json::Object columns;
+  for (const auto& [name, type] : look.columns) columns.emplace_back(printable(name), type);
+  return {.kind = "parquet", .metadata = {{"rows", look.rows}, {"columns", std::move(columns)}}, .tensors = {}};
 }
 
 Contents of_file(const fs::path& path) {

@@ -2,10 +2,19 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "data/formats.h"
 #include "data/source.h"
+#include "text/bridge.h"
 
 namespace prentice {
+
+namespace {
+
+constexpr size_t kTypedRows = 100;  // looked through for a value that tells a column's type
+
+}  // namespace
 
 DataLook look_at_data(const std::string& path) {
   Problems problems;
@@ -20,6 +29,24 @@ DataLook look_at_data(const std::string& path) {
   look.format = known_format(first);
   for (const auto& [name, value] : first.as_object()) look.members.push_back(name);
   return look;
+}
+
+ParquetLook look_at_parquet(const std::string& path) {
+  return with_context(ExitCode::data, path, [&] {
+    ParquetRows reader(path);
+    const std::string text = reader.next(kTypedRows);
+    ParquetLook look{.rows = reader.count(), .columns = {}};
+    auto& columns = look.columns;
+    for (size_t begin = 0, end; (end = text.find('\n', begin)) != std::string::npos; begin = end + 1) {
+      const Json row = Json::parse(std::string_view(text).substr(begin, end - begin));
+      for (const auto& [name, value] : row.as_object()) {
+        auto column = std::ranges::find(columns, name, &std::pair<std::string, std::string>::first);
+        if (column == columns.end()) column = columns.insert(columns.end(), {name, "null"});
+        if (column->second == "null") column->second = value.kind();
+      }
+    }
+    return look;
+  });
 }
 
 }  // namespace prentice

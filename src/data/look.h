@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "config/schema.h"
@@ -21,5 +22,15 @@ struct DataLook {
 
 // Errors: as read_source, and `data` when the first record cannot be read or is no object.
 DataLook look_at_data(const std::string& path);
+
+// The columns of a Parquet file in order, each with the type that its first rows give a recipe ("integer", "string",
+// "list"); "null" where they hold nothing.
+struct ParquetLook {
+  int64_t rows = 0;
+  std::vector<std::pair<std::string, std::string>> columns;
+};
+
+// Errors: `data`.
+ParquetLook look_at_parquet(const std::string& path);
 
 }  // namespace prentice
