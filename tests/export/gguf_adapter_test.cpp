@@ -77,7 +77,7 @@ TEST(GgufAdapter, WhatTheFileCannotCarryIsRefusedWithTheReason) {
       {false, {.kind = AdapterKind::dora, .rank = 2}, "a GGUF adapter cannot carry the magnitudes of DoRA"},
       {false,
        {.rank = 2, .modules_to_save = {"norm"}},
-       "a GGUF adapter cannot carry modules that are saved whole (norm)"},
+       "a GGUF adapter cannot carry modules that are saved whole (adapter.modules_to_save: norm)"},
       {true, {.rank = 2, .targets = {"embed_tokens"}}, "the model's embedding is its head too"},
       {true, {.rank = 2, .targets = {"lm_head"}}, "the model's embedding is its head too"},
   };
