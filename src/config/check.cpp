@@ -9,6 +9,7 @@
 
 #include "config/address.h"
 #include "config/checker.h"
+#include "core/utf8.h"
 
 namespace prentice {
 
@@ -42,12 +43,32 @@ void check_run(SectionChecker& c, const RunSection& run) {
   }
 }
 
+// Tokens that could never be matched, or that a text would hold by accident.
+void check_added_tokens(SectionChecker& c, const std::vector<std::string>& tokens) {
+  std::set<std::string> seen;
+  for (const auto& token : tokens) {
+    const auto refuse = [&](const std::string& what) {
+      c.mistake("model.add_tokens", what, "for instance <|ticket|>");
+    };
+    if (token.empty()) {
+      refuse("a token is empty");
+    } else if (token.find_first_not_of(" \t\r\n\f\v") == std::string::npos) {
+      refuse(fmt::format("'{}' is white space alone, which every text has", token));
+    } else if (first_bad_utf8(token) != std::string::npos) {
+      refuse(fmt::format("'{}' is not UTF-8", token));
+    } else if (!seen.insert(token).second) {
+      c.mistake("model.add_tokens", fmt::format("'{}' is named twice", token), "name it once");
+    }
+  }
+}
+
 void check_model(SectionChecker& c, const ModelSection& model) {
   if (model.path.empty()) c.missing("model.path", "a model is needed", "for instance model.path=/models/my-model");
   if (model.init == "random") c.without_effect({"model.adapter"}, "with model.init: random");
   if (!model.adapter.empty() && !parse_address(std::filesystem::current_path(), model.path).adapter.empty()) {
     c.mistake("model.adapter", "model.path already names an adapter", "keep one of the two");
   }
+  check_added_tokens(c, model.add_tokens);
 }
 
 void check_adapter(SectionChecker& c, const AdapterSection& adapter) {

@@ -67,7 +67,12 @@ void fields(V&& v, ModelSection& s) {
   v("quantize", s.quantize, About{.help = "how a frozen base is held in memory", .choices = kQuantize});
   v("tokenizer", s.tokenizer,
     About{.help = "folder of the tokenizer", .why = "the model's own folder", .path = PathKind::tokenizer});
-  v("add_tokens", s.add_tokens, About{.help = "tokens to add to the vocabulary", .later = true});
+  v("add_tokens", s.add_tokens,
+    About{.help =
+              "special tokens to add to the vocabulary, as transformers' add_special_tokens does: the next free "
+              "ids; the embedding grows where it has no spare rows; new rows start as the mean of the known ones "
+              "(Hewitt 2021; transformers draws within 1e-9 of it). Beside an adapter, the embedding and head train "
+              "whole. Later kinds find the tokens in what was trained"});
 }
 
 template <class V>

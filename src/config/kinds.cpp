@@ -25,6 +25,7 @@ constexpr Unused kUnused[] = {
     {"eval", "run.log_every"},     {"eval", "data.eval_split"},    {"eval", "data.split_by"},
     {"eval", "data.stratify"},     {"eval", "data.packing"},       {"eval", "data.shuffle"},
     {"export", "run.log_every"},   {"generate", "run.out"},        {"generate", "run.log_every"},
+    {"eval", "model.add_tokens"},  {"export", "model.add_tokens"}, {"generate", "model.add_tokens"},
 };
 
 constexpr std::string_view kLaterKinds[] = {"dpo",     "kto",    "orpo",    "simpo",    "distill", "reward",  "teach",

@@ -64,6 +64,13 @@ std::vector<std::string> companion_files(const fs::path& folder) {
   return names;
 }
 
+void write_companions(const fs::path& folder, const FileTexts& own, const fs::path& out) {
+  for (const auto& name : companion_files(folder)) {
+    if (!own.contains(name)) write_file_durably(out / name, MappedFile::open(folder / name).bytes());
+  }
+  for (const auto& [name, text] : own) write_file_durably(out / name, text);
+}
+
 void write_hf_folder(const WeightSource& source, const ModelSpec& spec, const fs::path& companions, const fs::path& out,
                      const HfFolderOptions& options) {
   std::vector<TensorInfo> infos;
@@ -77,11 +84,7 @@ void write_hf_folder(const WeightSource& source, const ModelSpec& spec, const fs
     write_file_durably(out / "model.safetensors.index.json", shard_index_json(plan, infos));
   }
   write_file_durably(out / "config.json", exported_config(spec, options.type).dump(2) + "\n");
-  for (const auto& name : companion_files(companions)) {
-    if (options.chat_template && name == "chat_template.jinja") continue;
-    write_file_durably(out / name, MappedFile::open(companions / name).bytes());
-  }
-  if (options.chat_template) write_file_durably(out / "chat_template.jinja", *options.chat_template);
+  write_companions(companions, options.own_files, out);
 }
 
 }  // namespace prentice

@@ -1,9 +1,9 @@
-// A merged Hugging Face folder: weights in one type, config.json, and the tokenizer's files byte for byte.
+// A merged Hugging Face folder: weights in one type, config.json, and the tokenizer's files.
 #pragma once
 
 #include <cstdint>
 #include <filesystem>
-#include <optional>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -13,10 +13,13 @@
 
 namespace prentice {
 
+// Whole files by name.
+using FileTexts = std::map<std::string, std::string>;
+
 struct HfFolderOptions {
   GgmlType type = GgmlType::BF16;  // F32, F16 or BF16
   uint64_t max_shard_bytes = kMaxShardBytes;
-  std::optional<std::string> chat_template;  // written as chat_template.jinja; nullopt: the files as they are
+  FileTexts own_files;  // in place of the companions of these names, or beside them
 };
 
 // config.json as it was read, but for the weights' type, the vocabulary's size and a quantization that is gone.
@@ -24,6 +27,10 @@ Json exported_config(const ModelSpec& spec, GgmlType type);
 
 // Files of `folder` that belong to the tokenizer, its template, generation and licence; names, sorted.
 std::vector<std::string> companion_files(const std::filesystem::path& folder);
+
+// Copies the companion files of `folder` byte for byte into the existing folder `out`; `own` is written in place of
+// those of its names, or beside them. Errors: `storage`.
+void write_companions(const std::filesystem::path& folder, const FileTexts& own, const std::filesystem::path& out);
 
 // Fills the existing folder `out`. `companions` is the folder whose tokenizer and generation files are copied. Tensor
 // by tensor; shards as transformers makes them. Errors: `storage`; `model` for a value that F16 cannot hold.

@@ -20,18 +20,20 @@ void append(Verification& result, std::vector<Check> checks) {
 }
 
 Check companions_check(const fs::path& folder, const fs::path& companions, const HfFolderOptions& options) {
-  for (const auto& name : companion_files(companions)) {
-    if (options.chat_template && name == "chat_template.jinja") continue;
+  const auto differs = [&](const std::string& name, std::string_view wanted) {
     std::error_code error;
-    if (!fs::exists(folder / name, error) ||
-        MappedFile::open(folder / name).text() != MappedFile::open(companions / name).text()) {
-      return equal_check("tokenizer and template files", false, name + " differs from its source");
-    }
+    return !fs::exists(folder / name, error) || MappedFile::open(folder / name).text() != wanted;
+  };
+  std::string different;
+  for (const auto& name : companion_files(companions)) {
+    if (!options.own_files.contains(name) && differs(name, MappedFile::open(companions / name).text()))
+      different = name;
   }
-  const bool template_equal =
-      !options.chat_template || MappedFile::open(folder / "chat_template.jinja").text() == *options.chat_template;
-  return equal_check("tokenizer and template files", template_equal,
-                     template_equal ? "byte for byte" : "chat_template.jinja differs");
+  for (const auto& [name, text] : options.own_files) {
+    if (differs(name, text)) different = name;
+  }
+  const bool equal = different.empty();
+  return equal_check("tokenizer and template files", equal, equal ? "byte for byte" : different + " differs");
 }
 
 Check tokens_check(const GgufReader& file, const Tokenizer& tokenizer, int64_t rows) {

@@ -15,6 +15,7 @@
 #include "export/adapter_deltas.h"
 #include "export/encode.h"
 #include "io/safetensors.h"
+#include "model/resize.h"
 #include "model/stored_values.h"
 
 namespace prentice {
@@ -67,9 +68,11 @@ WeightSource WeightSource::from_folder(const ModelSpec& spec, const std::filesys
   WeightSource source;
   // Shared, because the entries' functions are copied and the mapping must outlive them all.
   const auto weights = std::make_shared<const WeightFolder>(WeightFolder::open(base));
-  const auto matched = with_context(ExitCode::model, base.string(), [&] { return match_weights(spec, *weights); });
+  // An adapter may give the vocabulary more rows than the files have.
+  const ModelSpec stored = adapter.empty() ? spec : with_vocabulary(spec, read_spec(base).vocab);
+  const auto matched = with_context(ExitCode::model, base.string(), [&] { return match_weights(stored, *weights); });
   std::map<std::string, const TensorView*> views;
-  for (const auto& tensor : expected_tensors(spec)) views[tensor.name] = matched[views.size()];
+  for (const auto& tensor : expected_tensors(stored)) views[tensor.name] = matched[views.size()];
   const auto view_of = [&](const std::string& tensor) -> const TensorView* {
     if (const auto found = views.find(tensor); found != views.end()) return found->second;
     const bool is_tied_head = tensor == spec.names.head + ".weight";
@@ -88,6 +91,10 @@ WeightSource WeightSource::from_folder(const ModelSpec& spec, const std::filesys
   for (const auto& tensor : expected_tensors(merged)) {
     const auto replaced = changes.replaced.find(tensor.name);
     const TensorView* view = replaced == changes.replaced.end() ? view_of(tensor.name) : replaced->second;
+    if (view->shape != tensor.shape) {
+      fail(ExitCode::model, fmt::format("{}: tensor {} has {} rows, and the adapter, of a vocabulary of {}, lacks it",
+                                        base.string(), tensor.name, view->shape[0], spec.vocab));
+    }
     const GgmlType type = with_context(ExitCode::model, base.string(), [&] { return stored_type(*view); });
     Entry entry{.read = [weights, file = changes.file, view, type](int64_t first, int64_t count, std::span<float> out) {
       read_stored(*view, type, first, count, out);

@@ -7,9 +7,9 @@ namespace prentice {
 
 namespace {
 
-constexpr std::array<std::string_view, 10> kNames = {
-    "tokenizer.json", "tokenizer.model", "tokenizer_config.json",  "special_tokens_map.json", "added_tokens.json",
-    "vocab.json",     "merges.txt",      "generation_config.json", "chat_template.jinja",     "chat_template.json"};
+constexpr std::array<std::string_view, 9> kTokenizer = {
+    "tokenizer.json", "tokenizer.model", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json",
+    "vocab.json",     "merges.txt",      "chat_template.jinja",   "chat_template.json"};
 constexpr std::array<std::string_view, 4> kLicences = {"LICENSE", "LICENCE", "NOTICE", "USE_POLICY"};
 constexpr std::array<std::string_view, 4> kPickles = {".bin", ".pt", ".pth", ".ckpt"};
 
@@ -17,8 +17,12 @@ constexpr std::array<std::string_view, 4> kPickles = {".bin", ".pt", ".pth", ".c
 
 bool is_companion_file(std::string_view name) {
   if (name.find('/') != name.npos) return false;
-  return std::find(kNames.begin(), kNames.end(), name) != kNames.end() ||
+  return is_tokenizer_file(name) || name == "generation_config.json" ||
          std::any_of(kLicences.begin(), kLicences.end(), [&](auto start) { return name.starts_with(start); });
+}
+
+bool is_tokenizer_file(std::string_view name) {
+  return std::find(kTokenizer.begin(), kTokenizer.end(), name) != kTokenizer.end();
 }
 
 bool is_pickled_weights(std::string_view name) {

@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <algorithm>
 #include <cstring>
 #include <map>
 #include <set>
@@ -11,6 +12,7 @@
 #include "io/safetensors.h"
 #include "model/make.h"
 #include "model/model.h"
+#include "model/resize.h"
 #include "model/stored_values.h"
 
 namespace prentice {
@@ -98,6 +100,12 @@ class Checker {
   Mistakes mistakes_;
 };
 
+// Of a tensor of the vocabulary with more rows than the file: those of the file; the others become zero.
+Tensor stored_rows(Tensor& tensor, int64_t stored) {
+  tensor.narrow(0, stored, tensor.size(0) - stored).zero_();
+  return tensor.narrow(0, 0, stored);
+}
+
 }  // namespace
 
 std::vector<const TensorView*> match_weights(const ModelSpec& spec, const WeightFolder& weights) {
@@ -105,15 +113,21 @@ std::vector<const TensorView*> match_weights(const ModelSpec& spec, const Weight
 }
 
 Model load_model(const std::filesystem::path& folder, const LoadOptions& options) {
+  return load_model(folder, options, 0);
+}
+
+Model load_model(const std::filesystem::path& folder, const LoadOptions& options, int64_t rows) {
   const c10::NoGradGuard no_grad;
   const ModelSpec spec = read_spec(folder);
   const WeightFolder weights = WeightFolder::open(folder);
   return with_context(ExitCode::model, folder.string(), [&] {
     const auto matched = match_weights(spec, weights);
-    Model model = make_model(spec, options);
+    Model model = make_model(with_vocabulary(spec, std::max(rows, spec.vocab)), options);
     std::map<const TensorView*, Tensor> destinations;
-    visit(model,
-          [&, next = matched.begin()](const std::string&, Tensor& tensor) mutable { destinations[*next++] = tensor; });
+    visit(model, [&, next = matched.begin()](const std::string&, Tensor& tensor) mutable {
+      const TensorView* view = *next++;
+      destinations[view] = tensor.sizes().vec() == view->shape ? tensor : stored_rows(tensor, view->shape[0]);
+    });
     for (const auto& file : weights.files()) {  // in file order, so that pages are read once and let go
       for (const auto& view : file.tensors()) {
         const auto destination = destinations.find(&view);

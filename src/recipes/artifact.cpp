@@ -72,7 +72,11 @@ Artifact of_run(const std::string& address, const fs::path& folder, const std::s
   artifact.address = address;
   artifact.run = absolute_path(run);
   if (!is_full) artifact.adapter = absolute_path(product);
-  if (!tokenizer.empty()) artifact.tokenizer = tokenizer;
+  if (has_tokenizer(product)) {
+    artifact.tokenizer = absolute_path(product);
+  } else if (!tokenizer.empty()) {
+    artifact.tokenizer = tokenizer;
+  }
   if (fs::exists(run / kRunTemplate)) artifact.chat_template = absolute_path(run / kRunTemplate);
   return artifact;
 }
@@ -133,6 +137,12 @@ Artifact with_adapter(const std::string& address, const Address& parts) {
   return artifact;
 }
 
+// An adapter that came with a tokenizer was trained with it.
+Artifact with_own_tokenizer(Artifact artifact) {
+  if (!artifact.adapter.empty() && has_tokenizer(artifact.adapter)) artifact.tokenizer = artifact.adapter;
+  return artifact;
+}
+
 [[noreturn]] void fail_unknown(const std::string& address) {
   if (is_hub_name(address)) {
     fail(ExitCode::usage, fmt::format("model.path: '{}' is no folder, and not in the Hugging Face cache", address),
@@ -161,9 +171,14 @@ Artifact of_parts(const std::string& address, const Address& parts) {
 
 }  // namespace
 
+bool has_tokenizer(const fs::path& folder) {
+  return fs::exists(folder / "tokenizer.json") || fs::exists(folder / "tokenizer.model") ||
+         fs::exists(folder / "vocab.json");
+}
+
 Artifact resolve_artifact(const std::string& address) {
   if (address.empty()) fail(ExitCode::usage, "model.path: a model is needed", "model.path=FOLDER");
-  return of_parts(address, parse_address(fs::current_path(), address));
+  return with_own_tokenizer(of_parts(address, parse_address(fs::current_path(), address)));
 }
 
 Artifact resolve_model(const ModelSection& section) {
@@ -171,7 +186,7 @@ Artifact resolve_model(const ModelSection& section) {
   Address parts = parse_address(fs::current_path(), section.path);
   if (!section.adapter.empty()) parts.adapter = section.adapter;
   const std::string address = section.adapter.empty() ? section.path : section.path + "+" + section.adapter;
-  Artifact artifact = of_parts(address, parts);
+  Artifact artifact = with_own_tokenizer(of_parts(address, parts));
   if (!section.tokenizer.empty()) {
     if (!fs::exists(section.tokenizer)) fail(ExitCode::usage, "model.tokenizer: no such folder: " + section.tokenizer);
     artifact.tokenizer = absolute_path(section.tokenizer);

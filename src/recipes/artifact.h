@@ -18,7 +18,7 @@ struct Artifact {
   std::filesystem::path base;           // Hugging Face folder; empty when only the shape is known
   std::string base_name;                // what an adapter calls its base: ORG/NAME from the hub, else the folder
   std::filesystem::path adapter;        // PEFT folder or checkpoint with an adapter; empty = none
-  std::filesystem::path tokenizer;      // folder the tokenizer and chat template are read from; empty = none
+  std::filesystem::path tokenizer;      // folder of tokenizer and chat template, the adapter's where it has one
   std::filesystem::path chat_template;  // what a run was trained with in place of its tokenizer's; empty = none
   std::filesystem::path run;            // the run folder the address names; empty = none
   std::string shape;                    // configs/models entry, for instance models/llama-3.1-8b.json
@@ -30,6 +30,9 @@ Artifact resolve_artifact(const std::string& address);
 
 // The same with model.adapter and model.tokenizer applied.
 Artifact resolve_model(const ModelSection&);
+
+// Whether a folder holds a vocabulary: a model's always, an adapter's where it came with its own.
+bool has_tokenizer(const std::filesystem::path& folder);
 
 // config.json of the artifact, from its folder or from configs/models.
 Json artifact_config(const Artifact&);

@@ -8,6 +8,7 @@
 #include "core/error.h"
 #include "data/audit.h"
 #include "recipes/console.h"
+#include "recipes/new_tokens.h"
 #include "recipes/open.h"
 #include "recipes/programs.h"
 
@@ -45,7 +46,9 @@ Json to_json(const Audit& audit) {
 template <class Recipe>
 void print_audit(const Invocation& invocation) {
   auto recipe = read_recipe<Recipe>(invocation.recipe);
-  const Opened opened = open_recipe(recipe);
+  Opened opened = open_recipe(recipe);
+  AdapterSection adapter = adapter_of(recipe);
+  take_new_tokens(recipe.model, opened, adapter);
   const EncodeOptions encode{.max_length = recipe.data.max_length.value_or(opened.spec.max_positions),
                              .threads = opened.machine.threads};
   const TrainEvalSets data = load_data(recipe.data, opened.tokenizer, encode, static_cast<uint64_t>(recipe.run.seed));

@@ -8,6 +8,7 @@
 #include "io/safetensors.h"
 #include "recipes/console.h"
 #include "recipes/inputs.h"
+#include "recipes/new_tokens.h"
 #include "recipes/open.h"
 #include "recipes/products.h"
 #include "recipes/programs.h"
@@ -21,12 +22,13 @@ namespace fs = std::filesystem;
 
 namespace {
 
-// A PEFT folder goes along byte for byte: what was trained is what is handed over.
+// A PEFT folder goes along byte for byte, with the tokenizer it came with: what was trained is what is handed over.
 void copy_adapter(const fs::path& from, const fs::path& to) {
   TempFolder folder(to);
   for (const char* name : {"adapter_config.json", "adapter_model.safetensors"}) {
     fs::copy_file(from / name, folder.path() / name);
   }
+  if (has_tokenizer(from)) write_companions(from, {}, folder.path());
   folder.publish(IfExists::replace);
 }
 
@@ -57,6 +59,7 @@ int run_program(ExportRecipe recipe, const Invocation& invocation) {
                       .tokenizer = opened.tokenizer,
                       .weights = [&] { return WeightSource::from_folder(spec, artifact.base, artifact.adapter); },
                       .companions = artifact.tokenizer,
+                      .own_files = own_files(artifact, opened.tokenizer),
                       .adapter = artifact.adapter,
                       .adapted = spec,
                       .base_model = artifact.address,

@@ -30,15 +30,22 @@ GgmlType merged_type(const ExportSection& section) {
   return section.merged == "none" ? GgmlType::F32 : element_type(section.merged);
 }
 
+// The adapter, with the tokenizer where it is not the base's.
+void write_adapter(const Model& model, const PreparedRun& run, const fs::path& out, const std::string& dtype) {
+  save_peft(model, out, run.opened.artifact.base_name, dtype);
+  if (!run.new_tokens.own_tokenizer) return;
+  write_companions(run.opened.artifact.tokenizer, own_files(run.opened.artifact, run.opened.tokenizer), out);
+}
+
 void publish_trained_model(const Model& model, const PreparedRun& run, const ExportSection& section,
                            const fs::path& out) {
   const bool full = run.adapter.kind == AdapterKind::full;
   TempFolder folder(out / (full ? "merged" : "adapter"));
   if (full) {
     write_hf_folder(WeightSource::from_model(model), run.opened.spec, run.opened.artifact.tokenizer, folder.path(),
-                    {.type = merged_type(section), .chat_template = replaced_template(run.opened.tokenizer)});
+                    {.type = merged_type(section), .own_files = own_files(run.opened.artifact, run.opened.tokenizer)});
   } else {
-    save_peft(model, folder.path(), run.opened.artifact.base_name, section.dtype);
+    write_adapter(model, run, folder.path(), section.dtype);
   }
   folder.publish(IfExists::replace);
 }
@@ -62,6 +69,7 @@ Products write_run_products(const Model& model, const PreparedRun& run, ExportSe
                                                  : WeightSource::from_model(model);
                              },
                          .companions = run.opened.artifact.tokenizer,
+                         .own_files = own_files(run.opened.artifact, run.opened.tokenizer),
                          .adapter = adapter,
                          .adapted = run.opened.spec,
                          .base_model = run.opened.artifact.address,
@@ -126,9 +134,9 @@ void print_end(const PreparedRun& run, const TrainResult& result, const std::opt
 }  // namespace
 
 void save_trained_model(const Model& model, const PreparedRun& run, const fs::path& path) {
-  if (run.adapter.kind != AdapterKind::full) return save_peft(model, path, run.opened.artifact.base_name, "f32");
+  if (run.adapter.kind != AdapterKind::full) return write_adapter(model, run, path, "f32");
   write_hf_folder(WeightSource::from_model(model), run.opened.spec, run.opened.artifact.tokenizer, path,
-                  {.type = GgmlType::F32, .chat_template = replaced_template(run.opened.tokenizer)});
+                  {.type = GgmlType::F32, .own_files = own_files(run.opened.artifact, run.opened.tokenizer)});
 }
 
 int finish_run(const Model& model, const PreparedRun& run, const ExportSection& exports, const EvalSection& eval,

@@ -11,6 +11,7 @@
 #include "adapter/peft_folder.h"
 #include "adapter/saved_modules.h"
 #include "adapter/targets.h"
+#include "adapter/vocabulary.h"
 #include "config/checker.h"
 #include "core/error.h"
 #include "export/gguf_adapter.h"
@@ -114,8 +115,10 @@ void check_gguf(Checker& c, const ExportSection& exports, Model& model) {
   c.gather("export.gguf", [&] { check_gguf_can_express(model.spec); });
 }
 
-void check_trained_products(Checker& c, const AdapterSection& adapter, const ExportSection& exports,
-                            const ModelSpec& spec) {
+void check_trained_products(Checker& c, const AdapterSection& adapter, const ExportSection& exports, ModelSpec spec) {
+  const bool continued = adapter.kind != AdapterKind::full && !starts_fresh(adapter);
+  const auto take_vocabulary = [&] { spec = with_adapter_vocabulary(std::move(spec), adapter.init); };
+  if (continued && !c.gather("adapter.init", take_vocabulary)) return;
   Model model = make_model(spec, {.dtype = c10::kFloat, .device = c10::kMeta});
   if (!attach_on_meta(c, model, adapter)) return;
   ExportSection asked = exports;

@@ -6,21 +6,24 @@
 #include <numeric>
 
 #include "adapter/peft.h"
+#include "adapter/vocabulary.h"
 #include "core/error.h"
 #include "io/file.h"
+#include "model/resize.h"
 
 namespace prentice {
 
-namespace {
-
-Tokenizer open_tokenizer(const Artifact& artifact, const ModelSpec& spec) {
+Tokenizer open_tokenizer(const Artifact& artifact, const ModelSpec& spec, const std::vector<AddedToken>& more) {
   if (artifact.tokenizer.empty()) {
     fail(ExitCode::usage, artifact.address + ": these are shapes without a tokenizer", "model.tokenizer=FOLDER");
   }
-  Tokenizer tokenizer = Tokenizer::load(artifact.tokenizer);
+  Tokenizer tokenizer = Tokenizer::load(artifact.tokenizer, more);
   if (tokenizer.vocab_size() > spec.vocab) {
-    fail(ExitCode::model, fmt::format("{}: the tokenizer has {} ids, the model's embedding {} rows",
-                                      artifact.tokenizer.string(), tokenizer.vocab_size(), spec.vocab));
+    fail(ExitCode::model,
+         fmt::format("{}: the tokenizer has {} ids, the model's embedding {} rows", artifact.tokenizer.string(),
+                     tokenizer.vocab_size(), spec.vocab),
+         artifact.tokenizer == artifact.adapter ? "model.tokenizer=" + artifact.base.string() + " takes the base's"
+                                                : "");
   }
   if (!artifact.chat_template.empty()) {
     tokenizer.replace_chat_template(read_text_file(artifact.chat_template), artifact.chat_template);
@@ -28,11 +31,10 @@ Tokenizer open_tokenizer(const Artifact& artifact, const ModelSpec& spec) {
   return tokenizer;
 }
 
-}  // namespace
-
 ModelShape open_shape(const ModelSection& section) {
   Artifact artifact = resolve_model(section);
   ModelSpec spec = artifact.has_weights() ? read_spec(artifact.base) : read_spec(artifact_config(artifact));
+  if (!artifact.adapter.empty()) spec = with_adapter_vocabulary(std::move(spec), artifact.adapter);
   return {.artifact = std::move(artifact), .spec = std::move(spec)};
 }
 
@@ -55,7 +57,8 @@ Model load_weights(const Opened& opened, uint64_t seed) {
     fail(ExitCode::usage, opened.artifact.address + ": these are shapes without weights",
          "model.init=random makes weights");
   }
-  Model model = opened.random ? random_model(opened.spec, seed, options) : load_model(opened.artifact.base, options);
+  Model model = opened.random ? random_model(opened.spec, seed, options)
+                              : load_model(opened.artifact.base, options, opened.spec.vocab);
   if (!opened.artifact.adapter.empty()) load_peft(model, opened.artifact.adapter);
   return model;
 }

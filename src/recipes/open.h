@@ -3,6 +3,7 @@
 #pragma once
 
 #include <utility>
+#include <vector>
 
 #include "config/schema.h"
 #include "model/model.h"
@@ -13,7 +14,8 @@
 
 namespace prentice {
 
-// What an address leads to and the shape of the model there: no tokenizer, no weights.
+// What an address leads to and the shape of the model there, with the vocabulary of its adapter: no tokenizer, no
+// weights.
 struct ModelShape {
   Artifact artifact;
   ModelSpec spec;
@@ -54,8 +56,11 @@ Opened open_recipe(R& recipe) {
   return open_recipe(std::as_const(recipe), machine);
 }
 
-// The weights in memory, with the artifact's adapter attached. `seed` is for those that are made. Errors: `usage` when
-// the artifact is shapes alone and its weights are to be read; `model`.
+// The tokenizer of an artifact with `more` tokens. Errors: those of open_model.
+Tokenizer open_tokenizer(const Artifact&, const ModelSpec&, const std::vector<AddedToken>& more = {});
+
+// The weights in memory, with the spec's vocabulary and the artifact's adapter attached. `seed` is for those that are
+// made. Errors: `usage` when the artifact is shapes alone and its weights are to be read; `model`.
 Model load_weights(const Opened&, uint64_t seed);
 
 // Elements of all tensors that the spec fixes.

@@ -135,6 +135,7 @@ Plan make_plan(const Recipe& recipe, const PreparedRun& run, StepShape shape, co
                   {"data.max_length", std::to_string(*recipe.data.max_length)},
                   {"train.micro_tokens", std::to_string(*recipe.train.micro_tokens)},
                   {"train.recompute", std::string(word_of(*recipe.train.recompute))}};
+  plan.decided.insert(plan.decided.end(), run.new_tokens.decided.begin(), run.new_tokens.decided.end());
   return plan;
 }
 
@@ -150,6 +151,7 @@ template <class Recipe>
 PreparedRun prepare_run(Recipe& recipe, Opened opened, const Hardware& hardware) {
   const Machine machine = opened.machine;
   AdapterSection adapter = adapter_of(recipe);
+  NewTokens new_tokens = take_new_tokens(recipe.model, opened, adapter);
   apply_data_template(recipe.data, opened.tokenizer);
   const EncodeOptions encode{.max_length = recipe.data.max_length.value_or(opened.spec.max_positions),
                              .threads = machine.threads};
@@ -157,7 +159,10 @@ PreparedRun prepare_run(Recipe& recipe, Opened opened, const Hardware& hardware)
   require_held_out(recipe, data);
   if (!recipe.data.max_length) recipe.data.max_length = data.train.encoded.longest;
 
-  PreparedRun run{.opened = std::move(opened), .adapter = std::move(adapter), .data = std::move(data)};
+  PreparedRun run{.opened = std::move(opened),
+                  .adapter = std::move(adapter),
+                  .new_tokens = std::move(new_tokens),
+                  .data = std::move(data)};
   StepShape shape = step_shape(run.opened.spec, machine, hardware);
   shape.moments = moments_of(recipe.optim);
   shape.longest = run.data.train.encoded.longest;

@@ -8,6 +8,7 @@
 #include "config/kinds.h"
 #include "data/encode.h"
 #include "data/steps.h"
+#include "recipes/new_tokens.h"
 #include "recipes/open.h"
 #include "recipes/plan.h"
 
@@ -16,6 +17,7 @@ namespace prentice {
 struct PreparedRun {
   Opened opened;
   AdapterSection adapter;  // kind full for pretraining
+  NewTokens new_tokens;
   TrainEvalSets data;
   std::unique_ptr<StepSource> steps;
   double epochs = 0;  // of the whole run

@@ -57,8 +57,7 @@ void reject(const fs::path& temporary, const fs::path& final_path) {
 
 void write_merged(const ProductSource& source, const WeightSource& weights, const ExportSection& section,
                   const fs::path& out, Verifier& verifier) {
-  const HfFolderOptions options{.type = element_type(section.merged),
-                                .chat_template = replaced_template(source.tokenizer)};
+  const HfFolderOptions options{.type = element_type(section.merged), .own_files = source.own_files};
   TempFolder folder(out / "merged");
   write_hf_folder(weights, weights.spec(), source.companions, folder.path(), options);
   if (section.verify && !verifier.passes("merged", verify_hf_folder(folder.path(), weights, weights.spec(),

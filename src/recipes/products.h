@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "config/schema.h"
+#include "export/hf_folder.h"
 #include "export/serving.h"
 #include "export/weight_source.h"
 #include "model/spec.h"
@@ -23,6 +24,7 @@ struct ProductSource {
   const Tokenizer& tokenizer;
   std::function<WeightSource()> weights;  // adapter folded in; asked for only where whole weights are written
   std::filesystem::path companions;       // folder whose tokenizer and generation files go along
+  FileTexts own_files;                    // in place of them, or beside them
   std::filesystem::path adapter;          // PEFT folder, or empty
   const ModelSpec& adapted;               // the model whose modules it names
   std::string base_model;                 // as the user named it

@@ -9,6 +9,7 @@
 #include "config/read.h"
 #include "core/error.h"
 #include "io/publish.h"
+#include "model/resize.h"
 #include "objective/cross_entropy.h"
 #include "recipes/artifact.h"
 #include "recipes/console.h"
@@ -78,6 +79,7 @@ void print_start(const PreparedRun& run, const RunFolder& folder, const std::vec
   const auto& set = run.data.train;
   fmt::print(stderr, "{}\n", set.description);
   if (run.data.eval) fmt::print(stderr, "held out: {}\n", run.data.eval->description);
+  for (const auto& [key, value] : run.new_tokens.decided) fmt::print(stderr, "{}: {}\n", key, value);
   for (const auto& warning : warnings) fmt::print(stderr, "warning: {}\n", warning);
   for (const auto& warning : set.encoded.warnings) fmt::print(stderr, "warning: {}\n", warning);
   if (const auto line = overlap_warning(run.data); !line.empty()) fmt::print(stderr, "warning: {}\n", line);
@@ -103,6 +105,7 @@ int run_supervised(Recipe recipe, const Invocation& invocation) {
   if (!invocation.quiet) print_start(run, folder, recipe.warnings);
 
   Model model = load_weights(run.opened, recipe.run.seed);
+  if (!run.opened.random) start_rows(model, run.new_tokens.ids, run.new_tokens.known);
   if (run.adapter.kind != AdapterKind::full) attach_lora(model, run.adapter, recipe.run.seed);
   const NamedTensors weights = trainable(model, run.adapter);
 

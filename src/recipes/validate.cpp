@@ -62,6 +62,8 @@ std::vector<PromisedStep> with_promised_models(std::vector<ExpandedStep> steps) 
         for (const char* key : {"path", "tokenizer"}) {
           if (const Node* value = begins.find(key)) model->set(key, *value);
         }
+        const Node* tokens = begins.find("add_tokens");
+        if (tokens && trains(next.step.kind) && !model->find("add_tokens")) model->set("add_tokens", *tokens);
         if (next.step.kind != ExportRecipe::kKind) model->set("init", Node::scalar("random"));
       }
       if (next.shape_known) sections.emplace(next.step.out.string(), *model);

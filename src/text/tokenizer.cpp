@@ -23,6 +23,7 @@ struct Tokenizer::Impl {
   std::optional<std::string> chat_template;
   fs::path chat_template_file;
   bool chat_template_replaced = false;
+  std::vector<AddedToken> more;
 };
 
 namespace {
@@ -65,7 +66,7 @@ std::optional<int32_t> find_special(const TokenizerFiles& files, const Tokenizer
 
 // Tokens the files call special are recognised in text even where the vocabulary's own list lacks them (id -1: the
 // vocabulary knows it).
-std::vector<AddedToken> tokens_to_add(const TokenizerFiles& files) {
+std::vector<AddedToken> tokens_to_add(const TokenizerFiles& files, const std::vector<AddedToken>& more) {
   auto tokens = declared_added_tokens(files);
   for (const SpecialKind* kind : {&kUnk, &kBos, &kEos, &kPad}) {
     auto declared = declared_token(files, kind->key);
@@ -73,12 +74,14 @@ std::vector<AddedToken> tokens_to_add(const TokenizerFiles& files) {
     if (std::ranges::count(tokens, **declared, &AddedToken::content)) continue;
     tokens.push_back({.id = -1, .content = **declared, .special = true});
   }
+  tokens.insert(tokens.end(), more.begin(), more.end());
   return tokens;
 }
 
-std::unique_ptr<TokenizerBackend> open_tokenizer_model(const TokenizerFiles& files) {
+std::unique_ptr<TokenizerBackend> open_tokenizer_model(const TokenizerFiles& files,
+                                                       const std::vector<AddedToken>& more) {
   SentencePieceLayers layers;
-  layers.added = tokens_to_add(files);
+  layers.added = tokens_to_add(files, more);
   return with_context(ExitCode::model, (files.folder / "tokenizer.model").string(), [&] {
     auto first = [&](const SpecialKind& kind) {
       auto declared = declared_token(files, kind.key);
@@ -93,19 +96,19 @@ std::unique_ptr<TokenizerBackend> open_tokenizer_model(const TokenizerFiles& fil
   });
 }
 
-std::unique_ptr<TokenizerBackend> open_backend(const TokenizerFiles& files) {
+std::unique_ptr<TokenizerBackend> open_backend(const TokenizerFiles& files, const std::vector<AddedToken>& more) {
   const fs::path& folder = files.folder;
   if (auto path = folder / "tokenizer.json"; fs::exists(path)) {
     auto file = MappedFile::open(path);
     return with_context(ExitCode::model, path.string(), [&] {
-      return open_crate_tokenizer(file.text(), tokens_to_add(files), [path] { return read_text_file(path); });
+      return open_crate_tokenizer(file.text(), tokens_to_add(files, more), [path] { return read_text_file(path); });
     });
   }
-  if (fs::exists(folder / "tokenizer.model")) return open_tokenizer_model(files);
+  if (fs::exists(folder / "tokenizer.model")) return open_tokenizer_model(files, more);
   if (fs::exists(folder / "vocab.json") && fs::exists(folder / "merges.txt")) {
     std::string json = tokenizer_json_of_vocab_and_merges(files);
     return with_context(ExitCode::model, folder.string() + ": vocab.json and merges.txt", [&] {
-      return open_crate_tokenizer(json, tokens_to_add(files),
+      return open_crate_tokenizer(json, tokens_to_add(files, more),
                                   [files] { return tokenizer_json_of_vocab_and_merges(files); });
     });
   }
@@ -120,12 +123,15 @@ Tokenizer::Tokenizer(Tokenizer&&) noexcept = default;
 Tokenizer& Tokenizer::operator=(Tokenizer&&) noexcept = default;
 Tokenizer::~Tokenizer() = default;
 
-Tokenizer Tokenizer::load(const fs::path& folder) {
+Tokenizer Tokenizer::load(const fs::path& folder) { return load(folder, {}); }
+
+Tokenizer Tokenizer::load(const fs::path& folder, const std::vector<AddedToken>& more) {
   if (!fs::is_directory(folder)) fail(ExitCode::usage, folder.string() + ": no such folder");
   auto files = read_tokenizer_files(folder);
   auto impl = std::make_unique<Impl>();
   impl->folder = folder;
-  impl->backend = open_backend(files);
+  impl->more = more;
+  impl->backend = open_backend(files, more);
   impl->bos = find_special(files, *impl->backend, kBos);
   impl->eos = find_special(files, *impl->backend, kEos);
   impl->pad = find_special(files, *impl->backend, kPad);
@@ -185,6 +191,7 @@ void Tokenizer::replace_chat_template(std::string source, fs::path file) {
 }
 bool Tokenizer::chat_template_replaced() const { return impl_->chat_template_replaced; }
 const fs::path& Tokenizer::folder() const { return impl_->folder; }
+const std::vector<AddedToken>& Tokenizer::more_tokens() const { return impl_->more; }
 
 TokenizerTables Tokenizer::tables() const {
   auto tables = with_context(ExitCode::model, impl_->folder.string(), [&] { return impl_->backend->tables(); });

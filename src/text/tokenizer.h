@@ -49,6 +49,9 @@ class Tokenizer {
  public:
   // Errors: `model` when a file is corrupt or there is no tokenizer in the folder; `usage` when the folder is missing.
   static Tokenizer load(const std::filesystem::path& folder);
+  // The same with tokens that the folder's files lack, at the ids they have (text/add_tokens.h). Errors: `model` too
+  // when the vocabulary gives a token another id.
+  static Tokenizer load(const std::filesystem::path& folder, const std::vector<AddedToken>& more);
   Tokenizer(Tokenizer&&) noexcept;
   Tokenizer& operator=(Tokenizer&&) noexcept;
   ~Tokenizer();
@@ -85,6 +88,7 @@ class Tokenizer {
   bool chat_template_replaced() const;
   TokenizerTables tables() const;
   const std::filesystem::path& folder() const;
+  const std::vector<AddedToken>& more_tokens() const;  // what load() was given beside the files
 
  private:
   struct Impl;

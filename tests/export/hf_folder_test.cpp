@@ -81,7 +81,7 @@ TEST(HfFolder, VerificationSeesDamage) {
   write_companions(scratch / "from");
   const auto model = tiny_model(tiny_config());
   const auto source = WeightSource::from_model(model);
-  const HfFolderOptions options{.type = GgmlType::BF16, .chat_template = "{{ other }}"};
+  const HfFolderOptions options{.type = GgmlType::BF16, .own_files = {{"chat_template.jinja", "{{ other }}"}}};
   const auto verify = [&] { return verify_hf_folder(scratch / "out", source, model.spec, scratch / "from", options); };
   const auto failing = [&] {
     std::string names;
@@ -110,7 +110,7 @@ TEST(HfFolder, VerificationSeesDamage) {
   fs::remove_all(scratch / "out");
   fs::create_directory(scratch / "out");
   write_hf_folder(source, model.spec, scratch / "from", scratch / "out",
-                  {.type = GgmlType::F16, .chat_template = "{{ other }}"});
+                  {.type = GgmlType::F16, .own_files = {{"chat_template.jinja", "{{ other }}"}}});
   EXPECT_EQ(failing(), "types and shapes;config.json;");
 }
 

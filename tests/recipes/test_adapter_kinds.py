@@ -15,6 +15,7 @@ KINDS = {
     "saved": ["adapter.targets=[q_proj]", "adapter.modules_to_save=[embed_tokens,lm_head,norm]"],
     "plain": ["adapter.rank_pattern={q_proj: 2}", "adapter.alpha_pattern={v_proj: 3}", "adapter.layers=[0, 2]",
               "export.gguf_adapter=Q8_0"],
+    "tokens": ['model.add_tokens=["<|ticket|>", "<|other|>"]', "adapter.targets=[q_proj]"],
     "gaussian": ["adapter.init=gaussian", "adapter.rslora=true"],
 }
 
