@@ -6,10 +6,12 @@
 #include <ATen/ops/index_select.h>
 #include <ATen/ops/mm.h>
 #include <ATen/ops/zeros.h>
+#include <fmt/format.h>
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <algorithm>
 
+#include "core/error.h"
 #include "core/wide_type.h"
 #include "kernels/dropout.h"
 #include "kernels/matrix_product.h"
@@ -169,6 +171,17 @@ HeadInput chosen_rows(const Tensor& hidden, const Linear& head, double softcap, 
   return in;
 }
 
+HeadInput cut_to_vocabulary(HeadInput in, int64_t vocab) {
+  for (Tensor* t : {&in.weight, &in.bias, &in.b}) {
+    if (!t->defined() || t->size(0) == vocab) continue;
+    if (t->size(0) < vocab) {
+      fail(ExitCode::internal, fmt::format("the head has {} rows, fewer than the vocabulary's {}", t->size(0), vocab));
+    }
+    *t = t->narrow(0, 0, vocab);
+  }
+  return in;
+}
+
 HeadGradients gradients_wanted(const HeadInput& in) {
   const auto wanted = [](const Tensor& t) { return t.defined() && t.requires_grad(); };
   const auto sum_like = [&](const Tensor& t) {
@@ -193,17 +206,27 @@ void visit_chunks(const HeadInput& in, const HeadChunks& limit, HeadGradients* g
   if (grads && grads->b.defined()) grads->b.mul_(in.scale);
 }
 
+LogitsOfRows logits_of_rows(const HeadInput& in) {
+  return [of = operands(in), softcap = in.softcap](const Chunk& chunk) { return chunk_logits(of, softcap, chunk); };
+}
+
 // d -log p / d logits = p - onehot.
+Tensor label_losses(const Tensor& labels, Tensor& logits, bool gradients) {
+  const Tensor column = labels.unsqueeze(1);
+  at::_log_softmax_out(logits, logits, 1, false);
+  Tensor losses = logits.gather(1, column).squeeze(1).neg_();
+  if (!gradients) return losses;
+  logits.exp_();
+  logits.scatter_add_(1, column, at::full({labels.size(0), 1}, -1, logits.options()));
+  return losses;
+}
+
 Tensor label_losses(const HeadInput& in, const HeadChunks& limit, const Tensor& row_weights, HeadGradients* grads) {
   Tensor losses = at::empty({in.rows.size(0)}, in.rows.options().dtype(wide_type(in.rows)));
   visit_chunks(in, limit, grads, [&](const Chunk& chunk, Tensor& logits) -> ChunkGradient {
-    const Tensor labels = in.labels.narrow(0, chunk.begin, chunk.size).unsqueeze(1);
-    at::_log_softmax_out(logits, logits, 1, false);
-    losses.narrow(0, chunk.begin, chunk.size).copy_(logits.gather(1, labels).squeeze(1).neg_());
-    if (!grads) return {};
-    logits.exp_();
-    logits.scatter_add_(1, labels, at::full({chunk.size, 1}, -1, logits.options()));
-    return {logits, row_weights.narrow(0, chunk.begin, chunk.size)};
+    const auto narrow = [&](const Tensor& t) { return t.narrow(0, chunk.begin, chunk.size); };
+    narrow(losses).copy_(label_losses(narrow(in.labels), logits, grads != nullptr));
+    return grads ? ChunkGradient{logits, narrow(row_weights)} : ChunkGradient{};
   });
   return losses;
 }

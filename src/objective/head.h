@@ -44,6 +44,9 @@ HeadInput labelled_rows(const Tensor& hidden, const Linear& head, double softcap
 HeadInput chosen_rows(const Tensor& hidden, const Linear& head, double softcap, const Tensor& rows,
                       const Tensor& labels);
 
+// The head of `vocab` rows: those behind, with which a vocabulary is padded, take no part.
+HeadInput cut_to_vocabulary(HeadInput, int64_t vocab);
+
 // Gradients of the five tensors of HeadInput; those that nobody asked for stay undefined. `weight`, `bias` and `b` are
 // summed over chunks in the softmax's type.
 struct HeadGradients {
@@ -68,6 +71,14 @@ using ChunkVisitor = std::function<ChunkGradient(const Chunk&, Tensor& logits)>;
 // Calls `visitor` for the chunks in order and adds what follows from its gradients to `grads`, unless that is null.
 void visit_chunks(const HeadInput&, const HeadChunks&, HeadGradients* grads, const ChunkVisitor& visitor);
 
+// Soft-capped logits [n, V] of any rows, for a second head that is read beside the visited one (a teacher's); what
+// the products need is made once.
+using LogitsOfRows = std::function<Tensor(const Chunk&)>;
+LogitsOfRows logits_of_rows(const HeadInput&);
+
+// -log p(label) of every row of one chunk, [n]: `logits` [n, V] become log-probabilities, and with `gradients` the
+// gradient of each row's loss.
+Tensor label_losses(const Tensor& labels, Tensor& logits, bool gradients);
 // -log p(label) of every row, [N] in the softmax's type; with `grads` also the gradients of
 // sum_i row_weights_i * -log p_i.
 Tensor label_losses(const HeadInput&, const HeadChunks&, const Tensor& row_weights = {},
