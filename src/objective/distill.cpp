@@ -1,0 +1,104 @@
+#include "objective/distill.h"
+
+#include <ATen/TensorOperators.h>
+#include <ATen/ops/_log_softmax.h>
+#include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
+#include <ATen/ops/full.h>
+#include <c10/core/GradMode.h>
+#include <fmt/format.h>
+
+#include "core/error.h"
+#include "core/wide_type.h"
+#include "objective/head_share.h"
+
+namespace prentice {
+
+namespace {
+
+// Up to six tensors of a chunk's size live at once (both sides' logits, the mixture, the labels' gradient), so a chunk
+// is smaller than that of cross-entropy.
+constexpr int64_t kLogitBytes = int64_t{32} << 20;
+
+HeadInput cut(HeadInput in, const DistillOptions& options) {
+  return options.vocab > 0 ? cut_to_vocabulary(std::move(in), options.vocab) : in;
+}
+
+// Log-probabilities at temperature T of logits, or of log-probabilities at temperature 1 (logits like any other).
+void at_temperature(Tensor& logits, double temperature) {
+  at::_log_softmax_out(logits, logits.div_(temperature), 1, false);
+}
+
+RowDivergences live_divergences(const LogitsOfRows& teacher_logits, const DistillOptions& options) {
+  return [=](const Chunk& chunk, Tensor& student, bool gradients) {
+    const double temperature = options.temperature;
+    Tensor teacher = teacher_logits(chunk).to(student.options());
+    if (teacher.size(1) != student.size(1)) {
+      fail(ExitCode::internal, fmt::format("distillation: {} logits of the student meet {} of the teacher",
+                                           student.size(1), teacher.size(1)));
+    }
+    at_temperature(teacher, temperature);
+    if (temperature != 1) at_temperature(student, temperature);
+    Tensor values = divergence_rows(options.divergence, options.beta, student, teacher, gradients);
+    if (temperature == 1) return values;
+    if (gradients) student.mul_(temperature);  // T^2, and 1 / T of the division
+    return values.mul_(temperature * temperature);
+  };
+}
+
+}  // namespace
+
+DistillShare mixed_share(const HeadInput& in, const Batch& batch, const Counts& counts, double weight,
+                         const HeadChunks& chunks, const RowDivergences& divergences_of) {
+  const Tensor row_weights = token_shares(batch, counts, wide_type(in.rows), "distillation");
+  Tensor divergences = at::empty({in.rows.size(0)}, row_weights.options());
+  Tensor label_losses = at::empty_like(divergences);
+  const auto losses_of = [&](const Chunk& chunk, Tensor& logits, bool gradients) {
+    const auto narrow = [&](const Tensor& t) { return t.narrow(0, chunk.begin, chunk.size); };
+    const Tensor labels = narrow(in.labels).unsqueeze(1);
+    at::_log_softmax_out(logits, logits, 1, false);
+    const Tensor label_loss = logits.gather(1, labels).squeeze(1).neg_();
+    Tensor of_labels;  // p - onehot
+    if (gradients && weight < 1) {
+      of_labels = logits.exp();
+      of_labels.scatter_add_(1, labels, at::full({chunk.size, 1}, -1, logits.options()));
+    }
+    const Tensor divergence = divergences_of(chunk, logits, gradients);
+    narrow(divergences).copy_(divergence);
+    narrow(label_losses).copy_(label_loss);
+    if (gradients && weight < 1) logits.mul_(weight).add_(of_labels, 1 - weight);
+    return divergence * weight + label_loss * (1 - weight);
+  };
+  const HeadChunks limit{chunks.logit_bytes > 0 ? chunks.logit_bytes : kLogitBytes};
+  DistillShare share{.loss = head_share(in, row_weights, limit, losses_of)};
+  share.divergence = weighted_sum(divergences, row_weights);
+  share.cross_entropy = weighted_sum(label_losses, row_weights);
+  return share;
+}
+
+DistillShare distill_share(const Tensor& hidden, const Linear& head, double final_softcap, const Batch& batch,
+                           const Counts& counts, const LiveTeacher& teacher, const DistillOptions& options,
+                           const ForwardOptions& forward, const HeadChunks& chunks) {
+  const HeadInput in = cut(labelled_rows(hidden, head, final_softcap, batch, forward), options);
+  const LogitsOfRows teacher_logits = [&] {
+    const at::NoGradGuard no_grad;
+    const auto device = teacher.hidden.device();
+    return logits_of_rows(cut(chosen_rows(teacher.hidden, teacher.head, teacher.final_softcap,
+                                          batch.target_rows.to(device), in.labels.to(device)),
+                              options));
+  }();
+  return mixed_share(in, batch, counts, options.weight, chunks, live_divergences(teacher_logits, options));
+}
+
+DistillShare distill_share(const Tensor& hidden, const Linear& head, double final_softcap, const Batch& batch,
+                           const Counts& counts, const SparseTeacher& teacher, const DistillOptions& options,
+                           const ForwardOptions& forward, const HeadChunks& chunks) {
+  const HeadInput in = cut(labelled_rows(hidden, head, final_softcap, batch, forward), options);
+  const auto divergences_of = [&](const Chunk& chunk, Tensor& log_probs, bool gradients) {
+    return sparse_divergences(narrow_rows(teacher, chunk), options.divergence, options.beta, options.temperature,
+                              log_probs, gradients);
+  };
+  return mixed_share(in, batch, counts, options.weight, chunks, divergences_of);
+}
+
+}  // namespace prentice
