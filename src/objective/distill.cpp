@@ -8,6 +8,8 @@
 #include <c10/core/GradMode.h>
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "core/error.h"
 #include "core/wide_type.h"
 #include "objective/head_share.h"
@@ -16,9 +18,10 @@ namespace prentice {
 
 namespace {
 
-// Up to six tensors of a chunk's size live at once (both sides' logits, the mixture, the labels' gradient), so a chunk
-// is smaller than that of cross-entropy.
-constexpr int64_t kLogitBytes = int64_t{32} << 20;
+// Of one side's logits of a chunk, of which two live at once: at a vocabulary of 152k a chunk has 128 rows, as many as
+// a product needs to be fast.
+constexpr int64_t kLogitBytes = int64_t{80} << 20;
+constexpr int64_t kBlockBytes = int64_t{8} << 20;  // of each tensor that a formula keeps beside them
 
 HeadInput cut(HeadInput in, const DistillOptions& options) {
   return options.vocab > 0 ? cut_to_vocabulary(std::move(in), options.vocab) : in;
@@ -29,45 +32,55 @@ void at_temperature(Tensor& logits, double temperature) {
   at::_log_softmax_out(logits, logits.div_(temperature), 1, false);
 }
 
-RowDivergences live_divergences(const LogitsOfRows& teacher_logits, const DistillOptions& options) {
-  return [=](const Chunk& chunk, Tensor& student, bool gradients) {
-    const double temperature = options.temperature;
-    Tensor teacher = teacher_logits(chunk).to(student.options());
-    if (teacher.size(1) != student.size(1)) {
-      fail(ExitCode::internal, fmt::format("distillation: {} logits of the student meet {} of the teacher",
-                                           student.size(1), teacher.size(1)));
-    }
-    at_temperature(teacher, temperature);
-    if (temperature != 1) at_temperature(student, temperature);
-    Tensor values = divergence_rows(options.divergence, options.beta, student, teacher, gradients);
-    if (temperature == 1) return values;
-    if (gradients) student.mul_(temperature);  // T^2, and 1 / T of the division
-    return values.mul_(temperature * temperature);
+ChunkDivergences live_divergences(const LogitsOfRows& teacher_logits, const DistillOptions& options) {
+  return [=](const Chunk& chunk) -> RowDivergences {
+    return [=, all = teacher_logits(chunk)](const Chunk& block, Tensor& student, bool gradients) {
+      const double temperature = options.temperature;
+      Tensor teacher = all.narrow(0, block.begin - chunk.begin, block.size).to(student.options());
+      if (teacher.size(1) != student.size(1)) {
+        fail(ExitCode::internal, fmt::format("distillation: {} logits of the student meet {} of the teacher",
+                                             student.size(1), teacher.size(1)));
+      }
+      at_temperature(teacher, temperature);
+      if (temperature != 1) at_temperature(student, temperature);
+      Tensor values = divergence_rows(options.divergence, options.beta, student, teacher, gradients);
+      if (temperature == 1) return values;
+      if (gradients) student.mul_(temperature);  // T^2, and 1 / T of the division
+      return values.mul_(temperature * temperature);
+    };
   };
 }
 
 }  // namespace
 
 DistillShare mixed_share(const HeadInput& in, const Batch& batch, const Counts& counts, double weight,
-                         const HeadChunks& chunks, const RowDivergences& divergences_of) {
+                         const HeadChunks& chunks, const ChunkDivergences& divergences_of_chunk) {
   const Tensor row_weights = token_shares(batch, counts, wide_type(in.rows), "distillation");
   Tensor divergences = at::empty({in.rows.size(0)}, row_weights.options());
   Tensor label_losses = at::empty_like(divergences);
-  const auto losses_of = [&](const Chunk& chunk, Tensor& logits, bool gradients) {
-    const auto narrow = [&](const Tensor& t) { return t.narrow(0, chunk.begin, chunk.size); };
+  const auto visit_block = [&](const Chunk& block, Tensor logits, const RowDivergences& divergences_of,
+                               bool gradients) {
+    const auto narrow = [&](const Tensor& t) { return t.narrow(0, block.begin, block.size); };
     const Tensor labels = narrow(in.labels).unsqueeze(1);
     at::_log_softmax_out(logits, logits, 1, false);
-    const Tensor label_loss = logits.gather(1, labels).squeeze(1).neg_();
+    narrow(label_losses).copy_(logits.gather(1, labels).squeeze(1).neg_());
     Tensor of_labels;  // p - onehot
     if (gradients && weight < 1) {
       of_labels = logits.exp();
-      of_labels.scatter_add_(1, labels, at::full({chunk.size, 1}, -1, logits.options()));
+      of_labels.scatter_add_(1, labels, at::full({block.size, 1}, -1, logits.options()));
     }
-    const Tensor divergence = divergences_of(chunk, logits, gradients);
-    narrow(divergences).copy_(divergence);
-    narrow(label_losses).copy_(label_loss);
+    narrow(divergences).copy_(divergences_of(block, logits, gradients));
     if (gradients && weight < 1) logits.mul_(weight).add_(of_labels, 1 - weight);
-    return divergence * weight + label_loss * (1 - weight);
+  };
+  const auto losses_of = [&](const Chunk& chunk, Tensor& logits, bool gradients) {
+    const RowDivergences divergences_of = divergences_of_chunk(chunk);
+    const int64_t most = std::max<int64_t>(1, kBlockBytes / (logits.size(1) * logits.element_size()));
+    for (int64_t at = 0; at < chunk.size; at += most) {
+      const Chunk block{chunk.begin + at, std::min(most, chunk.size - at)};
+      visit_block(block, logits.narrow(0, at, block.size), divergences_of, gradients);
+    }
+    const auto narrow = [&](const Tensor& t) { return t.narrow(0, chunk.begin, chunk.size); };
+    return narrow(divergences) * weight + narrow(label_losses) * (1 - weight);
   };
   const HeadChunks limit{chunks.logit_bytes > 0 ? chunks.logit_bytes : kLogitBytes};
   DistillShare share{.loss = head_share(in, row_weights, limit, losses_of)};
@@ -94,11 +107,12 @@ DistillShare distill_share(const Tensor& hidden, const Linear& head, double fina
                            const Counts& counts, const SparseTeacher& teacher, const DistillOptions& options,
                            const ForwardOptions& forward, const HeadChunks& chunks) {
   const HeadInput in = cut(labelled_rows(hidden, head, final_softcap, batch, forward), options);
-  const auto divergences_of = [&](const Chunk& chunk, Tensor& log_probs, bool gradients) {
-    return sparse_divergences(narrow_rows(teacher, chunk), options.divergence, options.beta, options.temperature,
+  const RowDivergences divergences_of = [&](const Chunk& block, Tensor& log_probs, bool gradients) {
+    return sparse_divergences(narrow_rows(teacher, block), options.divergence, options.beta, options.temperature,
                               log_probs, gradients);
   };
-  return mixed_share(in, batch, counts, options.weight, chunks, divergences_of);
+  const auto of_any_chunk = [&](const Chunk&) { return divergences_of; };
+  return mixed_share(in, batch, counts, options.weight, chunks, of_any_chunk);
 }
 
 }  // namespace prentice

@@ -43,12 +43,15 @@ DistillShare distill_share(const Tensor& hidden, const Linear& head, double fina
                            const SparseTeacher&, const DistillOptions&, const ForwardOptions& options = {},
                            const HeadChunks& = {});
 
-// T^2 D of every row of one chunk, [n]: `log_probs` [n, V] are the student's at temperature 1, and become with
+// T^2 D of every row of one block, [n]: `log_probs` [n, V] are the student's at temperature 1, and become with
 // `gradients` the gradient of each value with respect to the logits.
-using RowDivergences = std::function<Tensor(const Chunk&, Tensor& log_probs, bool gradients)>;
+using RowDivergences = std::function<Tensor(const Chunk& block, Tensor& log_probs, bool gradients)>;
+// What is made once for a chunk (a teacher's logits), for blocks of the rows of which the result is then called: a
+// head's product wants many rows, and what a formula keeps beside the logits few.
+using ChunkDivergences = std::function<RowDivergences(const Chunk&)>;
 
 // The share of any distillation beside the labels' cross-entropy; `in` is the student's, cut to the vocabulary.
 DistillShare mixed_share(const HeadInput& in, const Batch&, const Counts&, double weight, const HeadChunks&,
-                         const RowDivergences&);
+                         const ChunkDivergences&);
 
 }  // namespace prentice

@@ -14,9 +14,6 @@ namespace prentice {
 
 namespace {
 
-// Two sorts, with their int64 indices, live beside the student's probabilities.
-constexpr int64_t kLogitBytes = int64_t{16} << 20;
-
 Tensor& to_probabilities(Tensor& logits, double temperature) {
   return at::_softmax_out(logits, logits.div_(temperature), 1, false);
 }
@@ -54,13 +51,14 @@ DistillShare uld_share(const Tensor& hidden, const Linear& head, double final_so
     return logits_of_rows(
         cut(chosen_rows(teacher.hidden, teacher.head, teacher.final_softcap, rows, in.labels), teacher.vocab));
   }();
-  const auto divergences_of = [&](const Chunk& chunk, Tensor& log_probs, bool gradients) {
-    Tensor theirs = teacher_logits(chunk).to(log_probs.options());
-    const Tensor sorted = descending(to_probabilities(theirs, options.temperature));
-    return uld_rows(log_probs, sorted, options.temperature, compared.narrow(0, chunk.begin, chunk.size), gradients);
+  const auto divergences_of = [&](const Chunk& chunk) -> RowDivergences {
+    return [&, chunk, all = teacher_logits(chunk)](const Chunk& block, Tensor& log_probs, bool gradients) {
+      Tensor theirs = all.narrow(0, block.begin - chunk.begin, block.size).to(log_probs.options());
+      const Tensor sorted = descending(to_probabilities(theirs, options.temperature));
+      return uld_rows(log_probs, sorted, options.temperature, compared.narrow(0, block.begin, block.size), gradients);
+    };
   };
-  const HeadChunks limit{chunks.logit_bytes > 0 ? chunks.logit_bytes : kLogitBytes};
-  return mixed_share(in, batch, counts, options.weight, limit, divergences_of);
+  return mixed_share(in, batch, counts, options.weight, chunks, divergences_of);
 }
 
 }  // namespace prentice

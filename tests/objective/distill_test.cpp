@@ -129,6 +129,20 @@ TEST(Distill, GradientsAreFiniteDifferences) {
   }
 }
 
+// With so large a vocabulary a chunk of all rows passes in blocks of a few.
+TEST(Distill, BlocksOfAChunkChangeNothing) {
+  TwoModels m = two_models(false);
+  constexpr int64_t vocabulary = 160'000;
+  m.head.weight = Dense{random_leaf({vocabulary, TwoModels::kHidden})};
+  m.teacher_head.weight = Dense{random_leaf({vocabulary, TwoModels::kTeacherHidden}).detach()};
+  const DistillOptions options = options_of(kKinds[2], 2, 0.6);
+  const DistillShare whole = share_of(m, options), alone = share_of(m, options, kOneRow);
+  EXPECT_NEAR(whole.loss.item<double>(), alone.loss.item<double>(), 1e-12);
+  EXPECT_NEAR(whole.loss.item<double>(), plain_loss(m, kKinds[2], 2, 0.6).item<double>(), 1e-9);
+  const auto of_whole = gradients_of(m, whole.loss), of_alone = gradients_of(m, alone.loss);
+  for (size_t i = 0; i < of_whole.size(); ++i) EXPECT_LT(distance(of_whole[i], of_alone[i]), 1e-12);
+}
+
 TEST(Distill, PartsAreThoseOfTheLoss) {
   const TwoModels m = two_models();
   for (const double weight : {0.0, 0.3, 1.0}) {
