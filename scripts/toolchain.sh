@@ -55,6 +55,7 @@ missing_packages() {
     openssl/evp.h=libssl-dev curl/curl.h=libcurl4-openssl-dev; do
     has_header "${pair%=*}" "$2" || missing+=("${pair#*=}")
   done
+  has_header hdf5/serial/hdf5.h "$2" || has_header hdf5.h "$2" || missing+=(libhdf5-dev)
   # `prentice download` trusts them, and the test profile makes one with the openssl they bring.
   if command -v apt-get >/dev/null && [[ ! -e /etc/ssl/certs/ca-certificates.crt ]]; then missing+=(ca-certificates); fi
   if [[ $1 == test ]]; then
