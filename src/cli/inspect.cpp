@@ -2,17 +2,20 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <filesystem>
 
 #include "cli/terminal.h"
 #include "cli/verbs.h"
+#include "core/shell_word.h"
 #include "data/look.h"
 #include "io/file.h"
 #include "io/gguf.h"
 #include "io/json.h"
 #include "io/safetensors.h"
 #include "recipes/units.h"
+#include "teacher/store_manifest.h"
 
 namespace prentice {
 
@@ -92,8 +95,28 @@ void add_json(Contents& contents, const fs::path& path, const std::string& key) 
   contents.metadata.emplace_back(key, std::move(value));
 }
 
+// From its JSON files alone: the HDF5 library opens nothing that was not asked for by hash.
+Contents of_teacher_store(const fs::path& folder) {
+  const StoreDescription store = read_store_description(folder);
+  const StoreManifest manifest = read_store_manifest(folder, store.layout);
+  uint64_t bytes = 0;
+  for (const auto& entry : fs::directory_iterator(folder)) {
+    if (entry.is_regular_file()) bytes += entry.file_size();
+  }
+  const double per_token = static_cast<double>(bytes) / static_cast<double>(store.layout.rows);
+  Contents contents{.kind = "teacher store"};
+  add_json(contents, folder / kStoreFile, "store");
+  contents.metadata.emplace_back("finished", manifest.finished(store.layout));
+  contents.metadata.emplace_back("committed_rows", manifest.rows(store.layout));
+  contents.metadata.emplace_back("shards", store.layout.shards());
+  contents.metadata.emplace_back("bytes", bytes);
+  contents.metadata.emplace_back("bytes_per_token", std::round(per_token * 100) / 100);
+  return contents;
+}
+
 Contents of_folder(const fs::path& folder) {
   Contents contents;
+  if (fs::exists(folder / kStoreFile)) return of_teacher_store(folder);
   if (fs::exists(folder / "manifest.json")) {
     contents.kind = "checkpoint";
     add_json(contents, folder / "manifest.json", "manifest");
@@ -143,7 +166,8 @@ Contents of_file(const fs::path& path) {
     }
   }
   if (extension == ".h5" || extension == ".hdf5")
-    fail(ExitCode::usage, path.string() + ": teacher stores are not in this version");
+    fail(ExitCode::usage, path.string() + ": a file of a teacher store; the store is its folder",
+         "prentice inspect " + shell_word(path.has_parent_path() ? path.parent_path().string() : "."));
   char magic[4] = {};
   InputFile file(path);
   const size_t read = file.read(std::as_writable_bytes(std::span(magic)));
@@ -195,11 +219,15 @@ std::string to_text(const fs::path& path, const Contents& contents) {
     for (const int64_t size : row.shape) count *= static_cast<double>(size);
     elements += count, bytes += row.bytes, width = std::max(width, row.name.size());
   }
+  if (contents.tensors.empty()) {
+    std::string out = fmt::format("{}: {}\n", path.string(), contents.kind);
+    append_metadata(out, contents.metadata, "  ");
+    return out;
+  }
   std::string out =
       fmt::format("{}: {}, {} tensors, {} elements, {}\n", path.string(), contents.kind, contents.tensors.size(),
                   human_count(elements), human_bytes(static_cast<double>(bytes)));
   append_metadata(out, contents.metadata, "  ");
-  if (contents.tensors.empty()) return out;
   out += fmt::format("\n{:<{}}  {:<6} {:>10}  shape\n", "name", width, "type", "bytes");
   for (const auto& row : contents.tensors) {
     std::string shape;
