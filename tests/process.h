@@ -34,8 +34,8 @@ inline pid_t start_process(const std::function<void()>& body) {
   ::_exit(0);
 }
 
-// Everyday tests take `few` seeded trials, PRENTICE_TEST_FULL=1 the stated number.
-inline int trials(int few, int stated) { return std::getenv("PRENTICE_TEST_FULL") == nullptr ? few : stated; }
+// Everyday tests take `few` seeded trials, PRENTICE_FULL=1 the stated number.
+inline int trials(int few, int stated) { return std::getenv("PRENTICE_FULL") == nullptr ? few : stated; }
 
 // 0..255, or 128 + the signal that ended it.
 inline int wait_for(pid_t child) {

@@ -28,11 +28,11 @@ uint64_t worst_row_bytes(const StoreKey& key, uint64_t entries) {
   return max_id_code_bytes(entries, key.vocabulary) + entries * stored_value_bytes(key.values);
 }
 
-uint64_t pool_row_bytes(const StoreKey& key, const StoreOptions& options) {
+// Of a large store's row; 0 asked for is 100 a token where values are quantized, and no limit where they are exact.
+uint64_t pool_row_bytes(const StoreKey& key, uint64_t wanted) {
   const uint64_t worst = worst_row_bytes(key, key.top_k);
   const uint64_t fixed = kRowRecordBytes + kOverheadBytes, least = fixed + worst_row_bytes(key, 1);
-  if (options.bytes_per_token == 0 && key.values != StoredValues::q8) return worst;
-  const uint64_t wanted = options.bytes_per_token == 0 ? 100 : options.bytes_per_token;
+  if (wanted == 0) return worst;
   if (wanted < least)
     fail(ExitCode::usage,
          fmt::format("a teacher store of {} bytes a token cannot be had: {} is the least", wanted, least));
@@ -114,7 +114,7 @@ uint64_t StoreLayout::shard_rows(uint64_t shard) const {
 uint64_t StoreLayout::chunks_of(uint64_t shard) const { return (shard_rows(shard) + chunk_rows - 1) / chunk_rows; }
 
 uint64_t StoreLayout::bytes() const {
-  const uint64_t a_shard = 16384, a_chunk = 512;  // heads and indexes of the files, lines of the manifest
+  const uint64_t a_shard = 8192, a_chunk = 512;  // heads and indexes of the files, lines of the manifest
   return chunks() * (chunk_rows * (kRowRecordBytes + pool_row_bytes) + a_chunk) + shards() * a_shard +
          sample_table().elements * 8 + a_shard;
 }
@@ -148,11 +148,19 @@ StoreLayout make_store_layout(const StoreKey& key, uint64_t rows, uint64_t sampl
     fail(ExitCode::usage, fmt::format("the tail of a teacher store: expected 0 to below 1, got {}", options.tail));
   if (rows == 0) fail(ExitCode::data, "a teacher store without a row: no token of the data is trained on");
   StoreLayout layout{.rows = rows, .samples = samples, .shard_chunks = options.shard_chunks, .tail = options.tail};
-  layout.pool_row_bytes = pool_row_bytes(key, options);
+  const uint64_t wanted =
+      options.bytes_per_token == 0 && key.values == StoredValues::q8 ? 100 : options.bytes_per_token;
+  layout.pool_row_bytes = pool_row_bytes(key, wanted);
   // Chunks of one size whose padding is below 16 rows each: a small store is not mostly padding.
   const uint64_t most_rows = std::clamp<uint64_t>(kMaxChunkBytes / layout.pool_row_bytes, 1, options.chunk_rows);
   const uint64_t chunks = (rows + most_rows - 1) / most_rows;
   layout.chunk_rows = std::min(most_rows, rounded_up((rows + chunks - 1) / chunks, 16));
+  // A small store pays for the heads of its files out of the pool too, as long as rows keep two thirds of theirs.
+  if (const uint64_t most_bytes = rows * wanted; wanted > 0 && layout.bytes() > most_bytes) {
+    const uint64_t padded_rows = layout.chunks() * layout.chunk_rows;
+    const uint64_t less = (layout.bytes() - most_bytes + padded_rows - 1) / padded_rows;
+    layout.pool_row_bytes -= std::min(less, layout.pool_row_bytes / 3);
+  }
   return layout;
 }
 

@@ -40,7 +40,7 @@ TEST(ChunkEncoder, KeepsEntriesUntilLessThanTheTailIsLeft) {
 
 TEST(ChunkEncoder, OverBudgetTheUnlikeliestEntriesOfTheChunkGo) {
   const StoreKey key{.vocabulary = 50000, .top_k = 50};
-  const StoreLayout layout = layout_of(key, 64, {.bytes_per_token = 50, .chunk_rows = 64});
+  const StoreLayout layout = layout_of(key, 64, {.bytes_per_token = 67, .chunk_rows = 64});
   ASSERT_EQ(layout.pool_row_bytes, 34u);
   ChunkEncoder encoder(key, layout);
   std::vector<TeacherRow> rows;
