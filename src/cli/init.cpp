@@ -29,6 +29,7 @@ constexpr std::array kShown = {"model.path",           "model.init",      "adapt
                                "data.prompt",          "data.completion", "data.system",
                                "data.max_length",      "train.batch",     "train.batch_tokens",
                                "train.epochs",         "train.select",    "optim.lr",
+                               "preference.loss",      "preference.beta", "preference.reference",
                                "eval.tasks",           "eval.require",    "export.merged",
                                "export.gguf",          "generate.prompt", "generate.max_new_tokens",
                                "generate.temperature", "run.out",         "run.seed",
@@ -172,7 +173,10 @@ int verb_init(const Arguments& arguments) {
   }
   Proposal proposal{.recipe = recipe_from_words(words[0], arguments.overrides)};
   const std::string kind = recipe_kind(proposal.recipe);
-  const fs::path file = words.size() == 2 ? fs::path(words[1]) : fs::path(kind + ".yaml");
+  const fs::path file = words.size() == 2 ? fs::path(words[1]) : fs::path(words[0] + ".yaml");
+  if (const auto* alias = find_alias(words[0])) {
+    set_default(proposal.recipe, "preference.loss", Node::scalar(std::string(word_of(alias->loss))));
+  }
   if (fs::exists(file))
     fail(ExitCode::usage, fmt::format("{}: there is a file already", file.string()),
          fmt::format("name another: prentice init {} FILE.yaml", kind));

@@ -64,14 +64,14 @@ int run_kind(const Arguments& arguments) {
   }
   Invocation invocation = arguments.flags;
   invocation.verb = "run";
-  invocation.kind = arguments.verb;
+  invocation.kind = kind_behind(arguments.verb);
   if (arguments.words.empty()) {
     invocation.recipe = recipe_from_words(arguments.verb, arguments.overrides);
   } else {
     invocation.file = arguments.words[0];
     invocation.recipe = read_recipe_file(invocation.file, arguments.overrides);
     const std::string kind = recipe_kind(invocation.recipe);
-    if (kind != arguments.verb) {
+    if (kind != kind_behind(arguments.verb)) {
       fail(ExitCode::usage, fmt::format("{}: this recipe is of kind {}, not {}", invocation.file, kind, arguments.verb),
            fmt::format("prentice run {}", invocation.file));
     }
@@ -201,10 +201,20 @@ void check_flags(const Arguments& a, bool is_kind) {
   if (std::find(later.begin(), later.end(), verb) != later.end())
     fail(ExitCode::usage, verb + " is not in this version");
   std::vector<std::string> known = recipe_kinds();
+  for (const auto& alias : kind_aliases()) known.emplace_back(alias.word);
   for (const auto& candidate : kVerbs) known.emplace_back(candidate.name);
   const std::string near = closest_match(verb, known);
   fail(ExitCode::usage, "unknown verb " + verb,
        near.empty() ? "`prentice --help` lists the verbs" : "did you mean " + near + "?");
+}
+
+// "  orpo       dpo with preference.loss: orpo".
+std::string alias_lines() {
+  std::string out;
+  for (const auto& alias : kind_aliases()) {
+    out += fmt::format("  {:<10} {} with preference.loss: {}\n", alias.word, alias.kind, word_of(alias.loss));
+  }
+  return out;
 }
 
 }  // namespace
@@ -220,6 +230,7 @@ std::string general_help() {
   for (const auto& kind : recipe_kinds()) {
     if (kind != "generate") out += fmt::format("  {:<10} {}\n", kind, describe_kind(kind));
   }
+  out += alias_lines();
   out +=
       "\nFlags\n"
       "  --json             one JSON object to stdout, errors too\n"
@@ -266,9 +277,10 @@ int run_command(const Arguments& arguments) {
     return verb.run(arguments);
   }
   const auto& kinds = recipe_kinds();
-  if (std::find(kinds.begin(), kinds.end(), arguments.verb) == kinds.end()) fail_unknown_verb(arguments.verb);
+  const std::string kind(kind_behind(arguments.verb));
+  if (std::find(kinds.begin(), kinds.end(), kind) == kinds.end()) fail_unknown_verb(arguments.verb);
   if (arguments.help) {
-    print_result(kind_help(arguments.verb));
+    print_result(kind_help(kind));
     return 0;
   }
   check_flags(arguments, true);

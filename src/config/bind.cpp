@@ -74,6 +74,9 @@ void make_absolute(std::string& value, const Node& node, const About& about) {
   switch (about.path) {
     case PathKind::none:
       return;
+    case PathKind::if_address:
+      if (is_choice(about, value)) return;
+      [[fallthrough]];
     case PathKind::address:
       value = absolute_address(folder, value);
       return;
@@ -81,9 +84,7 @@ void make_absolute(std::string& value, const Node& node, const About& about) {
       value = absolute_from(std::filesystem::current_path(), value).string();
       return;
     case PathKind::if_path:
-      for (const auto& choice : about.choices) {
-        if (choice.word == value) return;
-      }
+      if (is_choice(about, value)) return;
       if (about.choices.empty() && value == "auto") return;
       // Where words stand for beginnings, a name of the hub is one, too (adapter.init).
       if (!about.choices.empty() && is_hub_address(folder, value)) {
@@ -112,7 +113,7 @@ void make_absolute(std::vector<PipelineStep>& value, const Node& node, const Abo
       const PathKind kind = path_kind(key);
       // Lists of files keep their spelling; a step's own reading makes them absolute.
       if (kind == PathKind::none || text.starts_with('[') || text.starts_with("${")) continue;
-      if (kind == PathKind::if_path && text.find('/') == std::string::npos) continue;
+      if ((kind == PathKind::if_path || kind == PathKind::if_address) && text.find('/') == std::string::npos) continue;
       make_absolute(text, node, {.path = kind});
     }
   }

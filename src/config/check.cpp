@@ -9,6 +9,7 @@
 
 #include "config/address.h"
 #include "config/checker.h"
+#include "config/preference_rules.h"
 #include "core/utf8.h"
 
 namespace prentice {
@@ -135,6 +136,16 @@ void check_data(SectionChecker& c, const DataSection& data, bool training) {
   }
 }
 
+// Rows of preferences teach another objective.
+void check_examples(SectionChecker& c, const DataSection& data, std::string_view kind) {
+  if (data.format != DataFormat::preference && data.format != DataFormat::labels) return;
+  const bool pairs = data.format == DataFormat::preference;
+  c.mistake("data.format",
+            fmt::format("{} says which {}, which a recipe of kind {} does not read", word_of(data.format),
+                        pairs ? "of two answers is better" : "answers are good", kind),
+            fmt::format("`recipe: {}` learns from {} rows", pairs ? "dpo" : "kto", word_of(data.format)));
+}
+
 void check_train(SectionChecker& c, const TrainSection& train, const DataSection& data, const EvalSection& eval) {
   if (*train.batch > 0 && train.batch_tokens > 0) c.exclusive("train.batch", "train.batch_tokens");
   if (*train.batch == 0 && train.batch_tokens == 0)
@@ -249,10 +260,14 @@ void check_recipe(R& r, const Node& root, RecipeMistakes& mistakes) {
     if (r.exports.gguf_adapter != "none") check_gguf_adapter(c, r.adapter);
   }
   if constexpr (requires { r.data; }) check_data(c, r.data, training);
+  if constexpr (
+      requires { r.data; } && !requires { r.preference; })
+    check_examples(c, r.data, R::kKind);
   if constexpr (training) {
     check_train(c, r.train, r.data, r.eval);
     check_optim(c, r.optim, r.train);
   }
+  if constexpr (requires { r.preference; }) check_preference(c, r);
   if constexpr (requires { r.eval; }) check_eval(c, r.eval, training);
   if constexpr (requires { r.exports; }) check_export(c, r.exports);
   if constexpr (requires { r.generate; }) check_generate(c, r.generate);
@@ -268,6 +283,7 @@ void check_recipe(R& r, const Node& root, RecipeMistakes& mistakes) {
 #define PRENTICE_CHECKS(R) template void check_recipe<R>(R&, const Node&, RecipeMistakes&);
 PRENTICE_CHECKS(PretrainRecipe)
 PRENTICE_CHECKS(SftRecipe)
+PRENTICE_CHECKS(DpoRecipe)
 PRENTICE_CHECKS(EvalRecipe)
 PRENTICE_CHECKS(ExportRecipe)
 PRENTICE_CHECKS(GenerateRecipe)

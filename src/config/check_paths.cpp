@@ -35,7 +35,8 @@ class PathChecker {
       if (!options_.in_pipeline) checker_.mistake(full, "${steps.NAME.out} has a value only as a step of a pipeline");
       return;
     }
-    if (about.path == PathKind::address) {
+    if (about.path == PathKind::if_address && is_choice(about, value)) return;
+    if (about.path == PathKind::address || about.path == PathKind::if_address) {
       if (!address_exists(value, options_.promised)) missing_address(full, value);
     } else if (about.path == PathKind::input || about.path == PathKind::tokenizer || is_open_path(value, about)) {
       std::error_code error;
@@ -101,6 +102,7 @@ void check_paths(R& r, const ReadOptions& options, RecipeMistakes& mistakes) {
 #define PRENTICE_CHECKS(R) template void check_paths<R>(R&, const ReadOptions&, RecipeMistakes&);
 PRENTICE_CHECKS(PretrainRecipe)
 PRENTICE_CHECKS(SftRecipe)
+PRENTICE_CHECKS(DpoRecipe)
 PRENTICE_CHECKS(EvalRecipe)
 PRENTICE_CHECKS(ExportRecipe)
 PRENTICE_CHECKS(GenerateRecipe)

@@ -38,6 +38,7 @@ bool holds(const std::vector<std::string>& list, const std::string& word) {
 
 Topic parse_topic(const std::string& text) {
   auto parts = split_at_dots(text);
+  parts[0] = kind_behind(parts[0]);
   const auto later = later_kinds();
   if (std::find(later.begin(), later.end(), parts[0]) != later.end() && parts[0] != "download") {
     fail(ExitCode::usage, fmt::format("explain: {} is not in this version", parts[0]));
@@ -141,9 +142,20 @@ Json section_schema(const std::vector<FieldDoc>& docs, const std::string& sectio
       {"type", Json::Array{"object", "null"}}, {"properties", std::move(properties)}, {"additionalProperties", false}};
 }
 
+// The words after `recipe:` that name a kind.
+Json::Object words_of_kind(const std::string& kind) {
+  Json::Array words = {Json(kind)};
+  for (const auto& alias : kind_aliases()) {
+    if (alias.kind == kind) words.emplace_back(alias.word);
+  }
+  if (words.size() == 1) return {{"const", kind}};
+  return {{"enum", std::move(words)}};
+}
+
 Json kind_schema(const std::string& kind) {
   const auto docs = describe_fields(kind);
-  Json::Object recipe{{"const", kind}, {"description", std::string(describe_kind(kind))}};
+  Json::Object recipe = words_of_kind(kind);
+  recipe.emplace_back("description", std::string(describe_kind(kind)));
   Json::Object properties{
       {"recipe", std::move(recipe)},
       {"extends", Json::Object{{"type", "string"}, {"description", "a recipe that this one is laid over"}}}};
@@ -160,6 +172,9 @@ std::string explain(const std::string& text) {
   if (text.empty()) {
     std::string out = "A recipe is a YAML file whose first key is `recipe: KIND`. Kinds:\n\n";
     for (const auto& kind : recipe_kinds()) out += fmt::format("  {:<10} {}\n", kind, describe_kind(kind));
+    for (const auto& alias : kind_aliases()) {
+      out += fmt::format("  {:<10} {} with preference.loss: {}\n", alias.word, alias.kind, word_of(alias.loss));
+    }
     return out +
            "\n`prentice explain KIND` lists its keys with their defaults; KIND.section and KIND.section.key say more.\n"
            "Every key can be set on the command line: section.key=value.\n"
@@ -195,7 +210,8 @@ Json explain_json(const std::string& text) {
   return Json::Object{{"schema", 1}, {text.empty() ? "kinds" : "keys", std::move(list)}};
 }
 
-Json json_schema(const std::string& kind) {
+Json json_schema(const std::string& word) {
+  const std::string kind(kind_behind(word));
   Json::Object schema{{"$schema", "https://json-schema.org/draft/2020-12/schema"}, {"title", "Prentice recipe"}};
   if (!kind.empty()) {
     if (!holds(recipe_kinds(), kind)) unknown("kind", kind, recipe_kinds());
@@ -208,7 +224,10 @@ Json json_schema(const std::string& kind) {
   for (const auto& name : recipe_kinds()) {
     kinds.emplace_back(name);
     definitions.emplace_back(name, kind_schema(name));
-    const Json condition = Json::Object{{"properties", Json::Object{{"recipe", Json::Object{{"const", name}}}}}};
+    for (const auto& alias : kind_aliases()) {
+      if (alias.kind == name) kinds.emplace_back(alias.word);
+    }
+    const Json condition = Json::Object{{"properties", Json::Object{{"recipe", Json(words_of_kind(name))}}}};
     branches.push_back(Json::Object{{"if", condition}, {"then", Json::Object{{"$ref", "#/$defs/" + name}}}});
   }
   schema.emplace_back("type", "object");

@@ -3,6 +3,7 @@
 // recipe all walk it. A key of the contract that no struct holds yet is `reserved`.
 #pragma once
 
+#include <algorithm>
 #include <limits>
 #include <span>
 #include <string_view>
@@ -20,6 +21,7 @@ enum class PathKind {
   address,    // artifact address (config/address.h)
   output,     // relative to the current folder
   if_path,    // one of `choices`, else an input
+  if_address  // one of `choices`, else an artifact address
 };
 
 struct About {
@@ -32,6 +34,14 @@ struct About {
   PathKind path = PathKind::none;
   bool later = false;  // only the default is in this version
 };
+
+// Whether a value need not be one of the choices.
+inline bool takes_other_words(const About& about) {
+  return about.choices.empty() || about.path == PathKind::if_path || about.path == PathKind::if_address;
+}
+inline bool is_choice(const About& about, std::string_view word) {
+  return std::ranges::find(about.choices, word, &Choice::word) != about.choices.end();
+}
 
 template <class V>
 void fields(V&& v, RunSection& s) {

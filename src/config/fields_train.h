@@ -1,4 +1,4 @@
-// The keys of the sections around training: train, optim, eval, export, generate, plan, pipeline. Part of
+// The keys of the sections around training: train, optim, preference, eval, export, generate, plan, pipeline. Part of
 // config/fields.h, which is what to include.
 #pragma once
 
@@ -57,6 +57,40 @@ void fields(V&& v, OptimSection& s) {
   v("eps", s.eps, About{.help = "AdamW's denominator floor", .min = 0, .max = 1, .above_min = true});
   v("clip", s.clip, About{.help = "limit of the global gradient norm; 0 = off", .min = 0});
   v("master", s.master, About{.help = "how full tuning in bf16 keeps its weights", .choices = kMaster});
+}
+
+template <class V>
+void fields(V&& v, PreferenceSection& s) {
+  v("loss", s.loss,
+    About{.help =
+              "sigmoid = DPO; robust and cdpo for labels that are partly wrong; ipo, hinge; orpo, simpo and cpo need "
+              "no reference; kto learns from single answers"});
+  v("beta", s.beta,
+    About{.help = "how strongly the model is held to its reference: larger = closer (ipo: tau; simpo and cpo: scale of "
+                  "the log-probabilities)",
+          .why = "0.1; 2 for simpo",
+          .min = 0,
+          .above_min = true});
+  v("label_smoothing", s.label_smoothing,
+    About{.help = "share of the pairs whose answers are taken to be the wrong way round: cdpo, robust, simpo, cpo",
+          .why = "0.1 for cdpo and robust, else 0",
+          .min = 0,
+          .max = 0.499});
+  v("gamma", s.gamma,
+    About{.help = "simpo: the margin by which a chosen answer is to win (the gamma itself, not its ratio to beta)",
+          .why = "1 for simpo",
+          .min = 0});
+  v("sft_weight", s.sft_weight,
+    About{.help = "weight of the cross-entropy of the chosen answers beside the loss",
+          .why = "1 for cpo and orpo, which are defined with it, else 0",
+          .min = 0});
+  v("reference", s.reference,
+    About{.help =
+              "the model that log-probabilities are compared with: start = this one as it is before the first step; "
+              "precomputed = the same, kept as numbers in the run folder; or the address of a model",
+          .why = "start costs no second copy of the base",
+          .choices = kReference,
+          .path = PathKind::if_address});
 }
 
 template <class V>

@@ -22,16 +22,23 @@ constexpr Unused kUnused[] = {
     {"pretrain", "data.chat"},     {"pretrain", "data.template"},  {"pretrain", "data.template_args"},
     {"pretrain", "data.train_on"}, {"pretrain", "model.quantize"}, {"pretrain", "model.adapter"},
     {"pretrain", "export.peft"},   {"pretrain", "export.dtype"},   {"pretrain", "export.gguf_adapter"},
-    {"eval", "run.log_every"},     {"eval", "data.eval_split"},    {"eval", "data.split_by"},
-    {"eval", "data.stratify"},     {"eval", "data.packing"},       {"eval", "data.shuffle"},
-    {"export", "run.log_every"},   {"generate", "run.out"},        {"generate", "run.log_every"},
+    {"dpo", "data.prompt"},        {"dpo", "data.completion"},     {"dpo", "data.train_on"},
+    {"dpo", "data.lines"},         {"dpo", "eval.tasks"},          {"dpo", "eval.choices"},
+    {"dpo", "eval.normalize"},     {"dpo", "eval.max_new_tokens"}, {"eval", "run.log_every"},
+    {"eval", "data.eval_split"},   {"eval", "data.split_by"},      {"eval", "data.stratify"},
+    {"eval", "data.packing"},      {"eval", "data.shuffle"},       {"export", "run.log_every"},
+    {"generate", "run.out"},       {"generate", "run.log_every"},
     {"eval", "model.add_tokens"},  {"export", "model.add_tokens"}, {"generate", "model.add_tokens"},
 };
 
-constexpr std::string_view kLaterKinds[] = {"dpo",     "kto",    "orpo",    "simpo",    "distill", "reward",  "teach",
-                                            "imatrix", "verify", "compare", "classify", "embed",   "route",   "prune",
-                                            "rlhf",    "sweep",  "bench",   "registry", "drift",   "download"};
-constexpr std::string_view kLaterSections[] = {"preference", "distill", "teach", "verify", "compare"};
+constexpr std::string_view kLaterKinds[] = {"distill",  "reward",   "teach", "imatrix", "verify", "compare",
+                                            "classify", "embed",    "route", "prune",   "rlhf",   "sweep",
+                                            "bench",    "registry", "drift", "download"};
+constexpr std::string_view kLaterSections[] = {"distill", "teach", "verify", "compare"};
+
+constexpr KindAlias kAliases[] = {{"kto", "dpo", PreferenceLoss::kto},
+                                  {"orpo", "dpo", PreferenceLoss::orpo},
+                                  {"simpo", "dpo", PreferenceLoss::simpo}};
 
 template <class T, class U>
 void decide(std::optional<T>& value, U chosen) {
@@ -49,6 +56,22 @@ void resolve_optimizer(OptimSection& optim, double lr, std::pair<double, double>
   decide(optim.betas, betas);
   decide(optim.weight_decay, weight_decay);
   decide(optim.min_lr, optim.schedule == Schedule::cosine ? 0.1 : 0.0);
+}
+
+// Settings of the papers and of their authors' code, by loss (interface 3).
+double preference_rate(PreferenceLoss loss, bool full) {
+  if (loss == PreferenceLoss::orpo) return full ? 8e-6 : 5e-5;
+  if (loss == PreferenceLoss::simpo) return full ? 6e-7 : 5e-6;
+  return full ? 5e-7 : 5e-6;
+}
+
+void resolve_preference(PreferenceSection& preference) {
+  using enum PreferenceLoss;
+  const auto loss = preference.loss;
+  decide(preference.beta, loss == simpo ? 2.0 : 0.1);
+  decide(preference.label_smoothing, loss == cdpo || loss == robust ? 0.1 : 0.0);
+  decide(preference.gamma, loss == simpo ? 1.0 : 0.0);
+  decide(preference.sft_weight, loss == cpo || loss == orpo ? 1.0 : 0.0);
 }
 
 // A yes or no is a word for the type.
@@ -75,6 +98,18 @@ const std::vector<std::string>& recipe_kinds() {
   return kinds;
 }
 
+std::span<const KindAlias> kind_aliases() { return kAliases; }
+
+const KindAlias* find_alias(std::string_view word) {
+  const auto found = std::ranges::find(kAliases, word, &KindAlias::word);
+  return found == std::end(kAliases) ? nullptr : found;
+}
+
+std::string_view kind_behind(std::string_view word) {
+  const KindAlias* alias = find_alias(word);
+  return alias ? alias->kind : word;
+}
+
 bool trains(std::string_view kind) {
   bool found = false;
   for_each_kind([&]<class R>(const R&) { found = found || (kTrains<R> && R::kKind == kind); });
@@ -83,6 +118,7 @@ bool trains(std::string_view kind) {
 
 AdapterSection adapter_of(const PretrainRecipe&) { return {.kind = AdapterKind::full}; }
 AdapterSection adapter_of(const SftRecipe& recipe) { return recipe.adapter; }
+AdapterSection adapter_of(const DpoRecipe& recipe) { return recipe.adapter; }
 
 std::span<const std::string_view> later_kinds() { return kLaterKinds; }
 std::span<const std::string_view> later_sections() { return kLaterSections; }
@@ -91,6 +127,7 @@ std::string_view describe_kind(std::string_view kind) {
   static constexpr std::pair<std::string_view, std::string_view> kHelp[] = {
       {"pretrain", "train every weight on running text, from random weights or a model's own"},
       {"sft", "fine-tune on examples: an adapter (LoRA), or every weight"},
+      {"dpo", "tune on preferences, answers that were chosen and rejected: DPO and its kin, KTO, ORPO, SimPO"},
       {"eval", "score a model on tasks; eval.require makes it a gate"},
       {"export", "an adapter or model as PEFT, merged Hugging Face folder, GGUF"},
       {"generate", "sample from a model; --chat in a terminal"},
@@ -123,6 +160,19 @@ void resolve_defaults(SftRecipe& r) {
   if (!full && starts_fresh(r.adapter)) decide(r.adapter.alpha, r.adapter.rslora ? 8.0 : 32.0);
   resolve_optimizer(r.optim, full ? 1e-5 : 2e-4, {0.9, 0.999}, 0.0);
   resolve_amount(r.train, 16, 0, 3);
+  if (full && !r.has("export.peft")) r.exports.peft = false;
+  resolve_export(r.exports);
+}
+
+void resolve_defaults(DpoRecipe& r) {
+  const bool full = r.adapter.kind == AdapterKind::full;
+  resolve_run(r.run, r);
+  if (!full && starts_fresh(r.adapter)) decide(r.adapter.alpha, r.adapter.rslora ? 8.0 : 32.0);
+  resolve_preference(r.preference);
+  resolve_optimizer(r.optim, preference_rate(r.preference.loss, full), {0.9, 0.999}, 0.0);
+  decide(r.optim.warmup, 0.1);
+  resolve_amount(r.train, 32, 0, 1);
+  r.eval.tasks = {std::string(kPreferenceTask)};
   if (full && !r.has("export.peft")) r.exports.peft = false;
   resolve_export(r.exports);
 }

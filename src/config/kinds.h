@@ -48,6 +48,20 @@ struct SftRecipe : RecipeFacts {
   PlanSection plan;
 };
 
+struct DpoRecipe : RecipeFacts {
+  static constexpr std::string_view kKind = "dpo";
+  RunSection run;
+  ModelSection model;
+  AdapterSection adapter;
+  DataSection data;
+  TrainSection train;
+  OptimSection optim;
+  PreferenceSection preference;
+  EvalSection eval;
+  ExportSection exports;
+  PlanSection plan;
+};
+
 struct EvalRecipe : RecipeFacts {
   static constexpr std::string_view kKind = "eval";
   RunSection run;
@@ -90,6 +104,11 @@ void sections(V&& v, SftRecipe& r) {
   v("optim", r.optim), v("eval", r.eval), v("export", r.exports), v("plan", r.plan);
 }
 template <class V>
+void sections(V&& v, DpoRecipe& r) {
+  v("run", r.run), v("model", r.model), v("adapter", r.adapter), v("data", r.data), v("train", r.train);
+  v("optim", r.optim), v("preference", r.preference), v("eval", r.eval), v("export", r.exports), v("plan", r.plan);
+}
+template <class V>
 void sections(V&& v, EvalRecipe& r) {
   v("run", r.run), v("model", r.model), v("data", r.data), v("eval", r.eval), v("plan", r.plan);
 }
@@ -112,6 +131,7 @@ void for_each_kind(F&& f) {
   const auto call = [&]<class R>(R recipe) { f(recipe); };
   call(PretrainRecipe());
   call(SftRecipe());
+  call(DpoRecipe());
   call(EvalRecipe());
   call(ExportRecipe());
   call(GenerateRecipe());
@@ -128,11 +148,25 @@ bool trains(std::string_view kind);
 // The adapter that a kind trains; pretraining trains every weight.
 AdapterSection adapter_of(const PretrainRecipe&);
 AdapterSection adapter_of(const SftRecipe&);
+AdapterSection adapter_of(const DpoRecipe&);
+
+// Another word for a kind: `recipe: orpo` is `recipe: dpo` with preference.loss: orpo.
+struct KindAlias {
+  std::string_view word, kind;
+  PreferenceLoss loss;
+};
+std::span<const KindAlias> kind_aliases();
+const KindAlias* find_alias(std::string_view word);  // null when it is none
+// `word`, or the kind that it is another word for.
+std::string_view kind_behind(std::string_view word);
 
 const std::vector<std::string>& recipe_kinds();         // built, in the order above
 std::span<const std::string_view> later_kinds();        // known to the contract, not in this version
 std::span<const std::string_view> later_sections();     // the same for sections
 std::string_view describe_kind(std::string_view kind);  // one line of help; "" for an unknown kind
+
+// The task of a preference run's evaluation: loss, and the share of pairs whose chosen answer has the greater reward.
+inline constexpr std::string_view kPreferenceTask = "preference";
 
 // Whether `kind` reads section.key at all; only asked for sections it has.
 bool consumes(std::string_view kind, std::string_view section_key);
@@ -141,6 +175,7 @@ bool consumes(std::string_view kind, std::string_view section_key);
 // depends on data or machine stays undecided.
 void resolve_defaults(PretrainRecipe&);
 void resolve_defaults(SftRecipe&);
+void resolve_defaults(DpoRecipe&);
 void resolve_defaults(EvalRecipe&);
 void resolve_defaults(ExportRecipe&);
 void resolve_defaults(GenerateRecipe&);

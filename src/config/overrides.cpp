@@ -161,14 +161,17 @@ std::string recipe_kind(const Node& recipe) {
   if (!kind->is_scalar()) fail_at(kind->position(), "recipe: expected a kind, got " + kind->described());
   const std::string& word = kind->text();
   const auto& kinds = recipe_kinds();
-  if (std::find(kinds.begin(), kinds.end(), word) != kinds.end()) return word;
+  const std::string behind(kind_behind(word));
+  if (std::find(kinds.begin(), kinds.end(), behind) != kinds.end()) return behind;
   const auto later = later_kinds();
   if (std::find(later.begin(), later.end(), word) != later.end()) {
     fail_at(kind->position(), fmt::format("recipe: {} is not in this version", word));
   }
-  const std::string near = closest_match(word, kinds);
+  std::vector<std::string> known = kinds;
+  for (const auto& alias : kind_aliases()) known.emplace_back(alias.word);
+  const std::string near = closest_match(word, known);
   std::string all;
-  for (const auto& name : kinds) all += (all.empty() ? "" : ", ") + name;
+  for (const auto& name : known) all += (all.empty() ? "" : ", ") + name;
   fail_at(kind->position(), "recipe: unknown kind " + word,
           near.empty() ? "kinds: " + all : "did you mean " + near + "?");
 }

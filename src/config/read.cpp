@@ -58,6 +58,19 @@ void resolve_choices_path(EvalSection& eval, const RecipeFacts& facts, RecipeMis
   mistakes.add(given->second.position(), "eval.choices", "no such file: " + path.string(), "a list is written [a, b]");
 }
 
+// `recipe: orpo` says which loss; beside it preference.loss may only say the same.
+void settle_loss(DpoRecipe& recipe, const Node& root, RecipeMistakes& mistakes) {
+  const Node* kind = root.find("recipe");
+  const KindAlias* alias = kind && kind->is_scalar() ? find_alias(kind->text()) : nullptr;
+  if (!alias) return;
+  const auto given = recipe.given.find("preference.loss");
+  if (given != recipe.given.end() && recipe.preference.loss != alias->loss) {
+    mistakes.add(given->second.position(), "preference.loss", fmt::format("`recipe: {}` sets it", alias->word),
+                 "remove the key, or write `recipe: dpo`");
+  }
+  recipe.preference.loss = alias->loss;
+}
+
 template <class R>
 void read_sections(R& recipe, const Node& root, RecipeMistakes& mistakes) {
   std::vector<std::string> names = {"recipe"};
@@ -94,6 +107,7 @@ R bind_recipe(const Node& root, const ReadOptions& options, RecipeMistakes& mist
   recipe.name = name_of(root, R::kKind);
   read_sections(recipe, root, mistakes);
   if constexpr (requires { recipe.eval; }) resolve_choices_path(recipe.eval, recipe, mistakes);
+  if constexpr (requires { recipe.preference; }) settle_loss(recipe, root, mistakes);
   resolve_defaults(recipe);
   if (!recipe.run.out.empty()) recipe.name = fs::path(recipe.run.out).filename().string();
   check_recipe(recipe, root, mistakes);
@@ -171,6 +185,7 @@ std::vector<std::string> check_words(const Node& root, const ReadOptions& option
   template Node to_node<R>(const R&);
 PRENTICE_READS(PretrainRecipe)
 PRENTICE_READS(SftRecipe)
+PRENTICE_READS(DpoRecipe)
 PRENTICE_READS(EvalRecipe)
 PRENTICE_READS(ExportRecipe)
 PRENTICE_READS(GenerateRecipe)

@@ -27,6 +27,7 @@ enum class EosMode { automatic, on, off };
 enum class Recompute { none, selective, block };
 enum class OptimizerName { adamw, adamw8bit, sgd, lion };
 enum class Schedule { cosine, linear, constant, wsd };
+enum class PreferenceLoss { sigmoid, ipo, hinge, robust, cdpo, kto, orpo, simpo, cpo };
 enum class Normalize { none, tokens, bytes };
 enum class Select { last, eval_loss, eval_accuracy };
 
@@ -122,6 +123,15 @@ struct OptimSection {
   double eps = 1e-8;
   double clip = 1.0;
   std::string master = "auto";
+};
+
+struct PreferenceSection {
+  PreferenceLoss loss = PreferenceLoss::sigmoid;
+  Auto<double> beta;             // 0.1; 2 for simpo
+  Auto<double> label_smoothing;  // 0; 0.1 for cdpo and robust
+  Auto<double> gamma;            // 0; 1 for simpo
+  Auto<double> sft_weight;       // 0; 1 for cpo and orpo
+  std::string reference = "start";
 };
 
 struct EvalSection {

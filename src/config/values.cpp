@@ -124,8 +124,7 @@ Json number_schema(const About& about, bool integer) {
 
 // A scalar without quotes may look like a number to an editor; where text is wanted it is text.
 Json word_schema(const About& about) {
-  const bool open = about.choices.empty() || about.path == PathKind::if_path;
-  if (open) return Json::Object{{"type", Json::Array{"string", "number", "boolean"}}};
+  if (takes_other_words(about)) return Json::Object{{"type", Json::Array{"string", "number", "boolean"}}};
   Json::Array words;
   for (const auto& choice : about.choices) {
     if (!choice.later) words.emplace_back(choice.word);
@@ -215,7 +214,7 @@ bool Codec<double>::read(const Node& node, double& value, const Reading& reading
 }
 
 bool Codec<std::string>::read(const Node& node, std::string& value, const Reading& reading) {
-  const bool closed = !reading.about.choices.empty() && reading.about.path != PathKind::if_path;
+  const bool closed = !takes_other_words(reading.about);
   if (!node.is_scalar()) {
     reading.expected(node, closed ? choices_text(reading.about.choices) : "a text",
                      node.is_null() ? "write \"\" for an empty text, or remove the key" : "");
@@ -239,6 +238,8 @@ std::string Codec<std::string>::type(const About& about) {
   switch (about.path) {
     case PathKind::if_path:
       return words.empty() ? "text or path" : words + ", or a path";
+    case PathKind::if_address:
+      return words + ", or an artifact address";
     case PathKind::address:
       return "artifact address";
     case PathKind::input:

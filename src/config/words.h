@@ -45,14 +45,10 @@ struct Words<AdapterKind> {
 template <>
 struct Words<DataFormat> {
   static constexpr Word<DataFormat> table[] = {
-      {DataFormat::automatic, "auto"},
-      {DataFormat::messages, "messages"},
-      {DataFormat::sharegpt, "sharegpt"},
-      {DataFormat::alpaca, "alpaca"},
-      {DataFormat::completion, "completion"},
-      {DataFormat::text, "text"},
-      {DataFormat::preference, "preference", kLater},
-      {DataFormat::labels, "labels", kLater},
+      {DataFormat::automatic, "auto"},        {DataFormat::messages, "messages"},
+      {DataFormat::sharegpt, "sharegpt"},     {DataFormat::alpaca, "alpaca"},
+      {DataFormat::completion, "completion"}, {DataFormat::text, "text"},
+      {DataFormat::preference, "preference"}, {DataFormat::labels, "labels"},
   };
 };
 
@@ -122,6 +118,15 @@ struct Words<Schedule> {
 };
 
 template <>
+struct Words<PreferenceLoss> {
+  static constexpr Word<PreferenceLoss> table[] = {
+      {PreferenceLoss::sigmoid, "sigmoid"}, {PreferenceLoss::ipo, "ipo"},     {PreferenceLoss::hinge, "hinge"},
+      {PreferenceLoss::robust, "robust"},   {PreferenceLoss::cdpo, "cdpo"},   {PreferenceLoss::kto, "kto"},
+      {PreferenceLoss::orpo, "orpo"},       {PreferenceLoss::simpo, "simpo"}, {PreferenceLoss::cpo, "cpo"},
+  };
+};
+
+template <>
 struct Words<Normalize> {
   static constexpr Word<Normalize> table[] = {
       {Normalize::none, "none"},
@@ -152,6 +157,7 @@ std::string_view word_of(E value) {
 inline constexpr Choice kModelInit[] = {{"weights"}, {"random"}};
 inline constexpr Choice kQuantize[] = {{"none"}, {"nf4", kLater}, {"nf4-single", kLater}};
 inline constexpr Choice kAdapterInit[] = {{"default"}, {"gaussian"}, {"pissa"}};
+inline constexpr Choice kReference[] = {{"start"}, {"precomputed"}};
 inline constexpr Choice kQat[] = {{"none"},           {"F16", kLater},    {"BF16", kLater},   {"Q8_0", kLater},
                                   {"Q6_K", kLater},   {"Q5_K_M", kLater}, {"Q5_K_S", kLater}, {"Q4_K_M", kLater},
                                   {"Q4_K_S", kLater}, {"Q4_0", kLater},   {"Q3_K_M", kLater}, {"Q2_K", kLater}};

@@ -12,17 +12,19 @@
 namespace prentice {
 
 inline constexpr int64_t kNoLabel = -100;
+inline constexpr int kChosen = 0, kRejected = 1;  // Batch::role; of labelled answers: desirable, undesirable
 
 struct Batch {
-  Tensor tokens;                     // [T] int64
-  Tensor positions;                  // [T] int64, from 0 in each sequence
-  Tensor labels;                     // [T] int64: the id that follows position t, or kNoLabel
-  Tensor weights;                    // [T] f32: weight of the label (0 where there is none)
-  Tensor target_rows;                // [N] int64: ascending indices t with a label
-  Tensor starts;                     // [S+1] int32: offsets of the sequences in the stream (cu_seqlens)
-  Tensor sequence_id;                // [T] int32: index of the sequence that position t belongs to
-  Tensor sample_key;                 // [S] int64: (sample id, occurrence) of each sequence; keys the dropout mask
-  Tensor pair, role;                 // [S] int32, preference data only: which pair, and chosen (0) or rejected (1)
+  Tensor tokens;       // [T] int64
+  Tensor positions;    // [T] int64, from 0 in each sequence
+  Tensor labels;       // [T] int64: the id that follows position t, or kNoLabel
+  Tensor weights;      // [T] f32: weight of the label (0 where there is none)
+  Tensor target_rows;  // [N] int64: ascending indices t with a label
+  Tensor starts;       // [S+1] int32: offsets of the sequences in the stream (cu_seqlens)
+  Tensor sequence_id;  // [T] int32: index of the sequence that position t belongs to
+  Tensor sample_key;   // [S] int64: (sample id, occurrence) of each sequence; keys the dropout mask
+  Tensor pair, role;   // [S] int32, preference data only: which pair of the batch, from 0; kChosen or kRejected
+  Tensor reference;    // [S] f64, where known beforehand: log-probability of the answer under the reference
   std::vector<int64_t> host_starts;  // `starts` on the host, so that no kernel launch waits for the device
   int64_t longest = 0;               // tokens in the longest sequence
 };
@@ -30,8 +32,9 @@ struct Batch {
 // Every tensor of the batch that is there becomes change(tensor).
 template <class Change>
 void change_tensors(Batch& batch, const Change& change) {
-  for (Tensor* tensor : {&batch.tokens, &batch.positions, &batch.labels, &batch.weights, &batch.target_rows,
-                         &batch.starts, &batch.sequence_id, &batch.sample_key, &batch.pair, &batch.role}) {
+  for (Tensor* tensor :
+       {&batch.tokens, &batch.positions, &batch.labels, &batch.weights, &batch.target_rows, &batch.starts,
+        &batch.sequence_id, &batch.sample_key, &batch.pair, &batch.role, &batch.reference}) {
     if (tensor->defined()) *tensor = change(*tensor);
   }
 }
@@ -44,10 +47,12 @@ struct Counts {
   double tokens = 0;  // sum of the label weights
   double sequences = 0;
   double pairs = 0;
+  double chosen_tokens = 0;  // those of `tokens` that belong to chosen answers
 };
 
 struct Step {
   std::vector<Batch> micros;
+  std::vector<Batch> mismatched;  // labelled answers: each prompt of the step with the answer to the next one (KTO)
   Counts counts;
   int64_t epoch = 0;
   int64_t input_tokens = 0;  // tokens that pass through the model

@@ -11,8 +11,15 @@ namespace prentice {
 
 namespace {
 
+std::string_view side_word(int32_t role, int64_t group) {
+  if (role == kNoRole) return "";
+  if (group > 1) return role == kChosen ? "chosen" : "rejected";
+  return role == kChosen ? "desirable" : "undesirable";
+}
+
 AuditSequence audit_sequence(const Sequence& sequence, const EncodedSet& set, const Tokenizer& tokenizer) {
-  AuditSequence out{.origin = set.origins[sequence.sample], .piece = sequence.piece};
+  AuditSequence out{
+      .origin = set.origins[sequence.sample], .piece = sequence.piece, .side = side_word(sequence.role, set.group)};
   StreamDecoder decoder(tokenizer, /*skip_special=*/false);
   for (int64_t t = 0; t < sequence.size(); ++t) {
     AuditToken token{.id = sequence.ids[t], .text = decoder.push(sequence.ids[t])};
@@ -82,14 +89,18 @@ std::string ids_of(const AuditSequence& sequence, AuditStyle style) {
 
 }  // namespace
 
-Audit audit_data(const DataSet& set, const Tokenizer& tokenizer, int64_t sequences) {
+Audit audit_data(const DataSet& set, const Tokenizer& tokenizer, int64_t examples) {
   const auto& encoded = set.encoded;
   Audit audit{.description = set.description, .rows = static_cast<int64_t>(set.examples.size())};
-  const auto shown = std::min<int64_t>(sequences, static_cast<int64_t>(encoded.sequences.size()));
+  const auto shown = std::min<int64_t>(examples * encoded.group, static_cast<int64_t>(encoded.sequences.size()));
   for (int64_t i = 0; i < shown; ++i) {
     audit.sequences.push_back(audit_sequence(encoded.sequences[i], encoded, tokenizer));
   }
   audit.totals = token_totals(encoded.sequences);
+  for (const int32_t role : {kChosen, kRejected}) {
+    const auto lengths = lengths_of_role(encoded.sequences, role);
+    if (lengths.max > 0) audit.sides.emplace_back(side_word(role, encoded.group), lengths);
+  }
   if (audit.totals.tokens > 0) {
     audit.trained_share = static_cast<double>(audit.totals.trained_tokens) / static_cast<double>(audit.totals.tokens);
   }
@@ -104,18 +115,22 @@ std::string render_audit(const Audit& audit, AuditStyle style, bool show_ids) {
   std::string out = audit.description + "\n";
   for (const auto& sequence : audit.sequences) {
     const auto piece = sequence.piece > 0 ? fmt::format(", piece {}", sequence.piece + 1) : "";
-    out += fmt::format("\n--- {}{}: {} of {} tokens are trained\n", to_string(sequence.origin), piece,
+    const auto side = sequence.side.empty() ? "" : fmt::format(", {}", sequence.side);
+    out += fmt::format("\n--- {}{}{}: {} of {} tokens are trained\n", to_string(sequence.origin), piece, side,
                        with_commas(sequence.trained), with_commas(static_cast<int64_t>(sequence.tokens.size())));
     out += text_of(sequence, style) + "\n";
     if (show_ids) out += "ids " + ids_of(sequence, style) + "\n";
   }
   const auto& totals = audit.totals;
-  const auto& lengths = totals.lengths;
   out += fmt::format("\n{} rows, {} sequences, {} tokens, {} trained ({:.1f} %)\n", with_commas(audit.rows),
                      with_commas(totals.sequences), with_commas(totals.tokens), with_commas(totals.trained_tokens),
                      100 * audit.trained_share);
-  out += fmt::format("tokens a sequence: p50 {}, p95 {}, p99 {}, max {}\n", with_commas(lengths.p50),
-                     with_commas(lengths.p95), with_commas(lengths.p99), with_commas(lengths.max));
+  const auto add_lengths = [&](std::string_view of, const LengthStats& stats) {
+    out += fmt::format("tokens a {}: p50 {}, p95 {}, p99 {}, max {}\n", of, with_commas(stats.p50),
+                       with_commas(stats.p95), with_commas(stats.p99), with_commas(stats.max));
+  };
+  add_lengths("sequence", totals.lengths);
+  for (const auto& [side, stats] : audit.sides) add_lengths(fmt::format("{} answer with its prompt", side), stats);
   if (audit.dropped > 0) out += fmt::format("dropped: {} rows\n", with_commas(audit.dropped));
   if (audit.truncated > 0) {
     out += fmt::format("truncated: {} rows, {} tokens\n", with_commas(audit.truncated),

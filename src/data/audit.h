@@ -4,6 +4,8 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
+#include <utility>
 #include <vector>
 
 #include "data/data_set.h"
@@ -22,6 +24,7 @@ struct AuditToken {
 struct AuditSequence {
   Origin origin;
   int32_t piece = 0;
+  std::string_view side;  // "chosen", "rejected", "desirable", "undesirable"; "" for an example
   std::vector<AuditToken> tokens;
   int64_t trained = 0;  // tokens
 };
@@ -31,12 +34,14 @@ struct Audit {
   std::vector<AuditSequence> sequences;  // the first ones, in file order
   int64_t rows = 0;                      // after dropping
   TokenTotals totals;
-  double trained_share = 0;  // of all tokens
+  std::vector<std::pair<std::string_view, LengthStats>> sides;  // preference data: lengths by side
+  double trained_share = 0;                                     // of all tokens
   int64_t dropped = 0, truncated = 0, truncated_tokens = 0;
   std::vector<std::string> warnings;
 };
 
-Audit audit_data(const DataSet& set, const Tokenizer& tokenizer, int64_t sequences);
+// Shows the first `examples`; a pair is one, with both its sides.
+Audit audit_data(const DataSet& set, const Tokenizer& tokenizer, int64_t examples);
 
 enum class AuditStyle {
   brackets,  // trained text stands [in brackets]; control characters and brackets of the text itself are escaped

@@ -35,6 +35,25 @@ int64_t write_sequence(const Sequence& sequence, int64_t start, int32_t index, B
   return targets;
 }
 
+// A rejected answer behind a chosen one of its sample makes a pair with it; any other answer stands for itself.
+void write_roles(const std::vector<const Sequence*>& sequences, Batch& batch) {
+  int32_t *pairs = nullptr, *roles = nullptr;
+  double* reference = nullptr;
+  const auto count = static_cast<int64_t>(sequences.size());
+  batch.pair = empty_tensor(count, at::kInt, &pairs);
+  batch.role = empty_tensor(count, at::kInt, &roles);
+  if (sequences[0]->reference) batch.reference = empty_tensor(count, at::kDouble, &reference);
+  int32_t pair = -1;
+  for (int64_t i = 0; i < count; ++i) {
+    const auto& sequence = *sequences[i];
+    const bool second = i > 0 && sequence.role == kRejected && sequences[i - 1]->role == kChosen &&
+                        sequences[i - 1]->sample == sequence.sample;
+    pairs[i] = second ? pair : ++pair;
+    roles[i] = sequence.role;
+    if (reference) reference[i] = *sequence.reference;
+  }
+}
+
 }  // namespace
 
 double Sequence::target_weight() const {
@@ -47,9 +66,11 @@ double Sequence::target_weight() const {
 
 int64_t sample_key(const Sequence& sequence, int64_t occurrence) {
   constexpr std::array<uint32_t, 2> kKey = {0x73616d70, 0x6c65206b};  // "sample k"
+  constexpr uint32_t kSide = uint32_t{1} << 31;                       // the two sides of a pair share a sample
   const auto sample = static_cast<uint64_t>(sequence.sample);
   const auto words = philox4x32({static_cast<uint32_t>(sample), static_cast<uint32_t>(sample >> 32),
-                                 static_cast<uint32_t>(sequence.piece), static_cast<uint32_t>(occurrence)},
+                                 static_cast<uint32_t>(sequence.piece) | (sequence.role == kRejected ? kSide : 0),
+                                 static_cast<uint32_t>(occurrence)},
                                 kKey);
   return static_cast<int64_t>((words[0] | uint64_t{words[1]} << 32) >> 1);
 }
@@ -85,21 +106,25 @@ Batch collate(const std::vector<const Sequence*>& sequences, const std::vector<i
     written = write_sequence(*sequences[i], batch.host_starts[i], static_cast<int32_t>(i), batch, written);
     keys[i] = sample_key(*sequences[i], occurrences[i]);
   }
+  if (count > 0 && sequences[0]->role != kNoRole) write_roles(sequences, batch);
   return batch;
 }
 
 void collate_in_order(std::span<const Sequence* const> sequences, int64_t micro_tokens,
-                      const std::function<void(const Batch&)>& visit) {
+                      const std::function<void(const Batch&)>& visit, int64_t group) {
   std::vector<const Sequence*> open;
   int64_t tokens = 0;
-  for (const auto* sequence : sequences) {
-    if (!open.empty() && micro_tokens > 0 && tokens + sequence->size() > micro_tokens) {
+  for (size_t i = 0; i < sequences.size(); i += group) {
+    const auto members = sequences.subspan(i, group);
+    int64_t added = 0;
+    for (const auto* sequence : members) added += sequence->size();
+    if (!open.empty() && micro_tokens > 0 && tokens + added > micro_tokens) {
       visit(collate(open, 0));
       open.clear();
       tokens = 0;
     }
-    open.push_back(sequence);
-    tokens += sequence->size();
+    open.insert(open.end(), members.begin(), members.end());
+    tokens += added;
   }
   if (!open.empty()) visit(collate(open, 0));
 }

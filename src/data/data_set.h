@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "config/schema.h"
+#include "data/formats.h"
 #include "data/sequence.h"
 #include "io/json.h"
 
@@ -17,10 +18,11 @@ struct EncodeOptions {
   int64_t max_length = 0;
   int threads = 1;
   bool for_evaluation = false;  // no EOS after `text` rows
+  RowUse use = RowUse::examples;
 };
 
-// An example before tokenization: what a person would call one row. Kept for audit, eval prompts and reports. In a
-// conversation the last answer that is trained counts as the completion.
+// An example before tokenization: what a person would call one row; of a pair, its chosen side. Kept for audit, eval
+// prompts and reports. In a conversation the last answer that is trained counts as the completion.
 struct Example {
   std::string prompt;      // what is before the completion; for_evaluation: ends with the template's generation prompt
   std::string completion;  // trained text

@@ -84,7 +84,7 @@ void append(std::vector<std::string>& to, const std::vector<std::string>& from) 
 DataSet load_data_set(const std::vector<WeightedFile>& files, const DataSection& section, const Tokenizer& tokenizer,
                       const EncodeOptions& options) {
   const auto chat_template = open_chat_template(section, tokenizer);
-  const RowMaker maker(section, chat_template.has_value());
+  const RowMaker maker(section, chat_template.has_value(), options.use);
   auto loaded = load_rows(files, section, maker, options.threads);
   auto set = encode_rows(std::move(loaded.rows), {loaded.format, loaded.weighted, loaded.files, ""}, section, tokenizer,
                          pointer(chat_template), options);
@@ -98,7 +98,7 @@ TrainEvalSets load_data(const DataSection& section, const Tokenizer& tokenizer, 
     fail(ExitCode::usage, "data.eval_split and data.eval both say what is held out", "remove one of them");
   }
   const auto chat_template = open_chat_template(section, tokenizer);
-  const RowMaker maker(section, chat_template.has_value());
+  const RowMaker maker(section, chat_template.has_value(), options.use);
   auto loaded = load_rows(section.train, section, maker, options.threads);
   const auto rows = static_cast<int64_t>(loaded.rows.size());
   const int64_t held_out = section.eval.empty() ? held_out_count(section.eval_split, rows) : 0;

@@ -22,7 +22,9 @@ std::optional<DataFormat> known_format(const Json& record) {
   if ((has("chosen") && has("rejected")) || (has("chosen_messages") && has("rejected_messages"))) {
     return DataFormat::preference;
   }
-  if (label && label->is_bool() && (has("completion") || has("messages"))) return DataFormat::labels;
+  if (label && label->is_bool() && (has("completion") || has("messages") || has("conversations"))) {
+    return DataFormat::labels;
+  }
   for (const std::string_view key : {"messages", "conversations"}) {
     const Json* list = record.find(key);
     if (!list || !list->is_array()) continue;
@@ -46,14 +48,26 @@ DataFormat detect_format(const Json& record) {
       "members with data.fields");
 }
 
-void refuse_preference(DataFormat format) {
-  if (format == DataFormat::preference) {
+void require_use(DataFormat format, RowUse use) {
+  const bool pairs = format == DataFormat::preference, labels = format == DataFormat::labels;
+  if (use == RowUse::examples && pairs) {
     bad_record("these are preference pairs (chosen and rejected), which this kind of recipe does not read",
-               "preference tuning is not in this version; data.fields can name the chosen answer as the one to train");
+               "`recipe: dpo` learns from them; data.fields can name the chosen answer as the one to train");
   }
-  if (format == DataFormat::labels) {
+  if (use == RowUse::examples && labels) {
     bad_record("these are rows with a label true or false, which this kind of recipe does not read",
-               "preference tuning is not in this version; keep the rows that are labelled true");
+               "`recipe: kto` learns from them; or keep the rows that are labelled true");
+  }
+  if (use == RowUse::pairs && labels) {
+    bad_record("these are rows with a label true or false, and this preference loss compares two answers",
+               "preference.loss: kto learns from single answers");
+  }
+  if (use != RowUse::examples && !pairs && !labels) {
+    bad_record(fmt::format("these are rows of format {}, which say nothing of a worse answer", format_word(format)),
+               use == RowUse::pairs
+                   ? "preference tuning reads {prompt, chosen, rejected}; data.fields names the members"
+                   : "kto reads {prompt, completion, label} and {prompt, chosen, rejected}; data.fields "
+                     "names the members");
   }
 }
 
@@ -62,6 +76,13 @@ std::vector<std::string> unread_members(const Json& record, DataFormat format) {
   if (format == DataFormat::alpaca) read = {"instruction", "input", "output", "system", "history"};
   if (format == DataFormat::completion) read = {"prompt", "completion", "tools", "system", "choices"};
   if (format == DataFormat::text) read = {"text"};
+  if (format == DataFormat::preference) {
+    read = {"prompt", "messages", "conversations",   "chosen",           "rejected",
+            "tools",  "system",   "chosen_messages", "rejected_messages"};
+  }
+  if (format == DataFormat::labels) {
+    read = {"prompt", "completion", "messages", "conversations", "label", "tools", "system"};
+  }
   std::vector<std::string> unread;
   if (read.empty() || !record.is_object()) return unread;
   for (const auto& [name, value] : record.as_object()) {

@@ -18,8 +18,15 @@ DataFormat detect_format(const Json& record);
 
 std::string_view format_word(DataFormat format);
 
-// Preference and KTO rows teach another objective. Errors: `malformed`, naming the recipe kind that reads them.
-void refuse_preference(DataFormat format);
+// What an objective reads of a row.
+enum class RowUse {
+  examples,  // what to say
+  pairs,     // a better and a worse answer
+  labels,    // answers, each good or bad; a pair is two of them
+};
+
+// Errors: `malformed` when rows of `format` are not for that use, naming the recipe kind that reads them.
+void require_use(DataFormat format, RowUse use);
 
 // Top-level members of `record` that rows of `format` do not read; empty for conversations, whose templates see all.
 std::vector<std::string> unread_members(const Json& record, DataFormat format);

@@ -17,6 +17,14 @@ LengthStats length_stats(std::vector<int64_t> lengths) {
   return {.p50 = rank(0.50), .p95 = rank(0.95), .p99 = rank(0.99), .max = lengths.back()};
 }
 
+LengthStats lengths_of_role(const std::vector<Sequence>& sequences, int32_t role) {
+  std::vector<int64_t> lengths;
+  for (const auto& sequence : sequences) {
+    if (sequence.role == role) lengths.push_back(sequence.size());
+  }
+  return length_stats(std::move(lengths));
+}
+
 TokenTotals token_totals(const std::vector<Sequence>& sequences) {
   TokenTotals totals;
   std::vector<int64_t> lengths;

@@ -21,6 +21,8 @@ struct TokenTotals {
   double target_weight = 0;    // what their losses are divided by, in all
   LengthStats lengths;
 };
+// Of the sequences that play `role` (Sequence::role).
+LengthStats lengths_of_role(const std::vector<Sequence>& sequences, int32_t role);
 TokenTotals token_totals(const std::vector<Sequence>& sequences);
 
 }  // namespace prentice

@@ -38,7 +38,7 @@ DataFormat format_of(const Source& source, const DataSection& section, const Row
   auto format = section.format;
   if (format == DataFormat::automatic && source.plain_text) format = DataFormat::text;
   if (format == DataFormat::automatic) format = detect_format(renamed(source.records.front().value, section.fields));
-  refuse_preference(format);
+  require_use(format, maker.use());
   return format;
 }
 

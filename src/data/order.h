@@ -8,14 +8,14 @@
 
 namespace prentice {
 
-// One file of a weighted mix: the indices of its sequences and its share of an epoch's examples.
+// One file of a weighted mix: the indices of its examples and its share of an epoch's examples.
 struct MixPart {
   std::vector<int64_t> members;
   double weight = 1;
 };
 
 struct Draw {
-  int64_t sequence = 0;
+  int64_t sequence = 0;    // the first of its example
   int64_t occurrence = 0;  // how often this sequence was drawn before, in the whole run
 };
 

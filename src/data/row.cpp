@@ -13,9 +13,10 @@ namespace prentice {
 
 namespace {
 
-constexpr std::string_view kFieldNames[] = {"messages",   "conversations", "role",   "content", "from",    "value",
-                                            "tools",      "instruction",   "input",  "output",  "history", "prompt",
-                                            "completion", "text",          "system", "choices"};
+constexpr std::string_view kFieldNames[] = {"messages", "conversations", "role",        "content", "from",
+                                            "value",    "tools",         "instruction", "input",   "output",
+                                            "history",  "prompt",        "completion",  "text",    "system",
+                                            "choices",  "chosen",        "rejected",    "label"};
 
 void check_fields(const DataSection& section) {
   std::vector<std::string> known(std::begin(kFieldNames), std::end(kFieldNames));
@@ -39,6 +40,8 @@ std::string alpaca_prompt(const std::string& instruction, const std::string& inp
   return input.empty() ? fmt::format(kWithoutInput, instruction) : fmt::format(kWithInput, instruction, input);
 }
 
+}  // namespace
+
 Row raw_pair(std::string prompt, std::string completion) {
   if (completion.empty()) bad_record("the completion is empty", "leave the row out, or give it the text to learn");
   Row row{.kind = RowKind::pair, .prompt = std::move(prompt), .completion = std::move(completion)};
@@ -46,10 +49,8 @@ Row raw_pair(std::string prompt, std::string completion) {
   return row;
 }
 
-}  // namespace
-
-RowMaker::RowMaker(const DataSection& section, bool has_chat_template)
-    : section_(section), has_chat_template_(has_chat_template) {
+RowMaker::RowMaker(const DataSection& section, bool has_chat_template, RowUse use)
+    : section_(section), has_chat_template_(has_chat_template), use_(use) {
   check_fields(section);
   if (section.prompt.empty() != section.completion.empty()) {
     fail(ExitCode::usage, "data.prompt and data.completion build a row together; only one is given");
@@ -82,7 +83,8 @@ bool RowMaker::is_chat(DataFormat format) const {
   }
   const bool turns = builds_rows() || format == DataFormat::alpaca;
   const bool chat = turns && section_.chat == ChatMode::automatic && has_chat_template_;
-  if (!chat && !section_.system.empty()) {
+  const bool by_row = format == DataFormat::preference || format == DataFormat::labels;  // texts or messages
+  if (!chat && !by_row && !section_.system.empty()) {
     fail(ExitCode::usage,
          fmt::format("data.system: these rows ({}) are raw text, which has no system turn", format_word(format)),
          "data.chat: on makes them conversations; or write the text into data.prompt");
@@ -204,6 +206,10 @@ Row RowMaker::make(Json record, DataFormat format) const {
     row = from_completion(record);
   } else if (format == DataFormat::text) {
     row = from_text(record);
+  } else if (format == DataFormat::preference) {
+    row = from_preference(record);
+  } else if (format == DataFormat::labels) {
+    row = from_labels(record);
   } else {
     row = from_messages(record);
   }

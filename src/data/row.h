@@ -3,8 +3,10 @@
 
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "config/schema.h"
+#include "data/formats.h"
 #include "data/sequence.h"
 #include "io/json.h"
 #include "text/chat.h"
@@ -23,13 +25,20 @@ struct Row {
   Json record;                 // as read, fields renamed
   Origin origin;
   double mix_weight = 1;
+  int32_t role = kNoRole;     // preference data: kChosen or kRejected
+  std::vector<Row> rejected;  // the other side of a pair: none or one, of which only the text counts
 };
+
+// Errors: `malformed` when the completion is empty.
+Row raw_pair(std::string prompt, std::string completion);
 
 // The rules of data.format, data.chat, data.system, data.prompt and data.completion.
 class RowMaker {
  public:
   // Errors: `usage` for keys that do not go together or a template that does not parse.
-  RowMaker(const DataSection& section, bool has_chat_template);
+  RowMaker(const DataSection& section, bool has_chat_template, RowUse use = RowUse::examples);
+
+  RowUse use() const { return use_; }
 
   // True when rows are built by data.prompt and data.completion, whatever their format.
   bool builds_rows() const { return prompt_.has_value(); }
@@ -45,6 +54,9 @@ class RowMaker {
   Row from_alpaca(const Json& record) const;
   Row from_completion(const Json& record) const;
   Row from_text(const Json& record) const;
+  Row from_preference(const Json& record) const;  // row_preference.cpp
+  Row preference_turns(const Json& record, const Json* prompt, const Json& chosen, const Json& rejected) const;
+  Row from_labels(const Json& record) const;
   Row from_turns(const std::string& prompt, const std::string& completion) const;
   Row finish_chat(Row row, const Json& record) const;
   void require_template(std::string_view what) const;
@@ -53,6 +65,7 @@ class RowMaker {
 
   const DataSection& section_;
   bool has_chat_template_;
+  RowUse use_;
   std::optional<RecordTemplate> prompt_, completion_;
 };
 

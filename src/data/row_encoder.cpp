@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <charconv>
+#include <functional>
+#include <utility>
 
 #include "data/left_out.h"
 #include "data/lengths.h"
@@ -13,7 +15,7 @@ namespace prentice {
 
 namespace {
 
-constexpr size_t kChunk = 4096;  // rows whose text and offsets are in memory at once
+constexpr size_t kChunk = 4096;  // rows whose text and offsets are in memory at once; no pair lies across two
 
 // A template's argument by its looks: enable_thinking: false must not arrive as a word.
 Json argument_value(const std::string& text) {
@@ -23,6 +25,23 @@ Json argument_value(const std::string& text) {
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
   if (error == std::errc() && end == text.data() + text.size()) return number;
   return text;
+}
+
+// Each pair as two rows, chosen first.
+std::vector<Row> by_sides(std::vector<Row> rows) {
+  std::vector<Row> sides;
+  sides.reserve(2 * rows.size());
+  for (auto& row : rows) {
+    auto rejected = std::exchange(row.rejected, {});
+    sides.push_back(std::move(row));
+    const Row& chosen = sides.back();
+    for (auto& side : rejected) {
+      side.origin = chosen.origin;
+      side.mix_weight = chosen.mix_weight;
+    }
+    std::move(rejected.begin(), rejected.end(), std::back_inserter(sides));
+  }
+  return sides;
 }
 
 }  // namespace
@@ -39,8 +58,12 @@ RowEncoder::RowEncoder(const DataSection& section, const Tokenizer& tokenizer, c
   }
 }
 
-void RowEncoder::encode(std::vector<Row> rows, DataSet& set) {
+void RowEncoder::check_options(const std::vector<Row>& rows) const {
   for (const auto& row : rows) {
+    if (section_.overlong == Overlong::truncate && !row.rejected.empty()) {
+      fail(ExitCode::usage, "data.overlong: truncate would compare two answers that are not whole",
+           "use error or drop");
+    }
     if (section_.overlong == Overlong::split && row.kind != RowKind::text) {
       fail(ExitCode::usage, "data.overlong: split is for texts; these rows have a prompt and an answer",
            "use error, drop or truncate");
@@ -49,15 +72,22 @@ void RowEncoder::encode(std::vector<Row> rows, DataSet& set) {
       fail(ExitCode::usage, "data.eos: the chat template writes the end of a turn; the key is for raw rows");
     }
   }
+}
+
+void RowEncoder::encode(std::vector<Row> rows, DataSet& set) {
+  check_options(rows);
   if (std::ranges::any_of(rows, [](const Row& row) { return row.kind == RowKind::chat; })) {
     require_string_contents(*template_, render_options_);
     auto sentences = parts_left_out(rows, *template_, render_options_, options_.threads);
     std::ranges::move(sentences, std::back_inserter(set.encoded.warnings));
   }
+  const bool pairs = std::any_of(rows.begin(), rows.end(), [](const Row& row) { return !row.rejected.empty(); });
+  if (pairs) rows = by_sides(std::move(rows));
+  set.encoded.group = pairs && options_.use == RowUse::pairs ? 2 : 1;
   for (size_t begin = 0; begin < rows.size(); begin += kChunk) {
     encode_chunk(rows, begin, std::min(begin + kChunk, rows.size()), set);
   }
-  report(static_cast<int64_t>(rows.size()));
+  report(static_cast<int64_t>(rows.size()) / set.encoded.group);
   for (const auto& sequence : set.encoded.sequences) {
     set.encoded.longest = std::max(set.encoded.longest, sequence.size());
   }
@@ -80,7 +110,10 @@ void RowEncoder::encode_chunk(std::vector<Row>& rows, size_t begin, size_t end, 
   for_each_row([&](const Row& row, Draft& draft) { draft = draft_of(row); });
   tokenize(drafts);
   for_each_row([&](const Row& row, Draft& draft) { finish(row, draft); });
-  for (int64_t i = 0; i < count; ++i) append(rows[begin + i], drafts[i], set);
+  const int64_t group = set.encoded.group;
+  for (int64_t i = 0; i < count; i += group) {
+    append(std::span(rows).subspan(begin + i, group), std::span(drafts).subspan(i, group), set);
+  }
 }
 
 // One call of the tokenizer for each combination of its two switches.
@@ -139,26 +172,50 @@ size_t RowEncoder::leading_added(const Encoding& encoding) const {
   return added;
 }
 
-void RowEncoder::append(Row& row, Draft& draft, DataSet& set) {
-  if (draft.failed) return;
+// The two sides of a pair must differ where it counts: in tokens.
+void RowEncoder::check_sides(std::span<const Row> rows, std::span<Draft> drafts) {
+  if (rows.size() < 2 || drafts[0].sequences.empty() || drafts[1].sequences.empty()) return;
+  const bool good = problems_.collect(rows[0].origin, [&] {
+    if (drafts[0].sequences[0].ids == drafts[1].sequences[0].ids) {
+      bad_record("chosen and rejected are the same tokens", "leave the row out: it prefers nothing");
+    }
+  });
+  drafts[0].failed = !good;
+}
+
+void RowEncoder::append(std::span<Row> rows, std::span<Draft> drafts, DataSet& set) {
+  const auto any = [&](auto member) { return std::any_of(drafts.begin(), drafts.end(), std::mem_fn(member)); };
+  check_sides(rows, drafts);
+  if (any(&Draft::failed)) return;
   auto& encoded = set.encoded;
-  if (draft.straddling.empty()) lengths_.push_back(draft.length);
+  const auto longest = std::max_element(drafts.begin(), drafts.end(),
+                                        [](const Draft& a, const Draft& b) { return a.length < b.length; });
+  const bool straddles =
+      std::any_of(drafts.begin(), drafts.end(), [](const Draft& d) { return !d.straddling.empty(); });
+  if (!straddles) lengths_.push_back(longest->length);
   const auto count_mistake = [&](Tally& tally, std::string what) {
-    if (tally.count++ == 0) tally = {1, row.origin, row.kind, std::move(what)};
+    if (tally.count++ == 0) tally = {1, rows[0].origin, rows[0].kind, std::move(what)};
   };
-  if (draft.too_long) return count_mistake(too_long_, with_commas(draft.length));
-  if (!draft.straddling.empty()) return count_mistake(straddling_, std::move(draft.straddling));
-  if (draft.dropped) {
+  if (any(&Draft::too_long)) return count_mistake(too_long_, with_commas(longest->length));
+  for (auto& draft : drafts) {
+    if (!draft.straddling.empty()) return count_mistake(straddling_, std::move(draft.straddling));
+  }
+  if (any(&Draft::dropped)) {
     ++encoded.dropped;
     return;
   }
-  encoded.truncated += draft.cut_tokens > 0;
-  encoded.truncated_tokens += draft.cut_tokens;
-  for (auto& sequence : draft.sequences) {
-    if (!has_label(sequence)) continue;
-    sequence.sample = static_cast<int64_t>(set.examples.size());
-    encoded.sequences.push_back(std::move(sequence));
+  for (size_t i = 0; i < drafts.size(); ++i) {
+    encoded.truncated += drafts[i].cut_tokens > 0;
+    encoded.truncated_tokens += drafts[i].cut_tokens;
+    for (auto& sequence : drafts[i].sequences) {
+      if (!has_label(sequence)) continue;
+      sequence.sample = static_cast<int64_t>(set.examples.size());
+      sequence.role = rows[i].role;
+      encoded.sequences.push_back(std::move(sequence));
+    }
   }
+  Draft& draft = drafts[0];
+  Row& row = rows[0];
   encoded.origins.push_back(row.origin);
   encoded.mix_weights.push_back(row.mix_weight);
   set.examples.push_back({std::move(draft.prompt), std::move(draft.completion), std::move(draft.text),

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string>
 #include <utility>
 #include <vector>
@@ -23,7 +24,8 @@ class RowEncoder {
   RowEncoder(const DataSection& section, const Tokenizer& tokenizer, const ChatTemplate* chat_template,
              const EncodeOptions& options);
 
-  // Appends all rows to `set` in order. Errors: `data`, all bad rows at once.
+  // Appends all rows to `set` in order; a pair as two sequences, or with RowUse::labels as two examples. Errors:
+  // `data`, all bad rows at once.
   void encode(std::vector<Row> rows, DataSet& set);
 
  private:
@@ -49,13 +51,15 @@ class RowEncoder {
 
   void encode_chunk(std::vector<Row>& rows, size_t begin, size_t end, DataSet& set);
   void tokenize(std::vector<Draft>& drafts) const;
-  void append(Row& row, Draft& draft, DataSet& set);
+  void append(std::span<Row> rows, std::span<Draft> drafts, DataSet& set);  // of one example
+  void check_sides(std::span<const Row> rows, std::span<Draft> drafts);
   void report(int64_t rows);
 
   Draft draft_of(const Row& row) const;
   void finish(const Row& row, Draft& draft) const;
   Overlong overlong_of(RowKind kind) const;
   bool exceeds(const Draft& draft) const { return limit_ > 0 && draft.length > limit_; }
+  void check_options(const std::vector<Row>& rows) const;
   void check_bos(const std::vector<int32_t>& ids) const;
   size_t leading_added(const Encoding& encoding) const;
 

@@ -6,7 +6,6 @@
 #include <cmath>
 #include <map>
 #include <mutex>
-#include <numeric>
 #include <span>
 #include <type_traits>
 
@@ -28,8 +27,12 @@ struct EpochPlan {
 
 class EpochSteps final : public StepSource {
  public:
-  EpochSteps(std::span<const Sequence> sequences, std::vector<MixPart> mix, const StepOptions& options)
-      : sequences_(sequences), mix_(std::move(mix)), options_(options), order_(mix_, options.seed, options.shuffle) {
+  EpochSteps(const EncodedSet& set, const StepOptions& options)
+      : sequences_(set.sequences),
+        group_(set.group),
+        mix_(mix_parts(set)),
+        options_(options),
+        order_(mix_, options.seed, options.shuffle) {
     check();
     lay_out();
   }
@@ -60,13 +63,12 @@ class EpochSteps final : public StepSource {
       fail(ExitCode::usage, fmt::format("train.epochs: expected a number above 0, got {}", options_.epochs));
     }
     if (options_.batch > 0) return;
-    for (const auto& sequence : sequences_) {
-      if (sequence.size() <= options_.batch_tokens) continue;
-      fail(ExitCode::usage,
-           fmt::format("train.batch_tokens: {} is less than the longest row, {} tokens", options_.batch_tokens,
-                       sequence.size()),
-           "raise train.batch_tokens or lower data.max_length");
-    }
+    const int64_t longest = longest_group(sequences_, group_);
+    if (longest <= options_.batch_tokens) return;
+    fail(ExitCode::usage,
+         fmt::format("train.batch_tokens: {} is less than the longest {}, {} tokens", options_.batch_tokens,
+                     group_ > 1 ? "pair" : "row", longest),
+         "raise train.batch_tokens or lower data.max_length");
   }
 
   // starts_[e] is the first step of epoch e, for every epoch the run touches, and one beyond.
@@ -101,7 +103,7 @@ class EpochSteps final : public StepSource {
     }
     int64_t end = 0, step = 0;  // tokens up to and with this draw; the step it belongs to
     for (int64_t i = 0; i < count; ++i) {
-      end += sequences_[plan.draws[i].sequence].size();
+      end += group_size(plan.draws[i]);
       const int64_t its_step = (end - 1) / options_.batch_tokens;
       if (i > 0 && its_step != step) plan.begins.push_back(i);
       step = its_step;
@@ -122,24 +124,52 @@ class EpochSteps final : public StepSource {
     Step step{.epoch = epoch};
     std::vector<int64_t> lengths;
     for (const auto& draw : draws) {
-      const auto& sequence = sequences_[draw.sequence];
-      lengths.push_back(sequence.size());
-      step.counts.tokens += sequence.target_weight();
-      step.input_tokens += sequence.size();
+      lengths.push_back(group_size(draw));
+      step.input_tokens += lengths.back();
+      for (const auto& sequence : group_of(draw)) {
+        const double targets = sequence.target_weight();
+        step.counts.tokens += targets;
+        if (sequence.role == kChosen) step.counts.chosen_tokens += targets;
+      }
     }
-    step.counts.sequences = static_cast<double>(draws.size());
+    step.counts.sequences = static_cast<double>(draws.size()) * static_cast<double>(group_);
+    if (group_ > 1) step.counts.pairs = static_cast<double>(draws.size());
     const int64_t capacity = options_.packing ? options_.micro_tokens : 1;
     for (const auto& bin : pack_bins(lengths, capacity)) {
       std::vector<const Sequence*> members;
       std::vector<int64_t> occurrences;
       for (const int64_t i : bin) {
-        members.push_back(&sequences_[draws[i].sequence]);
-        occurrences.push_back(draws[i].occurrence);
+        for (const auto& sequence : group_of(draws[i])) {
+          members.push_back(&sequence);
+          occurrences.push_back(draws[i].occurrence);
+        }
       }
       step.micros.push_back(collate(members, occurrences));
     }
+    if (group_ == 1 && sequences_[0].role != kNoRole) step.mismatched = mismatched_batches(draws, capacity);
     return step;
   }
+
+  // Every answer of the step moves on to the next prompt. An answer alone in its step has none to move to.
+  std::vector<Batch> mismatched_batches(std::span<const Draw> draws, int64_t capacity) const {
+    std::vector<Sequence> made;
+    std::vector<int64_t> lengths;
+    for (size_t i = 0; i < draws.size() && draws.size() > 1; ++i) {
+      const auto& answer = draws[(i + draws.size() - 1) % draws.size()];
+      made.push_back(prentice::mismatched(sequences_[draws[i].sequence], sequences_[answer.sequence]));
+      lengths.push_back(made.back().size());
+    }
+    std::vector<Batch> batches;
+    for (const auto& bin : pack_bins(lengths, capacity)) {
+      std::vector<const Sequence*> members;
+      for (const int64_t i : bin) members.push_back(&made[i]);
+      batches.push_back(collate(members, 0));
+    }
+    return batches;
+  }
+
+  std::span<const Sequence> group_of(const Draw& draw) const { return sequences_.subspan(draw.sequence, group_); }
+  int64_t group_size(const Draw& draw) const { return longest_group(group_of(draw), group_); }
 
   // Everything that decides which example stands at which position. How a step is cut into micro-batches and how long
   // the run is do not belong here: neither moves an example.
@@ -160,11 +190,13 @@ class EpochSteps final : public StepSource {
       add_list(sequence.ids);
       add_list(sequence.labels);
       add_list(sequence.weights);
+      if (sequence.role != kNoRole) add(std::vector<int32_t>{sequence.role});
     }
     return hash.hex();
   }
 
   std::span<const Sequence> sequences_;
+  int64_t group_;
   std::vector<MixPart> mix_;
   StepOptions options_;
   Order order_;
@@ -176,19 +208,44 @@ class EpochSteps final : public StepSource {
   mutable std::string hash_;
 };
 
-std::vector<int64_t> all_indices(size_t count) {
-  std::vector<int64_t> indices(count);
-  std::iota(indices.begin(), indices.end(), int64_t{0});
-  return indices;
-}
-
 }  // namespace
 
+int64_t longest_group(std::span<const Sequence> sequences, int64_t group) {
+  int64_t longest = 0;
+  for (size_t i = 0; i < sequences.size(); i += group) {
+    int64_t tokens = 0;
+    for (const auto& sequence : sequences.subspan(i, group)) tokens += sequence.size();
+    longest = std::max(longest, tokens);
+  }
+  return longest;
+}
+
+Sequence mismatched(const Sequence& prompt, const Sequence& answer) {
+  const auto first_label = [](const Sequence& sequence) {
+    return std::find_if(sequence.labels.begin(), sequence.labels.end(), [](int32_t l) { return l != kNoLabel; }) -
+           sequence.labels.begin();
+  };
+  const auto before = first_label(prompt), from = first_label(answer);
+  Sequence made{.sample = prompt.sample, .role = prompt.role};
+  made.ids.assign(prompt.ids.begin(), prompt.ids.begin() + before + 1);
+  made.ids.insert(made.ids.end(), answer.ids.begin() + from + 1, answer.ids.end());
+  made.labels.assign(before, static_cast<int32_t>(kNoLabel));
+  made.labels.insert(made.labels.end(), answer.labels.begin() + from, answer.labels.end());
+  if (answer.weights.empty()) return made;
+  made.weights.assign(before, 0.0F);
+  made.weights.insert(made.weights.end(), answer.weights.begin() + from, answer.weights.end());
+  return made;
+}
+
 std::vector<MixPart> mix_parts(const EncodedSet& set) {
-  if (set.mix_weights.empty()) return {{all_indices(set.sequences.size()), 1.0}};
+  const bool mixed = !set.mix_weights.empty();
   std::map<std::string, size_t> part_of_file;
-  std::vector<MixPart> parts;
-  for (size_t i = 0; i < set.sequences.size(); ++i) {
+  std::vector<MixPart> parts(mixed ? 0 : 1);
+  for (size_t i = 0; i < set.sequences.size(); i += set.group) {
+    if (!mixed) {
+      parts[0].members.push_back(static_cast<int64_t>(i));
+      continue;
+    }
     const auto sample = set.sequences[i].sample;
     const auto [entry, is_new] = part_of_file.try_emplace(set.origins[sample].file, parts.size());
     if (is_new) parts.push_back({{}, set.mix_weights[sample]});
@@ -198,7 +255,7 @@ std::vector<MixPart> mix_parts(const EncodedSet& set) {
 }
 
 std::unique_ptr<StepSource> make_step_source(const EncodedSet& set, const StepOptions& options) {
-  return std::make_unique<EpochSteps>(set.sequences, mix_parts(set), options);
+  return std::make_unique<EpochSteps>(set, options);
 }
 
 }  // namespace prentice

@@ -46,6 +46,18 @@ Json exact_json(const ExactResult& exact) {
   return Json::Object{{"accuracy", exact.accuracy}, {"count", exact.count}, {"examples", std::move(examples)}};
 }
 
+Json preference_json(const PreferenceResult& pairs) {
+  Json::Array examples;
+  for (const auto& example : pairs.examples) {
+    examples.push_back(Json::Object{{"index", example.index}, {"loss", example.loss}, {"margin", example.margin}});
+  }
+  return Json::Object{{"loss", pairs.loss},
+                      {"accuracy", pairs.accuracy},
+                      {"margin", pairs.margin},
+                      {"count", pairs.count},
+                      {"examples", std::move(examples)}};
+}
+
 std::string share_line(const char* task, double accuracy, int64_t count) {
   const auto correct = static_cast<int64_t>(std::llround(accuracy * static_cast<double>(count)));
   const auto [low, high] = wilson_interval(correct, count);
@@ -64,6 +76,11 @@ std::map<std::string, double> metrics(const EvalReport& report) {
   if (report.loss) values["loss"] = report.loss->mean;
   if (report.exact) values["exact.accuracy"] = values["accuracy"] = report.exact->accuracy;
   if (report.choice) values["choice.accuracy"] = values["accuracy"] = report.choice->accuracy;
+  if (report.preference) {
+    values["loss"] = report.preference->loss;
+    values["accuracy"] = report.preference->accuracy;
+    values["margin"] = report.preference->margin;
+  }
   return values;
 }
 
@@ -99,6 +116,7 @@ Json to_json(const EvalReport& report) {
   if (report.loss) tasks.emplace_back("loss", loss_json(*report.loss));
   if (report.choice) tasks.emplace_back("choice", choice_json(*report.choice));
   if (report.exact) tasks.emplace_back("exact", exact_json(*report.exact));
+  if (report.preference) tasks.emplace_back("preference", preference_json(*report.preference));
   return Json::Object{{"schema", 1},
                       {"model", report.model},
                       {"data", std::move(data)},
@@ -148,6 +166,10 @@ std::vector<std::string> summary(const EvalReport& report) {
     }
   }
   if (report.exact) lines.push_back(share_line("exact", report.exact->accuracy, report.exact->count));
+  if (const auto& pairs = report.preference) {
+    lines.push_back(fmt::format("{} have a greater reward for the chosen answer; mean margin {:.4f}, loss {:.4f}",
+                                share_line("pairs", pairs->accuracy, pairs->count), pairs->margin, pairs->loss));
+  }
   for (const auto& gate : report.gates) {
     lines.push_back(fmt::format("gate     {} {} {} (is {:.4f}): {}", gate.metric, is_loss(gate.metric) ? "<=" : ">=",
                                 gate.bound, gate.value, gate.passed ? "passed" : "FAILED"));

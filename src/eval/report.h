@@ -45,6 +45,18 @@ struct ExactResult {
   std::vector<Example> examples;
 };
 
+struct PreferenceResult {
+  struct Example {
+    int64_t index = 0;
+    double loss = 0, margin = 0;
+  };
+  double loss = 0;      // mean over pairs, of preference.loss alone
+  double accuracy = 0;  // share of the pairs whose chosen answer has the greater reward
+  double margin = 0;    // mean difference of the rewards
+  int64_t count = 0;
+  std::vector<Example> examples;
+};
+
 struct GateResult {
   std::string metric;
   double bound = 0, value = 0;
@@ -62,6 +74,7 @@ struct EvalReport {
   std::optional<LossResult> loss;
   std::optional<ChoiceResult> choice;
   std::optional<ExactResult> exact;
+  std::optional<PreferenceResult> preference;
   std::vector<GateResult> gates;
   std::vector<std::string> warnings;
 
@@ -69,6 +82,7 @@ struct EvalReport {
 };
 
 // {"loss": 1.2, "choice.accuracy": 0.9, "exact.accuracy": 0.8, "accuracy": 0.9}: `accuracy` is choice's, else exact's.
+// Of pairs: {"loss": 0.6, "accuracy": 0.7, "margin": 0.2}.
 std::map<std::string, double> metrics(const EvalReport&);
 
 // A loss must be at most its bound, an accuracy at least. Errors: `usage` for a metric that no task gave.

@@ -10,6 +10,7 @@
 #include "recipes/console.h"
 #include "recipes/new_tokens.h"
 #include "recipes/open.h"
+#include "recipes/prepare.h"
 #include "recipes/programs.h"
 
 namespace prentice {
@@ -23,6 +24,7 @@ Json to_json(const AuditSequence& sequence) {
   Json::Object object{{"file", origin.file}};
   if (origin.line > 0) object.emplace_back("line", origin.line);
   if (origin.record > 0) object.emplace_back("record", origin.record);
+  if (!sequence.side.empty()) object.emplace_back("side", std::string(sequence.side));
   object.emplace_back("ids", std::move(ids));
   object.emplace_back("trained", std::move(trained));
   return object;
@@ -50,7 +52,8 @@ void print_audit(const Invocation& invocation) {
   AdapterSection adapter = adapter_of(recipe);
   take_new_tokens(recipe.model, opened, adapter);
   const EncodeOptions encode{.max_length = recipe.data.max_length.value_or(opened.spec.max_positions),
-                             .threads = opened.machine.threads};
+                             .threads = opened.machine.threads,
+                             .use = use_of(recipe)};
   const TrainEvalSets data = load_data(recipe.data, opened.tokenizer, encode, static_cast<uint64_t>(recipe.run.seed));
   const Audit audit = audit_data(data.train, opened.tokenizer, invocation.rows);
   if (invocation.json) {
@@ -76,7 +79,7 @@ int audit_recipe(const Invocation& invocation) {
   });
   if (!trains) {
     fail(ExitCode::usage, "audit: a recipe of kind '" + invocation.kind + "' trains on no data",
-         "audit takes a recipe that trains: sft, pretrain");
+         "audit takes a recipe that trains: sft, dpo, pretrain");
   }
   return 0;
 }

@@ -196,6 +196,7 @@ void check_fit(const R& recipe, const ModelShape& shape, RecipeMistakes& mistake
   template void check_fit<R>(const R&, const ModelShape&, RecipeMistakes&);
 PRENTICE_FITS(PretrainRecipe)
 PRENTICE_FITS(SftRecipe)
+PRENTICE_FITS(DpoRecipe)
 PRENTICE_FITS(EvalRecipe)
 PRENTICE_FITS(ExportRecipe)
 PRENTICE_FITS(GenerateRecipe)

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "config/fields.h"
+#include "config/words.h"
 
 namespace prentice {
 
@@ -40,6 +41,14 @@ class InputLister {
   std::vector<InputPath>& inputs_;
 };
 
+// A reference that is a model of its own.
+void add_reference(const std::string& address, std::vector<InputPath>& inputs) {
+  if (std::ranges::find(kReference, address, &Choice::word) != std::end(kReference)) return;
+  const Artifact artifact = resolve_model({.path = address});
+  if (artifact.has_weights()) inputs.push_back({"preference.reference", artifact.base});
+  if (!artifact.adapter.empty()) inputs.push_back({"preference.reference, adapter", artifact.adapter});
+}
+
 }  // namespace
 
 template <class R>
@@ -49,6 +58,7 @@ std::vector<InputPath> inputs_of(const R& recipe, const Artifact& artifact) {
   if (!artifact.adapter.empty()) inputs.push_back({"model.adapter", artifact.adapter});
   if (!artifact.tokenizer.empty() && artifact.tokenizer != artifact.base)
     inputs.push_back({"model.tokenizer", artifact.tokenizer});
+  if constexpr (requires { recipe.preference; }) add_reference(recipe.preference.reference, inputs);
   R copy = recipe;  // the field lists take mutable sections
   sections([&](const char* name, auto& section) { fields(InputLister(name, inputs), section); }, copy);
   return inputs;
@@ -56,6 +66,7 @@ std::vector<InputPath> inputs_of(const R& recipe, const Artifact& artifact) {
 
 template std::vector<InputPath> inputs_of<PretrainRecipe>(const PretrainRecipe&, const Artifact&);
 template std::vector<InputPath> inputs_of<SftRecipe>(const SftRecipe&, const Artifact&);
+template std::vector<InputPath> inputs_of<DpoRecipe>(const DpoRecipe&, const Artifact&);
 template std::vector<InputPath> inputs_of<EvalRecipe>(const EvalRecipe&, const Artifact&);
 template std::vector<InputPath> inputs_of<ExportRecipe>(const ExportRecipe&, const Artifact&);
 

@@ -55,7 +55,7 @@ MemoryByPhase step_memory(const StepShape& shape) {
   const int64_t context = shape.is_gpu ? kGpuContextBytes : kCpuContextBytes;
 
   MemoryByPhase memory;
-  memory.load = context + weights;
+  memory.load = context + weights + shape.reference_bytes;
   memory.forward = memory.load + optimizer + gradients + saved + working;
   memory.backward = memory.forward + (shape.recompute_blocks ? block : block / 2);
   memory.step = memory.load + optimizer + gradients + gradients / 4;
@@ -72,7 +72,8 @@ double flops_per_token(const StepShape& shape, double mean_length) {
   const double per_weight = shape.full ? 6 : 4;
   // Causal attention reads half of the keys on average; backward costs 2.5 forwards (Dao 2023).
   const double attention = 3.5 * 2 * 2 * spec.layers * spec.heads * spec.head_dim * mean_length / 2;
-  return per_weight * linears + 6.0 * (shape.full ? 0 : static_cast<double>(shape.trainable)) + attention;
+  const double step = per_weight * linears + 6.0 * (shape.full ? 0 : static_cast<double>(shape.trainable)) + attention;
+  return step + (shape.reference_pass ? 2 * linears + attention / 3.5 : 0);
 }
 
 Json to_json(const Plan& plan) {

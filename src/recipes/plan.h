@@ -58,6 +58,9 @@ struct StepShape {
   bool full = false;  // the weights themselves train
   bool recompute_blocks = false;
   bool is_gpu = false;
+  int64_t reference_bytes =
+      0;  // of the model that a preference loss compares with, where it is not the one that trains
+  bool reference_pass = false;  // every step asks it
 };
 // What the model and the place decide of it; the rest is the caller's.
 StepShape step_shape(const ModelSpec&, const Machine&, const Hardware&);

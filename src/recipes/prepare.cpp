@@ -11,6 +11,8 @@
 #include "config/words.h"
 #include "core/error.h"
 #include "data/data_template.h"
+#include "objective/preference.h"
+#include "recipes/reference.h"
 
 namespace prentice {
 
@@ -33,6 +35,13 @@ void count_trainable(StepShape& shape, const AdapterSection& adapter, const Mach
   if (!shape.full) attach_lora(model, adapter, 0);
   count_adapter(shape, model);
   for (const auto& [name, tensor] : trainable(model, adapter)) shape.trainable += tensor.numel();
+}
+
+// What the reference of a preference loss adds to a step: its memory, and a pass without gradients.
+void count_reference(StepShape& shape, const DpoRecipe& recipe, const Opened& policy) {
+  if (!needs_reference(recipe.preference.loss)) return;
+  shape.reference_bytes = reference_bytes(recipe, policy, shape.trainable);
+  shape.reference_pass = recipe.preference.reference != "precomputed";
 }
 
 // What needs held-out rows, where neither data.eval nor a split gives any: found before the weights load.
@@ -154,7 +163,8 @@ PreparedRun prepare_run(Recipe& recipe, Opened opened, const Hardware& hardware)
   NewTokens new_tokens = take_new_tokens(recipe.model, opened, adapter);
   apply_data_template(recipe.data, opened.tokenizer);
   const EncodeOptions encode{.max_length = recipe.data.max_length.value_or(opened.spec.max_positions),
-                             .threads = machine.threads};
+                             .threads = machine.threads,
+                             .use = use_of(recipe)};
   TrainEvalSets data = load_data(recipe.data, opened.tokenizer, encode, static_cast<uint64_t>(recipe.run.seed));
   require_held_out(recipe, data);
   if (!recipe.data.max_length) recipe.data.max_length = data.train.encoded.longest;
@@ -165,9 +175,10 @@ PreparedRun prepare_run(Recipe& recipe, Opened opened, const Hardware& hardware)
                   .data = std::move(data)};
   StepShape shape = step_shape(run.opened.spec, machine, hardware);
   shape.moments = moments_of(recipe.optim);
-  shape.longest = run.data.train.encoded.longest;
+  shape.longest = longest_group(run.data.train.encoded.sequences, run.data.train.encoded.group);
   shape.full = run.adapter.kind == AdapterKind::full;
   count_trainable(shape, run.adapter, machine);
+  if constexpr (requires { recipe.preference; }) count_reference(shape, recipe, run.opened);
   decide_micro_batch(recipe.train, shape, hardware);
   run.epochs = recipe.train.epochs.value_or(1);
   run.steps = make_step_source(run.data.train.encoded, step_options(recipe.run, recipe.data, recipe.train, run.epochs));
@@ -189,5 +200,6 @@ PreparedRun prepare_run(Recipe& recipe, Opened opened, const Hardware& hardware)
 
 template PreparedRun prepare_run<PretrainRecipe>(PretrainRecipe&, Opened, const Hardware&);
 template PreparedRun prepare_run<SftRecipe>(SftRecipe&, Opened, const Hardware&);
+template PreparedRun prepare_run<DpoRecipe>(DpoRecipe&, Opened, const Hardware&);
 
 }  // namespace prentice

@@ -26,8 +26,17 @@ struct PreparedRun {
 
 // `opened` is the recipe's model, for a machine of this hardware. Errors: whatever can be wrong with a recipe's data
 // and what needs it.
-template <class Recipe>  // PretrainRecipe or SftRecipe
+template <class Recipe>  // a kind that trains
 PreparedRun prepare_run(Recipe& recipe, Opened opened, const Hardware& hardware);
+
+// What the objective of a kind reads of its rows.
+template <class Recipe>
+RowUse use_of(const Recipe& recipe) {
+  if constexpr (requires { recipe.preference; }) {
+    return recipe.preference.loss == PreferenceLoss::kto ? RowUse::labels : RowUse::pairs;
+  }
+  return RowUse::examples;
+}
 
 // Steps of linear rise: optim.warmup, a share rounded up; without it 3 % and at least 5.
 double warmup_steps(const OptimSection&, int64_t steps);

@@ -17,6 +17,7 @@ int resume_run(const std::filesystem::path& folder, const Invocation&);
 
 int run_program(PretrainRecipe, const Invocation&);
 int run_program(SftRecipe, const Invocation&);
+int run_program(DpoRecipe, const Invocation&);
 int run_program(EvalRecipe, const Invocation&);
 int run_program(ExportRecipe, const Invocation&);
 int run_program(GenerateRecipe, const Invocation&);

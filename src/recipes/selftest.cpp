@@ -44,6 +44,7 @@ std::vector<SelfTestCase> make_self_test(const Model& model, const DataSet& data
   std::vector<SelfTestCase> cases;
   for (const auto& sequence : data.encoded.sequences) {
     if (cases.size() == kSelfTestCases) break;
+    if (data.encoded.group > 1 && sequence.role == kRejected) continue;  // its prompt is the chosen answer's
     SelfTestCase one{.prompt = data.examples.at(static_cast<size_t>(sequence.sample)).prompt,
                      .prompt_ids = prompt_of(sequence)};
     one.greedy_ids = generate(model, one.prompt_ids, {.max_new_tokens = kGreedyTokens, .stop_ids = stop_ids});

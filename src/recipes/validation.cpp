@@ -13,27 +13,24 @@ namespace prentice {
 namespace fs = std::filesystem;
 
 Validation::Validation(const Model& model, const PreparedRun& run, EvalSection section, int64_t micro_tokens)
-    : model_(model),
-      run_(run),
-      section_(std::move(section)),
-      micro_tokens_(micro_tokens),
-      stop_ids_(stop_token_ids(run.opened.artifact, run.opened.spec, run.opened.tokenizer)) {
-  auto& tasks = section_.tasks;
+    : run_(run) {
+  auto& tasks = section.tasks;
   const auto runs = [&](const char* task) { return std::find(tasks.begin(), tasks.end(), task) != tasks.end(); };
   if (!runs("loss")) tasks.insert(tasks.begin(), "loss");
-  if (runs("choice")) choices_ = resolve_choices(section_, &run.data.train);
-}
-
-EvalReport Validation::score() const {
-  return evaluate({.model = model_,
-                   .tokenizer = run_.opened.tokenizer,
-                   .data = *run_.data.eval,
-                   .section = section_,
-                   .choices = choices_,
-                   .stop_ids = stop_ids_,
-                   .micro_tokens = micro_tokens_,
-                   .threads = run_.opened.machine.threads,
-                   .stop = [] { return stop_signal() != 0; }});
+  std::vector<std::string> choices;
+  if (runs("choice")) choices = resolve_choices(section, &run.data.train);
+  const auto stop_ids = stop_token_ids(run.opened.artifact, run.opened.spec, run.opened.tokenizer);
+  score_ = [&model, &run, section, choices, stop_ids, micro_tokens] {
+    return evaluate({.model = model,
+                     .tokenizer = run.opened.tokenizer,
+                     .data = *run.data.eval,
+                     .section = section,
+                     .choices = choices,
+                     .stop_ids = stop_ids,
+                     .micro_tokens = micro_tokens,
+                     .threads = run.opened.machine.threads,
+                     .stop = [] { return stop_signal() != 0; }});
+  };
 }
 
 std::function<std::map<std::string, double>()> Validation::hook(const fs::path& out) const {

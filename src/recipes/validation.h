@@ -14,24 +14,22 @@ namespace prentice {
 
 class Validation {
  public:
-  // All arguments but the sections must outlive it. Without held-out rows it scores nothing.
+  // `score` is asked when there are held-out rows, and gives their report. `run` must outlive this.
+  Validation(const PreparedRun& run, std::function<EvalReport()> score) : run_(run), score_(std::move(score)) {}
+  // The tasks of the section, and always the loss. All arguments but the section must outlive it.
   Validation(const Model& model, const PreparedRun& run, EvalSection section, int64_t micro_tokens);
 
   bool has_data() const { return run_.data.eval.has_value(); }
   // Cut short by a stop signal, when it is worth nothing: ask stop_signal().
-  EvalReport score() const;
+  EvalReport score() const { return score_(); }
 
   // Keeps the answers of its first call, before training, in `out`/examples_before.jsonl. Gives
   // {"eval.loss", and "eval.accuracy" where a task gives one}; empty without held-out rows.
   std::function<std::map<std::string, double>()> hook(const std::filesystem::path& out) const;
 
  private:
-  const Model& model_;
   const PreparedRun& run_;
-  EvalSection section_;
-  int64_t micro_tokens_;
-  std::vector<std::string> choices_;
-  std::vector<int32_t> stop_ids_;
+  std::function<EvalReport()> score_;
 };
 
 }  // namespace prentice

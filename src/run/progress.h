@@ -14,6 +14,7 @@ namespace prentice {
 struct Progress {
   int64_t step = 0, steps = 0;  // steps done, steps of the run
   std::optional<double> loss, lr, gradient_norm;
+  std::optional<double> accuracy, margin;  // of preferences: pairs in order, mean difference of rewards
   std::optional<double> tokens_per_second;
   std::optional<double> mfu;  // share of the device's peak
   MemoryUse memory;

@@ -196,6 +196,7 @@ Tensor Training::accumulate_gradients(Step& step, Metrics& extra) {
 void Training::take_step() {
   if (hooks_.before_step) hooks_.before_step(state_.step);
   Step step = prefetcher_->next();
+  if (hooks_.see_step) hooks_.see_step(step);
   StepRecord record{.lr = rate()};
   record.loss = accumulate_gradients(step, record.extra);
   const auto gradients = gradients_of(trainable_);

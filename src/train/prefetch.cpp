@@ -29,6 +29,7 @@ void Prefetcher::start() {
     Step step = source.step(index);
     if (!device.is_cpu()) {
       for (auto& batch : step.micros) pin(batch);
+      for (auto& batch : step.mismatched) pin(batch);
     }
     return step;
   });

@@ -120,6 +120,10 @@ double Recorder::write_pending(const FiniteWatch& watch, const Json::Object& of_
     progress_.loss = loss;
     progress_.lr = record.lr;
     progress_.gradient_norm = values[i].gradient_norm;
+    for (const auto& [name, value] : values[i].extra) {
+      if (name == "accuracy") progress_.accuracy = value;
+      if (name == "margin") progress_.margin = value;
+    }
   }
   file_.append(lines_);
   board_.flush();

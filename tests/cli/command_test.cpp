@@ -98,7 +98,7 @@ TEST_F(Command, MistakesOfTheCommandLineAreUsageErrorsWithAHint) {
       {{"run", "a.yaml", "--nproc", "4"}, "exit 2: --nproc is not in this version"},
       {{"run", "a.yaml", "--trust-store"}, "exit 2: --trust-store is not in this version"},
       {{"audit", "a.yaml", "--rows", "many"}, "exit 2: --rows: expected an integer of at least 1, got many"},
-      {{"dpo"}, "exit 2: dpo is not in this version"},
+      {{"rlhf"}, "exit 2: rlhf is not in this version"},
       {{"optim.lr=1"}, "exit 2: a verb is missing before optim.lr=1 | for instance prentice sft optim.lr=1"},
       {{"sft", "lr=1"}, "exit 2: lr=1: expected section.key=value | did you mean optim.lr=1?"},
       {{"doctor", "optim.lr=1"}, "exit 2: optim.lr=1 has no effect with doctor | remove the word"},

@@ -30,7 +30,7 @@ std::string row_of(const std::string& record, const DataSection& section, bool h
   auto format = section.format;
   if (maker.builds_rows()) format = DataFormat::completion;
   if (format == DataFormat::automatic) format = detect_format(json);
-  refuse_preference(format);
+  require_use(format, RowUse::examples);
   maker.is_chat(format);  // as the loader asks once a file
   return show(maker.make(json, format));
 }

@@ -44,7 +44,7 @@ def test_a_shipped_recipe_is_valid(path, prentice, tmp_path, monkeypatch):
     prentice.run("validate", path, *([f"model.path={name}"] if is_export else []))
 
 
-@pytest.mark.parametrize("path", [path for path in MODEL_RECIPES if path.name == "sft_lora.yaml"], ids=relative)
+@pytest.mark.parametrize("path", [path for path in MODEL_RECIPES if path.name.endswith("_lora.yaml")], ids=relative)
 def test_a_models_recipe_is_planned_from_its_shape(path, prentice):
     """What only the shape tells: adapters attach, the exports can be written, and it fits on one GPU."""
     planned = prentice.run("plan", path, f"model.path={path.parent.name}", "model.init=random", f"model.tokenizer={TOKENIZER}",
@@ -57,6 +57,12 @@ def test_every_model_of_3_to_14_billion_parameters_has_a_recipe():
     wanted = {name for name in SHAPES if not small.search(name) or name == "phi-2"}
     assert wanted == {path.parent.name for path in MODEL_RECIPES if path.name == "sft_lora.yaml"}
     assert len(wanted) > 20
+
+
+def test_every_model_of_7_to_9_billion_parameters_has_a_preference_recipe():
+    wanted = {path.parent.name for path in MODEL_RECIPES if re.search(r"-[7-9]b(-|$)", path.parent.name)}
+    assert wanted == {path.parent.name for path in MODEL_RECIPES if path.name == "dpo_lora.yaml"}
+    assert len(wanted) == 8
 
 
 def rows_of(task, part):
@@ -81,6 +87,15 @@ def test_train_and_test_rows_are_apart(task):
     if "label" in train[0]:
         labels = {row["label"] for row in train}
         assert labels == {row["label"] for row in test} and len(labels) >= 6
+
+
+def test_chosen_replies_answer_and_rejected_ones_do_not():
+    steps = [step for topic in made.material("replies")["topics"].values() for step in topic["steps"]]
+    patterns = [re.compile(re.sub(r"<\w+>", ".+", step)) for step in steps]
+    for row in rows_of("replies", "train") + rows_of("replies", "test"):
+        assert row["chosen"] != row["rejected"]
+        assert any(pattern.search(row["chosen"]) for pattern in patterns), row
+        assert not any(pattern.search(row["rejected"]) for pattern in patterns), row
 
 
 def test_extracted_fields_stand_in_the_text():
@@ -134,7 +149,8 @@ def test_a_task_runs_on_a_tiny_model(path, binary, tmp_path):
     program.run("run", path, "model.path=quickstart-1m", "model.init=random", f"model.tokenizer={TOKENIZER}", "run.out=run",
                 "data.limit=40", "train.steps=2", "eval.limit=3", "export.gguf=[]", timeout=300)
     scores = json.loads((tmp_path / "run/eval.json").read_text())["tasks"]
-    assert set(scores) == set(yaml.safe_load(path.read_text())["eval"]["tasks"])
+    recipe = yaml.safe_load(path.read_text())
+    assert set(scores) == ({"preference"} if recipe["recipe"] == "dpo" else set(recipe["eval"]["tasks"]))
 
 
 def test_choices_are_taken_from_training_rows_of_any_length(prentice, tmp_path):

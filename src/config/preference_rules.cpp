@@ -1,0 +1,54 @@
+#include "config/preference_rules.h"
+
+#include <fmt/format.h>
+
+#include "config/words.h"
+
+namespace prentice {
+
+void check_preference(Checker& c, const DpoRecipe& recipe) {
+  using enum PreferenceLoss;
+  const PreferenceSection& preference = recipe.preference;
+  const PreferenceLoss loss = preference.loss;
+  const std::string with = fmt::format("with preference.loss: {}", word_of(loss));
+  const bool has_reference = loss != orpo && loss != simpo && loss != cpo;
+  const bool smooths = loss == cdpo || loss == robust || loss == simpo || loss == cpo;
+  if (loss != simpo && *preference.gamma > 0) c.mistake("preference.gamma", "has no effect " + with, "remove the key");
+  if (!smooths && *preference.label_smoothing > 0) {
+    c.mistake("preference.label_smoothing", "has no effect " + with,
+              loss == sigmoid ? "cdpo is sigmoid with label smoothing" : "remove the key");
+  }
+  if (!has_reference) c.without_effect({"preference.reference"}, with + ", which compares with no reference");
+  if (loss == kto && *preference.sft_weight > 0) {
+    c.mistake("preference.sft_weight", "has no effect " + with, "remove the key");
+  }
+  if (has_reference && recipe.adapter.kind == AdapterKind::full && preference.reference == "start") {
+    c.mistake(c.has("preference.reference") ? "preference.reference" : "adapter.kind",
+              fmt::format("full moves every weight, and nothing is left of the model as it was, with which "
+                          "preference.loss: {} compares",
+                          word_of(loss)),
+              "preference.reference=precomputed keeps its log-probabilities; or name a model");
+  }
+  if (loss == kto && preference.reference == "precomputed") {
+    c.mistake("preference.reference", "kto asks the reference for answers to other prompts, anew in every step",
+              recipe.adapter.kind == AdapterKind::full ? "name a model" : "use start, or name a model");
+  }
+  if (loss == kto && *recipe.train.batch == 1) {
+    c.mistake("train.batch", "kto compares an answer with the others of its step: at least 2");
+  }
+  if (recipe.data.overlong == Overlong::truncate) {
+    c.mistake("data.overlong", "truncate would compare answers that are not whole", "use error or drop");
+  }
+  if (recipe.data.overlong == Overlong::split) {
+    c.mistake("data.overlong", "split is for texts; these rows are answers", "use error or drop");
+  }
+  const DataFormat format = recipe.data.format;
+  const bool reads = format == DataFormat::automatic || format == DataFormat::preference ||
+                     (format == DataFormat::labels && loss == kto);
+  if (!reads) {
+    c.mistake("data.format", fmt::format("{} rows do not say which of two answers is better", word_of(format)),
+              format == DataFormat::labels ? "preference.loss: kto learns from labels" : "use preference");
+  }
+}
+
+}  // namespace prentice

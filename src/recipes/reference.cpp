@@ -1,0 +1,168 @@
+#include "recipes/reference.h"
+
+#include <ATen/ops/empty.h>
+#include <c10/core/GradMode.h>
+#include <fmt/format.h>
+
+#include "adapter/frozen.h"
+#include "adapter/lora.h"
+#include "config/adapter_rules.h"
+#include "core/error.h"
+#include "data/steps.h"
+#include "io/publish.h"
+#include "io/safetensors.h"
+#include "io/sha256.h"
+#include "objective/preference.h"
+#include "objective/sequence_sums.h"
+#include "objective/token_log_probs.h"
+#include "recipes/stopping.h"
+#include "run/signals.h"
+#include "train/tensor_file.h"
+
+namespace prentice {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+constexpr const char* kReferenceFile = "reference.safetensors";
+
+// A fresh adapter adds nothing at the first step, so the model without it is the model as it was. A magnitude's gain is
+// 1 only within rounding: DoRA is copied.
+bool off_is_start(const AdapterSection& adapter) { return starts_fresh(adapter) && adapter.kind == AdapterKind::lora; }
+
+void require_same_vocabulary(const Opened& reference, const Opened& policy) {
+  const Tokenizer &theirs = reference.tokenizer, &ours = policy.tokenizer;
+  const auto differ = [&](const std::string& what) {
+    fail(ExitCode::model,
+         fmt::format("preference.reference: {} has another vocabulary than {}: {}", reference.artifact.address,
+                     policy.artifact.address, what),
+         "the reference reads the same tokens: take a model with the same tokenizer");
+  };
+  if (theirs.vocab_size() != ours.vocab_size()) {
+    differ(fmt::format("{} ids, not {}", theirs.vocab_size(), ours.vocab_size()));
+  }
+  for (int32_t id = 0; id < ours.vocab_size(); ++id) {
+    if (theirs.id_to_token(id) != ours.id_to_token(id)) {
+      differ(fmt::format("id {} is '{}', not '{}'", id, theirs.id_to_token(id), ours.id_to_token(id)));
+    }
+  }
+}
+
+std::vector<Sequence*> all_sequences(TrainEvalSets& data) {
+  std::vector<Sequence*> all;
+  for (auto& sequence : data.train.encoded.sequences) all.push_back(&sequence);
+  if (data.eval) {
+    for (auto& sequence : data.eval->encoded.sequences) all.push_back(&sequence);
+  }
+  return all;
+}
+
+std::string binding_of(const std::vector<Sequence*>& sequences, InputHashes& inputs) {
+  Sha256 hash;
+  const auto add = [&](const auto& values) {
+    const std::vector<uint64_t> size = {values.size()};
+    hash.update(std::as_bytes(std::span(size)));
+    hash.update(std::as_bytes(std::span(values)));
+  };
+  for (const auto& input : inputs.get()) add(input.key), add(input.sha256);
+  for (const auto* sequence : sequences) add(sequence->ids), add(sequence->labels), add(sequence->weights);
+  return hash.hex();
+}
+
+std::string binding_in(const fs::path& path) {
+  const auto file = SafetensorsFile::open(path);
+  const auto found = file.metadata().find("binding");
+  return found == file.metadata().end() ? "" : found->second;
+}
+
+void write_numbers(const fs::path& path, const Tensor& numbers, const std::string& binding) {
+  TempFile file(path);
+  fs::remove(file.path());
+  SafetensorsWriter writer(file.path(), {{"log_probabilities", DType::f64, {numbers.size(0)}}}, {{"binding", binding}});
+  writer.write("log_probabilities", {static_cast<const std::byte*>(numbers.const_data_ptr()), numbers.nbytes()});
+  writer.finish();
+  file.publish();
+}
+
+}  // namespace
+
+Tensor answer_sums(const Model& model, const Batch& batch, const ForwardOptions& options) {
+  const Tensor hidden = forward_hidden(model, batch, options);
+  return sequence_sums(token_log_probs(hidden, model.head, model.spec.final_softcap, batch, options), batch);
+}
+
+bool names_a_model(const PreferenceSection& section) {
+  return section.reference != "start" && section.reference != "precomputed";
+}
+
+int64_t reference_bytes(const DpoRecipe& recipe, const Opened& policy, int64_t trainable) {
+  if (!needs_reference(recipe.preference.loss)) return 0;
+  if (names_a_model(recipe.preference)) {
+    const ModelShape shape = open_shape({.path = recipe.preference.reference});
+    return parameter_count(shape.spec) * static_cast<int64_t>(c10::elementSize(policy.machine.dtype));
+  }
+  const bool copied = recipe.preference.reference == "start" && !off_is_start(recipe.adapter);
+  return copied ? trainable * static_cast<int64_t>(sizeof(float)) : 0;
+}
+
+Reference::Reference(Model& policy, const DpoRecipe& recipe, const PreparedRun& run) : policy_(policy) {
+  const PreferenceSection& section = recipe.preference;
+  if (!needs_reference(section.loss)) return;
+  keeps_numbers_ = section.reference == "precomputed";
+  if (keeps_numbers_) {
+    way_ = Way::policy;
+  } else if (names_a_model(section)) {
+    const Opened opened = open_model({.path = section.reference}, run.opened.machine);
+    require_same_vocabulary(opened, run.opened);
+    own_ = load_weights(opened, static_cast<uint64_t>(recipe.run.seed));
+    way_ = Way::own;
+  } else if (off_is_start(recipe.adapter)) {
+    way_ = Way::adapter_off;
+  } else {
+    own_ = frozen_copy(policy);
+    way_ = Way::own;
+  }
+}
+
+Tensor Reference::sums(const Batch& batch) const {
+  if (way_ == Way::none) return {};
+  if (batch.reference.defined()) return batch.reference;
+  const c10::NoGradGuard no_grad;
+  std::optional<AdapterOff> off;
+  if (way_ == Way::adapter_off) off.emplace(policy_);
+  return answer_sums(own_ ? *own_ : policy_, batch, {});
+}
+
+void Reference::precompute(TrainEvalSets& data, const fs::path& folder, InputHashes& inputs, int64_t micro_tokens,
+                           bool quiet) const {
+  if (!keeps_numbers_) return;
+  const auto sequences = all_sequences(data);
+  const fs::path path = folder / kReferenceFile;
+  const std::string binding = binding_of(sequences, inputs);
+  const auto count = static_cast<int64_t>(sequences.size());
+  Tensor numbers = at::empty({count}, at::kDouble);
+  if (fs::exists(path)) {
+    if (binding_in(path) != binding) {
+      fail(ExitCode::model,
+           path.string() + ": these log-probabilities are of another model, data, tokenizer or template",
+           "remove the file, and they are computed again");
+    }
+    read_tensors(path, {{"log_probabilities", numbers}});
+  } else {
+    if (!quiet) fmt::print(stderr, "reference: log-probabilities of {} answers\n", count);
+    const auto device = policy_.embed.device();
+    int64_t next = 0;
+    const std::vector<const Sequence*> readable(sequences.begin(), sequences.end());
+    collate_in_order(readable, micro_tokens, [&](const Batch& batch) {
+      throw_if_stopped(kContinues);
+      const Tensor found = sums(to_device(batch, device)).to(at::kCPU, at::kDouble);
+      numbers.narrow(0, next, found.size(0)).copy_(found);
+      next += found.size(0);
+    });
+    write_numbers(path, numbers, binding);
+  }
+  for (int64_t i = 0; i < count; ++i) sequences[i]->reference = numbers.const_data_ptr<double>()[i];
+}
+
+}  // namespace prentice

@@ -1,0 +1,48 @@
+// What a preference run compares its model with: the log-probabilities of answers under the model as it was before the
+// first step, or under another one. Separate from the run because evaluation asks it too.
+#pragma once
+
+#include <filesystem>
+#include <optional>
+
+#include "config/kinds.h"
+#include "model/model.h"
+#include "recipes/open.h"
+#include "recipes/prepare.h"
+#include "run/input_hashes.h"
+
+namespace prentice {
+
+// [S] f64: the sum of log-probabilities of each sequence's labels, with gradients where the model has them.
+Tensor answer_sums(const Model&, const Batch&, const ForwardOptions&);
+
+// Whether the recipe's reference is a model of its own address.
+bool names_a_model(const PreferenceSection&);
+// Bytes on the device beside the model that trains: another model, or a copy of the adapter that is gone on from.
+int64_t reference_bytes(const DpoRecipe&, const Opened& policy, int64_t trainable);
+
+class Reference {
+ public:
+  // `policy` is the model as it is before its first step, also when the run will go on from a checkpoint; it must
+  // outlive this. Errors: `model` when the reference has another vocabulary; those of open_model and load_weights.
+  Reference(Model& policy, const DpoRecipe& recipe, const PreparedRun& run);
+
+  // [S] f64, on the batch's device, no gradient; undefined when the loss has no reference.
+  Tensor sums(const Batch&) const;
+
+  // With preference.reference: precomputed, fills Sequence::reference of all data from `folder`/reference.safetensors,
+  // which it computes first if it is not there. The file is bound to `inputs` and to the sequences, tokenizer and
+  // template therefore included. Errors: `model` for a file of other inputs or a damaged one; Stopped.
+  void precompute(TrainEvalSets& data, const std::filesystem::path& folder, InputHashes& inputs, int64_t micro_tokens,
+                  bool quiet) const;
+
+ private:
+  enum class Way { none, adapter_off, own, policy };
+
+  Model& policy_;
+  Way way_ = Way::none;
+  bool keeps_numbers_ = false;
+  std::optional<Model> own_;
+};
+
+}  // namespace prentice

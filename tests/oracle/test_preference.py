@@ -1,0 +1,131 @@
+"""`prentice dpo` against TRL's DPOTrainer: same start, rows and order; and the first step, which every start must give."""
+
+import json
+import math
+import random
+
+import peft
+import pytest
+import torch
+from conftest import ROOT, read_metrics
+from tiny_models import make_model, save_folder
+from transformers import PreTrainedTokenizerFast
+
+STEPS, BATCH, LR = 10, 4, 5e-3
+TICKETS = ROOT / "data/tickets/train.jsonl"
+
+
+def start_adapter(model, folder):
+    """A trained adapter to go on from: its B is not zero."""
+    torch.manual_seed(5)
+    tuned = peft.get_peft_model(model, peft.LoraConfig(r=8, lora_alpha=16, target_modules="all-linear", task_type="CAUSAL_LM"))
+    with torch.no_grad():
+        for name, parameter in tuned.named_parameters():
+            if "lora_B" in name:
+                parameter.normal_(std=0.02)
+    tuned.save_pretrained(folder)
+
+
+def pairs(count, chat):
+    """Tickets with their own answer and another's."""
+    rows = [json.loads(line)["messages"] for line in TICKETS.read_text().splitlines()[: 4 * count]]
+    answers = sorted({row[1]["content"] for row in rows})
+    rng = random.Random(3)
+    made = []
+    for row in rows[:count]:
+        other = rng.choice([answer for answer in answers if answer != row[1]["content"]])
+        if chat:
+            made.append({"prompt": row[:1], "chosen": row[1:2], "rejected": [{"role": "assistant", "content": other}]})
+        else:
+            made.append({"prompt": row[0]["content"], "chosen": " " + row[1]["content"], "rejected": f" {other}, or so"})
+    return made
+
+
+def write_rows(path, rows):
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def train_reference(model, tokenizer, rows, out, loss, beta):
+    """The losses of TRL's trainer, in file order."""
+    from datasets import Dataset
+    from torch.utils.data import SequentialSampler
+    from trl import DPOConfig, DPOTrainer
+    losses = []
+
+    class InOrder(DPOTrainer):
+        def _get_train_sampler(self, *_):
+            return SequentialSampler(self.train_dataset)
+
+        def compute_loss(self, *words, **options):
+            found = super().compute_loss(*words, **options)
+            losses.append((found[0] if isinstance(found, tuple) else found).item())
+            return found
+
+    arguments = DPOConfig(
+        output_dir=str(out), per_device_train_batch_size=BATCH, max_steps=STEPS, learning_rate=LR, lr_scheduler_type="constant",
+        warmup_steps=0, weight_decay=0.0, max_grad_norm=1.0, optim="adamw_torch", loss_type=[loss], beta=beta, max_length=None,
+        report_to=[], save_strategy="no", disable_tqdm=True, gradient_checkpointing=False, bf16=False, use_cpu=True, seed=1,
+        disable_dropout=True)
+    InOrder(model=model, args=arguments, train_dataset=Dataset.from_list(rows), processing_class=tokenizer).train()
+    return losses
+
+
+@pytest.mark.parametrize("loss, chat, settings", [
+    ("sigmoid", True, {}),
+    ("sigmoid", False, {"train.micro_tokens": 96, "train.recompute": "block"}),
+    ("ipo", True, {"train.micro_tokens": 64}),
+    ("hinge", False, {"data.packing": "false"}),
+], ids=["sigmoid", "raw_micros_recomputed", "ipo_micros", "hinge_unpacked"])
+def test_ten_steps_equal_trl(loss, chat, settings, prentice, tmp_path):
+    folder = save_folder(make_model("llama"), tmp_path / "model")
+    start_adapter(make_model("llama"), tmp_path / "start")
+    rows = pairs(STEPS * BATCH, chat)
+    prentice.run(
+        "dpo", f"model.path={folder}", f"adapter.init={tmp_path / 'start'}",
+        f"data.train={write_rows(tmp_path / 'rows.jsonl', rows)}", "data.shuffle=false", "data.eval_split=0",
+        f"train.batch={BATCH}", "train.epochs=1", f"optim.lr={LR}", "optim.schedule=constant", "optim.warmup=0",
+        f"preference.loss={loss}", "preference.beta=0.3", "run.out=run", "run.precision=f32", "run.device=cpu",
+        "run.threads=2", "run.log_every=1", "export.verify=false", *(f"{key}={value}" for key, value in settings.items()))
+    # Not AutoTokenizer: it takes the class that goes with the model's family, which splits text by another pattern.
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
+    tuned = peft.PeftModel.from_pretrained(make_model("llama"), tmp_path / "start", is_trainable=True)
+    expected = train_reference(tuned, tokenizer, rows, tmp_path / "trl", loss, 0.3)
+    ours = read_metrics(tmp_path / "run")
+    assert len(ours) == len(expected) == STEPS
+    for (step, found), theirs in zip(sorted(ours.items()), expected):
+        assert abs(found - theirs) < 1e-4 * max(1, abs(theirs)), f"step {step}: {found} against {theirs}"
+    assert abs(ours[STEPS] - ours[1]) > 1e-2  # it has learned: equal losses say something
+
+
+STARTS = {
+    "fresh": [],
+    "trained": ["adapter.init=start"],
+    "pissa": ["adapter.init=pissa", "adapter.rank=4"],
+    "dora": ["adapter.kind=dora"],
+    "dropout": ["adapter.dropout=0.1"],
+    "precomputed": ["adapter.init=start", "preference.reference=precomputed"],
+    "full": ["adapter.kind=full", "preference.reference=precomputed"],
+    "itself": ["preference.reference=model"],
+    "whole_modules": ["adapter.modules_to_save=[embed_tokens, lm_head]"],
+}
+
+
+@pytest.mark.parametrize("name", STARTS)
+def test_the_first_step_has_a_loss_of_ln_2_and_no_margin(name, prentice, tmp_path):
+    save_folder(make_model("llama"), tmp_path / "model")
+    start_adapter(make_model("llama"), tmp_path / "start")
+    write_rows(tmp_path / "rows.jsonl", pairs(24, True))
+    prentice.run("dpo", "model.path=model", "data.train=rows.jsonl", "data.eval_split=8", "train.batch=8", "train.epochs=3",
+                 "optim.lr=1e-3", "optim.warmup=0", "run.out=run", "run.precision=f32", "run.device=cpu", "run.log_every=1",
+                 "export.verify=false", *STARTS[name])
+    losses, margins = read_metrics(tmp_path / "run"), read_metrics(tmp_path / "run", "margin")
+    accuracies, held_out = read_metrics(tmp_path / "run", "accuracy"), read_metrics(tmp_path / "run", "eval.loss")
+    tolerance = 1e-12 if name not in ("dora", "dropout") else 1e-6
+    if name != "dropout":
+        assert losses[1] == pytest.approx(math.log(2), abs=tolerance)
+        assert margins[1] == pytest.approx(0, abs=tolerance * 10)
+    assert held_out[0] == pytest.approx(math.log(2), abs=max(tolerance, 1e-6 if name == "dropout" else 0))
+    assert losses[max(losses)] < losses[1]
+    assert accuracies[max(accuracies)] > 0.5
+    assert set(read_metrics(tmp_path / "run", "kl")) == set(losses)
