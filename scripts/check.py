@@ -21,7 +21,7 @@ MAY_USE = {
     "nn": "core kernels",
     "model": "core config io kernels nn",
     "adapter": "core config io nn model",
-    "objective": "core kernels nn",
+    "objective": "core config kernels nn",
     "run": "core config io",
     "teacher": "core io run",
     "train": "core config io data run",

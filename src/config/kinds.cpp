@@ -18,17 +18,22 @@ struct Unused {
 
 // Keys that stand in a section a kind has, and that the kind has no use for.
 constexpr Unused kUnused[] = {
-    {"pretrain", "data.system"},   {"pretrain", "data.prompt"},    {"pretrain", "data.completion"},
-    {"pretrain", "data.chat"},     {"pretrain", "data.template"},  {"pretrain", "data.template_args"},
-    {"pretrain", "data.train_on"}, {"pretrain", "model.quantize"}, {"pretrain", "model.adapter"},
-    {"pretrain", "export.peft"},   {"pretrain", "export.dtype"},   {"pretrain", "export.gguf_adapter"},
-    {"dpo", "data.prompt"},        {"dpo", "data.completion"},     {"dpo", "data.train_on"},
-    {"dpo", "data.lines"},         {"dpo", "eval.tasks"},          {"dpo", "eval.choices"},
-    {"dpo", "eval.normalize"},     {"dpo", "eval.max_new_tokens"}, {"eval", "run.log_every"},
-    {"eval", "data.eval_split"},   {"eval", "data.split_by"},      {"eval", "data.stratify"},
-    {"eval", "data.packing"},      {"eval", "data.shuffle"},       {"export", "run.log_every"},
-    {"generate", "run.out"},       {"generate", "run.log_every"},
-    {"eval", "model.add_tokens"},  {"export", "model.add_tokens"}, {"generate", "model.add_tokens"},
+    {"pretrain", "data.system"},     {"pretrain", "data.prompt"},
+    {"pretrain", "data.completion"}, {"pretrain", "data.chat"},
+    {"pretrain", "data.template"},   {"pretrain", "data.template_args"},
+    {"pretrain", "data.train_on"},   {"pretrain", "model.quantize"},
+    {"pretrain", "model.adapter"},   {"pretrain", "export.peft"},
+    {"pretrain", "export.dtype"},    {"pretrain", "export.gguf_adapter"},
+    {"dpo", "data.prompt"},          {"dpo", "data.completion"},
+    {"dpo", "data.train_on"},        {"dpo", "data.lines"},
+    {"dpo", "eval.tasks"},           {"dpo", "eval.choices"},
+    {"dpo", "eval.normalize"},       {"dpo", "eval.max_new_tokens"},
+    {"eval", "run.log_every"},       {"eval", "data.eval_split"},
+    {"eval", "data.split_by"},       {"eval", "data.stratify"},
+    {"eval", "data.packing"},        {"eval", "data.shuffle"},
+    {"export", "run.log_every"},     {"generate", "run.out"},
+    {"generate", "run.log_every"},   {"eval", "model.add_tokens"},
+    {"export", "model.add_tokens"},  {"generate", "model.add_tokens"},
 };
 
 constexpr std::string_view kLaterKinds[] = {"distill",  "reward",   "teach", "imatrix", "verify", "compare",
@@ -58,7 +63,7 @@ void resolve_optimizer(OptimSection& optim, double lr, std::pair<double, double>
   decide(optim.min_lr, optim.schedule == Schedule::cosine ? 0.1 : 0.0);
 }
 
-// Settings of the papers and of their authors' code, by loss (interface 3).
+// Settings of the papers and of their authors' code, by loss.
 double preference_rate(PreferenceLoss loss, bool full) {
   if (loss == PreferenceLoss::orpo) return full ? 8e-6 : 5e-5;
   if (loss == PreferenceLoss::simpo) return full ? 6e-7 : 5e-6;

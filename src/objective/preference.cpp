@@ -84,8 +84,10 @@ Tensor preference_losses(const PairScores& scores, const PreferenceOptions& opti
       return smoothed(log_odds(chosen) - log_odds(rejected), 0) * beta;
     case PreferenceLoss::simpo:
       return smoothed(margin * beta - options.gamma, smoothing);
+    case PreferenceLoss::kto:
+      break;  // of single answers: kto_losses
   }
-  fail(ExitCode::internal, "preference: no such loss");
+  fail(ExitCode::internal, "preference: no such loss of pairs");
 }
 
 Tensor kto_divergence(const Tensor& mismatched, const Tensor& reference) {

@@ -2,6 +2,7 @@
 // batches. Where those sums come from is sequence_sums.h. Everything is computed in the type of the scores.
 #pragma once
 
+#include "config/schema.h"
 #include "core/tensor.h"
 
 namespace prentice {
@@ -13,18 +14,16 @@ struct PairScores {
   Tensor chosen_tokens, rejected_tokens;        // how many tokens were summed
 };
 
-// With D = (chosen - reference_chosen) - (rejected - reference_rejected), beta b, label smoothing e, averages per token
-// p, and log s the log-sigmoid:
-enum class PreferenceLoss {
-  sigmoid,  // -log s(b D)                                        DPO, Rafailov et al. 2023, eq. 7
-  cdpo,     // -(1-e) log s(b D) - e log s(-b D)                  conservative DPO, Mitchell 2023
-  robust,   // (-(1-e) log s(b D) + e log s(-b D)) / (1 - 2e)     Chowdhury et al. 2024
-  hinge,    // max(0, 1 - b D)                                    SLiC, Zhao et al. 2023
-  ipo,      // (D - 1/(2b))^2, log-ratios averaged over tokens    Azar et al. 2023, eq. 17
-  orpo,     // -b log s(log odds(chosen) - log odds(rejected))    Hong et al. 2024, eq. 7, without its NLL term
-  simpo,    // cdpo of b (p_chosen - p_rejected) - gamma          Meng et al. 2024
-  cpo,      // cdpo of b (chosen - rejected)                      Xu et al. 2024, without its NLL term
-};
+// The losses of pairs (config/schema.h), with D = (chosen - reference_chosen) - (rejected - reference_rejected), beta
+// b, label smoothing e, averages per token p, and log s the log-sigmoid:
+//   sigmoid  -log s(b D)                                      DPO, Rafailov et al. 2023, eq. 7
+//   cdpo     -(1-e) log s(b D) - e log s(-b D)                conservative DPO, Mitchell 2023
+//   robust   (-(1-e) log s(b D) + e log s(-b D)) / (1 - 2e)   Chowdhury et al. 2024
+//   hinge    max(0, 1 - b D)                                  SLiC, Zhao et al. 2023
+//   ipo      (D - 1/(2b))^2, log-ratios averaged over tokens  Azar et al. 2023, eq. 17
+//   orpo     -b log s(log odds(chosen) - log odds(rejected))  Hong et al. 2024, eq. 7, without its NLL term
+//   simpo    cdpo of b (p_chosen - p_rejected) - gamma        Meng et al. 2024
+//   cpo      cdpo of b (chosen - rejected)                    Xu et al. 2024, without its NLL term
 
 struct PreferenceOptions {
   PreferenceLoss loss = PreferenceLoss::sigmoid;

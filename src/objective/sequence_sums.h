@@ -13,7 +13,6 @@ Tensor sequence_sums(const Tensor& values, const Batch&);
 // Sum of the label weights of each sequence, [S] f64: how many tokens were summed.
 Tensor sequence_tokens(const Batch&);
 
-inline constexpr int kChosen = 0, kRejected = 1;  // Batch::role
 // values [S] of the sequences that play `role`, in the order of their pairs: [pairs], differentiable. Batch::pair
 // counts from 0 in its batch; a sequence of another role, or of a pair outside [0, pairs) (padding), is left out.
 Tensor of_role(const Tensor& values, const Batch&, int role, int64_t pairs);

@@ -1,7 +1,6 @@
 // Preference tuning: answers that were chosen against answers that were rejected, compared with the model as it was
 // (DPO and its kin) or by themselves (ORPO, SimPO, CPO).
 #include "eval/preference.h"
-#include "model/resize.h"
 
 #include <ATen/ops/cat.h>
 #include <ATen/ops/zeros.h>
@@ -10,6 +9,7 @@
 #include "adapter/lora.h"
 #include "adapter/trainable.h"
 #include "config/read.h"
+#include "model/resize.h"
 #include "objective/preference_share.h"
 #include "recipes/console.h"
 #include "recipes/finish.h"

@@ -86,8 +86,8 @@ RunState begin_training(RunFolder& folder, const Recipe& recipe, const PreparedR
   return RunState::unfinished;
 }
 
-#define PRENTICE_TRAINS(R)                                                                                           \
-  template TrainConfig train_config<R>(const R&, const PreparedRun&, const RunFolder&, const std::string&, bool);    \
+#define PRENTICE_TRAINS(R)                                                                                        \
+  template TrainConfig train_config<R>(const R&, const PreparedRun&, const RunFolder&, const std::string&, bool); \
   template RunState begin_training<R>(RunFolder&, const R&, const PreparedRun&, const std::string&, const Invocation&);
 PRENTICE_TRAINS(PretrainRecipe)
 PRENTICE_TRAINS(SftRecipe)

@@ -1,4 +1,5 @@
-// A step's preference loss from batches: shares of micro-batches add up, in any packing, with their gradients.
+// A step's preference loss from batches as data makes them: shares of micro-batches add up, in any packing, with their
+// gradients.
 #include "objective/preference_share.h"
 
 #include <ATen/TensorOperators.h>
