@@ -126,6 +126,18 @@ def code(rng, part, index, source):
     return {"task": f"Write a Python function {values['name']} that {fill(wording, values)}.", "code": fill(function["code"], values)}
 
 
+def replies(rng, part, index, source):
+    """A question with a reply that helps and one that does not, which keeps a part of the good one now and then."""
+    topics = sorted(source["topics"])
+    topic = source["topics"][topics[index % len(topics)]]
+    question, step = rng.choice(topic[part]), rng.choice(topic["steps"])
+    values = draw(rng, [question, step], source["fillers"], part)
+    opening, ending = pick(rng, source["openings"], part), pick(rng, source["endings"], part)
+    bad = pick(rng, source[("curt", "blaming", "vague")[index % 3]], part)
+    rejected = rng.choice([bad, f"{opening} {bad}", f"{bad} {ending}"])
+    return {"prompt": fill(question, values), "chosen": f"{opening} {fill(step, values)} {ending}", "rejected": rejected}
+
+
 # task: (rows made by, train rows, test rows, what makes a row the same as another)
 TASKS = {
     "routing": (routing, 400, 80, lambda row: row["text"]),
@@ -134,6 +146,7 @@ TASKS = {
     "sql": (sql, 420, 90, lambda row: (row["schema"], row["question"])),
     "passages": (passages, 450, 90, lambda row: (row["passage"], row["question"])),
     "code": (code, 360, 80, lambda row: row["task"]),
+    "replies": (replies, 400, 80, lambda row: row["prompt"]),
 }
 
 
