@@ -130,7 +130,7 @@ def test_other_kinds_and_words_lead_here(prentice, folder):
     said = prentice.run("sft", "model.path=model", "data.train=rows.jsonl", "run.out=run", code=3)
     assert "`recipe: dpo` learns from them" in said.stderr
     assert "preference.loss: simpo" in prentice.run("--help").stdout
-    assert "preference.beta" in prentice.run("explain", "orpo").stdout
+    assert "preference:" in prentice.run("explain", "orpo").stdout
     prentice.run("init", "simpo", "data.train=rows.jsonl", "model.path=model")
     starter = (folder / "simpo.yaml").read_text()
     assert "recipe: dpo" in starter and "loss: simpo" in starter
