@@ -229,11 +229,16 @@ void check_export(SectionChecker& c, const ExportSection& exports) {
   }
 }
 
-void check_gguf_adapter(SectionChecker& c, const AdapterSection& adapter) {
+void check_gguf_adapter(SectionChecker& c, const ModelSection& model, const AdapterSection& adapter) {
   if (adapter.kind == AdapterKind::full) {
     c.mistake("export.gguf_adapter", "there is no adapter with adapter.kind: full", "use export.gguf");
   } else {
     c.mistakes(gguf_adapter_mistakes(adapter.kind == AdapterKind::dora, adapter.modules_to_save));
+    if (!model.add_tokens.empty()) {
+      c.mistake("export.gguf_adapter",
+                "a GGUF adapter cannot carry embedding and head, which model.add_tokens trains whole",
+                "export the merged model: export.gguf=[F16]");
+    }
   }
 }
 
@@ -257,7 +262,7 @@ void check_recipe(R& r, const Node& root, RecipeMistakes& mistakes) {
     if (r.adapter.kind == AdapterKind::full && r.exports.peft) {
       c.mistake("export.peft", "there is no adapter with adapter.kind: full", "use export.merged");
     }
-    if (r.exports.gguf_adapter != "none") check_gguf_adapter(c, r.adapter);
+    if (r.exports.gguf_adapter != "none") check_gguf_adapter(c, r.model, r.adapter);
   }
   if constexpr (requires { r.data; }) check_data(c, r.data, training);
   if constexpr (

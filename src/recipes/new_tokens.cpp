@@ -60,9 +60,10 @@ NewTokens take_new_tokens(const ModelSection& model, Opened& opened, AdapterSect
 
   const TokenAdditions additions = additions_to(opened.tokenizer, model.add_tokens);
   if (continued && !additions.new_ids.empty()) {
+    const auto is_new = [&](const AddedToken& token) { return token.id == additions.new_ids.front(); };
     fail(ExitCode::usage,
          fmt::format("model.add_tokens: {} is not in the vocabulary of adapter.init, which is fixed",
-                     additions.tokens.front().content),
+                     std::ranges::find_if(additions.tokens, is_new)->content),
          "`prentice export export.merged=bf16` first, then train with the merged folder as model.path");
   }
   const int64_t before = spec.vocab;

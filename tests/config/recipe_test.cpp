@@ -252,7 +252,8 @@ TEST(Explain, SaysDefaultsByKind) {
   EXPECT_NE(explain("sft.optim.name").find("not in this version: adamw8bit"), std::string::npos);
   EXPECT_THROW(explain("sfft"), Error);
   EXPECT_THROW(explain("sft.optm"), Error);
-  EXPECT_THROW(explain("dpo"), Error);
+  EXPECT_NE(explain("dpo.preference.beta").find("default: 0.1"), std::string::npos);
+  EXPECT_THROW(explain("distill"), Error);
 }
 
 TEST(Configs, AreEmbeddedAndSafeToAsk) {
