@@ -71,6 +71,31 @@ class Substitution {
   RecipeMistakes& mistakes_;
 };
 
+// An address with the parts that earlier steps make as absolute paths: nothing is there yet, and ORG/NAME would be a
+// model of the hub.
+std::string promised_address(const fs::path& folder, const std::string& text, const std::vector<fs::path>& promised) {
+  const Address address = parse_address(folder, text);
+  const fs::path whole = absolute_from(folder, address.path);
+  std::string found = is_promised(whole, promised) ? whole.string() : address.path;
+  if (!address.checkpoint.empty()) found.append("@").append(address.checkpoint);
+  if (!address.adapter.empty()) found.append(1, '+').append(promised_address(folder, address.adapter, promised));
+  return found;
+}
+
+void prefer_promised(Node& recipe, const std::map<std::string, fs::path>& outs) {
+  std::vector<fs::path> promised;
+  for (const auto& [name, out] : outs) promised.push_back(out);
+  constexpr std::pair<const char*, const char*> kAddresses[] = {
+      {"model", "path"}, {"model", "adapter"}, {"adapter", "init"}, {"preference", "reference"}};
+  for (const auto& [section, key] : kAddresses) {
+    Node* found = recipe.find(section);
+    Node* value = found ? found->find(key) : nullptr;
+    if (!value || !value->is_scalar() || value->text().empty()) continue;
+    const std::string address = promised_address(folder_of(value->position()), value->text(), promised);
+    *value = Node::scalar(address, value->quoted(), value->position());
+  }
+}
+
 // As a word of the command line: the key's own type parses it.
 Node as_word(const Node& value) {
   return value.is_scalar() ? Node::scalar(value.text(), false, value.position()) : value;
@@ -95,6 +120,7 @@ ExpandedStep expand_step(const Node& pipeline, const Node& written, const Pipeli
     }
   }
   expanded.recipe = Substitution(outs, mistakes).apply(expanded.recipe, "");
+  prefer_promised(expanded.recipe, outs);
   const Node* run = expanded.recipe.find("run");
   const Node* out = run ? run->find("out") : nullptr;
   expanded.out = out && out->is_scalar() ? absolute_from(fs::current_path(), out->text()) : out_root / step.name;

@@ -12,6 +12,7 @@
 #include "recipes/open.h"
 #include "recipes/prepare.h"
 #include "recipes/programs.h"
+#include "recipes/validate.h"
 
 namespace prentice {
 
@@ -68,6 +69,7 @@ void print_audit(const Invocation& invocation) {
 }  // namespace
 
 int audit_recipe(const Invocation& invocation) {
+  validate_recipe(invocation.recipe);
   bool trains = false;
   for_each_kind([&](const auto& prototype) {
     using R = std::decay_t<decltype(prototype)>;

@@ -94,6 +94,18 @@ void check_weights(Checker& c, const ModelShape& shape, bool may_be_random, cons
             may_be_random ? "model.init=random makes weights" : "");
 }
 
+// New tokens have rows that train whole, so embedding and head cannot have an adapter too.
+void save_ends(Checker& c, const ModelSpec& spec, AdapterSection& adapter) {
+  if (adapter.kind == AdapterKind::full || !starts_fresh(adapter)) return;
+  for (const auto& end : save_both_ends(spec, adapter.modules_to_save)) {
+    if (std::ranges::count(adapter.targets, end) == 0) continue;
+    c.mistake({.key = "adapter.targets",
+               .word = end,
+               .message = end + " trains whole where model.add_tokens adds rows to it, and cannot have an adapter too",
+               .hint = "remove it"});
+  }
+}
+
 // The model on `meta` with the adapter of the section attached, where it can be.
 bool attach_on_meta(Checker& c, Model& model, const AdapterSection& adapter) {
   if (adapter.kind == AdapterKind::full) return true;
@@ -183,7 +195,8 @@ void check_fit(const R& recipe, const ModelShape& shape, RecipeMistakes& mistake
     }
   }
   if constexpr (kTrains<R>) {
-    const AdapterSection adapter = adapter_of(recipe);
+    AdapterSection adapter = adapter_of(recipe);
+    if (!recipe.model.add_tokens.empty()) save_ends(c, shape.spec, adapter);
     check_start(c, shape, adapter.kind == AdapterKind::full);
     check_trained_products(c, adapter, recipe.exports, shape.spec);
   }

@@ -62,6 +62,14 @@ int plan_pipeline(const Invocation& invocation) {
   bool fits = true;
   Json::Array plans;
   for (const auto& [step, promised, shape_known] : with_promised_models(expand_steps(invocation.recipe))) {
+    if (!shape_known) {
+      if (!invocation.json) {
+        fmt::print("{}  {} {}\nits model is made by an earlier step: planned once that is there\n\n", step.name,
+                   step.kind, step.file);
+      }
+      plans.push_back(Json::Object{{"name", step.name}, {"plan", Json()}});
+      continue;
+    }
     const Plan plan = plan_of(step.kind, step.recipe, promised);
     fits = fits && plan.fits;
     if (!invocation.json) fmt::print("{}  {} {}\n{}\n", step.name, step.kind, step.file, to_text(plan));
@@ -75,6 +83,7 @@ int plan_pipeline(const Invocation& invocation) {
 
 int plan_recipe(const Invocation& invocation) {
   if (invocation.kind == "pipeline") return plan_pipeline(invocation);
+  validate_recipe(invocation.recipe);
   const Plan plan = plan_of(invocation.kind, invocation.recipe);
   fmt::print("{}", invocation.json ? to_json(plan).dump() + "\n" : to_text(plan));
   return plan.fits ? 0 : static_cast<int>(ExitCode::memory);

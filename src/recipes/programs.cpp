@@ -4,12 +4,16 @@
 #include "config/read.h"
 #include "core/error.h"
 #include "recipes/machine.h"
+#include "recipes/validate.h"
 #include "run/run_folder.h"
 
 namespace prentice {
 
 int run_recipe(const Invocation& invocation) {
-  if (!invocation.inner) note_bare_program();
+  if (!invocation.inner) {
+    note_bare_program();
+    if (invocation.kind != PipelineRecipe::kKind) validate_recipe(invocation.recipe);
+  }
   int status = 0;
   for_each_kind([&](const auto& prototype) {
     using R = std::decay_t<decltype(prototype)>;

@@ -12,6 +12,8 @@ namespace prentice {
 
 namespace {
 
+namespace fs = std::filesystem;
+
 // The words have been checked: what is wrong there is told already.
 template <class R>
 void check_with_model(const PromisedStep& step, RecipeMistakes& mistakes) {
@@ -42,33 +44,74 @@ void check_any_with_model(const PromisedStep& step, RecipeMistakes& mistakes) {
   });
 }
 
+// What later steps find in the run folders of earlier ones.
+struct Promises {
+  std::map<fs::path, Node> models;    // the model section that the run begins with
+  std::map<fs::path, Node> adapters;  // the adapter section that it trains by
+  std::vector<fs::path> outs;
+
+  bool holds(const std::string& path) const { return is_promised(path, outs); }
+};
+
+// What the run named by `path` stands for: the run folder itself, or `product` in it.
+const Node* left_by(const std::map<fs::path, Node>& runs, const fs::path& path, const char* product) {
+  auto found = runs.find(path);
+  if (found == runs.end() && path.filename() == product) found = runs.find(path.parent_path());
+  return found == runs.end() ? nullptr : &found->second;
+}
+
+// Shape and tokenizer are those that the earlier step began with.
+void take_promised_model(PromisedStep& next, const Promises& promises) {
+  Node* model = next.step.recipe.find("model");
+  const Node* path = model ? model->find("path") : nullptr;
+  if (!path || !path->is_scalar()) return;
+  const Address address = parse_address(fs::current_path(), path->text());
+  if (promises.holds(parse_address(fs::current_path(), address.adapter).path)) {
+    next.promised = true;
+    model->set("path", Node::scalar(path->text().substr(0, path->text().size() - address.adapter.size() - 1), true,
+                                    path->position()));
+  }
+  const Node* begins = left_by(promises.models, address.path, "merged");
+  next.shape_known = begins != nullptr || !promises.holds(address.path);
+  if (begins == nullptr) return;
+  next.promised = true;
+  for (const char* key : {"path", "tokenizer"}) {
+    if (const Node* value = begins->find(key)) model->set(key, *value);
+  }
+  const Node* tokens = begins->find("add_tokens");
+  if (tokens && trains(next.step.kind) && !model->find("add_tokens")) model->set("add_tokens", *tokens);
+  if (next.step.kind != ExportRecipe::kKind) model->set("init", Node::scalar("random"));
+}
+
+// An adapter to go on from is as large as the section says that the earlier step trains by.
+void take_promised_adapter(PromisedStep& next, const Promises& promises) {
+  Node* adapter = next.step.recipe.find("adapter");
+  const Node* init = adapter ? adapter->find("init") : nullptr;
+  if (!init || !init->is_scalar()) return;
+  const fs::path path = parse_address(fs::current_path(), init->text()).path;
+  if (const Node* trained = left_by(promises.adapters, path, "adapter")) {
+    *adapter = Node(*trained);
+  } else if (promises.holds(path)) {
+    next.shape_known = false;
+  }
+}
+
 }  // namespace
 
 std::vector<PromisedStep> with_promised_models(std::vector<ExpandedStep> steps) {
   std::vector<PromisedStep> all;
-  std::map<std::string, Node> sections;  // run folder -> the model section that its run begins with
-  std::vector<std::filesystem::path> outs;
+  Promises promises;
   for (auto& step : steps) {
     PromisedStep next{.step = std::move(step)};
-    Node* model = next.step.recipe.find("model");
-    const Node* path = model ? model->find("path") : nullptr;
-    if (path && path->is_scalar()) {
-      const auto earlier = sections.find(path->text());
-      const bool below = is_promised(parse_address(std::filesystem::current_path(), path->text()).path, outs);
-      next.promised = earlier != sections.end();
-      next.shape_known = next.promised || !below;
-      if (next.promised) {
-        const Node begins = earlier->second;
-        for (const char* key : {"path", "tokenizer"}) {
-          if (const Node* value = begins.find(key)) model->set(key, *value);
-        }
-        const Node* tokens = begins.find("add_tokens");
-        if (tokens && trains(next.step.kind) && !model->find("add_tokens")) model->set("add_tokens", *tokens);
-        if (next.step.kind != ExportRecipe::kKind) model->set("init", Node::scalar("random"));
-      }
-      if (next.shape_known) sections.emplace(next.step.out.string(), *model);
+    take_promised_model(next, promises);
+    take_promised_adapter(next, promises);
+    const fs::path& out = next.step.out;
+    if (const Node* model = next.step.recipe.find("model"); model && next.shape_known) {
+      promises.models.emplace(out, *model);
+      const Node* adapter = next.step.recipe.find("adapter");
+      promises.adapters.emplace(out, adapter ? *adapter : Node::map());
     }
-    outs.push_back(next.step.out);
+    promises.outs.push_back(out);
     all.push_back(std::move(next));
   }
   return all;

@@ -9,16 +9,17 @@
 
 namespace prentice {
 
-// Returns the warnings. A model that is not there yet, because an earlier step makes it, has the shape of what that
-// step begins with; where that is not known, nothing is held against it. Errors: all mistakes at once, in file order:
-// `usage`; `model` where nothing is wrong but model files and what they can be written as.
+// Returns the warnings. A model or an adapter that is not there yet, because an earlier step makes it, has the shape of
+// what that step begins with; where that is not known, nothing is held against it. Errors: all mistakes at once, in
+// file order: `usage`; `model` where nothing is wrong but model files and what they can be written as.
 std::vector<std::string> validate_recipe(const Node& recipe);
 
-// A step of a pipeline, with the model section of the step that its model begins with where an earlier one makes it.
+// A step of a pipeline, with the model and adapter sections of the step that makes them where an earlier one does: it
+// is named by its run folder, a checkpoint of it, or its merged/ or adapter/.
 struct PromisedStep {
   ExpandedStep step;
   bool promised = false;    // the model is another step's
-  bool shape_known = true;  // not so for a checkpoint or a part of what an earlier step makes
+  bool shape_known = true;  // not so for any other part of what an earlier step makes
 };
 // Whether the earlier steps have run already makes no difference: what they left may be half done.
 std::vector<PromisedStep> with_promised_models(std::vector<ExpandedStep> steps);

@@ -105,3 +105,46 @@ def test_every_shipped_recipe_of_a_model_has_a_run_folder_of_its_own():
     outs = [line.split()[1] for path in (ROOT / "recipes/models").glob("*/*.yaml")
             for line in path.read_text().splitlines() if line.startswith("  out: ")]
     assert len(outs) == len(set(outs)) == len(list((ROOT / "recipes/models").glob("*/*.yaml")))
+
+
+def test_words_and_shape_are_told_together_by_all_verbs(program):
+    write(program, "adapter: {targets: [nosuch], dropout: 2}\nexport: {gguf_adapter: F99}\n", "max_length: 100000")
+    said = [program.run(verb, "r.yaml", code=2).stderr for verb in ("validate", "plan", "audit", "run")]
+    assert said[0].count("error:") == 4 and said.count(said[0]) == 4
+
+
+def test_ends_that_train_whole_for_new_tokens_are_no_targets(program):
+    write(program, "adapter:\n  targets: [q_proj, embed_tokens]\n")
+    for verb in ("validate", "plan", "audit", "run"):
+        said = program.run(verb, "r.yaml", "model.add_tokens=['<|new|>']", code=2).stderr
+        assert "r.yaml:7:21: adapter.targets: embed_tokens trains whole where model.add_tokens" in said
+
+
+PIPELINE = """recipe: pipeline
+run: {out: all}
+pipeline:
+  steps:
+    - {name: one, recipe: r.yaml, set: {run.out: pl/one, export.merged: f32}}
+    - {name: two, recipe: second.yaml}
+"""
+
+
+@pytest.mark.parametrize("address", ["model.path: pl/one", "model.path: ./pl/one", "model.path: pl/one/merged",
+                                     "model.path: pl/one@2", "model.path: '${steps.one.out}/merged'",
+                                     "model.path: model+pl/one/adapter", "adapter.init: pl/one/adapter"])
+def test_what_an_earlier_step_makes_is_planned_as_what_it_begins_with(program, address):
+    write(program)
+    section, value = address.split(".", 1)
+    kind = "sft" if section == "adapter" or "merged" in value else "eval"
+    path = "" if section == "model" else "model: {path: model}\n"
+    data = "train: rows.jsonl, eval_split: 0" if kind == "sft" else "eval: rows.jsonl"
+    second = f"recipe: {kind}\n{path}{section}: {{{value}}}\ndata: {{{data}, MORE}}\n"
+    (program.folder / "second.yaml").write_text(second.replace(", MORE", ""))
+    (program.folder / "all.yaml").write_text(PIPELINE)
+    program.run("validate", "all.yaml")
+    steps = json.loads(program.run("plan", "all.yaml", "--json").stdout)["steps"]
+    assert [step["plan"] is not None for step in steps] == [True, True]
+    (program.folder / "second.yaml").write_text(second.replace("MORE", "max_length: 100000"))
+    for verb in ("validate", "plan", "run"):
+        assert "data.max_length: 100000 is above" in program.run(verb, "all.yaml", code=2).stderr
+    assert not (program.folder / "pl").exists()
