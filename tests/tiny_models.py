@@ -3,6 +3,7 @@
 import shutil
 from pathlib import Path
 
+import peft
 import torch
 from transformers import (Gemma2Config, Gemma2ForCausalLM, Gemma3Config, Gemma3ForCausalLM, Gemma3ForConditionalGeneration,
                           Gemma3TextConfig, GemmaConfig, GemmaForCausalLM,
@@ -113,3 +114,15 @@ def save_folder(model, folder):
     for file in TOKENIZER.iterdir():
         shutil.copy(file, folder)
     return folder
+
+
+def start_adapter(model, folder):
+    """A LoRA whose B is not zero, so that A has a gradient from the first step; saved, and still attached."""
+    torch.manual_seed(5)
+    tuned = peft.get_peft_model(model, peft.LoraConfig(r=8, lora_alpha=16, target_modules="all-linear", task_type="CAUSAL_LM"))
+    with torch.no_grad():
+        for name, parameter in tuned.named_parameters():
+            if "lora_B" in name:
+                parameter.normal_(std=0.02)
+    tuned.save_pretrained(folder)
+    return tuned

@@ -14,23 +14,8 @@
 namespace prentice {
 namespace {
 
-struct Kind {
-  const char* name;
-  Divergence divergence;
-  double beta = 0.5;
-};
-
-const std::vector<Kind> kKinds = {{"forward_kl", Divergence::forward_kl},
-                                  {"reverse_kl", Divergence::reverse_kl},
-                                  {"jsd .5", Divergence::jsd, 0.5},
-                                  {"jsd .1", Divergence::jsd, 0.1},
-                                  {"jsd 0", Divergence::jsd, 0},
-                                  {"jsd 1", Divergence::jsd, 1},
-                                  {"tvd", Divergence::tvd},
-                                  {"cross_entropy", Divergence::cross_entropy}};
-
 // The definitions, by autograd.
-Tensor plain_divergence(const Kind& kind, const Tensor& student_logits, const Tensor& teacher_logits) {
+Tensor plain_divergence(const DivergenceKind& kind, const Tensor& student_logits, const Tensor& teacher_logits) {
   const Tensor log_p = at::log_softmax(student_logits, 1), log_q = at::log_softmax(teacher_logits, 1);
   const Tensor p = log_p.exp(), q = log_q.exp();
   const double beta = kind.beta;
@@ -52,7 +37,7 @@ Tensor plain_divergence(const Kind& kind, const Tensor& student_logits, const Te
   return beta * (q * (log_q - log_m)).sum(1) + (1 - beta) * (p * (log_p - log_m)).sum(1);
 }
 
-Tensor plain_loss(const TwoModels& m, const Kind& kind, double temperature, double weight) {
+Tensor plain_loss(const TwoModels& m, const DivergenceKind& kind, double temperature, double weight) {
   const Tensor values = plain_divergence(kind, student_logits(m) / temperature, teacher_logits(m) / temperature) *
                         temperature * temperature;
   return plain_share(m, weight * values + (1 - weight) * plain_cross_entropy(m));
@@ -60,7 +45,7 @@ Tensor plain_loss(const TwoModels& m, const Kind& kind, double temperature, doub
 
 LiveTeacher teacher_of(const TwoModels& m) { return {m.teacher_hidden, m.teacher_head, m.teacher_softcap}; }
 
-DistillOptions options_of(const Kind& kind, double temperature, double weight) {
+DistillOptions options_of(const DivergenceKind& kind, double temperature, double weight) {
   return {.divergence = kind.divergence, .beta = kind.beta, .temperature = temperature, .weight = weight};
 }
 
@@ -72,7 +57,7 @@ constexpr int64_t kOneRow = 1, kThreeRows = TwoModels::kVocab * 8 * 3;
 
 TEST(Divergence, EveryKindEqualsItsGoldenNumbers) {
   struct Golden {
-    Kind kind;
+    DivergenceKind kind;
     double of_one[2], of_two[2];  // rows 1 and 2 at temperatures 1 and 2
   };
   const std::vector<Golden> table = {
@@ -104,7 +89,7 @@ TEST(Divergence, EveryKindEqualsItsGoldenNumbers) {
 TEST(Distill, LossAndEveryGradientEqualThePlainComputationForAnyChunk) {
   for (const bool with_extras : {false, true}) {
     const TwoModels m = two_models(with_extras);
-    for (const Kind& kind : kKinds) {
+    for (const DivergenceKind& kind : kDivergenceKinds) {
       for (const auto& [temperature, weight] : {std::pair{1.0, 0.5}, {1.0, 1.0}, {2.0, 0.3}, {2.0, 1.0}, {0.5, 0.0}}) {
         const Tensor want = plain_loss(m, kind, temperature, weight);
         const auto want_grads = gradients_of(m, want * 3);
@@ -123,7 +108,7 @@ TEST(Distill, LossAndEveryGradientEqualThePlainComputationForAnyChunk) {
 
 TEST(Distill, GradientsAreFiniteDifferences) {
   const TwoModels m = two_models();
-  for (const Kind& kind : kKinds) {
+  for (const DivergenceKind& kind : kDivergenceKinds) {
     const DistillOptions options = options_of(kind, 2, 0.7);
     expect_finite_differences([&] { return share_of(m, options, kThreeRows).loss; }, m.leaves(), 1e-7, kind.name, 12);
   }
@@ -135,10 +120,10 @@ TEST(Distill, BlocksOfAChunkChangeNothing) {
   constexpr int64_t vocabulary = 160'000;
   m.head.weight = Dense{random_leaf({vocabulary, TwoModels::kHidden})};
   m.teacher_head.weight = Dense{random_leaf({vocabulary, TwoModels::kTeacherHidden}).detach()};
-  const DistillOptions options = options_of(kKinds[2], 2, 0.6);
+  const DistillOptions options = options_of(kDivergenceKinds[2], 2, 0.6);
   const DistillShare whole = share_of(m, options), alone = share_of(m, options, kOneRow);
   EXPECT_NEAR(whole.loss.item<double>(), alone.loss.item<double>(), 1e-12);
-  EXPECT_NEAR(whole.loss.item<double>(), plain_loss(m, kKinds[2], 2, 0.6).item<double>(), 1e-9);
+  EXPECT_NEAR(whole.loss.item<double>(), plain_loss(m, kDivergenceKinds[2], 2, 0.6).item<double>(), 1e-9);
   const auto of_whole = gradients_of(m, whole.loss), of_alone = gradients_of(m, alone.loss);
   for (size_t i = 0; i < of_whole.size(); ++i) EXPECT_LT(distance(of_whole[i], of_alone[i]), 1e-12);
 }
@@ -146,7 +131,7 @@ TEST(Distill, BlocksOfAChunkChangeNothing) {
 TEST(Distill, PartsAreThoseOfTheLoss) {
   const TwoModels m = two_models();
   for (const double weight : {0.0, 0.3, 1.0}) {
-    const DistillShare share = share_of(m, options_of(kKinds[0], 2, weight));
+    const DistillShare share = share_of(m, options_of(kDivergenceKinds[0], 2, weight));
     const double mixed = weight * share.divergence.item<double>() + (1 - weight) * share.cross_entropy.item<double>();
     EXPECT_NEAR(share.loss.item<double>(), mixed, 1e-12);
     EXPECT_FALSE(share.divergence.requires_grad());
@@ -159,7 +144,7 @@ TEST(Distill, PartsAreThoseOfTheLoss) {
 TEST(Distill, AStudentThatIsItsTeacherHasNothingToLearn) {
   TwoModels m = two_models();
   m.teacher_hidden = m.hidden.detach(), m.teacher_head = m.head, m.teacher_softcap = m.softcap;
-  for (const Kind& kind : kKinds) {
+  for (const DivergenceKind& kind : kDivergenceKinds) {
     if (kind.divergence == Divergence::cross_entropy || kind.divergence == Divergence::tvd)
       continue;  // entropy; a kink
     const DistillShare share = share_of(m, options_of(kind, 1.7, 1));
@@ -170,7 +155,7 @@ TEST(Distill, AStudentThatIsItsTeacherHasNothingToLearn) {
 
 // Rows of rubbish behind the true vocabulary, more of the teacher's than of the student's.
 TEST(Distill, PaddedRowsOfEitherHeadTakeNoPart) {
-  for (const Kind& kind : kKinds) {
+  for (const DivergenceKind& kind : kDivergenceKinds) {
     TwoModels m = two_models();
     DistillOptions options = options_of(kind, 2, 0.6);
     const DistillShare want = share_of(m, options);
@@ -202,7 +187,7 @@ TEST(Distill, PaddedRowsOfEitherHeadTakeNoPart) {
 
 TEST(Distill, TheOrderOfTheRowsAndMicroBatchesChangeNothing) {
   const TwoModels m = two_models();
-  const DistillOptions options = options_of(kKinds[2], 2, 0.6);
+  const DistillOptions options = options_of(kDivergenceKinds[2], 2, 0.6);
   const DistillShare want = share_of(m, options);
   const auto want_grads = gradients_of(m, want.loss);
   TwoModels reversed = m;
@@ -259,7 +244,7 @@ TwoModels in_types(const TwoModels& m, c10::ScalarType rows, c10::ScalarType wei
 TEST(Distill, NarrowerTypesDifferByRoundingOnly) {
   const TwoModels exact = two_models();
   for (const auto& [rows, tolerance] : {std::pair{at::kFloat, 1e-5}, std::pair{at::kBFloat16, 4e-2}}) {
-    for (const Kind& kind : kKinds) {
+    for (const DivergenceKind& kind : kDivergenceKinds) {
       const DistillOptions options = options_of(kind, 2, 0.5);
       const TwoModels m = in_types(exact, rows, at::kFloat);
       const DistillShare got = share_of(m, options);
@@ -276,7 +261,7 @@ TEST(Distill, NarrowerTypesDifferByRoundingOnly) {
 }
 
 TEST(Distill, LogitsFarApartStayFinite) {
-  for (const Kind& kind : kKinds) {
+  for (const DivergenceKind& kind : kDivergenceKinds) {
     TwoModels m = in_types(two_models(), at::kFloat, at::kFloat);
     m.softcap = m.teacher_softcap = 0;
     m.hidden = (m.hidden.detach() * 2000).requires_grad_();

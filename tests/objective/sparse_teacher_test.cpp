@@ -13,21 +13,6 @@
 namespace prentice {
 namespace {
 
-struct Kind {
-  const char* name;
-  Divergence divergence;
-  double beta = 0.5;
-};
-
-const std::vector<Kind> kKinds = {{"forward_kl", Divergence::forward_kl},
-                                  {"reverse_kl", Divergence::reverse_kl},
-                                  {"jsd .5", Divergence::jsd, 0.5},
-                                  {"jsd .1", Divergence::jsd, 0.1},
-                                  {"jsd 0", Divergence::jsd, 0},
-                                  {"jsd 1", Divergence::jsd, 1},
-                                  {"tvd", Divergence::tvd},
-                                  {"cross_entropy", Divergence::cross_entropy}};
-
 // The k likeliest entries of rows of logits.
 SparseTeacher likeliest(const Tensor& logits, int64_t k, Tail convention = Tail::event) {
   const Tensor log_q = at::log_softmax(logits.detach(), 1);
@@ -54,12 +39,13 @@ DistillShare share_of(const TwoModels& m, const SparseTeacher& teacher, const Di
   return distill_share(m.hidden, m.head, m.softcap, m.batch, m.counts, teacher, options, {}, {bytes});
 }
 
-DistillOptions options_of(const Kind& kind, double temperature, double weight) {
+DistillOptions options_of(const DivergenceKind& kind, double temperature, double weight) {
   return {.divergence = kind.divergence, .beta = kind.beta, .temperature = temperature, .weight = weight};
 }
 
 // The definitions row by row over plain lists of events, by autograd.
-Tensor plain_row(const Kind& kind, const Tensor& log_p, const Tensor& log_q, bool whole, const Tensor& missing) {
+Tensor plain_row(const DivergenceKind& kind, const Tensor& log_p, const Tensor& log_q, bool whole,
+                 const Tensor& missing) {
   const Tensor p = log_p.exp(), q = log_q.exp();
   const double beta = kind.beta;
   const Tensor forward = (q * (log_q - log_p)).sum(), reverse = (p * (log_p - log_q)).sum();
@@ -82,7 +68,8 @@ Tensor plain_row(const Kind& kind, const Tensor& log_p, const Tensor& log_q, boo
   return whole ? value : value - (1 - beta) * std::log(1 - beta) * missing;
 }
 
-Tensor plain_sparse(const Kind& kind, const Tensor& logits, const SparseTeacher& teacher, double temperature) {
+Tensor plain_sparse(const DivergenceKind& kind, const Tensor& logits, const SparseTeacher& teacher,
+                    double temperature) {
   std::vector<Tensor> rows;
   for (int64_t row = 0; row < logits.size(0); ++row) {
     const int64_t count = teacher.counts[row].item<int64_t>();
@@ -129,7 +116,7 @@ TEST(SparseTeacher, AllEntriesAreTheLiveTeacher) {
   const Tensor logits = teacher_logits(m);
   for (const Tail convention : {Tail::event, Tail::none}) {
     const SparseTeacher all = likeliest(logits, TwoModels::kVocab, convention);
-    for (const Kind& kind : kKinds) {
+    for (const DivergenceKind& kind : kDivergenceKinds) {
       for (const double temperature : {1.0, 2.0, 0.5}) {
         const DistillOptions options = options_of(kind, temperature, 0.7);
         const DistillShare live =
@@ -148,7 +135,7 @@ TEST(SparseTeacher, LossAndEveryGradientEqualThePlainComputationForAnyChunk) {
   const TwoModels m = two_models();
   for (const Tail convention : {Tail::event, Tail::none}) {
     const SparseTeacher teacher = ragged(teacher_logits(m), 5, convention);
-    for (const Kind& kind : kKinds) {
+    for (const DivergenceKind& kind : kDivergenceKinds) {
       for (const auto& [temperature, weight] : {std::pair{1.0, 0.5}, {2.0, 1.0}, {0.7, 0.3}}) {
         SCOPED_TRACE(testing::Message() << kind.name << " T " << temperature << " tail "
                                         << (convention == Tail::event));
@@ -170,7 +157,7 @@ TEST(SparseTeacher, GradientsAreFiniteDifferences) {
   const TwoModels m = two_models();
   for (const Tail convention : {Tail::event, Tail::none}) {
     const SparseTeacher teacher = ragged(teacher_logits(m), 5, convention);
-    for (const Kind& kind : kKinds) {
+    for (const DivergenceKind& kind : kDivergenceKinds) {
       const DistillOptions options = options_of(kind, 2, 0.7);
       expect_finite_differences([&] { return share_of(m, teacher, options).loss; }, m.leaves(), 1e-7, kind.name, 8);
     }
@@ -181,14 +168,14 @@ TEST(SparseTeacher, GradientsAreFiniteDifferences) {
 TEST(SparseTeacher, WithTheTailAStudentThatAgreesHasNothingToLearn) {
   const TwoModels m = two_models();
   const Tensor logits = student_logits(m);
-  for (const Kind& kind : kKinds) {
+  for (const DivergenceKind& kind : kDivergenceKinds) {
     if (kind.divergence == Divergence::cross_entropy || kind.divergence == Divergence::tvd)
       continue;  // entropy; a kink
     const DistillShare event = share_of(m, likeliest(logits, 4), options_of(kind, 2, 1));
     EXPECT_NEAR(event.loss.item<double>(), 0, 1e-13) << kind.name;
     for (const Tensor& grad : gradients_of(m, event.loss)) EXPECT_LT(grad.norm().item<double>(), 1e-13) << kind.name;
   }
-  const DistillShare none = share_of(m, likeliest(logits, 4, Tail::none), options_of(kKinds[0], 2, 1));
+  const DistillShare none = share_of(m, likeliest(logits, 4, Tail::none), options_of(kDivergenceKinds[0], 2, 1));
   EXPECT_GT(none.loss.item<double>(), 0.1);
 }
 
@@ -196,7 +183,7 @@ TEST(SparseTeacher, WithTheTailAStudentThatAgreesHasNothingToLearn) {
 TEST(SparseTeacher, PaddedRowsOfTheStudentTakeNoPart) {
   TwoModels m = two_models(false);
   const SparseTeacher teacher = ragged(teacher_logits(m), 5);
-  DistillOptions options = options_of(kKinds[2], 2, 0.6);
+  DistillOptions options = options_of(kDivergenceKinds[2], 2, 0.6);
   const double want = share_of(m, teacher, options).loss.item<double>();
   const Tensor& weight = dense_weight(m.head);
   m.head.weight = Dense{at::cat({weight.detach(), at::full({3, weight.size(1)}, 9, at::kDouble)})};
@@ -209,7 +196,7 @@ TEST(SparseTeacher, F32DiffersFromF64ByRoundingOnlyEvenWithATinyTail) {
   const Tensor logits = teacher_logits(m) * 6;  // most of the mass in a few entries
   const SparseTeacher exact = likeliest(logits, 12);
   EXPECT_LT(exact.tail.min().item<double>(), 1e-7);
-  for (const Kind& kind : kKinds) {
+  for (const DivergenceKind& kind : kDivergenceKinds) {
     const DistillOptions options = options_of(kind, 2, 1);
     const DistillShare want = share_of(m, exact, options);
     const auto want_grads = gradients_of(m, want.loss);

@@ -12,10 +12,29 @@
 #include <ATen/ops/zeros.h>
 #include <ATen/ops/zeros_like.h>
 
+#include <vector>
+
 #include "core/batch.h"
 #include "nn/linear.h"
+#include "objective/divergence.h"
 
 namespace prentice {
+
+// Every divergence, the generalised one at both ends and between.
+struct DivergenceKind {
+  const char* name;
+  Divergence divergence;
+  double beta = 0.5;
+};
+
+inline const std::vector<DivergenceKind> kDivergenceKinds = {{"forward_kl", Divergence::forward_kl},
+                                                             {"reverse_kl", Divergence::reverse_kl},
+                                                             {"jsd .5", Divergence::jsd, 0.5},
+                                                             {"jsd .1", Divergence::jsd, 0.1},
+                                                             {"jsd 0", Divergence::jsd, 0},
+                                                             {"jsd 1", Divergence::jsd, 1},
+                                                             {"tvd", Divergence::tvd},
+                                                             {"cross_entropy", Divergence::cross_entropy}};
 
 struct TwoModels {
   static constexpr int64_t kTokens = 23, kHidden = 6, kTeacherHidden = 9, kVocab = 17, kRank = 2;

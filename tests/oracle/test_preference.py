@@ -8,22 +8,11 @@ import peft
 import pytest
 import torch
 from conftest import ROOT, read_metrics
-from tiny_models import make_model, save_folder
+from tiny_models import make_model, save_folder, start_adapter
 from transformers import PreTrainedTokenizerFast
 
 STEPS, BATCH, LR = 10, 4, 5e-3
 TICKETS = ROOT / "data/tickets/train.jsonl"
-
-
-def start_adapter(model, folder):
-    """A trained adapter to go on from: its B is not zero."""
-    torch.manual_seed(5)
-    tuned = peft.get_peft_model(model, peft.LoraConfig(r=8, lora_alpha=16, target_modules="all-linear", task_type="CAUSAL_LM"))
-    with torch.no_grad():
-        for name, parameter in tuned.named_parameters():
-            if "lora_B" in name:
-                parameter.normal_(std=0.02)
-    tuned.save_pretrained(folder)
 
 
 def pairs(count, chat):

@@ -9,23 +9,11 @@ import torch
 import torch.nn.functional as F
 from conftest import ROOT, read_metrics
 from safetensors.torch import load_file
-from tiny_models import END, make_model, save_folder
+from tiny_models import END, make_model, save_folder, start_adapter
 from transformers import PreTrainedTokenizerFast
 
 STEPS, BATCH, LR, WARMUP = 20, 4, 1e-3, 5
 TICKETS = ROOT / "data/tickets/train.jsonl"
-
-
-def start_adapter(model, folder):
-    """A LoRA whose B is not zero, so that A has a gradient from the first step; saved, and still attached."""
-    torch.manual_seed(5)
-    tuned = peft.get_peft_model(model, peft.LoraConfig(r=8, lora_alpha=16, target_modules="all-linear", task_type="CAUSAL_LM"))
-    with torch.no_grad():
-        for name, parameter in tuned.named_parameters():
-            if "lora_B" in name:
-                parameter.normal_(std=0.02)
-    tuned.save_pretrained(folder)
-    return tuned
 
 
 def encode(tokenizer, messages):
