@@ -286,13 +286,7 @@ void check_recipe(R& r, const Node& root, RecipeMistakes& mistakes) {
 }
 
 #define PRENTICE_CHECKS(R) template void check_recipe<R>(R&, const Node&, RecipeMistakes&);
-PRENTICE_CHECKS(PretrainRecipe)
-PRENTICE_CHECKS(SftRecipe)
-PRENTICE_CHECKS(DpoRecipe)
-PRENTICE_CHECKS(EvalRecipe)
-PRENTICE_CHECKS(ExportRecipe)
-PRENTICE_CHECKS(GenerateRecipe)
-PRENTICE_CHECKS(PipelineRecipe)
+PRENTICE_KINDS(PRENTICE_CHECKS)
 #undef PRENTICE_CHECKS
 
 }  // namespace prentice

@@ -100,13 +100,7 @@ void check_paths(R& r, const ReadOptions& options, RecipeMistakes& mistakes) {
 }
 
 #define PRENTICE_CHECKS(R) template void check_paths<R>(R&, const ReadOptions&, RecipeMistakes&);
-PRENTICE_CHECKS(PretrainRecipe)
-PRENTICE_CHECKS(SftRecipe)
-PRENTICE_CHECKS(DpoRecipe)
-PRENTICE_CHECKS(EvalRecipe)
-PRENTICE_CHECKS(ExportRecipe)
-PRENTICE_CHECKS(GenerateRecipe)
-PRENTICE_CHECKS(PipelineRecipe)
+PRENTICE_KINDS(PRENTICE_CHECKS)
 #undef PRENTICE_CHECKS
 
 }  // namespace prentice

@@ -121,10 +121,6 @@ bool trains(std::string_view kind) {
   return found;
 }
 
-AdapterSection adapter_of(const PretrainRecipe&) { return {.kind = AdapterKind::full}; }
-AdapterSection adapter_of(const SftRecipe& recipe) { return recipe.adapter; }
-AdapterSection adapter_of(const DpoRecipe& recipe) { return recipe.adapter; }
-
 std::span<const std::string_view> later_kinds() { return kLaterKinds; }
 std::span<const std::string_view> later_sections() { return kLaterSections; }
 

@@ -125,17 +125,17 @@ void sections(V&& v, PipelineRecipe& r) {
   v("run", r.run), v("pipeline", r.pipeline);
 }
 
-// Calls f with a default recipe of each kind; the one list of the kinds that are built.
+// THE list of the kinds that are built, for what is instantiated once per kind.
+#define PRENTICE_TRAINING_KINDS(X) X(PretrainRecipe) X(SftRecipe) X(DpoRecipe)
+#define PRENTICE_MODEL_KINDS(X) PRENTICE_TRAINING_KINDS(X) X(EvalRecipe) X(ExportRecipe) X(GenerateRecipe)
+#define PRENTICE_KINDS(X) PRENTICE_MODEL_KINDS(X) X(PipelineRecipe)
+
+// Calls f with a default recipe of each kind.
 template <class F>
 void for_each_kind(F&& f) {
-  const auto call = [&]<class R>(R recipe) { f(recipe); };
-  call(PretrainRecipe());
-  call(SftRecipe());
-  call(DpoRecipe());
-  call(EvalRecipe());
-  call(ExportRecipe());
-  call(GenerateRecipe());
-  call(PipelineRecipe());
+#define PRENTICE_CALL(R) f(R());
+  PRENTICE_KINDS(PRENTICE_CALL)
+#undef PRENTICE_CALL
 }
 
 // Kinds whose runs train a model.
@@ -146,9 +146,16 @@ inline constexpr bool kTrains = requires(R recipe) {
 bool trains(std::string_view kind);
 
 // The adapter that a kind trains; pretraining trains every weight.
-AdapterSection adapter_of(const PretrainRecipe&);
-AdapterSection adapter_of(const SftRecipe&);
-AdapterSection adapter_of(const DpoRecipe&);
+template <class R>
+AdapterSection adapter_of(const R& recipe) {
+  AdapterSection adapter;
+  if constexpr (requires { recipe.adapter; }) {
+    adapter = recipe.adapter;
+  } else {
+    adapter.kind = AdapterKind::full;
+  }
+  return adapter;
+}
 
 // Another word for a kind: `recipe: orpo` is `recipe: dpo` with preference.loss: orpo.
 struct KindAlias {
@@ -173,12 +180,8 @@ bool consumes(std::string_view kind, std::string_view section_key);
 
 // Fills what depends on the kind and on other keys (learning rate, batch, epochs, alpha, betas, ...). What
 // depends on data or machine stays undecided.
-void resolve_defaults(PretrainRecipe&);
-void resolve_defaults(SftRecipe&);
-void resolve_defaults(DpoRecipe&);
-void resolve_defaults(EvalRecipe&);
-void resolve_defaults(ExportRecipe&);
-void resolve_defaults(GenerateRecipe&);
-void resolve_defaults(PipelineRecipe&);
+#define PRENTICE_RESOLVES(R) void resolve_defaults(R&);
+PRENTICE_KINDS(PRENTICE_RESOLVES)
+#undef PRENTICE_RESOLVES
 
 }  // namespace prentice

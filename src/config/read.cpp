@@ -183,13 +183,7 @@ std::vector<std::string> check_words(const Node& root, const ReadOptions& option
   template R read_recipe<R>(const Node&, const ReadOptions&);                  \
   template R bind_recipe<R>(const Node&, const ReadOptions&, RecipeMistakes&); \
   template Node to_node<R>(const R&);
-PRENTICE_READS(PretrainRecipe)
-PRENTICE_READS(SftRecipe)
-PRENTICE_READS(DpoRecipe)
-PRENTICE_READS(EvalRecipe)
-PRENTICE_READS(ExportRecipe)
-PRENTICE_READS(GenerateRecipe)
-PRENTICE_READS(PipelineRecipe)
+PRENTICE_KINDS(PRENTICE_READS)
 #undef PRENTICE_READS
 
 }  // namespace prentice

@@ -207,12 +207,7 @@ void check_fit(const R& recipe, const ModelShape& shape, RecipeMistakes& mistake
 #define PRENTICE_FITS(R)                                         \
   template bool check_expressions<R>(const R&, RecipeMistakes&); \
   template void check_fit<R>(const R&, const ModelShape&, RecipeMistakes&);
-PRENTICE_FITS(PretrainRecipe)
-PRENTICE_FITS(SftRecipe)
-PRENTICE_FITS(DpoRecipe)
-PRENTICE_FITS(EvalRecipe)
-PRENTICE_FITS(ExportRecipe)
-PRENTICE_FITS(GenerateRecipe)
+PRENTICE_MODEL_KINDS(PRENTICE_FITS)
 #undef PRENTICE_FITS
 
 }  // namespace prentice

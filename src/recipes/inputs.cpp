@@ -64,10 +64,8 @@ std::vector<InputPath> inputs_of(const R& recipe, const Artifact& artifact) {
   return inputs;
 }
 
-template std::vector<InputPath> inputs_of<PretrainRecipe>(const PretrainRecipe&, const Artifact&);
-template std::vector<InputPath> inputs_of<SftRecipe>(const SftRecipe&, const Artifact&);
-template std::vector<InputPath> inputs_of<DpoRecipe>(const DpoRecipe&, const Artifact&);
-template std::vector<InputPath> inputs_of<EvalRecipe>(const EvalRecipe&, const Artifact&);
-template std::vector<InputPath> inputs_of<ExportRecipe>(const ExportRecipe&, const Artifact&);
+#define PRENTICE_LISTS(R) template std::vector<InputPath> inputs_of<R>(const R&, const Artifact&);
+PRENTICE_MODEL_KINDS(PRENTICE_LISTS)
+#undef PRENTICE_LISTS
 
 }  // namespace prentice

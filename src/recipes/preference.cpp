@@ -6,23 +6,13 @@
 #include <ATen/ops/zeros.h>
 #include <c10/core/GradMode.h>
 
-#include "adapter/lora.h"
-#include "adapter/trainable.h"
-#include "config/read.h"
-#include "model/resize.h"
 #include "objective/preference_share.h"
 #include "recipes/console.h"
-#include "recipes/finish.h"
-#include "recipes/prepare.h"
-#include "recipes/products.h"
 #include "recipes/programs.h"
 #include "recipes/reference.h"
-#include "recipes/selftest.h"
-#include "recipes/stopping.h"
 #include "recipes/training.h"
 #include "recipes/validation.h"
 #include "run/signals.h"
-#include "train/loop.h"
 
 namespace prentice {
 
@@ -65,25 +55,12 @@ KtoStep look_at_step(const Model& model, const Reference& reference, const Step&
 }  // namespace
 
 int run_program(DpoRecipe recipe, const Invocation& invocation) {
-  const auto [machine, hardware] = decide_place(recipe.run, "");
-  Opened opened = open_recipe(std::as_const(recipe), machine);  // a recipe that is refused leaves no folder
-  RunFolder folder(recipe.run.out, invocation.fresh, run_policy(invocation));
-  PreparedRun run = prepare_run(recipe, std::move(opened), hardware);
-  const std::string resolved = to_yaml(to_node(recipe));
-  if (begin_training(folder, recipe, run, resolved, invocation) == RunState::finished) {
-    return already_done(folder.path(), invocation);
-  }
-
-  Model model = load_weights(run.opened, recipe.run.seed);
-  if (!run.opened.random) start_rows(model, run.new_tokens.ids, run.new_tokens.known);
-  if (run.adapter.kind != AdapterKind::full) attach_lora(model, run.adapter, recipe.run.seed);
-  const NamedTensors weights = trainable(model, run.adapter);
+  const auto training = start_training(recipe, invocation);
+  if (!training) return already_done(recipe.run.out, invocation);
+  auto& [folder, run, resolved, model, weights, forward] = *training;
   const Reference reference(model, recipe, run);
   reference.precompute(run.data, folder.path(), *folder.inputs(), *recipe.train.micro_tokens, invocation.quiet);
 
-  ForwardOptions forward{.training = true,
-                         .recompute_blocks = *recipe.train.recompute == Recompute::block,
-                         .seed = static_cast<uint64_t>(recipe.run.seed)};
   const bool single_answers = recipe.preference.loss == PreferenceLoss::kto;
   KtoStep kto;
   const Objective objective = [&](const Batch& batch, const Counts& counts, Metrics& metrics) {
@@ -93,17 +70,11 @@ int run_program(DpoRecipe recipe, const Invocation& invocation) {
                           : preference_share(sums, of_reference, batch, counts, recipe.preference, metrics);
   };
   const Validation validation(run, [&] { return score_held_out(model, reference, run, recipe); });
-  keep_examples(run.data.train, kSelfTestCases * run.data.train.encoded.group);
-  const Hooks hooks{.save_model = [&](const auto& path) { save_trained_model(model, run, path); },
-                    .evaluate = validation.hook(folder.path()),
-                    .before_step = [&](int64_t step) { forward.step = step; },
-                    .see_step =
-                        [&](const Step& step) {
-                          if (single_answers) kto = look_at_step(model, reference, step, run.opened.machine.device);
-                        }};
-  const TrainConfig config = train_config(recipe, run, folder, resolved, invocation.quiet);
-  const TrainResult result = train(config, weights, *run.steps, objective, hooks);
-  return finish_run(model, run, recipe.exports, recipe.eval, validation, result, folder, invocation);
+  std::function<void(const Step&)> see_step;
+  if (single_answers) {
+    see_step = [&](const Step& step) { kto = look_at_step(model, reference, step, run.opened.machine.device); };
+  }
+  return finish_training(*training, recipe, objective, validation, invocation, std::move(see_step));
 }
 
 }  // namespace prentice

@@ -198,8 +198,8 @@ PreparedRun prepare_run(Recipe& recipe, Opened opened, const Hardware& hardware)
   return run;
 }
 
-template PreparedRun prepare_run<PretrainRecipe>(PretrainRecipe&, Opened, const Hardware&);
-template PreparedRun prepare_run<SftRecipe>(SftRecipe&, Opened, const Hardware&);
-template PreparedRun prepare_run<DpoRecipe>(DpoRecipe&, Opened, const Hardware&);
+#define PRENTICE_PREPARES(R) template PreparedRun prepare_run<R>(R&, Opened, const Hardware&);
+PRENTICE_TRAINING_KINDS(PRENTICE_PREPARES)
+#undef PRENTICE_PREPARES
 
 }  // namespace prentice

@@ -15,12 +15,8 @@ int audit_recipe(const Invocation&);  // the first training rows as the model wi
 // Runs on what `folder` holds. Errors: `usage` when it holds no run, `model` when no checkpoint is usable.
 int resume_run(const std::filesystem::path& folder, const Invocation&);
 
-int run_program(PretrainRecipe, const Invocation&);
-int run_program(SftRecipe, const Invocation&);
-int run_program(DpoRecipe, const Invocation&);
-int run_program(EvalRecipe, const Invocation&);
-int run_program(ExportRecipe, const Invocation&);
-int run_program(GenerateRecipe, const Invocation&);
-int run_program(PipelineRecipe, const Invocation&);
+#define PRENTICE_RUNS(R) int run_program(R, const Invocation&);
+PRENTICE_KINDS(PRENTICE_RUNS)
+#undef PRENTICE_RUNS
 
 }  // namespace prentice

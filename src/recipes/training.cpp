@@ -2,13 +2,19 @@
 
 #include <fmt/format.h>
 
-#include "core/error.h"
+#include "adapter/lora.h"
+#include "adapter/trainable.h"
+#include "config/read.h"
 #include "io/publish.h"
+#include "model/resize.h"
 #include "recipes/artifact.h"
 #include "recipes/console.h"
+#include "recipes/finish.h"
 #include "recipes/inputs.h"
 #include "recipes/products.h"
+#include "recipes/selftest.h"
 #include "recipes/units.h"
+#include "train/loop.h"
 
 namespace prentice {
 
@@ -41,11 +47,9 @@ void print_start(const PreparedRun& run, const RunFolder& folder, const std::vec
              folder.path().string());
 }
 
-}  // namespace
-
 template <class Recipe>
-TrainConfig train_config(const Recipe& recipe, const PreparedRun& run, const RunFolder& folder,
-                         const std::string& resolved, bool quiet) {
+TrainConfig train_config(const Recipe& recipe, const Training& training, bool quiet) {
+  const auto& [folder, run, resolved, model, weights, forward] = training;
   const OptimSection& optim = recipe.optim;
   const auto [beta1, beta2] = *optim.betas;
   return {.out = folder.path(),
@@ -76,22 +80,50 @@ TrainConfig train_config(const Recipe& recipe, const PreparedRun& run, const Run
           .quiet = quiet};
 }
 
+}  // namespace
+
 template <class Recipe>
-RunState begin_training(RunFolder& folder, const Recipe& recipe, const PreparedRun& run, const std::string& resolved,
-                        const Invocation& invocation) {
-  if (folder.begin(describe(recipe, run, resolved, invocation)) == RunState::finished) return RunState::finished;
+std::unique_ptr<Training> start_training(Recipe& recipe, const Invocation& invocation) {
+  const auto [machine, hardware] = decide_place(recipe.run, "");
+  Opened opened = open_recipe(std::as_const(recipe), machine);  // a recipe that is refused leaves no folder
+  std::unique_ptr<Training> training(new Training{.folder{recipe.run.out, invocation.fresh, run_policy(invocation)},
+                                                  .run = prepare_run(recipe, std::move(opened), hardware),
+                                                  .resolved = to_yaml(to_node(recipe))});
+  auto& [folder, run, resolved, model, weights, forward] = *training;
+  if (folder.begin(describe(recipe, run, resolved, invocation)) == RunState::finished) return nullptr;
   if (!run.plan.fits) refuse_plan(run.plan);
   if (const auto own = replaced_template(run.opened.tokenizer)) publish_file(folder.path() / kRunTemplate, *own);
   if (!invocation.quiet) print_start(run, folder, recipe.warnings);
-  return RunState::unfinished;
+
+  model = load_weights(run.opened, recipe.run.seed);
+  if (!run.opened.random) start_rows(model, run.new_tokens.ids, run.new_tokens.known);
+  if (run.adapter.kind != AdapterKind::full) attach_lora(model, run.adapter, recipe.run.seed);
+  weights = trainable(model, run.adapter);
+  forward = {.training = true,
+             .recompute_blocks = *recipe.train.recompute == Recompute::block,
+             .seed = static_cast<uint64_t>(recipe.run.seed)};
+  return training;
 }
 
-#define PRENTICE_TRAINS(R)                                                                                        \
-  template TrainConfig train_config<R>(const R&, const PreparedRun&, const RunFolder&, const std::string&, bool); \
-  template RunState begin_training<R>(RunFolder&, const R&, const PreparedRun&, const std::string&, const Invocation&);
-PRENTICE_TRAINS(PretrainRecipe)
-PRENTICE_TRAINS(SftRecipe)
-PRENTICE_TRAINS(DpoRecipe)
+template <class Recipe>
+int finish_training(Training& training, const Recipe& recipe, const Objective& objective, const Validation& validation,
+                    const Invocation& invocation, std::function<void(const Step&)> see_step) {
+  auto& [folder, run, resolved, model, weights, forward] = training;
+  keep_examples(run.data.train, kSelfTestCases * run.data.train.encoded.group);
+  const Hooks hooks{.save_model = [&](const auto& path) { save_trained_model(model, run, path); },
+                    .evaluate = validation.hook(folder.path()),
+                    .before_step = [&](int64_t step) { forward.step = step; },
+                    .see_step = std::move(see_step)};
+  const TrainResult result =
+      train(train_config(recipe, training, invocation.quiet), weights, *run.steps, objective, hooks);
+  return finish_run(model, run, recipe.exports, recipe.eval, validation, result, folder, invocation);
+}
+
+#define PRENTICE_TRAINS(R)                                                                                     \
+  template std::unique_ptr<Training> start_training<R>(R&, const Invocation&);                                 \
+  template int finish_training<R>(Training&, const R&, const Objective&, const Validation&, const Invocation&, \
+                                  std::function<void(const Step&)>);
+PRENTICE_TRAINING_KINDS(PRENTICE_TRAINS)
 #undef PRENTICE_TRAINS
 
 }  // namespace prentice
