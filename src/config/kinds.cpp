@@ -6,6 +6,7 @@
 
 #include "config/adapter_rules.h"
 #include "config/address.h"
+#include "core/error.h"
 
 namespace prentice {
 
@@ -115,10 +116,12 @@ std::string_view kind_behind(std::string_view word) {
   return alias ? alias->kind : word;
 }
 
+void fail_no_kind(std::string_view kind) {
+  fail(ExitCode::internal, "no recipe type for the kind '" + std::string(kind) + "'");
+}
+
 bool trains(std::string_view kind) {
-  bool found = false;
-  for_each_kind([&]<class R>(const R&) { found = found || (kTrains<R> && R::kKind == kind); });
-  return found;
+  return with_kind(kind, []<class R>() { return kTrains<R>; });
 }
 
 std::span<const std::string_view> later_kinds() { return kLaterKinds; }

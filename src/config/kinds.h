@@ -138,6 +138,18 @@ void for_each_kind(F&& f) {
 #undef PRENTICE_CALL
 }
 
+[[noreturn]] void fail_no_kind(std::string_view kind);
+
+// f.operator()<R>() for the recipe type R of `kind`, a word of PRENTICE_KINDS. Errors: `internal` for any other word.
+template <class F>
+auto with_kind(std::string_view kind, F&& f) -> decltype(f.template operator()<PipelineRecipe>()) {
+#define PRENTICE_CALL(R) \
+  if (kind == R::kKind) return f.template operator()<R>();
+  PRENTICE_KINDS(PRENTICE_CALL)
+#undef PRENTICE_CALL
+  fail_no_kind(kind);
+}
+
 // Kinds whose runs train a model.
 template <class R>
 inline constexpr bool kTrains = requires(R recipe) {

@@ -147,13 +147,7 @@ PipelineRecipe bind_pipeline(const Node& root, RecipeMistakes& mistakes) {
 namespace {
 
 std::vector<std::string> check_any_kind(const Node& root, const ReadOptions& options, RecipeMistakes& mistakes) {
-  const std::string kind = recipe_kind(root);
-  std::vector<std::string> warnings;
-  for_each_kind([&](const auto& prototype) {
-    using R = std::decay_t<decltype(prototype)>;
-    if (R::kKind == kind) warnings = bind_recipe<R>(root, options, mistakes).warnings;
-  });
-  return warnings;
+  return with_kind(recipe_kind(root), [&]<class R>() { return bind_recipe<R>(root, options, mistakes).warnings; });
 }
 
 }  // namespace

@@ -70,19 +70,14 @@ void print_audit(const Invocation& invocation) {
 
 int audit_recipe(const Invocation& invocation) {
   validate_recipe(invocation.recipe);
-  bool trains = false;
-  for_each_kind([&](const auto& prototype) {
-    using R = std::decay_t<decltype(prototype)>;
+  with_kind(invocation.kind, [&]<class R>() {
     if constexpr (kTrains<R>) {
-      if (R::kKind != invocation.kind) return;
-      trains = true;
       print_audit<R>(invocation);
+    } else {
+      fail(ExitCode::usage, "audit: a recipe of kind '" + invocation.kind + "' trains on no data",
+           "audit takes a recipe that trains: sft, dpo, pretrain");
     }
   });
-  if (!trains) {
-    fail(ExitCode::usage, "audit: a recipe of kind '" + invocation.kind + "' trains on no data",
-         "audit takes a recipe that trains: sft, dpo, pretrain");
-  }
   return 0;
 }
 

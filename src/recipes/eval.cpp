@@ -1,7 +1,6 @@
 // The kind `eval`: score an artifact on tasks; eval.json, and with eval.require a gate.
 #include <fmt/format.h>
 
-#include "config/read.h"
 #include "core/error.h"
 #include "data/encode.h"
 #include "eval/choice.h"
@@ -9,7 +8,7 @@
 #include "io/publish.h"
 #include "recipes/answers.h"
 #include "recipes/console.h"
-#include "recipes/inputs.h"
+#include "recipes/describe_run.h"
 #include "recipes/open.h"
 #include "recipes/products.h"
 #include "recipes/programs.h"
@@ -23,18 +22,6 @@ namespace prentice {
 namespace {
 
 constexpr int64_t kEvalMicroTokens = 4096;
-
-RunDescription describe(const EvalRecipe& recipe, const Artifact& artifact, const Invocation& invocation) {
-  return {.kind = "eval",
-          .command = invocation.command,
-          .device = *recipe.run.device,
-          .recipe = to_yaml(to_node(recipe)),
-          .seed = recipe.run.seed,
-          .threads = *recipe.run.threads,
-          .inputs = inputs_of(recipe, artifact),
-          .parents = {artifact.address},
-          .pipeline = invocation.pipeline};
-}
 
 // The training completions are the choices when neither recipe nor records name any.
 std::vector<std::string> choices_of(const EvalRecipe& recipe, const Tokenizer& tokenizer, const EncodeOptions& encode) {
@@ -70,7 +57,7 @@ int run_program(EvalRecipe recipe, const Invocation& invocation) {
   if (recipe.eval.tasks.empty()) recipe.eval.tasks = {"loss"};
 
   RunFolder folder(recipe.run.out, invocation.fresh, run_policy(invocation));
-  if (folder.begin(describe(recipe, opened.artifact, invocation)) == RunState::finished) {
+  if (folder.begin(describe_run(recipe, opened.artifact, *recipe.run.device, invocation)) == RunState::finished) {
     return already_done(folder.path(), invocation);
   }
   const Model model = load_weights(opened, recipe.run.seed);

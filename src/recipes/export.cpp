@@ -1,13 +1,12 @@
 // The kind `export`: an artifact to PEFT, merged Hugging Face folder and GGUF, tensor by tensor: no model is loaded.
 #include <fmt/format.h>
 
-#include "config/read.h"
 #include "core/error.h"
 #include "export/weight_source.h"
 #include "io/publish.h"
 #include "io/safetensors.h"
 #include "recipes/console.h"
-#include "recipes/inputs.h"
+#include "recipes/describe_run.h"
 #include "recipes/new_tokens.h"
 #include "recipes/open.h"
 #include "recipes/products.h"
@@ -39,16 +38,7 @@ int run_program(ExportRecipe recipe, const Invocation& invocation) {
   const Artifact& artifact = opened.artifact;
   const ModelSpec& spec = opened.spec;
   RunFolder folder(recipe.run.out, invocation.fresh, run_policy(invocation));
-  RunDescription description{.kind = "export",
-                             .command = invocation.command,
-                             .device = "cpu",
-                             .recipe = to_yaml(to_node(recipe)),
-                             .seed = recipe.run.seed,
-                             .threads = *recipe.run.threads,
-                             .inputs = inputs_of(recipe, artifact),
-                             .parents = {artifact.address},
-                             .pipeline = invocation.pipeline};
-  if (folder.begin(description) == RunState::finished) {
+  if (folder.begin(describe_run(recipe, artifact, "cpu", invocation)) == RunState::finished) {
     return already_done(folder.path(), invocation);
   }
   if (recipe.exports.peft && !artifact.adapter.empty()) copy_adapter(artifact.adapter, folder.path() / "adapter");

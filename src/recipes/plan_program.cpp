@@ -41,11 +41,9 @@ Plan inference_plan(R recipe, bool promised) {
 }
 
 Plan plan_of(const std::string& kind, const Node& node, bool promised = false) {
-  Plan plan;
-  for_each_kind([&](const auto& prototype) {
-    using R = std::decay_t<decltype(prototype)>;
-    if (R::kKind != kind) return;
+  return with_kind(kind, [&]<class R>() {
     auto recipe = read_recipe<R>(node);
+    Plan plan;
     if constexpr (kTrains<R>) {
       const auto [machine, hardware] = decide_place(recipe.run, recipe.plan.hardware);
       plan = prepare_run(recipe, open_recipe(std::as_const(recipe), machine), hardware).plan;
@@ -53,8 +51,8 @@ Plan plan_of(const std::string& kind, const Node& node, bool promised = false) {
     } else if constexpr (requires { recipe.model; }) {
       plan = inference_plan(std::move(recipe), promised);
     }
+    return plan;
   });
-  return plan;
 }
 
 int plan_pipeline(const Invocation& invocation) {

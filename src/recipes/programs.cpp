@@ -14,12 +14,8 @@ int run_recipe(const Invocation& invocation) {
     note_bare_program();
     if (invocation.kind != PipelineRecipe::kKind) validate_recipe(invocation.recipe);
   }
-  int status = 0;
-  for_each_kind([&](const auto& prototype) {
-    using R = std::decay_t<decltype(prototype)>;
-    if (R::kKind == invocation.kind) status = run_program(read_recipe<R>(invocation.recipe), invocation);
-  });
-  return status;
+  return with_kind(invocation.kind,
+                   [&]<class R>() { return run_program(read_recipe<R>(invocation.recipe), invocation); });
 }
 
 int resume_run(const std::filesystem::path& folder, const Invocation& invocation) {

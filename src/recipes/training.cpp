@@ -9,8 +9,8 @@
 #include "model/resize.h"
 #include "recipes/artifact.h"
 #include "recipes/console.h"
+#include "recipes/describe_run.h"
 #include "recipes/finish.h"
-#include "recipes/inputs.h"
 #include "recipes/products.h"
 #include "recipes/selftest.h"
 #include "recipes/units.h"
@@ -19,20 +19,6 @@
 namespace prentice {
 
 namespace {
-
-template <class Recipe>
-RunDescription describe(const Recipe& recipe, const PreparedRun& run, const std::string& resolved,
-                        const Invocation& invocation) {
-  return {.kind = std::string(Recipe::kKind),
-          .command = invocation.command,
-          .device = run.plan.hardware.name,
-          .recipe = resolved,
-          .seed = recipe.run.seed,
-          .threads = *recipe.run.threads,
-          .inputs = inputs_of(recipe, run.opened.artifact),
-          .parents = {run.opened.artifact.address},
-          .pipeline = invocation.pipeline};
-}
 
 void print_start(const PreparedRun& run, const RunFolder& folder, const std::vector<std::string>& warnings) {
   const auto& set = run.data.train;
@@ -90,7 +76,8 @@ std::unique_ptr<Training> start_training(Recipe& recipe, const Invocation& invoc
                                                   .run = prepare_run(recipe, std::move(opened), hardware),
                                                   .resolved = to_yaml(to_node(recipe))});
   auto& [folder, run, resolved, model, weights, forward] = *training;
-  if (folder.begin(describe(recipe, run, resolved, invocation)) == RunState::finished) return nullptr;
+  const RunDescription description = describe_run(recipe, run.opened.artifact, run.plan.hardware.name, invocation);
+  if (folder.begin(description) == RunState::finished) return nullptr;
   if (!run.plan.fits) refuse_plan(run.plan);
   if (const auto own = replaced_template(run.opened.tokenizer)) publish_file(folder.path() / kRunTemplate, *own);
   if (!invocation.quiet) print_start(run, folder, recipe.warnings);

@@ -36,11 +36,8 @@ void check_with_model(const PromisedStep& step, RecipeMistakes& mistakes) {
 }
 
 void check_any_with_model(const PromisedStep& step, RecipeMistakes& mistakes) {
-  const std::string kind = recipe_kind(step.step.recipe);
-  for_each_kind([&]<class R>(const R& recipe) {
-    if constexpr (requires { recipe.model; }) {
-      if (R::kKind == kind) check_with_model<R>(step, mistakes);
-    }
+  with_kind(recipe_kind(step.step.recipe), [&]<class R>() {
+    if constexpr (requires(R recipe) { recipe.model; }) check_with_model<R>(step, mistakes);
   });
 }
 

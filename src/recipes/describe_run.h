@@ -1,0 +1,30 @@
+// What a run is, for its run.json: alike for every kind that works on a model.
+#pragma once
+
+#include <string>
+
+#include "config/invocation.h"
+#include "config/kinds.h"
+#include "config/read.h"
+#include "recipes/artifact.h"
+#include "recipes/inputs.h"
+#include "run/run_folder.h"
+
+namespace prentice {
+
+// `recipe` has nothing undecided, `artifact` is its model, `device` the name of what computes.
+template <class R>
+RunDescription describe_run(const R& recipe, const Artifact& artifact, const std::string& device,
+                            const Invocation& invocation) {
+  return {.kind = std::string(R::kKind),
+          .command = invocation.command,
+          .device = device,
+          .recipe = to_yaml(to_node(recipe)),
+          .seed = recipe.run.seed,
+          .threads = *recipe.run.threads,
+          .inputs = inputs_of(recipe, artifact),
+          .parents = {artifact.address},
+          .pipeline = invocation.pipeline};
+}
+
+}  // namespace prentice
