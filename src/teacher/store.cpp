@@ -8,6 +8,7 @@
 #include <algorithm>
 #include <limits>
 #include <optional>
+#include <unordered_map>
 
 #include "core/error.h"
 #include "io/sha256.h"
@@ -49,7 +50,8 @@ struct TeacherStore::State {
 
   fs::path path;
   StoreDescription description;
-  std::vector<uint64_t> first_rows;
+  std::vector<uint64_t> first_rows;  // [samples + 1]
+  std::unordered_map<uint64_t, uint64_t> sample_of_content;
   uint64_t committed = 0;
 
   std::mutex mutex;  // of what is below
@@ -104,7 +106,11 @@ TeacherStore TeacherStore::open(const fs::path& store, const ExpectedKey& expect
         entry.full() ? entry.commits.size() : settled_chunks(entry, file->number("committed_rows"), layout, rows);
     state->committed += rows_after(chunks, layout.chunk_rows, rows);
   }
-  state->first_rows = read_first_rows(store, state->description);
+  state->first_rows.push_back(0);
+  for (const auto& sample : read_samples(store, state->description)) {
+    state->sample_of_content.try_emplace(sample.content, state->first_rows.size() - 1);
+    state->first_rows.push_back(state->first_rows.back() + sample.rows);
+  }
   return TeacherStore(std::move(state));
 }
 
@@ -117,6 +123,12 @@ RowRange TeacherStore::sample_rows(uint64_t sample) const {
   if (sample + 1 >= first.size())
     fail(ExitCode::internal, fmt::format("{}: sample {} of {}", state_->path.string(), sample, first.size() - 1));
   return {first[sample], first[sample + 1] - first[sample]};
+}
+
+std::optional<uint64_t> TeacherStore::find(uint64_t content) const {
+  const auto found = state_->sample_of_content.find(content);
+  if (found == state_->sample_of_content.end()) return std::nullopt;
+  return found->second;
 }
 
 TargetRows TeacherStore::read(std::span<const RowRange> ranges) const {

@@ -8,6 +8,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <span>
 #include <vector>
 
@@ -39,6 +40,8 @@ class TeacherStore {
 
   // The targets of a sample: one row for each token of it that is trained on, in their order.
   RowRange sample_rows(uint64_t sample) const;
+  // The sample that is this example (data/content.h); of several that are equal the first.
+  std::optional<uint64_t> find(uint64_t content) const;
   // The rows of the ranges, one after the other: N rows, K the largest count among them. Safe from several threads.
   // Errors: `internal` for rows that are not committed; `model` when a chunk or a row does not hold.
   TargetRows read(std::span<const RowRange> ranges) const;

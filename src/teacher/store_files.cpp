@@ -15,16 +15,33 @@ namespace {
 
 namespace fs = std::filesystem;
 
-void make_samples(const fs::path& path, const StoreLayout& layout, std::span<const uint64_t> first_rows) {
-  const Hdf5Table table = layout.sample_table();
-  std::vector<uint64_t> padded(first_rows.begin(), first_rows.end());
-  padded.resize(table.elements, first_rows.back());
+void write_numbers(Hdf5File& file, const Hdf5Table& table, std::vector<uint64_t> numbers) {
+  numbers.resize(table.elements, numbers.back());
+  file.make_table(table);
+  const auto bytes = std::as_bytes(std::span(numbers));
+  for (uint64_t chunk = 0; chunk < table.elements / table.chunk_elements; ++chunk)
+    file.write_chunk(table.name, chunk, bytes.subspan(chunk * table.chunk_bytes(), table.chunk_bytes()));
+}
+
+std::vector<uint64_t> read_numbers(Hdf5File& file, const Hdf5Table& table) {
+  file.open_table(table);
+  std::vector<uint64_t> numbers(table.elements);
+  const auto bytes = std::as_writable_bytes(std::span(numbers));
+  for (uint64_t chunk = 0; chunk < table.elements / table.chunk_elements; ++chunk)
+    file.read_chunk(table.name, chunk, bytes.subspan(chunk * table.chunk_bytes(), table.chunk_bytes()));
+  return numbers;
+}
+
+void make_samples(const fs::path& path, const StoreLayout& layout, std::span<const StoreSample> samples) {
+  std::vector<uint64_t> first_rows(1, 0), contents;
+  for (const auto& sample : samples) {
+    first_rows.push_back(first_rows.back() + sample.rows);
+    contents.push_back(sample.content);
+  }
   TempFile file(path);
   Hdf5File hdf5 = Hdf5File::create(file.path());
-  hdf5.make_table(table);
-  const auto bytes = std::as_bytes(std::span(padded));
-  for (uint64_t chunk = 0; chunk < table.elements / table.chunk_elements; ++chunk)
-    hdf5.write_chunk(table.name, chunk, bytes.subspan(chunk * table.chunk_bytes(), table.chunk_bytes()));
+  write_numbers(hdf5, layout.first_row_table(), std::move(first_rows));
+  write_numbers(hdf5, layout.content_table(), std::move(contents));
   hdf5.put_number("samples", layout.samples);
   hdf5.close();
   file.publish(IfExists::replace);
@@ -50,10 +67,10 @@ void require_number(const Hdf5File& file, const char* name, uint64_t wanted) {
 
 }  // namespace
 
-void make_store_files(const fs::path& store, StoreDescription description, std::span<const uint64_t> first_rows) {
+void make_store_files(const fs::path& store, StoreDescription description, std::span<const StoreSample> samples) {
   const StoreLayout& layout = description.layout;
   require_free_bytes(store, layout.bytes());
-  make_samples(store / kSamplesFile, layout, first_rows);
+  make_samples(store / kSamplesFile, layout, samples);
   description.samples_sha256 = sha256_file(store / kSamplesFile);
   const std::string text = to_text(description), hash = sha256_hex(text);
   for (uint64_t shard = 0; shard < layout.shards(); ++shard) make_shard(store / shard_name(shard), layout, shard, hash);
@@ -61,9 +78,9 @@ void make_store_files(const fs::path& store, StoreDescription description, std::
   publish_file(store / kStoreFile, text);
 }
 
-std::vector<uint64_t> read_first_rows(const fs::path& store, const StoreDescription& description) {
+std::vector<StoreSample> read_samples(const fs::path& store, const StoreDescription& description) {
   const fs::path path = store / kSamplesFile;
-  const Hdf5Table table = description.layout.sample_table();
+  const StoreLayout& layout = description.layout;
   return with_context(ExitCode::model, store.string(), [&] {
     std::error_code ignored;
     if (!fs::exists(path, ignored)) fail(ExitCode::malformed, std::string(kSamplesFile) + " is missing");
@@ -72,16 +89,19 @@ std::vector<uint64_t> read_first_rows(const fs::path& store, const StoreDescript
            fmt::format("{} is not the file that {} names: its hash differs", kSamplesFile, kStoreFile),
            "the store is damaged: make it again, or fetch it again");
     Hdf5File file = Hdf5File::open(path, Hdf5File::Access::read);
-    file.open_table(table);
-    std::vector<uint64_t> rows(table.elements);
-    const auto bytes = std::as_writable_bytes(std::span(rows));
-    for (uint64_t chunk = 0; chunk < table.elements / table.chunk_elements; ++chunk)
-      file.read_chunk(table.name, chunk, bytes.subspan(chunk * table.chunk_bytes(), table.chunk_bytes()));
-    rows.resize(description.layout.samples + 1);
-    if (rows.front() != 0 || rows.back() != description.layout.rows || !std::ranges::is_sorted(rows))
-      fail(ExitCode::malformed,
-           fmt::format("{}: not the first rows of {} rows", kSamplesFile, description.layout.rows));
-    return rows;
+    auto first_rows = read_numbers(file, layout.first_row_table());
+    const auto contents = read_numbers(file, layout.content_table());
+    first_rows.resize(layout.samples + 1);
+    std::vector<StoreSample> samples;
+    for (uint64_t s = 0; s < layout.samples; ++s) {
+      const uint64_t rows = first_rows[s + 1] - first_rows[s];
+      if (first_rows[s + 1] < first_rows[s] || rows > UINT32_MAX)
+        fail(ExitCode::malformed, fmt::format("{}: sample {} has no number of rows", kSamplesFile, s));
+      samples.push_back({contents[s], static_cast<uint32_t>(rows)});
+    }
+    if (first_rows.front() != 0 || first_rows.back() != layout.rows)
+      fail(ExitCode::malformed, fmt::format("{}: not the first rows of {} rows", kSamplesFile, layout.rows));
+    return samples;
   });
 }
 

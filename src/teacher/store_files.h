@@ -14,11 +14,11 @@ namespace prentice {
 
 // All files of an unwritten store; store.json is published last. Errors: `storage` with the bytes missing.
 void make_store_files(const std::filesystem::path& store, StoreDescription description,
-                      std::span<const uint64_t> first_rows);
+                      std::span<const StoreSample> samples);
 
-// [samples + 1], ascending from 0 to rows. Errors: `model` when the file is not the one that store.json names, which
-// is found before the library sees it.
-std::vector<uint64_t> read_first_rows(const std::filesystem::path& store, const StoreDescription& description);
+// Errors: `model` when the file is not the one that store.json names, which is found before the library sees it, or
+// its rows are not those of the description.
+std::vector<StoreSample> read_samples(const std::filesystem::path& store, const StoreDescription& description);
 
 // A shard with both tables open. Errors: `model` when it is of another store or another place in it, or its tables
 // differ from the layout.

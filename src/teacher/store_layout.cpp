@@ -16,7 +16,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr const char* kFormat = "prentice teacher store";
-constexpr int64_t kVersion = 1;
+constexpr int64_t kVersion = 2;
 // Beside the two tables a token pays for the index of their chunks, the manifest and the samples' offsets.
 constexpr uint64_t kOverheadBytes = 2;
 constexpr uint64_t kMaxChunkBytes = uint64_t{8} << 20, kMaxSampleChunk = 16384;
@@ -116,7 +116,7 @@ uint64_t StoreLayout::chunks_of(uint64_t shard) const { return (shard_rows(shard
 uint64_t StoreLayout::bytes() const {
   const uint64_t a_shard = 8192, a_chunk = 512;  // heads and indexes of the files, lines of the manifest
   return chunks() * (chunk_rows * (kRowRecordBytes + pool_row_bytes) + a_chunk) + shards() * a_shard +
-         sample_table().elements * 8 + a_shard;
+         2 * first_row_table().elements * 8 + a_shard;
 }
 
 Hdf5Table StoreLayout::row_table(uint64_t shard) const {
@@ -131,10 +131,16 @@ Hdf5Table StoreLayout::pool_table(uint64_t shard) const {
   return {"pool", {{"", Hdf5Scalar::u8}}, chunks_of(shard) * chunk_pool_bytes(), chunk_pool_bytes()};
 }
 
-Hdf5Table StoreLayout::sample_table() const {
+Hdf5Table StoreLayout::first_row_table() const {
   const uint64_t count = samples + 1, chunks = (count + kMaxSampleChunk - 1) / kMaxSampleChunk;
   const uint64_t chunk = (count + chunks - 1) / chunks;
   return {"first_row", {{"", Hdf5Scalar::u64}}, chunks * chunk, chunk};
+}
+
+Hdf5Table StoreLayout::content_table() const {
+  Hdf5Table table = first_row_table();
+  table.name = "content";
+  return table;
 }
 
 StoreLayout make_store_layout(const StoreKey& key, uint64_t rows, uint64_t samples, const StoreOptions& options) {

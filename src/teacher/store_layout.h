@@ -3,7 +3,9 @@
 //   store.json         what it was made of (StoreKey) and its sizes (StoreLayout); published last, so a folder without
 //                      it is no store
 //   samples.h5         first_row: u64 [samples + 1, rounded up to whole chunks by repeating the last]; the targets of
-//                      sample s are the rows first_row[s] to first_row[s + 1] - 1. Attribute: samples
+//                      sample s are the rows first_row[s] to first_row[s + 1] - 1.
+//                      content: u64 [samples, rounded up to the same size by repeating the last]: what sample s is, by
+//                      hash (data/content.h: of its ids and labels). Attribute: samples
 //   shard-00000.h5 ... the rows, shard_chunks * chunk_rows to a shard, the last one shorter
 //   manifest.jsonl     one line a commit {"shard", "rows", "sha256"}: rows of the shard up to and with it, hash of the
 //                      chunk's bytes (of `rows`, then of `pool`); and one line a full shard {"shard", "file_bytes",
@@ -76,13 +78,22 @@ struct StoreLayout {
   uint64_t bytes() const;  // of all files, from above: what `teach` needs free, and `plan` prints
   Hdf5Table row_table(uint64_t shard) const;
   Hdf5Table pool_table(uint64_t shard) const;
-  Hdf5Table sample_table() const;
+  Hdf5Table first_row_table() const;
+  Hdf5Table content_table() const;  // of the size of first_row_table()
 
   bool operator==(const StoreLayout&) const = default;
 };
 
 // Errors: `usage` when top_k or bytes_per_token cannot be had; `data` when there is no row.
 StoreLayout make_store_layout(const StoreKey& key, uint64_t rows, uint64_t samples, const StoreOptions& options);
+
+// One example whose targets a store holds.
+struct StoreSample {
+  uint64_t content = 0;  // what it is, by hash
+  uint32_t rows = 0;     // how many targets it has
+
+  bool operator==(const StoreSample&) const = default;
+};
 
 struct StoreDescription {
   StoreKey key;

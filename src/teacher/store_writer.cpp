@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <numeric>
 #include <string>
 #include <vector>
 
@@ -21,15 +20,10 @@ namespace fs = std::filesystem;
 
 constexpr const char* kCommitted = "committed_rows";
 
-std::vector<uint64_t> first_rows_of(std::span<const uint32_t> sample_rows) {
-  std::vector<uint64_t> first(1, 0);
-  for (const uint32_t rows : sample_rows) first.push_back(first.back() + rows);
-  return first;
-}
-
-StoreLayout layout_for(const StoreKey& key, std::span<const uint32_t> sample_rows, const StoreOptions& options) {
-  const uint64_t rows = std::accumulate(sample_rows.begin(), sample_rows.end(), uint64_t{0});
-  return make_store_layout(key, rows, sample_rows.size(), options);
+StoreLayout layout_for(const StoreKey& key, std::span<const StoreSample> samples, const StoreOptions& options) {
+  uint64_t rows = 0;
+  for (const auto& sample : samples) rows += sample.rows;
+  return make_store_layout(key, rows, samples.size(), options);
 }
 
 // What a kill before store.json left is made anew; anything else in the folder is not ours.
@@ -65,19 +59,21 @@ void require_layout(const fs::path& store, const StoreLayout& found, const Store
 
 }  // namespace
 
-TeacherStoreWriter::TeacherStoreWriter(const fs::path& store, const StoreKey& key,
-                                       std::span<const uint32_t> sample_rows, const StoreOptions& options)
-    : store_(store), layout_(layout_for(key, sample_rows, options)), lock_(store), chunk_(key, layout_) {
-  const auto first_rows = first_rows_of(sample_rows);
+TeacherStoreWriter::TeacherStoreWriter(const fs::path& store, const StoreKey& key, std::span<const StoreSample> samples,
+                                       const StoreOptions& options)
+    : store_(store), layout_(layout_for(key, samples, options)), lock_(store), chunk_(key, layout_) {
   if (fs::exists(store / kStoreFile)) {
     description_ = read_store_description(store);
     require_key(store, description_.key, all_of(key));
     require_layout(store, description_.layout, layout_);
-    if (read_first_rows(store, description_) != first_rows)
+    const auto found = read_samples(store, description_);
+    if (!std::ranges::equal(found, samples, {}, &StoreSample::rows, &StoreSample::rows))
       fail(ExitCode::model, store.string() + ": was begun for samples of other lengths", "choose another folder");
+    if (!std::ranges::equal(found, samples))
+      fail(ExitCode::model, store.string() + ": was begun for other samples", "choose another folder");
   } else {
     clear_unpublished(store);
-    make_store_files(store, {key, layout_, ""}, first_rows);
+    make_store_files(store, {key, layout_, ""}, samples);
     description_ = read_store_description(store);
   }
   resume();

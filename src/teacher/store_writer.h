@@ -19,10 +19,10 @@ namespace prentice {
 
 class TeacherStoreWriter {
  public:
-  // Makes the store, or goes on with the one that is there. sample_rows[s]: how many targets sample s has; samples in
-  // file order. Errors: `usage` when another process writes it, or the folder holds something else; `model` when it
-  // is the store of another key or of other rows, or its last commit does not hold; `storage` with the bytes missing.
-  TeacherStoreWriter(const std::filesystem::path& store, const StoreKey& key, std::span<const uint32_t> sample_rows,
+  // Makes the store, or goes on with the one that is there. Samples stand in the order of their rows. Errors: `usage`
+  // when another process writes it, or the folder holds something else; `model` when it is the store of another key or
+  // of other rows, or its last commit does not hold; `storage` with the bytes missing.
+  TeacherStoreWriter(const std::filesystem::path& store, const StoreKey& key, std::span<const StoreSample> samples,
                      const StoreOptions& options = {});
   TeacherStoreWriter(const TeacherStoreWriter&) = delete;
 

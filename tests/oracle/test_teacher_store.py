@@ -108,7 +108,11 @@ def decode(store):
     about = json.loads((store / "store.json").read_text())
     store_hash = hashlib.sha256((store / "store.json").read_bytes()).hexdigest()
     samples = h5py.File(store / "samples.h5")
-    first = samples["first_row"][: int(samples.attrs["samples"]) + 1].tolist()
+    count = int(samples.attrs["samples"])
+    first = samples["first_row"][: count + 1].tolist()
+    assert samples["content"].dtype == "<u8" and samples["content"].fletcher32
+    assert samples["content"][:count].tolist() == [1000 + sample for sample in range(count)]
+    assert (samples["content"][count:] == samples["content"][count - 1]).all()
     kind, width = VALUE_TYPES[about["key"]["values"]]
     rows = []
     for path in sorted(store.glob("shard-*.h5")):

@@ -21,7 +21,8 @@ void dump(const Tensor& tensor, const std::filesystem::path& path) {
 }
 
 // Environment: PRENTICE_ORACLE_DIR holds rows.safetensors (`ids` i64 [N, K], `log_probs` f32 [N, K], `tail` f64 [N])
-// and settings.json (`vocabulary`, `values`, `sample_rows`). Writes the folder store/ and, as plain arrays, what is
+// and settings.json (`vocabulary`, `values`, `sample_rows`); sample s has
+// content 1000 + s. Writes the folder store/ and, as plain arrays, what is
 // read back: ids (i64) and log_probs (f32) [N, K'], counts (i64) and tail (f32) [N].
 TEST(Oracle, WritesAStore) {
   const char* directory = std::getenv("PRENTICE_ORACLE_DIR");
@@ -37,10 +38,10 @@ TEST(Oracle, WritesAStore) {
   key.vocabulary = static_cast<uint64_t>(settings.at("vocabulary").as_integer());
   key.top_k = static_cast<uint64_t>(rows.ids.size(1));
   key.values = values_of(settings.at("values").as_string());
-  std::vector<uint32_t> sample_rows;
+  std::vector<StoreSample> samples;
   for (const Json& count : settings.at("sample_rows").as_array())
-    sample_rows.push_back(static_cast<uint32_t>(count.as_integer()));
-  TeacherStoreWriter writer(folder / "store", key, sample_rows);
+    samples.push_back({1000 + samples.size(), static_cast<uint32_t>(count.as_integer())});
+  TeacherStoreWriter writer(folder / "store", key, samples);
   writer.append(rows);
   writer.finish();
   const TeacherStore store = TeacherStore::open(folder / "store", all_of(key));

@@ -95,7 +95,7 @@ class KilledWriter : public testing::Test {
   }
 
   void write(const fs::path& path, useconds_t pause = 0) const {
-    TeacherStoreWriter writer(path, tiny_.key, tiny_.sample_rows, tiny_.options);
+    TeacherStoreWriter writer(path, tiny_.key, tiny_.samples, tiny_.options);
     while (writer.next_row() < writer.rows()) {
       writer.append(part(writer.next_row(), std::min<uint64_t>(5, writer.rows() - writer.next_row())));
       *progress_ = writer.committed_rows();

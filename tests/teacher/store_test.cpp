@@ -65,6 +65,17 @@ TEST(TeacherStore, EveryRowIsReadInAnyOrder) {
   EXPECT_EQ(code, ExitCode::internal);
 }
 
+TEST(TeacherStore, ASampleIsFoundByWhatItIs) {
+  const Scratch scratch;
+  const TinyStore tiny;
+  tiny.write(scratch / "store");
+  const TeacherStore store = TeacherStore::open(scratch / "store", all_of(tiny.key));
+  EXPECT_EQ(store.find(uint64_t{1} << 63), 2u);
+  EXPECT_EQ(store.find(106), 5u);
+  EXPECT_EQ(store.find(101), 0u) << "the first of two that are equal";
+  EXPECT_EQ(store.find(105), std::nullopt);
+}
+
 TEST(TeacherStore, ExactValuesComeBackAsTheyWere) {
   const Scratch scratch;
   TinyStore tiny;
@@ -128,11 +139,14 @@ TEST(TeacherStore, AnotherDivisionOfTheSameRowsIsRefused) {
   const Scratch scratch;
   const TinyStore tiny;
   tiny.write(scratch / "store");
-  TinyStore lengths = tiny, tail = tiny;
-  std::swap(lengths.sample_rows[0], lengths.sample_rows[2]);
+  TinyStore lengths = tiny, others = tiny, tail = tiny;
+  std::swap(lengths.samples[0].rows, lengths.samples[2].rows);
+  ++others.samples[3].content;
   tail.options.tail = 0.01;
   ExitCode code{};
   EXPECT_TRUE(contains(message_of([&] { lengths.write(scratch / "store"); }, &code), "samples of other lengths"));
+  EXPECT_EQ(code, ExitCode::model);
+  EXPECT_TRUE(contains(message_of([&] { others.write(scratch / "store"); }, &code), "begun for other samples"));
   EXPECT_EQ(code, ExitCode::model);
   EXPECT_TRUE(
       contains(message_of([&] { tail.write(scratch / "store"); }, &code), "begun with tail 0.001, asked for is 0.01"));
@@ -188,7 +202,7 @@ TEST(TeacherStore, AnUnfinishedOneIsForItsOwnRunOnly) {
   const Scratch scratch;
   const TinyStore tiny;
   {
-    TeacherStoreWriter writer(scratch / "store", tiny.key, tiny.sample_rows, tiny.options);
+    TeacherStoreWriter writer(scratch / "store", tiny.key, tiny.samples, tiny.options);
     writer.append(tiny.targets(0, 50));
     EXPECT_EQ(writer.committed_rows(), 48u);
     ExitCode code{};
@@ -208,7 +222,7 @@ TEST(TeacherStore, AnUnfinishedOneIsForItsOwnRunOnly) {
 TEST(TeacherStore, ASecondWriterIsRefused) {
   const Scratch scratch;
   const TinyStore tiny;
-  const TeacherStoreWriter writer(scratch / "store", tiny.key, tiny.sample_rows, tiny.options);
+  const TeacherStoreWriter writer(scratch / "store", tiny.key, tiny.samples, tiny.options);
   ExitCode code{};
   const std::string message = message_of([&] { tiny.write(scratch / "store"); }, &code);
   EXPECT_TRUE(contains(message, "is in use by process")) << message;
@@ -229,7 +243,7 @@ TEST(TeacherStore, ADamagedLastCommitStopsTheWriter) {
   const Scratch scratch;
   const TinyStore tiny;
   {
-    TeacherStoreWriter writer(scratch / "store", tiny.key, tiny.sample_rows, tiny.options);
+    TeacherStoreWriter writer(scratch / "store", tiny.key, tiny.samples, tiny.options);
     writer.append(tiny.targets(0, 50));
   }
   std::string text = read_text_file(scratch / "store/manifest.jsonl");
@@ -265,10 +279,10 @@ int on_a_small_disk() {
   if (::mount("tmpfs", scratch.path().c_str(), "tmpfs", 0, "size=64k") != 0) return 77;
   const TinyStore tiny;
   TinyStore large = tiny;
-  large.sample_rows.assign(200, 20);
+  large.samples.assign(200, {1, 20});
   ExitCode code{};
   const std::string message =
-      message_of([&] { TeacherStoreWriter(scratch / "store", large.key, large.sample_rows, large.options); }, &code);
+      message_of([&] { TeacherStoreWriter(scratch / "store", large.key, large.samples, large.options); }, &code);
   const bool published = fs::exists(scratch / "store/store.json");
   ::umount(scratch.path().c_str());
   return code == ExitCode::storage && contains(message, "bytes are missing") && !published ? 0 : 1;

@@ -69,10 +69,15 @@ struct TinyStore {
                8,
                1,
                StoredValues::q8};
-  std::vector<uint32_t> sample_rows = {10, 0, 25, 3, 17, 20};  // 75 rows: 5 chunks, 3 shards
+  // 75 rows: 5 chunks, 3 shards
+  std::vector<StoreSample> samples = {{101, 10}, {102, 0}, {uint64_t{1} << 63, 25}, {104, 3}, {101, 17}, {106, 20}};
   StoreOptions options{.tail = 0.001, .chunk_rows = 16, .shard_chunks = 2};
 
-  uint64_t rows() const { return std::accumulate(sample_rows.begin(), sample_rows.end(), uint64_t{0}); }
+  uint64_t rows() const {
+    uint64_t sum = 0;
+    for (const auto& sample : samples) sum += sample.rows;
+    return sum;
+  }
   TargetRows targets(uint64_t first, uint64_t count) const {
     std::vector<TeacherRow> rows;
     for (uint64_t row = first; row < first + count; ++row)
@@ -81,7 +86,7 @@ struct TinyStore {
   }
   // Goes on from what is committed, `step` rows at a time.
   void write(const std::filesystem::path& path, uint64_t step = 7) const {
-    TeacherStoreWriter writer(path, key, sample_rows, options);
+    TeacherStoreWriter writer(path, key, samples, options);
     while (writer.next_row() < writer.rows())
       writer.append(targets(writer.next_row(), std::min(step, writer.rows() - writer.next_row())));
     writer.finish();
