@@ -8,6 +8,7 @@
 #include "core/batch.h"
 #include "data/encode.h"
 #include "eval/report.h"
+#include "eval/score.h"
 
 namespace prentice {
 
@@ -18,7 +19,7 @@ struct PreferenceInput {
   std::function<Tensor(const Batch&)> policy, reference;
   at::Device device = at::kCPU;
   int64_t limit = 0;  // examples; 0 = all
-  int64_t micro_tokens = 4096;
+  int64_t micro_tokens = kEvalMicroTokens;
   std::function<bool()> stop = {};  // asked between batches; once true, what comes back is worth nothing
 };
 

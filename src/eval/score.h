@@ -15,6 +15,9 @@
 
 namespace prentice {
 
+// Tokens of a forward pass that scores, where nobody trains beside it.
+inline constexpr int64_t kEvalMicroTokens = 4096;
+
 struct EvalInput {
   const Model& model;
   const Tokenizer& tokenizer;
@@ -22,8 +25,8 @@ struct EvalInput {
   const EvalSection& section;
   std::vector<std::string> choices;  // of `choice`; a record's own `choices` go before them
   std::vector<int32_t> stop_ids;     // of `exact`
-  int64_t micro_tokens = 4096;       // tokens a forward pass
-  int threads = 1;                   // of the tokenizer
+  int64_t micro_tokens = kEvalMicroTokens;
+  int threads = 1;                                                                          // of the tokenizer
   std::function<void(const std::string& task, int64_t done, int64_t total)> progress = {};  // examples, may be empty
   std::function<bool()> stop = {};  // asked between batches; once true, the report that comes back is worth nothing
 

@@ -49,7 +49,7 @@ Operands operands(const HeadInput& in) {
 
 // Equal chunks (the last may be shorter) whose logits fit; whole multiples of 64 rows where the vocabulary allows it.
 std::vector<Chunk> chunks_of(const HeadInput& in, const HeadChunks& limit) {
-  const int64_t bytes = limit.logit_bytes > 0 ? limit.logit_bytes : (in.rows.is_cuda() ? 256 : 64) * int64_t{1 << 20};
+  const int64_t bytes = limit.logit_bytes > 0 ? limit.logit_bytes : default_logit_bytes(in.rows.is_cuda());
   const int64_t row_bytes = in.weight.size(0) * (wide_type(in.rows) == at::kDouble ? 8 : 4);
   const int64_t total = in.rows.size(0), most = std::max<int64_t>(1, bytes / row_bytes);
   const int64_t count = (total + most - 1) / most;
@@ -144,6 +144,8 @@ HeadInput input_without_low(const Tensor& rows, const Linear& head, double softc
 }
 
 }  // namespace
+
+int64_t default_logit_bytes(bool gpu) { return int64_t{gpu ? 256 : 64} << 20; }
 
 std::optional<Tensor> optional(const Tensor& tensor) { return tensor.defined() ? std::optional(tensor) : std::nullopt; }
 

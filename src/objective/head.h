@@ -12,9 +12,11 @@
 
 namespace prentice {
 
-// How many bytes the logits of one chunk may take; 0 = by device (64 MiB on a CPU, 256 MiB on a GPU).
+// Bytes that the logits of one chunk may take: 64 MiB on a CPU, 256 MiB on a GPU.
+int64_t default_logit_bytes(bool gpu);
+
 struct HeadChunks {
-  int64_t logit_bytes = 0;
+  int64_t logit_bytes = 0;  // 0 = default_logit_bytes
 };
 
 // What the logits of N rows are made of: rows W^T + bias + scale low B^T, then c * tanh(z / c) when softcap c is above

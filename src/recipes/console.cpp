@@ -88,7 +88,7 @@ void refuse_plan(const Plan& plan) {
        fmt::format("the plan does not fit: {} are needed at the peak, {} has {}",
                    human_bytes(static_cast<double>(plan.memory.peak())), plan.hardware.name,
                    human_bytes(static_cast<double>(plan.hardware.memory_bytes))),
-       "smaller: train.micro_tokens, data.max_length or train.recompute=block; `prentice plan` shows each phase");
+       plan.advice);
 }
 
 IfDifferent run_policy(const Invocation& invocation) {

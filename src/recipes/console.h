@@ -20,7 +20,7 @@ int already_done(const std::filesystem::path& out, const Invocation&);
 int tell_gates(const EvalReport&);
 // "verified: ..." and a line per product with its size.
 void print_products(const Products&, const std::filesystem::path& out, const Invocation&);
-// Errors: `memory`, saying what is needed, what is there, and the smallest change that fits.
+// Errors: `memory`, saying what is needed, what is there, and the smallest change that fits, or what is in the way.
 [[noreturn]] void refuse_plan(const Plan&);
 
 // "40 of 40 held-out rows are training rows, too: a.jsonl:1 = b.jsonl:1, ..."; "" without an overlap.

@@ -21,8 +21,6 @@ namespace prentice {
 
 namespace {
 
-constexpr int64_t kEvalMicroTokens = 4096;
-
 // The training completions are the choices when neither recipe nor records name any.
 std::vector<std::string> choices_of(const EvalRecipe& recipe, const Tokenizer& tokenizer, const EncodeOptions& encode) {
   if (recipe.data.train.empty()) return resolve_choices(recipe.eval, nullptr);
@@ -68,7 +66,6 @@ int run_program(EvalRecipe recipe, const Invocation& invocation) {
                                 .section = recipe.eval,
                                 .choices = choices_of(recipe, tokenizer, encode),
                                 .stop_ids = stop_token_ids(opened.artifact, opened.spec, tokenizer),
-                                .micro_tokens = kEvalMicroTokens,
                                 .threads = opened.machine.threads,
                                 .progress = [&](const std::string& task, int64_t done, int64_t total) {
                                   throw_if_stopped();

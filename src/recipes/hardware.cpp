@@ -1,4 +1,5 @@
-// The machines a plan can be for: this one, asked without creating a context, or one described under configs/hardware.
+#include "recipes/hardware.h"
+
 #include <c10/core/Device.h>
 #include <fmt/format.h>
 
@@ -10,7 +11,6 @@
 #include "core/error.h"
 #include "core/host_memory.h"
 #include "kernels/cuda_plugin.h"
-#include "recipes/plan.h"
 
 namespace prentice {
 

@@ -5,81 +5,109 @@
 #include <algorithm>
 #include <cmath>
 
-#include "recipes/open.h"
+#include "config/words.h"
+#include "eval/score.h"
+#include "recipes/prepare.h"
 #include "recipes/units.h"
 
 namespace prentice {
 
 namespace {
 
-constexpr int64_t kF32 = 4;
+// Weights from a local disk into memory and into their type there.
+constexpr double kLoadBytesPerSecond = 1e9;
 
-// Values a block keeps for its backward pass, elements a token: both norms' inputs and outputs, q, k, v, the
-// attention's output, gate, up and their product, and the adapters' inner products; with DoRA the products that the
-// gains multiply.
-int64_t saved_elements_per_block(const StepShape& shape) {
-  const ModelSpec& spec = shape.spec;
-  const int64_t attention = (2 * spec.heads + 2 * spec.kv_heads) * spec.head_dim;
-  return 4 * spec.hidden + attention + 3 * spec.feed_forward +
-         (shape.adapter_rank_sum + shape.magnitude_widths) / std::max<int64_t>(1, spec.layers);
+// Of the host while a GPU does the work: the program, its libraries and the data.
+constexpr int64_t kGpuHostBytes = int64_t{2} << 30;
+
+// An export reads, joins and writes a tensor at a time.
+constexpr int64_t kExportBytes = int64_t{300} << 20;
+
+bool refuses_long_rows(const DataSection& data) {
+  return data.overlong == Overlong::error || (data.overlong == Overlong::automatic && data.format != DataFormat::text);
+}
+
+std::string advice(const StepShape& shape, int64_t group, bool refuses_long_rows, const Hardware& hardware) {
+  const SmallerStep smaller = smaller_step(shape, group, hardware.memory_bytes);
+  if (!smaller.fits) {
+    const MemoryByPhase memory = step_memory(smaller.shape);
+    const auto [part, bytes] = largest_part(smaller.shape);
+    return fmt::format(
+        "recomputation, the smallest micro-batch and short rows do not help: {} takes {}, {} of it for {}",
+        memory.peak_phase(), human_bytes(static_cast<double>(memory.peak())), human_bytes(static_cast<double>(bytes)),
+        part);
+  }
+  std::string words;
+  if (smaller.shape.recompute_blocks && !shape.recompute_blocks) words += " train.recompute=block";
+  if (smaller.shape.micro_tokens < shape.micro_tokens) {
+    words += fmt::format(" train.micro_tokens={}", smaller.shape.micro_tokens);
+  }
+  if (smaller.max_length > 0) {
+    words += fmt::format(" data.max_length={}{}", smaller.max_length, refuses_long_rows ? " data.overlong=drop" : "");
+  }
+  return fmt::format("{} would do with{}", human_bytes(static_cast<double>(smaller.peak_bytes)), words);
 }
 
 }  // namespace
 
-int64_t MemoryByPhase::peak() const { return std::max({load, forward, backward, step, eval, save, export_}); }
-
-StepShape step_shape(const ModelSpec& spec, const Machine& machine, const Hardware& hardware) {
-  return {.spec = spec,
-          .weight_bytes = machine.dtype == c10::kBFloat16 ? 2 : 4,
-          .parameters = parameter_count(spec),
-          .is_gpu = hardware.is_gpu};
+template <class Recipe>
+Plan make_plan(const Recipe& recipe, const PreparedRun& run, StepShape shape, const Hardware& hardware) {
+  const auto& sequences = run.data.train.encoded.sequences;
+  double tokens = 0, targets = 0;
+  for (const auto& sequence : sequences) tokens += sequence.size(), targets += sequence.target_weight();
+  const double rows = static_cast<double>(std::max<size_t>(1, sequences.size()));
+  // A step of few or short rows does not fill a micro-batch.
+  const int64_t in_a_step =
+      recipe.train.batch_tokens > 0 ? recipe.train.batch_tokens : *recipe.train.batch * shape.longest;
+  shape.micro_tokens = std::min(shape.micro_tokens, in_a_step);
+  Plan plan{.steps = run.steps->size(), .hardware = hardware, .memory = step_memory(shape)};
+  plan.tokens_per_step = tokens * run.epochs / std::max<int64_t>(1, plan.steps);
+  plan.trained_tokens = targets * run.epochs;
+  plan.fits = plan.memory.peak() <= hardware.memory_bytes;
+  plan.flops_per_token = flops_per_token(shape, tokens / rows);
+  if (hardware.usable_flops > 0) plan.seconds = tokens * run.epochs * plan.flops_per_token / hardware.usable_flops;
+  plan.seconds += static_cast<double>(shape.parameters * shape.weight_bytes) / kLoadBytesPerSecond;
+  plan.cost = plan.seconds / 3600 * hardware.price_per_hour;
+  const int64_t checkpoint = shape.trainable * 4 * (1 + shape.moments);
+  plan.disk_bytes = checkpoint * (recipe.train.keep + 1) + shape.trainable * 4;
+  if (recipe.exports.merged != "none" || shape.full) plan.disk_bytes += shape.parameters * 4;
+  plan.disk_bytes += static_cast<int64_t>(recipe.exports.gguf.size()) * shape.parameters * 2;
+  if (recipe.exports.gguf_adapter != "none") plan.disk_bytes += shape.trainable * 4;
+  plan.host_peak_bytes = shape.is_gpu ? kGpuHostBytes : plan.memory.peak();
+  plan.decided = {{"run.device", *recipe.run.device},
+                  {"run.precision", std::string(word_of(*recipe.run.precision))},
+                  {"run.threads", std::to_string(*recipe.run.threads)},
+                  {"data.max_length", std::to_string(*recipe.data.max_length)},
+                  {"train.micro_tokens", std::to_string(*recipe.train.micro_tokens)},
+                  {"train.recompute", std::string(word_of(*recipe.train.recompute))}};
+  if (!plan.fits) plan.advice = advice(shape, run.data.train.encoded.group, refuses_long_rows(recipe.data), hardware);
+  plan.decided.insert(plan.decided.end(), run.new_tokens.decided.begin(), run.new_tokens.decided.end());
+  return plan;
 }
 
-MemoryByPhase step_memory(const StepShape& shape) {
-  const ModelSpec& spec = shape.spec;
-  // Compute runs in the weights' type, but for f32 trainable weights under bf16, which are cast at use.
-  const int64_t element = shape.full ? (shape.is_gpu ? 2 : kF32) : shape.weight_bytes;
-  const int64_t tokens = std::max(shape.micro_tokens, shape.longest);
-  const int64_t weights = shape.full
-                              ? shape.parameters * kF32
-                              : shape.parameters * shape.weight_bytes + (shape.trainable + shape.adapter_frozen) * kF32;
-  const int64_t gradients = shape.trainable * kF32;
-  const int64_t optimizer = shape.trainable * kF32 * shape.moments;
-  const int64_t block = saved_elements_per_block(shape) * element * tokens;
-  const int64_t stream = spec.hidden * element * tokens;
-  const int64_t saved = shape.recompute_blocks ? spec.layers * stream + block : spec.layers * block;
-  // Logits of one chunk and their gradient (objective/cross_entropy), and the attention's and products' workspace.
-  const int64_t head = std::min<int64_t>(tokens * spec.vocab * kF32, int64_t{64} << 20) * 2 +
-                       (shape.scaled_head ? 2 * spec.vocab * spec.hidden * kF32 : 0);
-  const int64_t working = 3 * stream + 2 * tokens * spec.feed_forward * element + head;
-  const int64_t context = shape.is_gpu ? kGpuContextBytes : kCpuContextBytes;
-
-  MemoryByPhase memory;
-  memory.load = context + weights + shape.reference_bytes;
-  memory.forward = memory.load + optimizer + gradients + saved + working;
-  memory.backward = memory.forward + (shape.recompute_blocks ? block : block / 2);
-  memory.step = memory.load + optimizer + gradients + gradients / 4;
-  memory.eval = memory.load + optimizer + 2 * block / std::max<int64_t>(1, spec.layers) + working;
-  memory.save = memory.load + optimizer;
-  memory.export_ = memory.load + optimizer + std::max(spec.vocab, spec.feed_forward) * spec.hidden * kF32;
-  return memory;
+Plan scoring_plan(StepShape shape, const Hardware& hardware) {
+  shape.micro_tokens = kEvalMicroTokens;
+  const MemoryByPhase memory = step_memory(shape);
+  Plan plan{.hardware = hardware, .memory = {.load = memory.load, .eval = memory.eval}};
+  plan.fits = plan.memory.peak() <= hardware.memory_bytes;
+  plan.host_peak_bytes = hardware.is_gpu ? kGpuHostBytes : plan.memory.peak();
+  return plan;
 }
 
-double flops_per_token(const StepShape& shape, double mean_length) {
-  const ModelSpec& spec = shape.spec;
-  const double embedding = static_cast<double>(spec.vocab) * spec.hidden;
-  const double linears = static_cast<double>(shape.parameters) - (spec.tied_head ? 0 : embedding);
-  const double per_weight = shape.full ? 6 : 4;
-  // Causal attention reads half of the keys on average; backward costs 2.5 forwards (Dao 2023).
-  const double attention = 3.5 * 2 * 2 * spec.layers * spec.heads * spec.head_dim * mean_length / 2;
-  const double step = per_weight * linears + 6.0 * (shape.full ? 0 : static_cast<double>(shape.trainable)) + attention;
-  return step + (shape.reference_pass ? 2 * linears + attention / 3.5 : 0);
+Plan export_plan(const StepShape& shape, const Hardware& hardware) {
+  const int64_t largest = shape.spec.vocab * shape.spec.hidden * 4;
+  Plan plan{.disk_bytes = shape.parameters * 4, .hardware = hardware, .memory = {.export_ = largest + kExportBytes}};
+  plan.fits = plan.memory.peak() <= hardware.memory_bytes;
+  plan.host_peak_bytes = hardware.is_gpu ? kGpuHostBytes : plan.memory.peak();
+  return plan;
 }
 
 Json to_json(const Plan& plan) {
   Json::Object decided;
   for (const auto& [key, value] : plan.decided) decided.emplace_back(key, value);
-  const MemoryByPhase& memory = plan.memory;
+  Json::Object memory;
+  for (const auto& [phase, bytes] : plan.memory.phases()) memory.emplace_back(std::string(phase), bytes);
+  memory.emplace_back("peak", plan.memory.peak());
   return Json::Object{
       {"schema", 1},
       {"fits", plan.fits},
@@ -91,14 +119,7 @@ Json to_json(const Plan& plan) {
       {"disk_bytes", plan.disk_bytes},
       {"host_peak_bytes", plan.host_peak_bytes},
       {"device", Json::Object{{"name", plan.hardware.name}, {"bytes", plan.hardware.memory_bytes}}},
-      {"memory", Json::Object{{"load", memory.load},
-                              {"forward", memory.forward},
-                              {"backward", memory.backward},
-                              {"step", memory.step},
-                              {"eval", memory.eval},
-                              {"save", memory.save},
-                              {"export", memory.export_},
-                              {"peak", memory.peak()}}},
+      {"memory", memory},
       {"decided", decided},
   };
 }
@@ -112,21 +133,23 @@ std::string to_text(const Plan& plan) {
     text += fmt::format("time        {}{}\n", plan.seconds < 1 ? "under 1 s" : "about " + human_duration(plan.seconds),
                         plan.cost > 0 ? fmt::format(", {:.2f} {}", plan.cost, plan.hardware.currency) : "");
   }
-  const std::pair<const char*, int64_t> phases[] = {
-      {"load", memory.load}, {"forward", memory.forward}, {"backward", memory.backward}, {"step", memory.step},
-      {"eval", memory.eval}, {"save", memory.save},       {"export", memory.export_}};
   std::string by_phase;
-  for (const auto& [phase, bytes] : phases) {
+  for (const auto& [phase, bytes] : memory.phases()) {
     if (bytes > 0) by_phase += fmt::format("{}{} {}", by_phase.empty() ? "" : ", ", phase, human_bytes(bytes));
   }
   text += fmt::format("memory      {} at the peak: {}\n", human_bytes(memory.peak()), by_phase);
   if (plan.disk_bytes > 0) text += fmt::format("disk        {}\n", human_bytes(plan.disk_bytes));
   text += plan.fits ? "fits        yes\n" : "fits        NO\n";
+  if (!plan.advice.empty()) text += fmt::format("            {}\n", plan.advice);
   text += "decided     ";
   for (size_t i = 0; i < plan.decided.size(); ++i) {
     text += fmt::format("{}{}={}", i == 0 ? "" : "  ", plan.decided[i].first, plan.decided[i].second);
   }
   return text + "\n";
 }
+
+#define PRENTICE_PLANS(R) template Plan make_plan<R>(const R&, const PreparedRun&, StepShape, const Hardware&);
+PRENTICE_TRAINING_KINDS(PRENTICE_PLANS)
+#undef PRENTICE_PLANS
 
 }  // namespace prentice

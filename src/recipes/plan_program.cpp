@@ -14,7 +14,6 @@ namespace {
 // An export and an evaluation hold one model; a plan of theirs is its size.
 template <class R>
 Plan inference_plan(R recipe, bool promised) {
-  constexpr bool exports_only = std::is_same_v<R, ExportRecipe>;
   std::string wanted;
   if constexpr (requires { recipe.plan; }) wanted = recipe.plan.hardware;
   const auto [machine, hardware] = decide_place(recipe.run, wanted);
@@ -23,19 +22,8 @@ Plan inference_plan(R recipe, bool promised) {
   RecipeMistakes mistakes;
   if (check_expressions(recipe, mistakes)) check_fit(recipe, opened, mistakes);
   mistakes.throw_if_any();
-  StepShape shape = step_shape(opened.spec, machine, hardware);
-  shape.micro_tokens = 2048;
-  Plan plan{.hardware = hardware};
-  const MemoryByPhase memory = step_memory(shape);
-  const int64_t row_block = shape.spec.vocab * shape.spec.hidden * 4;
-  if (exports_only) {
-    plan.memory.export_ = row_block + (int64_t{300} << 20);
-    plan.disk_bytes = shape.parameters * 4;
-  } else {
-    plan.memory.load = memory.load, plan.memory.eval = memory.eval;
-  }
-  plan.fits = plan.memory.peak() <= plan.hardware.memory_bytes;
-  plan.host_peak_bytes = hardware.is_gpu ? kGpuHostBytes : plan.memory.peak();
+  const StepShape shape = step_shape(opened.spec, machine, hardware);
+  Plan plan = std::is_same_v<R, ExportRecipe> ? export_plan(shape, hardware) : scoring_plan(shape, hardware);
   plan.decided = {{"run.device", *recipe.run.device}};
   return plan;
 }

@@ -13,6 +13,7 @@
 #include "data/data_template.h"
 #include "objective/preference.h"
 #include "recipes/reference.h"
+#include "train/optimizer.h"
 
 namespace prentice {
 
@@ -67,9 +68,6 @@ void require_held_out(const Recipe& recipe, const TrainEvalSets& data) {
 // The largest micro-batch that fits, without recomputation if possible; a function of the recipe and of the device's
 // total memory only, so that every run decides alike.
 void decide_micro_batch(TrainSection& train, StepShape& shape, const Hardware& hardware) {
-  static constexpr int64_t kGpuChoices[] = {32768, 16384, 8192, 4096, 2048, 1024};
-  static constexpr int64_t kCpuChoices[] = {2048, 1024, 512};
-  const auto choices = shape.is_gpu ? std::span<const int64_t>(kGpuChoices) : std::span<const int64_t>(kCpuChoices);
   const auto fits = [&](int64_t tokens, bool recompute) {
     shape.micro_tokens = std::max(tokens, shape.longest);
     shape.recompute_blocks = recompute;
@@ -84,7 +82,7 @@ void decide_micro_batch(TrainSection& train, StepShape& shape, const Hardware& h
         if (fits(*train.micro_tokens, recompute)) return;
         continue;
       }
-      for (const int64_t tokens : choices) {
+      for (const int64_t tokens : micro_batches(shape.is_gpu)) {
         if (fits(tokens, recompute)) return;
       }
     }  // nothing fits: the last, smallest choice stands and the plan says so
@@ -103,49 +101,6 @@ StepOptions step_options(const RunSection& run, const DataSection& data, const T
           .seed = static_cast<uint64_t>(run.seed),
           .epochs = epochs,
           .steps = train.steps};
-}
-
-// Weights from a local disk into memory and into their type there.
-constexpr double kLoadBytesPerSecond = 1e9;
-
-// f32 tensors the optimizer keeps for each trained one (train/optimizer).
-int64_t moments_of(const OptimSection& optim) {
-  if (optim.name == OptimizerName::adamw) return 2;
-  return optim.name == OptimizerName::sgd && optim.betas->first == 0 ? 0 : 1;
-}
-
-template <class Recipe>
-Plan make_plan(const Recipe& recipe, const PreparedRun& run, StepShape shape, const Hardware& hardware) {
-  const auto& sequences = run.data.train.encoded.sequences;
-  double tokens = 0, targets = 0;
-  for (const auto& sequence : sequences) tokens += sequence.size(), targets += sequence.target_weight();
-  const double rows = static_cast<double>(std::max<size_t>(1, sequences.size()));
-  // A step of few or short rows does not fill a micro-batch.
-  const int64_t in_a_step =
-      recipe.train.batch_tokens > 0 ? recipe.train.batch_tokens : *recipe.train.batch * shape.longest;
-  shape.micro_tokens = std::min(shape.micro_tokens, in_a_step);
-  Plan plan{.steps = run.steps->size(), .hardware = hardware, .memory = step_memory(shape)};
-  plan.tokens_per_step = tokens * run.epochs / std::max<int64_t>(1, plan.steps);
-  plan.trained_tokens = targets * run.epochs;
-  plan.fits = plan.memory.peak() <= hardware.memory_bytes;
-  plan.flops_per_token = flops_per_token(shape, tokens / rows);
-  if (hardware.usable_flops > 0) plan.seconds = tokens * run.epochs * plan.flops_per_token / hardware.usable_flops;
-  plan.seconds += static_cast<double>(shape.parameters * shape.weight_bytes) / kLoadBytesPerSecond;
-  plan.cost = plan.seconds / 3600 * hardware.price_per_hour;
-  const int64_t checkpoint = shape.trainable * 4 * (1 + shape.moments);
-  plan.disk_bytes = checkpoint * (recipe.train.keep + 1) + shape.trainable * 4;
-  if (recipe.exports.merged != "none" || shape.full) plan.disk_bytes += shape.parameters * 4;
-  plan.disk_bytes += static_cast<int64_t>(recipe.exports.gguf.size()) * shape.parameters * 2;
-  if (recipe.exports.gguf_adapter != "none") plan.disk_bytes += shape.trainable * 4;
-  plan.host_peak_bytes = shape.is_gpu ? kGpuHostBytes : plan.memory.peak();
-  plan.decided = {{"run.device", *recipe.run.device},
-                  {"run.precision", std::string(word_of(*recipe.run.precision))},
-                  {"run.threads", std::to_string(*recipe.run.threads)},
-                  {"data.max_length", std::to_string(*recipe.data.max_length)},
-                  {"train.micro_tokens", std::to_string(*recipe.train.micro_tokens)},
-                  {"train.recompute", std::string(word_of(*recipe.train.recompute))}};
-  plan.decided.insert(plan.decided.end(), run.new_tokens.decided.begin(), run.new_tokens.decided.end());
-  return plan;
 }
 
 }  // namespace
@@ -174,7 +129,7 @@ PreparedRun prepare_run(Recipe& recipe, Opened opened, const Hardware& hardware)
                   .new_tokens = std::move(new_tokens),
                   .data = std::move(data)};
   StepShape shape = step_shape(run.opened.spec, machine, hardware);
-  shape.moments = moments_of(recipe.optim);
+  shape.moments = moments_per_weight(recipe.optim.name, recipe.optim.betas->first);
   shape.longest = longest_group(run.data.train.encoded.sequences, run.data.train.encoded.group);
   shape.full = run.adapter.kind == AdapterKind::full;
   count_trainable(shape, run.adapter, machine);

@@ -36,13 +36,18 @@ double rate_factor(const OptimizerOptions& options, const std::string& name, con
 
 }  // namespace
 
+int64_t moments_per_weight(OptimizerName name, double beta1) {
+  if (name == OptimizerName::sgd) return beta1 == 0 ? 0 : 1;
+  return name == OptimizerName::lion ? 1 : 2;
+}
+
 Optimizer::Optimizer(const OptimizerOptions& options, const NamedTensors& trainable) : options_(options) {
   if (options.name == OptimizerName::adamw8bit) {
     fail(ExitCode::usage, "optim.name: adamw8bit is not in this version", "use adamw, lion or sgd");
   }
   if (trainable.empty()) fail(ExitCode::internal, "the optimizer was given no tensor to train");
   const auto device = trainable.front().second.device();
-  const bool plain_sgd = options.name == OptimizerName::sgd && options.beta1 == 0;
+  const int64_t moments = moments_per_weight(options.name, options.beta1);
   const auto scalar = at::TensorOptions().device(device);
   step_ = at::zeros({}, scalar.dtype(at::kFloat));
   for (const auto& [name, tensor] : trainable) {
@@ -58,8 +63,8 @@ Optimizer::Optimizer(const OptimizerOptions& options, const NamedTensors& traina
     }
     group->members.push_back(names_.size());
     group->weights.push_back(tensor.detach());
-    if (!plain_sgd) group->first.push_back(at::zeros_like(group->weights.back()));
-    if (options.name == OptimizerName::adamw) group->second.push_back(at::zeros_like(group->weights.back()));
+    if (moments > 0) group->first.push_back(at::zeros_like(group->weights.back()));
+    if (moments > 1) group->second.push_back(at::zeros_like(group->weights.back()));
     names_.push_back(name);
   }
 }

@@ -12,6 +12,9 @@ namespace prentice {
 
 inline constexpr double kEmbeddingRate = 1e-6;
 
+// Tensors of a weight's size and type that the optimizer keeps beside it: 2, 1, or 0 for SGD without momentum.
+int64_t moments_per_weight(OptimizerName name, double beta1);
+
 struct OptimizerOptions {
   OptimizerName name = OptimizerName::adamw;
   double beta1 = 0.9, beta2 = 0.999, eps = 1e-8;

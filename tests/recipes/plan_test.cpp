@@ -3,6 +3,8 @@
 #include <gtest/gtest.h>
 
 #include "core/error.h"
+#include "eval/score.h"
+#include "objective/head.h"
 #include "recipes/units.h"
 
 namespace prentice {
@@ -38,6 +40,60 @@ TEST(Plan, RecomputationAndSmallerMicroBatchesNeedLess) {
   shape.micro_tokens = 4096;
   EXPECT_LT(recomputed, whole / 2);
   EXPECT_LT(step_memory(shape).peak(), recomputed);
+}
+
+TEST(Plan, WhatDoesNotFitIsMadeSmallerByTheLeastThatHelps) {
+  const StepShape shape = llama_8b();  // rows of 4,096 in micro-batches of 8,192
+  const auto peak = [](StepShape smaller, bool recompute, int64_t tokens, int64_t longest) {
+    smaller.recompute_blocks = recompute, smaller.micro_tokens = tokens, smaller.longest = longest;
+    return step_memory(smaller).peak();
+  };
+  struct Case {
+    const char* what;
+    int64_t group, memory;
+    bool recompute;
+    int64_t micro_tokens, max_length;
+  };
+  const int64_t whole = peak(shape, false, 8192, 4096), recomputed = peak(shape, true, 8192, 4096);
+  const int64_t least = peak(shape, true, 4096, 4096), halved = peak(shape, true, 2048, 2048);
+  for (const auto& [what, group, memory, recompute, micro_tokens, max_length] :
+       {Case{"one byte short", 1, whole - 1, true, 8192, 0}, Case{"recomputed, exactly", 1, recomputed, true, 8192, 0},
+        Case{"less than that", 1, recomputed - 1, true, 4096, 0}, Case{"shorter rows", 1, least - 1, true, 2048, 2048},
+        Case{"again", 1, halved - 1, true, 1024, 1024}, Case{"pairs", 2, least - 1, true, 2048, 1024}}) {
+    const auto smaller = smaller_step(shape, group, memory);
+    ASSERT_TRUE(smaller.fits) << what;
+    EXPECT_EQ(smaller.shape.recompute_blocks, recompute) << what;
+    EXPECT_EQ(smaller.shape.micro_tokens, micro_tokens) << what;
+    EXPECT_EQ(smaller.max_length, max_length) << what;
+    EXPECT_LE(smaller.peak_bytes, memory) << what;
+    EXPECT_EQ(smaller.peak_bytes, step_memory(smaller.shape).peak()) << what;
+  }
+}
+
+TEST(Plan, WhatNothingMakesFitIsNamed) {
+  StepShape shape = llama_8b();
+  EXPECT_FALSE(smaller_step(shape, 1, int64_t{8} << 30).fits);
+  EXPECT_EQ(largest_part(shape).first, "what is kept for the backward pass");
+  shape.recompute_blocks = true;
+  EXPECT_EQ(largest_part(shape),
+            std::pair(std::string_view("the model's weights"), 2 * shape.parameters + 4 * shape.trainable));
+}
+
+TEST(Plan, CountsTheChunksOfTheHeadThatTheDeviceTakes) {
+  StepShape shape = llama_8b();
+  const int64_t gpu = step_memory(shape).forward;
+  shape.is_gpu = false;
+  EXPECT_EQ(gpu - step_memory(shape).forward,
+            2 * (default_logit_bytes(true) - default_logit_bytes(false)) + kGpuContextBytes - kCpuContextBytes);
+}
+
+TEST(Plan, ScoringIsPlannedForTheBatchesItRuns) {
+  StepShape shape = llama_8b();
+  shape.longest = 0;
+  const Hardware hardware{.is_gpu = true, .memory_bytes = int64_t{80} << 30};
+  const int64_t planned = scoring_plan(shape, hardware).memory.eval;
+  shape.micro_tokens = kEvalMicroTokens;
+  EXPECT_EQ(planned, step_memory(shape).eval);
 }
 
 TEST(Plan, AHardwareNameBringsItsDeviceItsTypeItsMemoryAndPrice) {

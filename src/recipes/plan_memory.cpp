@@ -1,0 +1,146 @@
+#include "recipes/plan_memory.h"
+
+#include <algorithm>
+
+#include "objective/head.h"
+#include "recipes/open.h"
+
+namespace prentice {
+
+namespace {
+
+constexpr int64_t kF32 = 4;
+
+// Values a block keeps for its backward pass, elements a token: both norms' inputs and outputs, q, k, v, the
+// attention's output, gate, up and their product, and the adapters' inner products; with DoRA the products that the
+// gains multiply.
+int64_t saved_elements_per_block(const StepShape& shape) {
+  const ModelSpec& spec = shape.spec;
+  const int64_t attention = (2 * spec.heads + 2 * spec.kv_heads) * spec.head_dim;
+  return 4 * spec.hidden + attention + 3 * spec.feed_forward +
+         (shape.adapter_rank_sum + shape.magnitude_widths) / std::max<int64_t>(1, spec.layers);
+}
+
+// What is held at once while a step runs backward.
+struct Parts {
+  int64_t context = 0, weights = 0, reference = 0, gradients = 0, moments = 0;
+  int64_t block = 0;  // the values that one pass through all blocks' norms, products and attention saves
+  int64_t saved = 0;  // of them those that are kept until the backward pass
+  int64_t working = 0;
+};
+
+Parts parts_of(const StepShape& shape) {
+  const ModelSpec& spec = shape.spec;
+  // Compute runs in the weights' type, but for f32 trainable weights under bf16, which are cast at use.
+  const int64_t element = shape.full ? (shape.is_gpu ? 2 : kF32) : shape.weight_bytes;
+  const int64_t tokens = std::max(shape.micro_tokens, shape.longest);
+  const int64_t stream = spec.hidden * element * tokens;
+  Parts parts{.context = shape.is_gpu ? kGpuContextBytes : kCpuContextBytes,
+              .reference = shape.reference_bytes,
+              .gradients = shape.trainable * kF32,
+              .moments = shape.trainable * kF32 * shape.moments,
+              .block = saved_elements_per_block(shape) * element * tokens};
+  parts.weights = shape.full ? shape.parameters * kF32
+                             : shape.parameters * shape.weight_bytes + (shape.trainable + shape.adapter_frozen) * kF32;
+  parts.saved = shape.recompute_blocks ? spec.layers * stream + parts.block : spec.layers * parts.block;
+  // Logits of one chunk and their gradient, and the attention's and products' workspace.
+  const int64_t head = std::min(tokens * spec.vocab * kF32, default_logit_bytes(shape.is_gpu)) * 2 +
+                       (shape.scaled_head ? 2 * spec.vocab * spec.hidden * kF32 : 0);
+  parts.working = 3 * stream + 2 * tokens * spec.feed_forward * element + head;
+  return parts;
+}
+
+// Shorter rows than these are not proposed.
+constexpr int64_t kShortestRow = 32;
+
+}  // namespace
+
+std::array<std::pair<std::string_view, int64_t>, 7> MemoryByPhase::phases() const {
+  return {{{"load", load},
+           {"forward", forward},
+           {"backward", backward},
+           {"step", step},
+           {"eval", eval},
+           {"save", save},
+           {"export", export_}}};
+}
+
+int64_t MemoryByPhase::peak() const { return std::max({load, forward, backward, step, eval, save, export_}); }
+
+std::string_view MemoryByPhase::peak_phase() const {
+  const auto all = phases();
+  return std::ranges::max_element(all, {}, &std::pair<std::string_view, int64_t>::second)->first;
+}
+
+StepShape step_shape(const ModelSpec& spec, const Machine& machine, const Hardware& hardware) {
+  return {.spec = spec,
+          .weight_bytes = machine.dtype == c10::kBFloat16 ? 2 : 4,
+          .parameters = parameter_count(spec),
+          .is_gpu = hardware.is_gpu};
+}
+
+MemoryByPhase step_memory(const StepShape& shape) {
+  const ModelSpec& spec = shape.spec;
+  const Parts parts = parts_of(shape);
+  MemoryByPhase memory;
+  memory.load = parts.context + parts.weights + parts.reference;
+  memory.forward = memory.load + parts.moments + parts.gradients + parts.saved + parts.working;
+  memory.backward = memory.forward + (shape.recompute_blocks ? parts.block : parts.block / 2);
+  memory.step = memory.load + parts.moments + parts.gradients + parts.gradients / 4;
+  memory.eval = memory.load + parts.moments + 2 * parts.block / std::max<int64_t>(1, spec.layers) + parts.working;
+  memory.save = memory.load + parts.moments;
+  memory.export_ = memory.load + parts.moments + std::max(spec.vocab, spec.feed_forward) * spec.hidden * kF32;
+  return memory;
+}
+
+std::span<const int64_t> micro_batches(bool gpu) {
+  static constexpr int64_t kGpu[] = {32768, 16384, 8192, 4096, 2048, 1024};
+  static constexpr int64_t kCpu[] = {2048, 1024, 512};
+  return gpu ? std::span<const int64_t>(kGpu) : std::span<const int64_t>(kCpu);
+}
+
+SmallerStep smaller_step(const StepShape& shape, int64_t group, int64_t memory_bytes) {
+  SmallerStep smaller;
+  const auto fits = [&](bool recompute, bool smallest, int64_t max_length) {
+    smaller = {.shape = shape, .max_length = max_length};
+    if (recompute) smaller.shape.recompute_blocks = true;
+    if (max_length > 0) smaller.shape.longest = std::min(shape.longest, group * max_length);
+    if (smallest) {
+      const int64_t least = std::max(micro_batches(shape.is_gpu).back(), smaller.shape.longest);
+      smaller.shape.micro_tokens = std::min(shape.micro_tokens, least);
+    }
+    smaller.peak_bytes = step_memory(smaller.shape).peak();
+    smaller.fits = smaller.peak_bytes <= memory_bytes;
+    return smaller.fits;
+  };
+  if (fits(true, false, 0) || fits(false, true, 0) || fits(true, true, 0)) return smaller;
+  for (int64_t row = shape.longest / group / 2; row >= kShortestRow; row /= 2) {
+    if (fits(true, true, row)) break;
+  }
+  return smaller;
+}
+
+std::pair<std::string_view, int64_t> largest_part(const StepShape& shape) {
+  const Parts parts = parts_of(shape);
+  return std::max({std::pair<std::string_view, int64_t>{"the model's weights", parts.weights},
+                   {"the reference model", parts.reference},
+                   {"the gradients", parts.gradients},
+                   {"the optimizer's moments", parts.moments},
+                   {"what is kept for the backward pass", parts.saved},
+                   {"logits and workspace", parts.working},
+                   {"libraries", parts.context}},
+                  [](const auto& a, const auto& b) { return a.second < b.second; });
+}
+
+double flops_per_token(const StepShape& shape, double mean_length) {
+  const ModelSpec& spec = shape.spec;
+  const double embedding = static_cast<double>(spec.vocab) * spec.hidden;
+  const double linears = static_cast<double>(shape.parameters) - (spec.tied_head ? 0 : embedding);
+  const double per_weight = shape.full ? 6 : 4;
+  // Causal attention reads half of the keys on average; backward costs 2.5 forwards (Dao 2023).
+  const double attention = 3.5 * 2 * 2 * spec.layers * spec.heads * spec.head_dim * mean_length / 2;
+  const double step = per_weight * linears + 6.0 * (shape.full ? 0 : static_cast<double>(shape.trainable)) + attention;
+  return step + (shape.reference_pass ? 2 * linears + attention / 3.5 : 0);
+}
+
+}  // namespace prentice
