@@ -27,7 +27,7 @@ MAY_USE = {
     "train": "core config io data run",
     "eval": "core config io text data nn model objective",
     "export": "core io text model adapter",
-    "recipes": "core io hub config text kernels data model adapter objective run train eval export",
+    "recipes": "core io hub config text kernels data model adapter objective run teacher train eval export",
     "cli": "core io hub config kernels data run teacher recipes",
 }
 # Each library is seen by one file, so that replacing it stays a one-file change.

@@ -30,6 +30,7 @@ constexpr std::array kShown = {"model.path",           "model.init",      "adapt
                                "data.max_length",      "train.batch",     "train.batch_tokens",
                                "train.epochs",         "train.select",    "optim.lr",
                                "preference.loss",      "preference.beta", "preference.reference",
+                               "distill.teacher",      "distill.loss",    "distill.weight",
                                "eval.tasks",           "eval.require",    "export.merged",
                                "export.gguf",          "generate.prompt", "generate.max_new_tokens",
                                "generate.temperature", "run.out",         "run.seed",
@@ -110,7 +111,7 @@ void look_at_files(Proposal& proposal, const std::string& kind, const fs::path& 
                           fmt::join(look.members, ", "));
     }
     proposal.notes.push_back(printable(note));
-    if (kind == "sft" && !look.plain_text) propose_rows(proposal, look);
+    if ((kind == "sft" || kind == "distill") && !look.plain_text) propose_rows(proposal, look);
   }
 }
 

@@ -9,6 +9,7 @@
 
 #include "config/address.h"
 #include "config/checker.h"
+#include "config/distill_rules.h"
 #include "config/preference_rules.h"
 #include "core/utf8.h"
 
@@ -36,11 +37,8 @@ class SectionChecker : public Checker {
 };
 
 void check_run(SectionChecker& c, const RunSection& run) {
-  if (!run.device) return;
-  const std::string& device = *run.device;
-  const bool indexed = device.starts_with("cuda:") && parse_integer(device.substr(5)).value_or(-1) >= 0;
-  if (device != "cpu" && device != "cuda" && !indexed) {
-    c.mistake("run.device", "expected auto, cpu, cuda or cuda:N, got " + device);
+  if (run.device && !is_device(*run.device)) {
+    c.mistake("run.device", "expected auto, cpu, cuda or cuda:N, got " + *run.device);
   }
 }
 
@@ -273,6 +271,9 @@ void check_recipe(R& r, const Node& root, RecipeMistakes& mistakes) {
     check_optim(c, r.optim, r.train);
   }
   if constexpr (requires { r.preference; }) check_preference(c, r);
+  if constexpr (requires { r.distill; }) {
+    check_distill(c, r);
+  }
   if constexpr (requires { r.eval; }) check_eval(c, r.eval, training);
   if constexpr (requires { r.exports; }) check_export(c, r.exports);
   if constexpr (requires { r.generate; }) check_generate(c, r.generate);

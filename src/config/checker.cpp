@@ -6,6 +6,11 @@
 
 namespace prentice {
 
+bool is_device(std::string_view word) {
+  const bool indexed = word.starts_with("cuda:") && parse_integer(word.substr(5)).value_or(-1) >= 0;
+  return word == "cpu" || word == "cuda" || indexed;
+}
+
 Position Checker::position(std::string_view key, std::string_view word) const {
   const auto found = facts_.given.find(std::string(key));
   if (found == facts_.given.end()) return root_;

@@ -13,6 +13,9 @@
 
 namespace prentice {
 
+// Whether a word names where to compute: cpu, cuda or cuda:N.
+bool is_device(std::string_view word);
+
 class Checker {
  public:
   // `root`: where to point when a key is missing.

@@ -1,5 +1,5 @@
-// The keys of the sections around training: train, optim, preference, eval, export, generate, plan, pipeline. Part of
-// config/fields.h, which is what to include.
+// The keys of the sections around training: train, optim, preference, distill, eval, export, generate, plan, pipeline.
+// Part of config/fields.h, which is what to include.
 #pragma once
 
 #include "config/fields.h"
@@ -91,6 +91,54 @@ void fields(V&& v, PreferenceSection& s) {
           .why = "start costs no second copy of the base",
           .choices = kReference,
           .path = PathKind::if_address});
+}
+
+template <class V>
+void fields(V&& v, DistillSection& s) {
+  v("teacher", s.teacher,
+    About{.help = "the model to learn from, any artifact address, or a store that a recipe of kind teach has written",
+          .path = PathKind::address});
+  v("loss", s.loss,
+    About{.help =
+              "what is made small beside the cross-entropy: a divergence of the distributions (forward_kl, reverse_kl, "
+              "jsd, tvd; ce = forward_kl with the teacher's entropy), the distance of hidden states (hidden_mse, "
+              "hidden_cosine), or uld, which bridges different vocabularies",
+          .why = "forward_kl: the student covers all that the teacher allows"});
+  v("temperature", s.temperature,
+    About{.help = "divides both sides' logits; the divergence is multiplied by its square (Hinton 2015)",
+          .min = 0,
+          .max = 1000,
+          .above_min = true});
+  v("weight", s.weight,
+    About{.help = "share of the distillation, the rest is cross-entropy on the labels",
+          .why = "0.5; 1 with distill.on_policy",
+          .min = 0,
+          .max = 1,
+          .above_min = true});
+  v("top_k", s.top_k,
+    About{.help = "how many of the teacher's likeliest tokens are compared one by one",
+          .why = "everything that is known: a model's whole vocabulary, all that a store keeps",
+          .min = 1});
+  v("tail", s.tail,
+    About{.help =
+              "what stands for the tokens that are left out: event = one more event, a true divergence; renormalize "
+              "= nothing, the teacher's entries are scaled to sum to 1 (DistillKit)",
+          .why = "event is 0 only where the student agrees"});
+  v("on_policy", s.on_policy,
+    About{.help = "share of the examples whose answer the student samples itself; the teacher scores it (Agarwal 2024)",
+          .min = 0,
+          .max = 1});
+  v("max_new_tokens", s.max_new_tokens,
+    About{.help = "of a sampled answer", .why = "the longest answer of data.train", .min = 1});
+  v("beta", s.beta,
+    About{.help = "jsd: the teacher's share of the mixture; 0 is forward_kl, 1 is reverse_kl", .min = 0, .max = 1});
+  v("layer_map", s.layer_map,
+    About{.help = "hidden losses: student's layer: teacher's, from 0, for instance {3: 7, 7: 15}; behind the last "
+                  "layer the state is taken after the final norm, as transformers does",
+          .why = "evenly spaced, the last on the last",
+          .min = 0});
+  v("teacher_device", s.teacher_device,
+    About{.help = "where the teacher runs: cpu, cuda or cuda:N", .why = "run.device"});
 }
 
 template <class V>

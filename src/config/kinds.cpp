@@ -37,10 +37,10 @@ constexpr Unused kUnused[] = {
     {"export", "model.add_tokens"},  {"generate", "model.add_tokens"},
 };
 
-constexpr std::string_view kLaterKinds[] = {"distill",  "reward",   "teach", "imatrix", "verify", "compare",
-                                            "classify", "embed",    "route", "prune",   "rlhf",   "sweep",
-                                            "bench",    "registry", "drift", "download"};
-constexpr std::string_view kLaterSections[] = {"distill", "teach", "verify", "compare"};
+constexpr std::string_view kLaterKinds[] = {"reward",   "teach", "imatrix",  "verify", "compare",
+                                            "classify", "embed", "route",    "prune",  "rlhf",
+                                            "sweep",    "bench", "registry", "drift",  "download"};
+constexpr std::string_view kLaterSections[] = {"teach", "verify", "compare"};
 
 constexpr KindAlias kAliases[] = {{"kto", "dpo", PreferenceLoss::kto},
                                   {"orpo", "dpo", PreferenceLoss::orpo},
@@ -132,6 +132,7 @@ std::string_view describe_kind(std::string_view kind) {
       {"pretrain", "train every weight on running text, from random weights or a model's own"},
       {"sft", "fine-tune on examples: an adapter (LoRA), or every weight"},
       {"dpo", "tune on preferences, answers that were chosen and rejected: DPO and its kin, KTO, ORPO, SimPO"},
+      {"distill", "teach a student the distributions of a larger model, live, from a store, or on its own samples"},
       {"eval", "score a model on tasks; eval.require makes it a gate"},
       {"export", "an adapter or model as PEFT, merged Hugging Face folder, GGUF"},
       {"generate", "sample from a model; --chat in a terminal"},
@@ -179,6 +180,18 @@ void resolve_defaults(DpoRecipe& r) {
   r.eval.tasks = {std::string(kPreferenceTask)};
   if (full && !r.has("export.peft")) r.exports.peft = false;
   resolve_export(r.exports);
+}
+
+void resolve_defaults(DistillRecipe& r) {
+  const bool full = r.adapter.kind == AdapterKind::full, samples = r.distill.on_policy > 0;
+  resolve_run(r.run, r);
+  if (!full && starts_fresh(r.adapter)) decide(r.adapter.alpha, r.adapter.rslora ? 8.0 : 32.0);
+  decide(r.distill.weight, samples ? 1.0 : 0.5);
+  resolve_optimizer(r.optim, full ? 1e-5 : samples ? 1e-4 : 2e-4, {0.9, 0.999}, 0.0);
+  resolve_amount(r.train, 16, 0, samples ? 1 : 3);
+  if (full && !r.has("export.peft")) r.exports.peft = false;
+  resolve_export(r.exports);
+  r.teacher.path = r.distill.teacher;
 }
 
 void resolve_defaults(EvalRecipe& r) {

@@ -62,6 +62,23 @@ struct DpoRecipe : RecipeFacts {
   PlanSection plan;
 };
 
+struct DistillRecipe : RecipeFacts {
+  static constexpr std::string_view kKind = "distill";
+  RunSection run;
+  ModelSection model;
+  AdapterSection adapter;
+  DataSection data;
+  TrainSection train;
+  OptimSection optim;
+  DistillSection distill;
+  EvalSection eval;
+  ExportSection exports;
+  PlanSection plan;
+  // What leads to the teacher: distill.teacher, or what an earlier step of a pipeline begins with that will make it.
+  ModelSection teacher;
+  bool teacher_promised = false;
+};
+
 struct EvalRecipe : RecipeFacts {
   static constexpr std::string_view kKind = "eval";
   RunSection run;
@@ -109,6 +126,11 @@ void sections(V&& v, DpoRecipe& r) {
   v("optim", r.optim), v("preference", r.preference), v("eval", r.eval), v("export", r.exports), v("plan", r.plan);
 }
 template <class V>
+void sections(V&& v, DistillRecipe& r) {
+  v("run", r.run), v("model", r.model), v("adapter", r.adapter), v("data", r.data), v("train", r.train);
+  v("optim", r.optim), v("distill", r.distill), v("eval", r.eval), v("export", r.exports), v("plan", r.plan);
+}
+template <class V>
 void sections(V&& v, EvalRecipe& r) {
   v("run", r.run), v("model", r.model), v("data", r.data), v("eval", r.eval), v("plan", r.plan);
 }
@@ -126,7 +148,7 @@ void sections(V&& v, PipelineRecipe& r) {
 }
 
 // THE list of the kinds that are built, for what is instantiated once per kind.
-#define PRENTICE_TRAINING_KINDS(X) X(PretrainRecipe) X(SftRecipe) X(DpoRecipe)
+#define PRENTICE_TRAINING_KINDS(X) X(PretrainRecipe) X(SftRecipe) X(DpoRecipe) X(DistillRecipe)
 #define PRENTICE_MODEL_KINDS(X) PRENTICE_TRAINING_KINDS(X) X(EvalRecipe) X(ExportRecipe) X(GenerateRecipe)
 #define PRENTICE_KINDS(X) PRENTICE_MODEL_KINDS(X) X(PipelineRecipe)
 

@@ -85,8 +85,11 @@ std::string promised_address(const fs::path& folder, const std::string& text, co
 void prefer_promised(Node& recipe, const std::map<std::string, fs::path>& outs) {
   std::vector<fs::path> promised;
   for (const auto& [name, out] : outs) promised.push_back(out);
-  constexpr std::pair<const char*, const char*> kAddresses[] = {
-      {"model", "path"}, {"model", "adapter"}, {"adapter", "init"}, {"preference", "reference"}};
+  constexpr std::pair<const char*, const char*> kAddresses[] = {{"model", "path"},
+                                                                {"model", "adapter"},
+                                                                {"adapter", "init"},
+                                                                {"preference", "reference"},
+                                                                {"distill", "teacher"}};
   for (const auto& [section, key] : kAddresses) {
     Node* found = recipe.find(section);
     Node* value = found ? found->find(key) : nullptr;

@@ -28,6 +28,8 @@ enum class Recompute { none, selective, block };
 enum class OptimizerName { adamw, adamw8bit, sgd, lion };
 enum class Schedule { cosine, linear, constant, wsd };
 enum class PreferenceLoss { sigmoid, ipo, hinge, robust, cdpo, kto, orpo, simpo, cpo };
+enum class DistillLoss { forward_kl, reverse_kl, jsd, tvd, ce, hidden_mse, hidden_cosine, uld };
+enum class TeacherTail { event, renormalize };
 enum class Normalize { none, tokens, bytes };
 enum class Select { last, eval_loss, eval_accuracy };
 
@@ -132,6 +134,20 @@ struct PreferenceSection {
   Auto<double> gamma;            // 0; 1 for simpo
   Auto<double> sft_weight;       // 0; 1 for cpo and orpo
   std::string reference = "start";
+};
+
+struct DistillSection {
+  std::string teacher;  // artifact address, or a store: a folder with store.json
+  DistillLoss loss = DistillLoss::forward_kl;
+  double temperature = 1;
+  Auto<double> weight;  // 0.5; 1 where the student samples
+  Auto<int64_t> top_k;  // automatic = everything that is known: of a model all ids, of a store its entries
+  TeacherTail tail = TeacherTail::event;
+  double on_policy = 0;  // share of the examples
+  Auto<int64_t> max_new_tokens;
+  double beta = 0.5;
+  std::map<std::string, int64_t> layer_map;  // student's layer -> teacher's
+  Auto<std::string> teacher_device;
 };
 
 struct EvalSection {

@@ -127,6 +127,28 @@ struct Words<PreferenceLoss> {
 };
 
 template <>
+struct Words<DistillLoss> {
+  static constexpr Word<DistillLoss> table[] = {
+      {DistillLoss::forward_kl, "forward_kl"},
+      {DistillLoss::reverse_kl, "reverse_kl"},
+      {DistillLoss::jsd, "jsd"},
+      {DistillLoss::tvd, "tvd"},
+      {DistillLoss::ce, "ce"},
+      {DistillLoss::hidden_mse, "hidden_mse"},
+      {DistillLoss::uld, "uld"},
+      {DistillLoss::hidden_cosine, "hidden_cosine"},
+  };
+};
+
+template <>
+struct Words<TeacherTail> {
+  static constexpr Word<TeacherTail> table[] = {
+      {TeacherTail::event, "event"},
+      {TeacherTail::renormalize, "renormalize"},
+  };
+};
+
+template <>
 struct Words<Normalize> {
   static constexpr Word<Normalize> table[] = {
       {Normalize::none, "none"},

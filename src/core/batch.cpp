@@ -3,8 +3,8 @@
 namespace prentice {
 
 Batch to_device(Batch batch, at::Device device) {
-  change_tensors(
-      batch, [&](const Tensor& tensor) { return tensor.to(tensor.options().device(device), /*non_blocking=*/true); });
+  const bool overlaps = !device.is_cpu();  // nobody waits for a copy to the host, which would be read too early
+  change_tensors(batch, [&](const Tensor& tensor) { return tensor.to(tensor.options().device(device), overlaps); });
   return batch;
 }
 

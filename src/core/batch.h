@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -25,8 +26,14 @@ struct Batch {
   Tensor sample_key;   // [S] int64: (sample id, occurrence) of each sequence; keys the dropout mask
   Tensor pair, role;   // [S] int32, preference data only: which pair of the batch, from 0; kChosen or kRejected
   Tensor reference;    // [S] f64, where known beforehand: log-probability of the answer under the reference
-  std::vector<int64_t> host_starts;  // `starts` on the host, so that no kernel launch waits for the device
-  int64_t longest = 0;               // tokens in the longest sequence
+  Tensor teacher_ids,
+      teacher_log_probs;                // [N, K] int64, f32, from a store: a teacher's likeliest tokens of each target
+  Tensor teacher_counts, teacher_tail;  // [N] int64, f32: how many of them there are, and the mass of all the others
+  std::shared_ptr<const Batch> retold;  // the same texts in the tokens of a teacher of another vocabulary
+  Tensor retold_rows;                   // [N] int64: the row of `retold` that each target is compared with, or -1
+  bool sampled = false;                 // the labels are the model's own samples
+  std::vector<int64_t> host_starts;     // `starts` on the host, so that no kernel launch waits for the device
+  int64_t longest = 0;                  // tokens in the longest sequence
 };
 
 // Every tensor of the batch that is there becomes change(tensor).
@@ -34,7 +41,8 @@ template <class Change>
 void change_tensors(Batch& batch, const Change& change) {
   for (Tensor* tensor :
        {&batch.tokens, &batch.positions, &batch.labels, &batch.weights, &batch.target_rows, &batch.starts,
-        &batch.sequence_id, &batch.sample_key, &batch.pair, &batch.role, &batch.reference}) {
+        &batch.sequence_id, &batch.sample_key, &batch.pair, &batch.role, &batch.reference, &batch.teacher_ids,
+        &batch.teacher_log_probs, &batch.teacher_counts, &batch.teacher_tail, &batch.retold_rows}) {
     if (tensor->defined()) *tensor = change(*tensor);
   }
 }
@@ -47,7 +55,8 @@ struct Counts {
   double tokens = 0;  // sum of the label weights
   double sequences = 0;
   double pairs = 0;
-  double chosen_tokens = 0;  // those of `tokens` that belong to chosen answers
+  double chosen_tokens = 0;   // those of `tokens` that belong to chosen answers
+  double sampled_tokens = 0;  // those of `tokens` that the model has sampled itself
 };
 
 struct Step {

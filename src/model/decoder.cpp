@@ -33,6 +33,7 @@ Tensor run_decoder(const Model& model, const DecoderPass& pass) {
     };
     x = pass.recompute_blocks && c10::GradMode::is_enabled() ? recompute(block, x, trained_tensors(model.layers[i]))
                                                              : block(x);
+    if (pass.see_layer) pass.see_layer(i, x);
   }
   return normalize(model.final_norm, x);
 }

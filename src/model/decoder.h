@@ -23,6 +23,7 @@ struct DecoderPass {
   };
   std::function<std::vector<Tensor>(const Projection&, const Tensor&)> project =
       [](const Projection& layer, const Tensor& x) { return prentice::project(layer, x); };
+  LayerTap see_layer = {};        // [T, D] behind every block
   bool recompute_blocks = false;  // as in ForwardOptions
 };
 

@@ -6,7 +6,7 @@
 
 namespace prentice {
 
-Tensor forward_hidden(const Model& model, const Batch& batch, const ForwardOptions& options) {
+Tensor forward_hidden(const Model& model, const Batch& batch, const ForwardOptions& options, const LayerTap& tap) {
   return run_decoder(model, {.ids = batch.tokens,
                              .rotary = {batch.positions, batch.host_starts},
                              .attend = [batch](size_t, const Tensor& q, const Tensor& k, const Tensor& v,
@@ -15,6 +15,7 @@ Tensor forward_hidden(const Model& model, const Batch& batch, const ForwardOptio
                                                         const Tensor& x) { return linear(layer, x, batch, options); },
                              .project = [batch, options](const Projection& layer,
                                                          const Tensor& x) { return project(layer, x, batch, options); },
+                             .see_layer = tap,
                              .recompute_blocks = options.recompute_blocks});
 }
 

@@ -118,8 +118,11 @@ Model load_model(const std::filesystem::path& folder, const LoadOptions&);
 // Normal(0, initializer_range) for matrices, ones for norms, zeros for biases; a function of (seed, name) alone.
 Model random_model(const ModelSpec&, uint64_t seed, const LoadOptions&);
 
+// Sees the states [T, D] behind layer `index`, part of the graph.
+using LayerTap = std::function<void(size_t index, const Tensor& states)>;
+
 // [T, D], after the final norm.
-Tensor forward_hidden(const Model&, const Batch&, const ForwardOptions&);
+Tensor forward_hidden(const Model&, const Batch&, const ForwardOptions&, const LayerTap& tap = {});
 // hidden [N, D] -> logits [N, V] (soft cap included).
 Tensor logits(const Model&, const Tensor& hidden);
 

@@ -41,6 +41,12 @@ ChunkDivergences live_divergences(const LogitsOfRows& teacher_logits, const Dist
         fail(ExitCode::internal, fmt::format("distillation: {} logits of the student meet {} of the teacher",
                                              student.size(1), teacher.size(1)));
       }
+      if (options.top_k > 0 && options.top_k < teacher.size(1)) {
+        at_temperature(teacher, 1);
+        SparseTeacher known = likeliest_entries(teacher, options.top_k);
+        known.convention = options.tail;
+        return sparse_divergences(known, options.divergence, options.beta, temperature, student, gradients);
+      }
       at_temperature(teacher, temperature);
       if (temperature != 1) at_temperature(student, temperature);
       Tensor values = divergence_rows(options.divergence, options.beta, student, teacher, gradients);
@@ -107,8 +113,9 @@ DistillShare distill_share(const Tensor& hidden, const Linear& head, double fina
                            const Counts& counts, const SparseTeacher& teacher, const DistillOptions& options,
                            const ForwardOptions& forward, const HeadChunks& chunks) {
   const HeadInput in = cut(labelled_rows(hidden, head, final_softcap, batch, forward), options);
+  const SparseTeacher known = options.top_k > 0 ? keep_likeliest(teacher, options.top_k) : teacher;
   const RowDivergences divergences_of = [&](const Chunk& block, Tensor& log_probs, bool gradients) {
-    return sparse_divergences(narrow_rows(teacher, block), options.divergence, options.beta, options.temperature,
+    return sparse_divergences(narrow_rows(known, block), options.divergence, options.beta, options.temperature,
                               log_probs, gradients);
   };
   const auto of_any_chunk = [&](const Chunk&) { return divergences_of; };

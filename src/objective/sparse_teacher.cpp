@@ -4,10 +4,13 @@
 #include <ATen/ops/_log_softmax.h>
 #include <ATen/ops/arange.h>
 #include <ATen/ops/cat.h>
+#include <ATen/ops/full.h>
 #include <ATen/ops/log_softmax.h>
 #include <ATen/ops/logaddexp.h>
+#include <ATen/ops/topk.h>
 #include <ATen/ops/where.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -127,6 +130,29 @@ SparseTeacher narrow_rows(const SparseTeacher& teacher, const Chunk& chunk) {
     if (t->defined()) *t = t->narrow(0, chunk.begin, chunk.size);
   }
   return some;
+}
+
+SparseTeacher keep_likeliest(const SparseTeacher& teacher, int64_t top_k) {
+  if (top_k >= teacher.ids.size(1)) return teacher;
+  const Tensor known = known_entries(teacher.counts, teacher.ids.size(1));
+  const auto [values, places] = at::topk(at::where(known, teacher.log_probs, kImpossible), top_k, 1);
+  SparseTeacher kept{.ids = teacher.ids.gather(1, places),
+                     .log_probs = values,
+                     .counts = teacher.counts.clamp_max(top_k),
+                     .convention = teacher.convention};
+  if (teacher.tail.defined()) {
+    const Tensor mass = at::where(known, teacher.log_probs.exp(), 0);
+    kept.tail = teacher.tail + mass.scatter(1, places, 0).sum(1);
+  }
+  return kept;
+}
+
+SparseTeacher likeliest_entries(const Tensor& log_probs, int64_t top_k) {
+  auto [values, ids] = at::topk(log_probs, std::min(top_k, log_probs.size(1)), 1);
+  return {.ids = ids,
+          .log_probs = values,
+          .counts = at::full({ids.size(0)}, ids.size(1), ids.options()),
+          .tail = log_probs.exp().scatter_(1, ids, 0).sum(1)};
 }
 
 Tensor sparse_divergences(const SparseTeacher& teacher, Divergence kind, double beta, double temperature,

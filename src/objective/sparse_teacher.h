@@ -29,6 +29,10 @@ struct SparseTeacher {
 Tensor tail_of(const Tensor& log_probs, const Tensor& counts);
 
 SparseTeacher narrow_rows(const SparseTeacher&, const Chunk&);
+// The likeliest `top_k` entries of each row; the others' mass joins the tail.
+SparseTeacher keep_likeliest(const SparseTeacher&, int64_t top_k);
+// The same of whole rows of log-probabilities [N, V].
+SparseTeacher likeliest_entries(const Tensor& log_probs, int64_t top_k);
 
 // T^2 times the divergence of every row, [n]. `log_probs` [n, V] are the student's at temperature 1; with `gradients`
 // they become the gradient of each value with respect to the logits. At temperature T an event of probability e

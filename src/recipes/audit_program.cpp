@@ -75,7 +75,7 @@ int audit_recipe(const Invocation& invocation) {
       print_audit<R>(invocation);
     } else {
       fail(ExitCode::usage, "audit: a recipe of kind '" + invocation.kind + "' trains on no data",
-           "audit takes a recipe that trains: sft, dpo, pretrain");
+           "audit takes a recipe that trains: sft, dpo, distill, pretrain");
     }
   });
   return 0;

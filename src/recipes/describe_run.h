@@ -16,6 +16,8 @@ namespace prentice {
 template <class R>
 RunDescription describe_run(const R& recipe, const Artifact& artifact, const std::string& device,
                             const Invocation& invocation) {
+  std::vector<std::string> parents = {artifact.address};
+  if constexpr (requires { recipe.distill; }) parents.push_back(recipe.distill.teacher);
   return {.kind = std::string(R::kKind),
           .command = invocation.command,
           .device = device,
@@ -23,7 +25,7 @@ RunDescription describe_run(const R& recipe, const Artifact& artifact, const std
           .seed = recipe.run.seed,
           .threads = *recipe.run.threads,
           .inputs = inputs_of(recipe, artifact),
-          .parents = {artifact.address},
+          .parents = std::move(parents),
           .pipeline = invocation.pipeline};
 }
 

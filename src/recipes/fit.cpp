@@ -19,6 +19,7 @@
 #include "export/gguf_names.h"
 #include "model/make.h"
 #include "recipes/open.h"
+#include "recipes/teacher.h"
 #include "text/chat.h"
 
 namespace prentice {
@@ -199,6 +200,7 @@ void check_fit(const R& recipe, const ModelShape& shape, RecipeMistakes& mistake
     if (!recipe.model.add_tokens.empty()) save_ends(c, shape.spec, adapter);
     check_start(c, shape, adapter.kind == AdapterKind::full);
     check_trained_products(c, adapter, recipe.exports, shape.spec);
+    if constexpr (requires { recipe.distill; }) check_teacher(c, recipe, shape.spec);
   }
   if constexpr (exports_only) check_exported(c, recipe.exports, shape);
   if constexpr (requires { recipe.exports; }) check_tensor_types(c, recipe.exports, shape.spec);

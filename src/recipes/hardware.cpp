@@ -47,7 +47,7 @@ Hardware this_machine(const std::string& device, int64_t threads) {
   if (device == "cpu") {
     return {.name = fmt::format("CPU, {} threads", threads),
             .memory_bytes = static_cast<int64_t>(host_memory_bytes()),
-            .usable_flops = kFlopsPerCore * static_cast<double>(threads)};
+            .usable_flops = host_flops(threads)};
   }
   const int index = c10::Device(device).has_index() ? c10::Device(device).index() : 0;
   char name[256] = {};
@@ -65,6 +65,8 @@ Hardware this_machine(const std::string& device, int64_t threads) {
 }
 
 }  // namespace
+
+double host_flops(int64_t threads) { return kFlopsPerCore * static_cast<double>(threads); }
 
 Place decide_place(RunSection& run, const std::string& name) {
   if (name.empty()) {

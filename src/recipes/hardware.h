@@ -20,6 +20,9 @@ struct Hardware {
   std::string currency;
 };
 
+// What a CPU reaches of plain products, flops a second.
+double host_flops(int64_t threads);
+
 // Where a recipe runs, or would run: what is decided there, and what the machine has.
 struct Place {
   Machine machine;

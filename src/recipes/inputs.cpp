@@ -2,8 +2,10 @@
 
 #include <fmt/format.h>
 
+#include "config/distill_rules.h"
 #include "config/fields.h"
-#include "config/words.h"
+#include "recipes/reference.h"
+#include "teacher/store_layout.h"
 
 namespace prentice {
 
@@ -41,12 +43,11 @@ class InputLister {
   std::vector<InputPath>& inputs_;
 };
 
-// A reference that is a model of its own.
-void add_reference(const std::string& address, std::vector<InputPath>& inputs) {
-  if (std::ranges::find(kReference, address, &Choice::word) != std::end(kReference)) return;
+// A second model that the recipe names.
+void add_model(const std::string& key, const std::string& address, std::vector<InputPath>& inputs) {
   const Artifact artifact = resolve_model({.path = address});
-  if (artifact.has_weights()) inputs.push_back({"preference.reference", artifact.base});
-  if (!artifact.adapter.empty()) inputs.push_back({"preference.reference, adapter", artifact.adapter});
+  if (artifact.has_weights()) inputs.push_back({key, artifact.base});
+  if (!artifact.adapter.empty()) inputs.push_back({key + ", adapter", artifact.adapter});
 }
 
 }  // namespace
@@ -58,7 +59,18 @@ std::vector<InputPath> inputs_of(const R& recipe, const Artifact& artifact) {
   if (!artifact.adapter.empty()) inputs.push_back({"model.adapter", artifact.adapter});
   if (!artifact.tokenizer.empty() && artifact.tokenizer != artifact.base)
     inputs.push_back({"model.tokenizer", artifact.tokenizer});
-  if constexpr (requires { recipe.preference; }) add_reference(recipe.preference.reference, inputs);
+  if constexpr (requires { recipe.preference; }) {
+    if (names_a_model(recipe.preference)) add_model("preference.reference", recipe.preference.reference, inputs);
+  }
+  if constexpr (requires { recipe.distill; }) {
+    const std::string& teacher = recipe.distill.teacher;
+    if (names_store(recipe.distill)) {  // its manifest names the hash of everything in it
+      for (const char* file : {kStoreFile, kStoreManifestFile})
+        inputs.push_back({"distill.teacher", fs::path(teacher) / file});
+    } else {
+      add_model("distill.teacher", teacher, inputs);
+    }
+  }
   R copy = recipe;  // the field lists take mutable sections
   sections([&](const char* name, auto& section) { fields(InputLister(name, inputs), section); }, copy);
   return inputs;

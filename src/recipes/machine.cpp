@@ -38,17 +38,17 @@ int64_t status_bytes(std::string_view key) {
   return 0;
 }
 
-c10::Device device_of(const std::string& word) {
+}  // namespace
+
+c10::Device device_named(const std::string& key, const std::string& word) {
   if (word == "cpu") return c10::kCPU;
   const c10::Device device = word == "cuda" ? c10::Device(c10::kCUDA, 0) : c10::Device(word);
   if (!cuda() || device.index() >= cuda()->device_count()) {
-    fail(ExitCode::usage, fmt::format("run.device: '{}' is not there{}", word, cuda() ? "" : ": " + cuda_absence()),
+    fail(ExitCode::usage, fmt::format("{}: '{}' is not there{}", key, word, cuda() ? "" : ": " + cuda_absence()),
          "`prentice doctor` says what is missing");
   }
   return device;
 }
-
-}  // namespace
 
 int available_threads() {
   cpu_set_t mask;
@@ -66,7 +66,7 @@ int64_t peak_bytes(const Machine& machine) {
 
 Machine decide_machine(RunSection& run) {
   if (!run.device) run.device = cuda() ? "cuda" : "cpu";
-  Machine machine{.device = device_of(*run.device)};
+  Machine machine{.device = device_named("run.device", *run.device)};
   if (!run.precision) run.precision = machine.device.is_cuda() ? Precision::bf16 : Precision::f32;
   if (!run.threads) run.threads = available_threads();
   machine.dtype = *run.precision == Precision::bf16 ? c10::kBFloat16 : c10::kFloat;

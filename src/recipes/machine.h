@@ -4,6 +4,8 @@
 #include <c10/core/Device.h>
 #include <c10/core/ScalarType.h>
 
+#include <string>
+
 #include "config/schema.h"
 
 namespace prentice {
@@ -17,6 +19,9 @@ struct Machine {
 // Fills run.device, run.precision and run.threads where they are `auto`. Touches no device.
 // Errors: `usage` for a device that is not there.
 Machine decide_machine(RunSection&);
+
+// The device that the value of `key` names: cpu, cuda or cuda:N. Errors: `usage` for one that is not there.
+c10::Device device_named(const std::string& key, const std::string& word);
 
 // Sets LibTorch's threads and its deterministic switches.
 void apply_machine(const Machine&, bool deterministic);

@@ -17,6 +17,9 @@ namespace {
 // Weights from a local disk into memory and into their type there.
 constexpr double kLoadBytesPerSecond = 1e9;
 
+// What sampling, one row a product, reaches of a step's products.
+constexpr double kSamplingShare = 0.05;
+
 // Of the host while a GPU does the work: the program, its libraries and the data.
 constexpr int64_t kGpuHostBytes = int64_t{2} << 30;
 
@@ -48,6 +51,26 @@ std::string advice(const StepShape& shape, int64_t group, bool refuses_long_rows
   return fmt::format("{} would do with{}", human_bytes(static_cast<double>(smaller.peak_bytes)), words);
 }
 
+// Seconds that a second model and sampling add to the step's own products.
+template <class Recipe>
+double seconds_beside(const Recipe& recipe, const StepShape& shape, const Hardware& hardware, double tokens,
+                      double mean_length) {
+  double seconds = 0;
+  if (const auto& asked = shape.asked) {
+    seconds += static_cast<double>(asked->bytes) / kLoadBytesPerSecond;
+    if (asked->place == AskedModel::Place::host) {
+      seconds += tokens * forward_flops_per_token(asked->spec, mean_length) / host_flops(*recipe.run.threads);
+    }
+  }
+  if constexpr (requires { recipe.distill; }) {
+    if (hardware.usable_flops > 0) {
+      const double sampled = tokens * recipe.distill.on_policy;
+      seconds += sampled * forward_flops_per_token(shape.spec, mean_length) / (kSamplingShare * hardware.usable_flops);
+    }
+  }
+  return seconds;
+}
+
 }  // namespace
 
 template <class Recipe>
@@ -67,6 +90,7 @@ Plan make_plan(const Recipe& recipe, const PreparedRun& run, StepShape shape, co
   plan.flops_per_token = flops_per_token(shape, tokens / rows);
   if (hardware.usable_flops > 0) plan.seconds = tokens * run.epochs * plan.flops_per_token / hardware.usable_flops;
   plan.seconds += static_cast<double>(shape.parameters * shape.weight_bytes) / kLoadBytesPerSecond;
+  plan.seconds += seconds_beside(recipe, shape, hardware, tokens * run.epochs, tokens / rows);
   plan.cost = plan.seconds / 3600 * hardware.price_per_hour;
   const int64_t checkpoint = shape.trainable * 4 * (1 + shape.moments);
   plan.disk_bytes = checkpoint * (recipe.train.keep + 1) + shape.trainable * 4;
@@ -74,12 +98,17 @@ Plan make_plan(const Recipe& recipe, const PreparedRun& run, StepShape shape, co
   plan.disk_bytes += static_cast<int64_t>(recipe.exports.gguf.size()) * shape.parameters * 2;
   if (recipe.exports.gguf_adapter != "none") plan.disk_bytes += shape.trainable * 4;
   plan.host_peak_bytes = shape.is_gpu ? kGpuHostBytes : plan.memory.peak();
+  if (shape.asked && shape.asked->place == AskedModel::Place::host) plan.host_peak_bytes += shape.asked->bytes;
   plan.decided = {{"run.device", *recipe.run.device},
                   {"run.precision", std::string(word_of(*recipe.run.precision))},
                   {"run.threads", std::to_string(*recipe.run.threads)},
                   {"data.max_length", std::to_string(*recipe.data.max_length)},
                   {"train.micro_tokens", std::to_string(*recipe.train.micro_tokens)},
                   {"train.recompute", std::string(word_of(*recipe.train.recompute))}};
+  if constexpr (requires { recipe.distill; }) {
+    const auto& device = recipe.distill.teacher_device;
+    if (device) plan.decided.emplace_back("distill.teacher_device", *device);
+  }
   if (!plan.fits) plan.advice = advice(shape, run.data.train.encoded.group, refuses_long_rows(recipe.data), hardware);
   plan.decided.insert(plan.decided.end(), run.new_tokens.decided.begin(), run.new_tokens.decided.end());
   return plan;

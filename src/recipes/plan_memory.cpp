@@ -21,11 +21,34 @@ int64_t saved_elements_per_block(const StepShape& shape) {
          (shape.adapter_rank_sum + shape.magnitude_widths) / std::max<int64_t>(1, spec.layers);
 }
 
+// What a pass without gradients holds at a time.
+int64_t pass_bytes(const AskedModel& asked, int64_t element, int64_t tokens) {
+  return asked.every_step ? (3 * asked.spec.hidden + 2 * asked.spec.feed_forward) * element * tokens : 0;
+}
+
+// What it leaves for the pass of the model that trains: states, and its logits of one chunk (objective/distill).
+int64_t kept_bytes(const AskedModel& asked, int64_t element, int64_t tokens) {
+  const int64_t chunk = std::min<int64_t>(tokens * asked.spec.vocab * kF32, int64_t{80} << 20);
+  return asked.kept_states * asked.spec.hidden * element * tokens + (asked.logits ? 2 * chunk : 0);
+}
+
+// Causal attention reads half of the keys on average.
+double attention_flops(const ModelSpec& spec, double mean_length) {
+  return 2.0 * 2 * static_cast<double>(spec.layers * spec.heads * spec.head_dim) * mean_length / 2;
+}
+
+// Multiply-adds of the products: an embedding that is no head is only looked up.
+double weights_in_products(const ModelSpec& spec) {
+  const double embedding = static_cast<double>(spec.vocab) * static_cast<double>(spec.hidden);
+  return static_cast<double>(parameter_count(spec)) - (spec.tied_head ? 0 : embedding);
+}
+
 // What is held at once while a step runs backward.
 struct Parts {
-  int64_t context = 0, weights = 0, reference = 0, gradients = 0, moments = 0;
-  int64_t block = 0;  // the values that one pass through all blocks' norms, products and attention saves
-  int64_t saved = 0;  // of them those that are kept until the backward pass
+  int64_t context = 0, weights = 0, asked = 0, gradients = 0, moments = 0;
+  int64_t asked_pass = 0, kept = 0;  // of the model that is asked: while it answers, and what is kept of it
+  int64_t block = 0;                 // the values that one pass through all blocks' norms, products and attention saves
+  int64_t saved = 0;                 // of them those that are kept until the backward pass
   int64_t working = 0;
 };
 
@@ -36,10 +59,14 @@ Parts parts_of(const StepShape& shape) {
   const int64_t tokens = std::max(shape.micro_tokens, shape.longest);
   const int64_t stream = spec.hidden * element * tokens;
   Parts parts{.context = shape.is_gpu ? kGpuContextBytes : kCpuContextBytes,
-              .reference = shape.reference_bytes,
               .gradients = shape.trainable * kF32,
               .moments = shape.trainable * kF32 * shape.moments,
               .block = saved_elements_per_block(shape) * element * tokens};
+  if (shape.asked && shape.asked->place == AskedModel::Place::with_model) {
+    parts.asked = shape.asked->bytes;
+    parts.asked_pass = pass_bytes(*shape.asked, element, tokens);
+  }
+  if (shape.asked) parts.kept = kept_bytes(*shape.asked, element, tokens);
   parts.weights = shape.full ? shape.parameters * kF32
                              : shape.parameters * shape.weight_bytes + (shape.trainable + shape.adapter_frozen) * kF32;
   parts.saved = shape.recompute_blocks ? spec.layers * stream + parts.block : spec.layers * parts.block;
@@ -83,8 +110,9 @@ MemoryByPhase step_memory(const StepShape& shape) {
   const ModelSpec& spec = shape.spec;
   const Parts parts = parts_of(shape);
   MemoryByPhase memory;
-  memory.load = parts.context + parts.weights + parts.reference;
-  memory.forward = memory.load + parts.moments + parts.gradients + parts.saved + parts.working;
+  memory.load = parts.context + parts.weights + parts.asked;
+  memory.forward = memory.load + parts.moments + parts.gradients + parts.kept +
+                   std::max(parts.asked_pass, parts.saved + parts.working);
   memory.backward = memory.forward + (shape.recompute_blocks ? parts.block : parts.block / 2);
   memory.step = memory.load + parts.moments + parts.gradients + parts.gradients / 4;
   memory.eval = memory.load + parts.moments + 2 * parts.block / std::max<int64_t>(1, spec.layers) + parts.working;
@@ -123,7 +151,7 @@ SmallerStep smaller_step(const StepShape& shape, int64_t group, int64_t memory_b
 std::pair<std::string_view, int64_t> largest_part(const StepShape& shape) {
   const Parts parts = parts_of(shape);
   return std::max({std::pair<std::string_view, int64_t>{"the model's weights", parts.weights},
-                   {"the reference model", parts.reference},
+                   {"the second model", parts.asked},
                    {"the gradients", parts.gradients},
                    {"the optimizer's moments", parts.moments},
                    {"what is kept for the backward pass", parts.saved},
@@ -133,14 +161,15 @@ std::pair<std::string_view, int64_t> largest_part(const StepShape& shape) {
 }
 
 double flops_per_token(const StepShape& shape, double mean_length) {
-  const ModelSpec& spec = shape.spec;
-  const double embedding = static_cast<double>(spec.vocab) * spec.hidden;
-  const double linears = static_cast<double>(shape.parameters) - (spec.tied_head ? 0 : embedding);
-  const double per_weight = shape.full ? 6 : 4;
-  // Causal attention reads half of the keys on average; backward costs 2.5 forwards (Dao 2023).
-  const double attention = 3.5 * 2 * 2 * spec.layers * spec.heads * spec.head_dim * mean_length / 2;
+  const double linears = weights_in_products(shape.spec), per_weight = shape.full ? 6 : 4;
+  const double attention = 3.5 * attention_flops(shape.spec, mean_length);  // backward costs 2.5 forwards (Dao 2023)
   const double step = per_weight * linears + 6.0 * (shape.full ? 0 : static_cast<double>(shape.trainable)) + attention;
-  return step + (shape.reference_pass ? 2 * linears + attention / 3.5 : 0);
+  const bool asks = shape.asked && shape.asked->every_step && shape.asked->place == AskedModel::Place::with_model;
+  return step + (asks ? forward_flops_per_token(shape.asked->spec, mean_length) : 0);
+}
+
+double forward_flops_per_token(const ModelSpec& spec, double mean_length) {
+  return 2 * weights_in_products(spec) + attention_flops(spec, mean_length);
 }
 
 }  // namespace prentice

@@ -4,6 +4,7 @@
 
 #include <array>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string_view>
 #include <utility>
@@ -22,6 +23,18 @@ struct MemoryByPhase {
   std::string_view peak_phase() const;
 };
 
+// A model that is asked without gradients beside the one that trains: the reference of a preference loss, a teacher.
+struct AskedModel {
+  enum class Place { with_model, host, elsewhere };  // on the device that trains, the CPU beside a GPU, another GPU
+
+  ModelSpec spec;
+  Place place = Place::with_model;
+  int64_t bytes = 0;        // of weights that it does not share with the model that trains
+  int64_t kept_states = 0;  // so many [T, D] of it wait for the pass of the model that trains
+  bool logits = false;      // its logits of a chunk meet the other's
+  bool every_step = true;   // else its answers are known before the first step
+};
+
 // What a training step holds, as counts; bytes follow from it alone.
 struct StepShape {
   ModelSpec spec;
@@ -38,9 +51,7 @@ struct StepShape {
   bool full = false;  // the weights themselves train
   bool recompute_blocks = false;
   bool is_gpu = false;
-  int64_t reference_bytes =
-      0;  // of the model that a preference loss compares with, where it is not the one that trains
-  bool reference_pass = false;  // every step asks it
+  std::optional<AskedModel> asked;
 };
 // What the model and the place decide of it; the rest is the caller's.
 StepShape step_shape(const ModelSpec&, const Machine&, const Hardware&);
@@ -65,5 +76,7 @@ std::pair<std::string_view, int64_t> largest_part(const StepShape&);
 
 // Multiply-adds count twice; forward, input gradients, and weight gradients where the weights train.
 double flops_per_token(const StepShape&, double mean_length);
+// Of one pass without gradients.
+double forward_flops_per_token(const ModelSpec&, double mean_length);
 
 }  // namespace prentice

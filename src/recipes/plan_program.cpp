@@ -28,16 +28,17 @@ Plan inference_plan(R recipe, bool promised) {
   return plan;
 }
 
-Plan plan_of(const std::string& kind, const Node& node, bool promised = false) {
-  return with_kind(kind, [&]<class R>() {
-    auto recipe = read_recipe<R>(node);
+Plan plan_of(const PromisedStep& planned) {
+  return with_kind(planned.step.kind, [&]<class R>() {
+    auto recipe = read_recipe<R>(planned.step.recipe, {.check_paths = false});
+    if constexpr (requires { recipe.distill; }) take_teacher(recipe, planned);
     Plan plan;
     if constexpr (kTrains<R>) {
       const auto [machine, hardware] = decide_place(recipe.run, recipe.plan.hardware);
-      plan = prepare_run(recipe, open_recipe(std::as_const(recipe), machine), hardware).plan;
+      plan = prepare_run(recipe, open_run(recipe, machine, RunUse::plan), hardware).plan;
       for (const auto& warning : recipe.warnings) fmt::print(stderr, "warning: {}\n", warning);
     } else if constexpr (requires { recipe.model; }) {
-      plan = inference_plan(std::move(recipe), promised);
+      plan = inference_plan(std::move(recipe), planned.promised);
     }
     return plan;
   });
@@ -47,8 +48,9 @@ int plan_pipeline(const Invocation& invocation) {
   validate_recipe(invocation.recipe);
   bool fits = true;
   Json::Array plans;
-  for (const auto& [step, promised, shape_known] : with_promised_models(expand_steps(invocation.recipe))) {
-    if (!shape_known) {
+  for (const auto& planned : with_promised_models(expand_steps(invocation.recipe))) {
+    const ExpandedStep& step = planned.step;
+    if (!planned.shape_known) {
       if (!invocation.json) {
         fmt::print("{}  {} {}\nits model is made by an earlier step: planned once that is there\n\n", step.name,
                    step.kind, step.file);
@@ -56,7 +58,7 @@ int plan_pipeline(const Invocation& invocation) {
       plans.push_back(Json::Object{{"name", step.name}, {"plan", Json()}});
       continue;
     }
-    const Plan plan = plan_of(step.kind, step.recipe, promised);
+    const Plan plan = plan_of(planned);
     fits = fits && plan.fits;
     if (!invocation.json) fmt::print("{}  {} {}\n{}\n", step.name, step.kind, step.file, to_text(plan));
     plans.push_back(Json::Object{{"name", step.name}, {"plan", to_json(plan)}});
@@ -70,7 +72,7 @@ int plan_pipeline(const Invocation& invocation) {
 int plan_recipe(const Invocation& invocation) {
   if (invocation.kind == "pipeline") return plan_pipeline(invocation);
   validate_recipe(invocation.recipe);
-  const Plan plan = plan_of(invocation.kind, invocation.recipe);
+  const Plan plan = plan_of({.step = {.kind = invocation.kind, .recipe = invocation.recipe}});
   fmt::print("{}", invocation.json ? to_json(plan).dump() + "\n" : to_text(plan));
   return plan.fits ? 0 : static_cast<int>(ExitCode::memory);
 }

@@ -70,7 +70,7 @@ int run_program(DpoRecipe recipe, const Invocation& invocation) {
                           : preference_share(sums, of_reference, batch, counts, recipe.preference, metrics);
   };
   const Validation validation(run, [&] { return score_held_out(model, reference, run, recipe); });
-  std::function<void(const Step&)> see_step;
+  std::function<void(Step&)> see_step;
   if (single_answers) {
     see_step = [&](const Step& step) { kto = look_at_step(model, reference, step, run.opened.machine.device); };
   }

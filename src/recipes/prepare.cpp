@@ -8,10 +8,12 @@
 #include "adapter/lora.h"
 #include "adapter/trainable.h"
 #include "config/checker.h"
+#include "config/distill_rules.h"
 #include "config/words.h"
 #include "core/error.h"
 #include "data/data_template.h"
-#include "objective/preference.h"
+#include "recipes/distill_states.h"
+#include "recipes/on_policy.h"
 #include "recipes/reference.h"
 #include "train/optimizer.h"
 
@@ -38,11 +40,19 @@ void count_trainable(StepShape& shape, const AdapterSection& adapter, const Mach
   for (const auto& [name, tensor] : trainable(model, adapter)) shape.trainable += tensor.numel();
 }
 
-// What the reference of a preference loss adds to a step: its memory, and a pass without gradients.
-void count_reference(StepShape& shape, const DpoRecipe& recipe, const Opened& policy) {
-  if (!needs_reference(recipe.preference.loss)) return;
-  shape.reference_bytes = reference_bytes(recipe, policy, shape.trainable);
-  shape.reference_pass = recipe.preference.reference != "precomputed";
+// The second model of a step, and what trains with it.
+template <class Recipe>
+void count_asked(StepShape& shape, const Recipe& recipe, const PreparedRun& run) {
+  if constexpr (requires { recipe.preference; }) {
+    shape.asked = asked_reference(recipe, run.opened, shape.trainable);
+  }
+  if constexpr (requires { recipe.distill; }) {
+    if (!run.teacher) return;  // a step of the pipeline will make it, and its shape is not known yet
+    shape.asked = asked_teacher(recipe, *run.teacher, run.opened);
+    if (compares_states(recipe.distill.loss)) {
+      shape.trainable += projection_elements(recipe.distill, run.opened.spec, run.teacher->shape->spec);
+    }
+  }
 }
 
 // What needs held-out rows, where neither data.eval nor a split gives any: found before the weights load.
@@ -112,28 +122,43 @@ double warmup_steps(const OptimSection& optim, int64_t steps) {
 }
 
 template <class Recipe>
-PreparedRun prepare_run(Recipe& recipe, Opened opened, const Hardware& hardware) {
-  const Machine machine = opened.machine;
+PreparedRun open_run(const Recipe& recipe, const Machine& machine, [[maybe_unused]] RunUse use) {
+  Opened opened = open_recipe(recipe, machine);
   AdapterSection adapter = adapter_of(recipe);
   NewTokens new_tokens = take_new_tokens(recipe.model, opened, adapter);
-  apply_data_template(recipe.data, opened.tokenizer);
-  const EncodeOptions encode{.max_length = recipe.data.max_length.value_or(opened.spec.max_positions),
+  PreparedRun run{
+      .opened = std::move(opened), .adapter = std::move(adapter), .new_tokens = std::move(new_tokens), .teacher = {}};
+  if constexpr (requires { recipe.distill; }) {
+    if (!recipe.teacher.path.empty()) run.teacher.emplace(open_teacher(recipe, run.opened, use));
+  }
+  return run;
+}
+
+template <class Recipe>
+PreparedRun prepare_run(Recipe& recipe, PreparedRun run, const Hardware& hardware) {
+  const Machine machine = run.opened.machine;
+  if constexpr (requires { recipe.distill; }) {
+    auto& device = recipe.distill.teacher_device;
+    if (!device && !names_store(recipe.distill)) device = *recipe.run.device;
+  }
+  apply_data_template(recipe.data, run.opened.tokenizer);
+  const EncodeOptions encode{.max_length = recipe.data.max_length.value_or(run.opened.spec.max_positions),
                              .threads = machine.threads,
                              .use = use_of(recipe)};
-  TrainEvalSets data = load_data(recipe.data, opened.tokenizer, encode, static_cast<uint64_t>(recipe.run.seed));
-  require_held_out(recipe, data);
-  if (!recipe.data.max_length) recipe.data.max_length = data.train.encoded.longest;
+  run.data = load_data(recipe.data, run.opened.tokenizer, encode, static_cast<uint64_t>(recipe.run.seed));
+  require_held_out(recipe, run.data);
+  if (!recipe.data.max_length) recipe.data.max_length = run.data.train.encoded.longest;
+  if constexpr (requires { recipe.distill; }) {
+    auto& most = recipe.distill.max_new_tokens;
+    if (recipe.distill.on_policy > 0 && !most) most = longest_answer(run.data.train.encoded.sequences);
+  }
 
-  PreparedRun run{.opened = std::move(opened),
-                  .adapter = std::move(adapter),
-                  .new_tokens = std::move(new_tokens),
-                  .data = std::move(data)};
   StepShape shape = step_shape(run.opened.spec, machine, hardware);
   shape.moments = moments_per_weight(recipe.optim.name, recipe.optim.betas->first);
   shape.longest = longest_group(run.data.train.encoded.sequences, run.data.train.encoded.group);
   shape.full = run.adapter.kind == AdapterKind::full;
   count_trainable(shape, run.adapter, machine);
-  if constexpr (requires { recipe.preference; }) count_reference(shape, recipe, run.opened);
+  count_asked(shape, recipe, run);
   decide_micro_batch(recipe.train, shape, hardware);
   run.epochs = recipe.train.epochs.value_or(1);
   run.steps = make_step_source(run.data.train.encoded, step_options(recipe.run, recipe.data, recipe.train, run.epochs));
@@ -153,7 +178,9 @@ PreparedRun prepare_run(Recipe& recipe, Opened opened, const Hardware& hardware)
   return run;
 }
 
-#define PRENTICE_PREPARES(R) template PreparedRun prepare_run<R>(R&, Opened, const Hardware&);
+#define PRENTICE_PREPARES(R)                                          \
+  template PreparedRun open_run<R>(const R&, const Machine&, RunUse); \
+  template PreparedRun prepare_run<R>(R&, PreparedRun, const Hardware&);
 PRENTICE_TRAINING_KINDS(PRENTICE_PREPARES)
 #undef PRENTICE_PREPARES
 

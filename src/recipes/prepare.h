@@ -11,6 +11,7 @@
 #include "recipes/new_tokens.h"
 #include "recipes/open.h"
 #include "recipes/plan.h"
+#include "recipes/teacher.h"
 
 namespace prentice {
 
@@ -18,16 +19,22 @@ struct PreparedRun {
   Opened opened;
   AdapterSection adapter;  // kind full for pretraining
   NewTokens new_tokens;
+  std::optional<Teacher> teacher;  // of a distillation
   TrainEvalSets data;
   std::unique_ptr<StepSource> steps;
   double epochs = 0;  // of the whole run
   Plan plan;
 };
 
-// `opened` is the recipe's model, for a machine of this hardware. Errors: whatever can be wrong with a recipe's data
-// and what needs it.
+// The models of a recipe for `machine`: all that can be refused before a folder is made or data is read. Errors: those
+// of open_recipe, take_new_tokens and open_teacher.
 template <class Recipe>  // a kind that trains
-PreparedRun prepare_run(Recipe& recipe, Opened opened, const Hardware& hardware);
+PreparedRun open_run(const Recipe& recipe, const Machine& machine, RunUse use);
+
+// The rest of what open_run gave, for a machine of this hardware. Errors: whatever can be wrong with a recipe's data
+// and what needs it.
+template <class Recipe>
+PreparedRun prepare_run(Recipe& recipe, PreparedRun run, const Hardware& hardware);
 
 // What the objective of a kind reads of its rows.
 template <class Recipe>

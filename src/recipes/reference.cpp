@@ -16,6 +16,7 @@
 #include "objective/sequence_sums.h"
 #include "objective/token_log_probs.h"
 #include "recipes/stopping.h"
+#include "recipes/vocabulary.h"
 #include "run/signals.h"
 #include "train/tensor_file.h"
 
@@ -30,24 +31,6 @@ constexpr const char* kReferenceFile = "reference.safetensors";
 // A fresh adapter adds nothing at the first step, so the model without it is the model as it was. A magnitude's gain is
 // 1 only within rounding: DoRA is copied.
 bool off_is_start(const AdapterSection& adapter) { return starts_fresh(adapter) && adapter.kind == AdapterKind::lora; }
-
-void require_same_vocabulary(const Opened& reference, const Opened& policy) {
-  const Tokenizer &theirs = reference.tokenizer, &ours = policy.tokenizer;
-  const auto differ = [&](const std::string& what) {
-    fail(ExitCode::model,
-         fmt::format("preference.reference: {} has another vocabulary than {}: {}", reference.artifact.address,
-                     policy.artifact.address, what),
-         "the reference reads the same tokens: take a model with the same tokenizer");
-  };
-  if (theirs.vocab_size() != ours.vocab_size()) {
-    differ(fmt::format("{} ids, not {}", theirs.vocab_size(), ours.vocab_size()));
-  }
-  for (int32_t id = 0; id < ours.vocab_size(); ++id) {
-    if (theirs.id_to_token(id) != ours.id_to_token(id)) {
-      differ(fmt::format("id {} is '{}', not '{}'", id, theirs.id_to_token(id), ours.id_to_token(id)));
-    }
-  }
-}
 
 std::vector<Sequence*> all_sequences(TrainEvalSets& data) {
   std::vector<Sequence*> all;
@@ -96,14 +79,16 @@ bool names_a_model(const PreferenceSection& section) {
   return section.reference != "start" && section.reference != "precomputed";
 }
 
-int64_t reference_bytes(const DpoRecipe& recipe, const Opened& policy, int64_t trainable) {
-  if (!needs_reference(recipe.preference.loss)) return 0;
+std::optional<AskedModel> asked_reference(const DpoRecipe& recipe, const Opened& policy, int64_t trainable) {
+  if (!needs_reference(recipe.preference.loss)) return {};
+  AskedModel asked{.spec = policy.spec, .every_step = recipe.preference.reference != "precomputed"};
   if (names_a_model(recipe.preference)) {
-    const ModelShape shape = open_shape({.path = recipe.preference.reference});
-    return parameter_count(shape.spec) * static_cast<int64_t>(c10::elementSize(policy.machine.dtype));
+    asked.spec = open_shape({.path = recipe.preference.reference}).spec;
+    asked.bytes = parameter_count(asked.spec) * static_cast<int64_t>(c10::elementSize(policy.machine.dtype));
+  } else if (recipe.preference.reference == "start" && !off_is_start(recipe.adapter)) {
+    asked.bytes = trainable * static_cast<int64_t>(sizeof(float));
   }
-  const bool copied = recipe.preference.reference == "start" && !off_is_start(recipe.adapter);
-  return copied ? trainable * static_cast<int64_t>(sizeof(float)) : 0;
+  return asked;
 }
 
 Reference::Reference(Model& policy, const DpoRecipe& recipe, const PreparedRun& run) : policy_(policy) {
@@ -114,7 +99,9 @@ Reference::Reference(Model& policy, const DpoRecipe& recipe, const PreparedRun& 
     way_ = Way::policy;
   } else if (names_a_model(section)) {
     const Opened opened = open_model({.path = section.reference}, run.opened.machine);
-    require_same_vocabulary(opened, run.opened);
+    require_same_vocabulary("preference.reference", {opened.artifact.address, opened.tokenizer},
+                            {run.opened.artifact.address, run.opened.tokenizer},
+                            "the reference reads the same tokens: take a model with the same tokenizer");
     own_ = load_weights(opened, static_cast<uint64_t>(recipe.run.seed));
     way_ = Way::own;
   } else if (off_is_start(recipe.adapter)) {

@@ -18,8 +18,9 @@ Tensor answer_sums(const Model&, const Batch&, const ForwardOptions&);
 
 // Whether the recipe's reference is a model of its own address.
 bool names_a_model(const PreferenceSection&);
-// Bytes on the device beside the model that trains: another model, or a copy of the adapter that is gone on from.
-int64_t reference_bytes(const DpoRecipe&, const Opened& policy, int64_t trainable);
+// What a step holds beside the model that trains, and asks: another model, a copy of the adapter that is gone on from,
+// or the model itself. None where the loss has no reference. `trainable`: elements.
+std::optional<AskedModel> asked_reference(const DpoRecipe&, const Opened& policy, int64_t trainable);
 
 class Reference {
  public:

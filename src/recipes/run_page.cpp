@@ -62,8 +62,8 @@ Report run_page(const PreparedRun& run, const TrainResult& result, const std::op
   Report report{.title = out.filename().string(),
                 .subtitle = fmt::format("{} trained on {}", run.opened.artifact.address, run.data.train.description),
                 .headline = headline(run, result)};
-  for (const char* key : {"loss", "eval.loss", "eval.accuracy", "accuracy", "margin", "rewards.chosen",
-                          "rewards.rejected", "lr", "grad_norm", "tokens_per_second"}) {
+  for (const char* key : {"loss", "eval.loss", "eval.accuracy", "divergence", "cross_entropy", "hidden", "accuracy",
+                          "margin", "rewards.chosen", "rewards.rejected", "lr", "grad_norm", "tokens_per_second"}) {
     report.curves.push_back(read_curve(out / "metrics.jsonl", key));
   }
   if (score) report.tables.push_back(scores_table(score));

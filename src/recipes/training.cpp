@@ -71,7 +71,7 @@ TrainConfig train_config(const Recipe& recipe, const Training& training, bool qu
 template <class Recipe>
 std::unique_ptr<Training> start_training(Recipe& recipe, const Invocation& invocation) {
   const auto [machine, hardware] = decide_place(recipe.run, "");
-  Opened opened = open_recipe(std::as_const(recipe), machine);  // a recipe that is refused leaves no folder
+  PreparedRun opened = open_run(recipe, machine, RunUse::train);  // a recipe that is refused leaves no folder
   std::unique_ptr<Training> training(new Training{.folder{recipe.run.out, invocation.fresh, run_policy(invocation)},
                                                   .run = prepare_run(recipe, std::move(opened), hardware),
                                                   .resolved = to_yaml(to_node(recipe))});
@@ -94,7 +94,7 @@ std::unique_ptr<Training> start_training(Recipe& recipe, const Invocation& invoc
 
 template <class Recipe>
 int finish_training(Training& training, const Recipe& recipe, const Objective& objective, const Validation& validation,
-                    const Invocation& invocation, std::function<void(const Step&)> see_step) {
+                    const Invocation& invocation, std::function<void(Step&)> see_step) {
   auto& [folder, run, resolved, model, weights, forward] = training;
   keep_examples(run.data.train, kSelfTestCases * run.data.train.encoded.group);
   const Hooks hooks{.save_model = [&](const auto& path) { save_trained_model(model, run, path); },
@@ -109,7 +109,7 @@ int finish_training(Training& training, const Recipe& recipe, const Objective& o
 #define PRENTICE_TRAINS(R)                                                                                     \
   template std::unique_ptr<Training> start_training<R>(R&, const Invocation&);                                 \
   template int finish_training<R>(Training&, const R&, const Objective&, const Validation&, const Invocation&, \
-                                  std::function<void(const Step&)>);
+                                  std::function<void(Step&)>);
 PRENTICE_TRAINING_KINDS(PRENTICE_TRAINS)
 #undef PRENTICE_TRAINS
 

@@ -29,10 +29,10 @@ struct Training {
 template <class Recipe>  // a kind that trains
 std::unique_ptr<Training> start_training(Recipe& recipe, const Invocation& invocation);
 
-// Trains and hands over. `see_step`, if there, sees each step before its first share. Returns the exit status (9 when
-// eval.require is missed).
+// Trains and hands over. `see_step`, if there, sees each step before its first share and may change it. Returns the
+// exit status (9 when eval.require is missed).
 template <class Recipe>
 int finish_training(Training& training, const Recipe& recipe, const Objective& objective, const Validation& validation,
-                    const Invocation& invocation, std::function<void(const Step&)> see_step = {});
+                    const Invocation& invocation, std::function<void(Step&)> see_step = {});
 
 }  // namespace prentice

@@ -18,7 +18,8 @@ namespace fs = std::filesystem;
 template <class R>
 void check_with_model(const PromisedStep& step, RecipeMistakes& mistakes) {
   RecipeMistakes told;
-  const R recipe = bind_recipe<R>(step.step.recipe, {.check_paths = false, .in_pipeline = true}, told);
+  R recipe = bind_recipe<R>(step.step.recipe, {.check_paths = false, .in_pipeline = true}, told);
+  if constexpr (requires { recipe.distill; }) take_teacher(recipe, step);
   const bool readable = check_expressions(recipe, mistakes);
   const auto is_there = [](const std::string& address) { return address.empty() || address_exists(address, {}); };
   const ModelSection& model = recipe.model;
@@ -93,7 +94,34 @@ void take_promised_adapter(PromisedStep& next, const Promises& promises) {
   }
 }
 
+// The section as text is enough: what is wrong with it is told of its own step.
+void take_promised_teacher(PromisedStep& next, const Promises& promises) {
+  Node* distill = next.step.recipe.find("distill");
+  const Node* teacher = distill ? distill->find("teacher") : nullptr;
+  if (!teacher || !teacher->is_scalar()) return;
+  const Address address = parse_address(fs::current_path(), teacher->text());
+  const std::string adapter = parse_address(fs::current_path(), address.adapter).path;
+  if (!promises.holds(address.path) && !promises.holds(adapter)) return;
+  next.teacher.emplace();  // nothing is known of it but that it will be there
+  if (!promises.holds(address.path)) {
+    next.teacher->path = address.path;
+  } else if (const Node* model = left_by(promises.models, address.path, "merged")) {
+    const auto text_of = [&](const char* key, auto&& absolute) -> std::string {
+      const Node* found = model->find(key);
+      return found && found->is_scalar() ? absolute(folder_of(found->position()), found->text()) : "";
+    };
+    next.teacher->path = text_of("path", absolute_address);
+    next.teacher->tokenizer = text_of("tokenizer", absolute_from);
+  }
+}
+
 }  // namespace
+
+void take_teacher(DistillRecipe& recipe, const PromisedStep& step) {
+  if (!step.teacher) return;
+  recipe.teacher = *step.teacher;
+  recipe.teacher_promised = true;
+}
 
 std::vector<PromisedStep> with_promised_models(std::vector<ExpandedStep> steps) {
   std::vector<PromisedStep> all;
@@ -102,6 +130,7 @@ std::vector<PromisedStep> with_promised_models(std::vector<ExpandedStep> steps) 
     PromisedStep next{.step = std::move(step)};
     take_promised_model(next, promises);
     take_promised_adapter(next, promises);
+    take_promised_teacher(next, promises);
     const fs::path& out = next.step.out;
     if (const Node* model = next.step.recipe.find("model"); model && next.shape_known) {
       promises.models.emplace(out, *model);

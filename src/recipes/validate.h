@@ -2,6 +2,7 @@
 // not allow, of a pipeline in every step.
 #pragma once
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -18,10 +19,14 @@ std::vector<std::string> validate_recipe(const Node& recipe);
 // is named by its run folder, a checkpoint of it, or its merged/ or adapter/.
 struct PromisedStep {
   ExpandedStep step;
-  bool promised = false;    // the model is another step's
-  bool shape_known = true;  // not so for any other part of what an earlier step makes
+  bool promised = false;                     // the model is another step's
+  std::optional<ModelSection> teacher = {};  // of a distillation: what the step that makes it begins with
+  bool shape_known = true;                   // not so for any other part of what an earlier step makes
 };
 // Whether the earlier steps have run already makes no difference: what they left may be half done.
 std::vector<PromisedStep> with_promised_models(std::vector<ExpandedStep> steps);
+
+// The teacher of a recipe that was read from the step: what another step makes has the shape that this begins with.
+void take_teacher(DistillRecipe& recipe, const PromisedStep& step);
 
 }  // namespace prentice

@@ -15,6 +15,7 @@ struct Progress {
   int64_t step = 0, steps = 0;  // steps done, steps of the run
   std::optional<double> loss, lr, gradient_norm;
   std::optional<double> accuracy, margin;  // of preferences: pairs in order, mean difference of rewards
+  std::optional<double> divergence;        // of a distillation: how far the student is from its teacher
   std::optional<double> tokens_per_second;
   std::optional<double> mfu;  // share of the device's peak
   MemoryUse memory;

@@ -46,7 +46,7 @@ struct Hooks {
   std::function<void(const std::filesystem::path& folder)> save_model;  // writes the trained weights into a checkpoint
   std::function<std::map<std::string, double>()> evaluate;              // {"eval.loss": ...}
   std::function<void(int64_t step)> before_step;                        // sets the dropout counter
-  std::function<void(const Step&)> see_step;                            // host tensors, before the step's first share
+  std::function<void(Step&)> see_step;  // host tensors, before the step's first share; may change the step
 };
 
 struct TrainResult {

@@ -123,6 +123,7 @@ double Recorder::write_pending(const FiniteWatch& watch, const Json::Object& of_
     for (const auto& [name, value] : values[i].extra) {
       if (name == "accuracy") progress_.accuracy = value;
       if (name == "margin") progress_.margin = value;
+      if (name == "divergence") progress_.divergence = value;
     }
   }
   file_.append(lines_);

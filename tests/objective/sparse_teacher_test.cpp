@@ -220,5 +220,44 @@ TEST(SparseTeacher, TheTailIsWhatTheEntriesLeave) {
   EXPECT_TRUE(at::allclose(tail, at::tensor({0.125, 0.25, 0.0}, at::kDouble), 0, 1e-15));
 }
 
+// What is cut later is as if it had never been written.
+TEST(SparseTeacher, EntriesThatAreCutJoinTheTail) {
+  const TwoModels m = two_models();
+  const Tensor logits = teacher_logits(m);
+  const SparseTeacher wide = likeliest(logits, 9), expected = likeliest(logits, 4), kept = keep_likeliest(wide, 4);
+  EXPECT_TRUE(kept.ids.equal(expected.ids));
+  EXPECT_TRUE(kept.counts.equal(expected.counts));
+  EXPECT_TRUE(at::allclose(kept.log_probs, expected.log_probs, 0, 1e-12));
+  EXPECT_TRUE(at::allclose(kept.tail, expected.tail, 0, 1e-12));
+  const SparseTeacher whole = likeliest_entries(at::log_softmax(logits, 1), 4);
+  EXPECT_TRUE(whole.ids.equal(expected.ids));
+  EXPECT_TRUE(at::allclose(whole.tail, expected.tail, 0, 1e-12));
+  // Rows that have fewer stay as they are, whatever stands behind their entries.
+  const SparseTeacher uneven = ragged(logits, 5), cut = keep_likeliest(uneven, 3);
+  for (int64_t row = 0; row < logits.size(0); ++row) {
+    const int64_t count = std::min<int64_t>(3, uneven.counts[row].item<int64_t>());
+    EXPECT_EQ(cut.counts[row].item<int64_t>(), count);
+    EXPECT_TRUE(cut.ids[row].narrow(0, 0, count).equal(likeliest(logits, 3).ids[row].narrow(0, 0, count)));
+    const double mass = cut.log_probs[row].narrow(0, 0, count).exp().sum().item<double>();
+    EXPECT_NEAR(mass + cut.tail[row].item<double>(), 1, 1e-12);
+  }
+}
+
+TEST(SparseTeacher, ALiveTeacherThatIsCutIsAStore) {
+  for (const auto& kind : kDivergenceKinds) {
+    for (const Tail tail : {Tail::event, Tail::none}) {
+      const TwoModels m = two_models();
+      DistillOptions options = options_of(kind, 1.7, 0.6);
+      options.top_k = 5, options.tail = tail;
+      const auto live = distill_share(m.hidden, m.head, m.softcap, m.batch, m.counts,
+                                      LiveTeacher{m.teacher_hidden, m.teacher_head, m.teacher_softcap}, options);
+      const auto stored = share_of(m, likeliest(teacher_logits(m), 5, tail), options);
+      EXPECT_NEAR(live.loss.item<double>(), stored.loss.item<double>(), 1e-12) << kind.name;
+      const auto of_live = gradients_of(m, live.loss), of_stored = gradients_of(m, stored.loss);
+      for (size_t i = 0; i < of_live.size(); ++i) EXPECT_LT(distance(of_live[i], of_stored[i]), 1e-10) << kind.name;
+    }
+  }
+}
+
 }  // namespace
 }  // namespace prentice

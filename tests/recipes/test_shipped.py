@@ -17,6 +17,8 @@ import make_task_data as made  # noqa: E402
 
 MODEL_RECIPES = sorted(ROOT.glob("recipes/models/*/*.yaml"))
 TASK_RECIPES = sorted(ROOT.glob("recipes/tasks/*.yaml"))
+TEACHER_SHAPES = {ROOT / f"recipes/models/{student}/distill_lora.yaml": teacher for student, teacher in (
+    ("llama-3.2-1b", "llama-3.1-8b"), ("qwen2.5-3b", "qwen2.5-14b"), ("phi-4-mini", "phi-4"))}
 SHAPES = {path.stem for path in ROOT.glob("configs/models/*.json")}
 TOKENIZER = ROOT / "data/quickstart/tokenizer"
 
@@ -41,13 +43,20 @@ def test_a_shipped_recipe_is_valid(path, prentice, tmp_path, monkeypatch):
     name = "user/model" if is_export else recipe["model"]["path"]
     shape = path.parent.name if path in MODEL_RECIPES else "qwen2.5-7b"
     put_into_cache(tmp_path / "cache", name, (ROOT / f"configs/models/{shape}.json").read_text())
-    prentice.run("validate", path, *([f"model.path={name}"] if is_export else []))
+    if path in TEACHER_SHAPES:
+        put_into_cache(tmp_path / "cache", recipe["distill"]["teacher"],
+                       (ROOT / f"configs/models/{TEACHER_SHAPES[path]}.json").read_text())
+    words = [f"model.path={name}"] if is_export else []
+    if "distill" in recipe and path in TASK_RECIPES:
+        words.append("distill.teacher=quickstart-1m")  # a run of the user's
+    prentice.run("validate", path, *words)
 
 
 @pytest.mark.parametrize("path", [path for path in MODEL_RECIPES if path.name.endswith("_lora.yaml")], ids=relative)
 def test_a_models_recipe_is_planned_from_its_shape(path, prentice):
     """What only the shape tells: adapters attach, the exports can be written, and it fits on one GPU."""
     planned = prentice.run("plan", path, f"model.path={path.parent.name}", "model.init=random", f"model.tokenizer={TOKENIZER}",
+                           *([f"distill.teacher={TEACHER_SHAPES[path]}"] if path in TEACHER_SHAPES else []),
                            "plan.hardware=l40s-48gb", "--json")
     assert json.loads(planned.stdout)["fits"]
 
@@ -146,10 +155,14 @@ def test_functions_give_the_results_that_they_should():
 @pytest.mark.parametrize("path", TASK_RECIPES, ids=relative)
 def test_a_task_runs_on_a_tiny_model(path, binary, tmp_path):
     program = Prentice(binary, tmp_path)
-    program.run("run", path, "model.path=quickstart-1m", "model.init=random", f"model.tokenizer={TOKENIZER}", "run.out=run",
-                "data.limit=40", "train.steps=2", "eval.limit=3", "export.gguf=[]", timeout=300)
-    scores = json.loads((tmp_path / "run/eval.json").read_text())["tasks"]
     recipe = yaml.safe_load(path.read_text())
+    words = ["model.path=quickstart-1m", "model.init=random", f"model.tokenizer={TOKENIZER}", "data.limit=40", "train.steps=2",
+             "export.gguf=[]"]
+    if "distill" in recipe:
+        program.run("sft", *words, f"data.train={ROOT / 'data/tickets/train.jsonl'}", "adapter.kind=full", "run.out=teacher")
+        words = [*words[3:], "distill.teacher=teacher", "train.epochs=0"]
+    program.run("run", path, *words, "eval.limit=3", "run.out=run", timeout=300)
+    scores = json.loads((tmp_path / "run/eval.json").read_text())["tasks"]
     assert set(scores) == ({"preference"} if recipe["recipe"] == "dpo" else set(recipe["eval"]["tasks"]))
 
 

@@ -9,7 +9,6 @@
 
 #include "io/file.h"
 #include "io/json.h"
-#include "teacher/target_stream.h"
 #include "teacher/tiny_store.h"
 
 namespace prentice {
@@ -253,23 +252,6 @@ TEST(TeacherStore, ADamagedLastCommitStopsTheWriter) {
   ExitCode code{};
   EXPECT_TRUE(contains(message_of([&] { tiny.write(scratch / "store"); }, &code), "the last commit"));
   EXPECT_EQ(code, ExitCode::model);
-}
-
-TEST(TeacherStore, TheStreamGivesTheStepsInOrder) {
-  const Scratch scratch;
-  const TinyStore tiny;
-  tiny.write(scratch / "store");
-  const TeacherStore store = TeacherStore::open(scratch / "store", all_of(tiny.key));
-  const std::vector<uint64_t> order = {5, 0, 3, 2, 4};
-  TargetStream stream(
-      store, [&](int64_t step) { return std::vector{store.sample_rows(order[static_cast<size_t>(step)])}; }, 1, 5);
-  for (size_t step = 1; step < 5; ++step) {
-    const RowRange rows = store.sample_rows(order[step]);
-    const TargetRows targets = stream.next();
-    ASSERT_EQ(targets.ids.size(0), static_cast<int64_t>(rows.count));
-    expect_rows(targets, rows.first, tiny);
-  }
-  EXPECT_GE(stream.seconds_waited(), 0);
 }
 
 int on_a_small_disk() {

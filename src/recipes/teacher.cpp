@@ -1,0 +1,100 @@
+#include "recipes/teacher.h"
+
+#include <fmt/format.h>
+
+#include "config/address.h"
+#include "config/distill_rules.h"
+#include "core/error.h"
+#include "recipes/distill_states.h"
+#include "recipes/store_key.h"
+#include "recipes/vocabulary.h"
+
+namespace prentice {
+
+namespace {
+
+Machine machine_of(const DistillRecipe& recipe, const Machine& of_student, RunUse use) {
+  Machine machine = of_student;
+  const auto& word = recipe.distill.teacher_device;
+  if (word && *word != recipe.run.device) {
+    machine.device = use == RunUse::train ? device_named("distill.teacher_device", *word) : c10::Device(*word);
+  }
+  return machine;
+}
+
+// Rows are found by their ids, so what is left to compare is what an id means, and that nothing was divided out.
+ExpectedKey key_for(const Tokenizer& student) {
+  return {.tokenizer = tokenizer_sha256(student),
+          .vocabulary = static_cast<uint64_t>(student.vocab_size()),
+          .temperature = 1};
+}
+
+}  // namespace
+
+Teacher open_teacher(const DistillRecipe& recipe, const Opened& student, RunUse use) {
+  Teacher teacher{.machine = machine_of(recipe, student.machine, use)};
+  if (names_store(recipe.distill)) {
+    if (use == RunUse::train) {
+      teacher.store.emplace(TeacherStore::open(recipe.distill.teacher, key_for(student.tokenizer)));
+    }
+    return teacher;
+  }
+  teacher.shape = open_shape(recipe.teacher);
+  const Artifact& artifact = teacher.shape->artifact;
+  if (use == RunUse::train && !artifact.has_weights()) {
+    fail(ExitCode::usage, fmt::format("distill.teacher: {}: these are shapes without weights", artifact.address),
+         "name the folder of the model, or a run");
+  }
+  if (use == RunUse::plan && (artifact.tokenizer.empty() || recipe.teacher_promised)) return teacher;
+  teacher.tokenizer = open_tokenizer(artifact, teacher.shape->spec);
+  if (recipe.distill.loss != DistillLoss::uld) {
+    require_same_vocabulary("distill.teacher", {artifact.address, *teacher.tokenizer},
+                            {student.artifact.address, student.tokenizer},
+                            "distill.loss=uld bridges vocabularies; a teacher of the student's family needs no bridge");
+  }
+  return teacher;
+}
+
+void check_teacher(Checker& c, const DistillRecipe& recipe, const ModelSpec& student) {
+  if (!address_exists(recipe.teacher.path, {}) || names_store(recipe.distill)) return;
+  c.gather("distill.teacher", [&] {
+    const ModelSpec teacher = open_shape(recipe.teacher).spec;
+    const auto refuse = [&](const std::string& layer, const char* of, int64_t number, int64_t layers) {
+      c.mistake({.key = "distill.layer_map",
+                 .word = layer,
+                 .message = fmt::format("the {} has no layer {}: its layers are 0 to {}", of, number, layers - 1),
+                 .hint = ""});
+    };
+    for (const auto& [layer, of_teacher] : recipe.distill.layer_map) {
+      const int64_t number = parse_integer(layer).value_or(0);
+      if (number >= student.layers) refuse(layer, "student", number, student.layers);
+      if (of_teacher >= teacher.layers) refuse(layer, "teacher", of_teacher, teacher.layers);
+    }
+  });
+}
+
+std::optional<AskedModel> asked_teacher(const DistillRecipe& recipe, const Teacher& teacher, const Opened& student) {
+  if (!teacher.shape) return {};
+  const ModelSpec& spec = teacher.shape->spec;
+  const bool states = compares_states(recipe.distill.loss);
+  const auto here = student.machine.device, there = teacher.machine.device;
+  const int64_t kept =
+      states ? static_cast<int64_t>(layer_pairs(recipe.distill, student.spec.layers, spec.layers).size()) : 1;
+  return AskedModel{.spec = spec,
+                    .place = there == here    ? AskedModel::Place::with_model
+                             : there.is_cpu() ? AskedModel::Place::host
+                                              : AskedModel::Place::elsewhere,
+                    .bytes = parameter_count(spec) * static_cast<int64_t>(c10::elementSize(teacher.machine.dtype)),
+                    .kept_states = kept,
+                    .logits = !states};
+}
+
+Model load_teacher(Teacher teacher) {
+  return load_weights({.machine = teacher.machine,
+                       .artifact = std::move(teacher.shape->artifact),
+                       .spec = std::move(teacher.shape->spec),
+                       .tokenizer = std::move(*teacher.tokenizer)},
+                      0);
+}
+
+}  // namespace prentice

@@ -1,0 +1,37 @@
+// The teacher of a distillation before its weights load: what distill.teacher leads to, whether it reads the student's
+// tokens, and what it adds to the plan of a step.
+#pragma once
+
+#include <optional>
+
+#include "config/checker.h"
+#include "config/kinds.h"
+#include "recipes/open.h"
+#include "recipes/plan_memory.h"
+#include "teacher/store.h"
+
+namespace prentice {
+
+struct Teacher {
+  Machine machine;                     // where a model computes
+  std::optional<ModelShape> shape;     // of a model
+  std::optional<Tokenizer> tokenizer;  // of a model; shapes alone have none
+  std::optional<TeacherStore> store;   // checked, where it is to be read
+};
+
+enum class RunUse { train, plan };  // a plan asks for nothing but shapes
+
+// `student` as it trains, with its new tokens. Errors: `model` for another vocabulary, where the loss needs the same
+// one, and for a store that does not hold; `usage` for a device that is not there, and to train for shapes without
+// weights or tokenizer.
+Teacher open_teacher(const DistillRecipe&, const Opened& student, RunUse);
+
+// What the shapes of both models do not allow.
+void check_teacher(Checker&, const DistillRecipe&, const ModelSpec& student);
+
+// None for a store.
+std::optional<AskedModel> asked_teacher(const DistillRecipe&, const Teacher&, const Opened& student);
+
+Model load_teacher(Teacher);  // a model
+
+}  // namespace prentice
