@@ -1,7 +1,9 @@
 #include "core/utf8.h"
 
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
+#include <iterator>
 
 namespace prentice {
 
@@ -44,6 +46,20 @@ size_t first_bad_utf8(std::string_view text, size_t from) {
     at += size;
   }
   return text.npos;
+}
+
+bool is_blank(std::string_view text) {
+  static constexpr std::string_view kSpaces[] = {
+      "\t",     "\n",     "\v",     "\f",     "\r",     "\x1c",   "\x1d",   "\x1e",   "\x1f",   " ",
+      "\u0085", "\u00a0", "\u1680", "\u2000", "\u2001", "\u2002", "\u2003", "\u2004", "\u2005", "\u2006",
+      "\u2007", "\u2008", "\u2009", "\u200a", "\u2028", "\u2029", "\u202f", "\u205f", "\u3000"};
+  while (!text.empty()) {
+    const auto starts = [&](std::string_view space) { return text.starts_with(space); };
+    const auto space = std::find_if(std::begin(kSpaces), std::end(kSpaces), starts);
+    if (space == std::end(kSpaces)) return false;
+    text.remove_prefix(space->size());
+  }
+  return true;
 }
 
 }  // namespace prentice

@@ -13,4 +13,7 @@ size_t utf8_character_size(std::string_view text, size_t at);
 // Offset of the first byte at or after `from` (the start of a character) that is no part of one; npos when all are.
 size_t first_bad_utf8(std::string_view text, size_t from = 0);
 
+// No character, or white space only: what Python's str.strip leaves nothing of.
+bool is_blank(std::string_view text);
+
 }  // namespace prentice

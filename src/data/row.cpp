@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "core/utf8.h"
 #include "data/formats.h"
 #include "data/messages.h"
 #include "data/problems.h"
@@ -43,7 +44,10 @@ std::string alpaca_prompt(const std::string& instruction, const std::string& inp
 }  // namespace
 
 Row raw_pair(std::string prompt, std::string completion) {
-  if (completion.empty()) bad_record("the completion is empty", "leave the row out, or give it the text to learn");
+  if (is_blank(completion)) {
+    bad_record(fmt::format("the completion is {}", completion.empty() ? "empty" : "only white space"),
+               "leave the row out, or give it the text to learn");
+  }
   Row row{.kind = RowKind::pair, .prompt = std::move(prompt), .completion = std::move(completion)};
   row.reference = row.completion;
   return row;

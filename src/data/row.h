@@ -29,7 +29,7 @@ struct Row {
   std::vector<Row> rejected;  // the other side of a pair: none or one, of which only the text counts
 };
 
-// Errors: `malformed` when the completion is empty.
+// Errors: `malformed` when the completion is empty or only white space.
 Row raw_pair(std::string prompt, std::string completion);
 
 // The rules of data.format, data.chat, data.system, data.prompt and data.completion.

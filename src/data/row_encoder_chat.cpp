@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <map>
 
+#include "core/utf8.h"
 #include "data/row_encoder.h"
 
 namespace prentice {
@@ -10,8 +11,6 @@ namespace prentice {
 namespace {
 
 bool is_role(const Json& message, std::string_view role) { return message.at("role").as_string() == role; }
-
-bool is_blank(std::string_view text) { return text.find_first_not_of(" \t\r\n") == std::string_view::npos; }
 
 // The conversation up to message `end`, as a prompt that the assistant answers.
 Conversation before_message(const Conversation& conversation, size_t end) {
@@ -50,8 +49,9 @@ std::vector<TrainedSpan> with_gaps(const std::vector<TrainedSpan>& spans, int64_
 void require_words(const Json::Array& messages, const std::vector<double>& weights) {
   for (size_t i = 0; i < messages.size(); ++i) {
     if (weights[i] == 0 || !is_role(messages[i], "assistant") || messages[i].find("tool_calls")) continue;
-    if (!messages[i].at("content").as_string().empty()) continue;
-    bad_record(fmt::format("message {}: the assistant says nothing", i + 1),
+    const auto& words = messages[i].at("content").as_string();
+    if (!is_blank(words)) continue;
+    bad_record(fmt::format("message {}: the assistant says nothing{}", i + 1, words.empty() ? "" : " but white space"),
                "leave the message out, give it the text to learn, or give it \"weight\": 0");
   }
 }

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <set>
 #include <string>
 
 namespace prentice {
@@ -26,6 +27,19 @@ TEST(Utf8, TheShortestFormOfEveryScalarValueAndNothingElseIsACharacter) {
       ASSERT_EQ(size, good ? static_cast<size_t>(bytes) : 0u) << std::hex << code << " in " << bytes;
     }
   }
+}
+
+// The list is Python's: [i for i in range(0x110000) if chr(i).isspace()].
+TEST(Utf8, BlankIsWhatPythonStripsAway) {
+  std::set<uint32_t> spaces = {0x20, 0x85, 0xa0, 0x1680, 0x2028, 0x2029, 0x202f, 0x205f, 0x3000};
+  for (uint32_t code = 0x9; code <= 0xd; ++code) spaces.insert(code);
+  for (uint32_t code = 0x1c; code <= 0x1f; ++code) spaces.insert(code);
+  for (uint32_t code = 0x2000; code <= 0x200a; ++code) spaces.insert(code);
+  for (uint32_t code = 0; code < 0x10000; ++code) {
+    const auto text = encoded(code, code < 0x80 ? 1 : code < 0x800 ? 2 : 3);
+    EXPECT_EQ(is_blank(" " + text + "\n"), spaces.contains(code)) << std::hex << code;
+  }
+  EXPECT_TRUE(is_blank(""));
 }
 
 TEST(Utf8, TheFirstFaultIsFoundAtAnyPlace) {

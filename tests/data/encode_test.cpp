@@ -192,6 +192,12 @@ TEST(Encode, BadRowsAreErrorsWithTheirLine) {
        {},
        kChatTemplate,
        "rows.jsonl:1: message 2: the assistant says nothing"},
+      {chat + "\n" +
+           R"({"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": " \n\u00a0\t"}]})",
+       {},
+       kChatTemplate,
+       "rows.jsonl:2: message 2: the assistant says nothing but white space"},
+      {R"({"prompt": "q", "completion": " \n"})", {}, "", "rows.jsonl:1: the completion is only white space"},
       {R"({"messages": [{"role": "user", "content": "a"}]})",
        {},
        kChatTemplate,
@@ -228,6 +234,17 @@ TEST(Encode, BadRowsAreErrorsWithTheirLine) {
     EXPECT_TRUE(message.starts_with(bad.message)) << "wanted " << bad.message << "\ngot    " << message;
     EXPECT_EQ(code, bad.code) << bad.message;
   }
+}
+
+TEST(Encode, ABlankAnswerThatIsNotTrainedMayStand) {
+  const Scratch scratch;
+  const std::string blank = R"({"role": "assistant", "content": " \n", "weight": 0})";
+  auto section =
+      section_for(write_text(scratch, "rows.jsonl",
+                             R"({"messages": [{"role": "user", "content": "a"}, )" + blank +
+                                 R"(, {"role": "user", "content": "b"}, {"role": "assistant", "content": "c"}]})"));
+  const auto tokenizer = letters(true, kChatTemplate);
+  EXPECT_EQ(trained_text(load(section, tokenizer).encoded.sequences[0], tokenizer), "c</s>");
 }
 
 // A template over a budget leaves memory behind with every row that it is tried on.
