@@ -73,9 +73,9 @@ void require_use(DataFormat format, RowUse use) {
 
 std::vector<std::string> unread_members(const Json& record, DataFormat format) {
   std::vector<std::string_view> read;
-  if (format == DataFormat::alpaca) read = {"instruction", "input", "output", "system", "history"};
+  if (format == DataFormat::alpaca) read = {"instruction", "input", "output", "system", "history", "tools"};
   if (format == DataFormat::completion) read = {"prompt", "completion", "tools", "system", "choices"};
-  if (format == DataFormat::text) read = {"text"};
+  if (format == DataFormat::text) read = {"text", "tools", "system"};
   if (format == DataFormat::preference) {
     read = {"prompt", "messages", "conversations",   "chosen",           "rejected",
             "tools",  "system",   "chosen_messages", "rejected_messages"};

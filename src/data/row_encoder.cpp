@@ -81,13 +81,14 @@ void RowEncoder::encode(std::vector<Row> rows, DataSet& set) {
     auto sentences = parts_left_out(rows, *template_, render_options_, options_.threads);
     std::ranges::move(sentences, std::back_inserter(set.encoded.warnings));
   }
+  std::ranges::move(members_of_raw_rows(rows, section_), std::back_inserter(set.encoded.warnings));
   const bool pairs = std::any_of(rows.begin(), rows.end(), [](const Row& row) { return !row.rejected.empty(); });
   if (pairs) rows = by_sides(std::move(rows));
   set.encoded.group = pairs && options_.use == RowUse::pairs ? 2 : 1;
   for (size_t begin = 0; begin < rows.size(); begin += kChunk) {
     encode_chunk(rows, begin, std::min(begin + kChunk, rows.size()), set);
   }
-  report(static_cast<int64_t>(rows.size()) / set.encoded.group);
+  report(static_cast<int64_t>(rows.size()) / set.encoded.group, pairs);
   for (const auto& sequence : set.encoded.sequences) {
     set.encoded.longest = std::max(set.encoded.longest, sequence.size());
   }
@@ -222,7 +223,7 @@ void RowEncoder::append(std::span<Row> rows, std::span<Draft> drafts, DataSet& s
                           std::move(row.reference), std::move(row.record)});
 }
 
-void RowEncoder::report(int64_t rows) {
+void RowEncoder::report(int64_t rows, bool pairs) {
   if (straddling_.count > 0) {
     const bool chat = straddling_.kind == RowKind::chat;
     problems_.add(mistake_at(
@@ -240,8 +241,8 @@ void RowEncoder::report(int64_t rows) {
         fmt::format("{} of {} rows are longer than {} tokens (p50 {}, p95 {}, p99 {}, max {}); the first has {}",
                     with_commas(too_long_.count), with_commas(rows), with_commas(limit_), with_commas(stats.p50),
                     with_commas(stats.p95), with_commas(stats.p99), with_commas(stats.max), too_long_.what),
-        fmt::format("data.max_length={} keeps them, where the model allows it; data.overlong=truncate or drop shortens",
-                    stats.max)));
+        fmt::format("data.max_length={} keeps them, where the model allows it; {}", stats.max,
+                    pairs ? "data.overlong=drop leaves them out" : "data.overlong=truncate or drop shortens")));
   }
   problems_.throw_if_any();
 }

@@ -53,7 +53,7 @@ class RowEncoder {
   void tokenize(std::vector<Draft>& drafts) const;
   void append(std::span<Row> rows, std::span<Draft> drafts, DataSet& set);  // of one example
   void check_sides(std::span<const Row> rows, std::span<Draft> drafts);
-  void report(int64_t rows);
+  void report(int64_t rows, bool pairs);
 
   Draft draft_of(const Row& row) const;
   void finish(const Row& row, Draft& draft) const;

@@ -70,6 +70,76 @@ TEST(LeftOut, ASystemTextThatTheTemplateLeavesOutIsSaid) {
   EXPECT_TRUE(contains(said[0], "leaves out the system message of 1 row, the first at " + path + ":1")) << said[0];
 }
 
+TEST(LeftOut, ToolResultsThatTheTemplateLeavesOutAreSaid) {
+  const Scratch scratch;
+  const std::string plain =
+      R"({"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]})";
+  const auto with_results = [](const std::string& first, const std::string& second) {
+    return R"({"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}, {"role": "tool", "content": ")" +
+           first + R"("}, {"role": "assistant", "content": "c"}, {"role": "tool", "content": ")" + second +
+           R"("}, {"role": "assistant", "content": "d"}]})";
+  };
+  const auto path =
+      write_text(scratch, "rows.jsonl",
+                 plain + "\n" + with_results("", " ") + "\n" + with_results("x", "y") + "\n" + with_results("z", ""));
+  const std::string others =
+      "{% if m.role == 'user' %}[INST]{{ m.content }}[/INST]{% elif m.role == 'assistant' %}{{ m.content }}</s>{% "
+      "endif "
+      "%}";
+  const auto said_with = [&](const std::string& source) {
+    auto section = section_for(path);
+    section.chat_template = write_text(scratch, "chat.jinja", "{% for m in messages %}" + source + "{% endfor %}");
+    return load(section, letters()).encoded.warnings;
+  };
+  const auto all = said_with(others);
+  ASSERT_EQ(all.size(), 1u);
+  EXPECT_TRUE(contains(all[0], "leaves out the tool results of 2 rows, the first at " + path + ":3: ")) << all[0];
+  // One that writes the first result only.
+  const auto some = said_with("{% if m.role == 'tool' and loop.index == 3 %}({{ m.content }}){% endif %}" + others);
+  ASSERT_EQ(some.size(), 1u);
+  EXPECT_TRUE(contains(some[0], "leaves out the tool results of 1 row, the first at " + path + ":3: ")) << some[0];
+  EXPECT_TRUE(said_with("{% if m.role == 'tool' %}({{ m.content }}){% endif %}" + others).empty());
+}
+
+TEST(LeftOut, ToolsAndSystemTextOfRawRowsAreSaid) {
+  struct Case {
+    std::string record;
+    std::vector<std::string> said;
+  };
+  const std::string tools = R"(, "tools": [{"name": "f"}]})", system = R"(, "system": "s"})";
+  const std::string pair = R"({"prompt": "q", "completion": "a")", text = R"({"text": "t")";
+  const std::string alpaca = R"({"instruction": "q", "output": "a")";
+  const std::string preference = R"({"prompt": "q", "chosen": "a", "rejected": "b")";
+  const Case cases[] = {
+      {pair + "}", {}},
+      {pair + R"(, "tools": [], "system": ""})", {}},
+      {pair + tools, {"the \"tools\" of 2 rows are not used, the first at "}},
+      {pair + system, {"the \"system\" of 2 rows is not used, the first at "}},
+      {pair + R"(, "tools": "[{}]", "system": "s"})", {"the \"tools\" of 2 rows", "the \"system\" of 2 rows"}},
+      {text + tools, {"the \"tools\" of 2 rows"}},
+      {alpaca + tools, {"the \"tools\" of 2 rows"}},
+      {preference + tools, {"the \"tools\" of 2 rows"}},
+  };
+  for (const auto& [record, said] : cases) {
+    const Scratch scratch;
+    auto section = section_for(write_text(scratch, "rows.jsonl", record + "\n" + record));
+    const auto use = record.starts_with(preference) ? RowUse::pairs : RowUse::examples;
+    const auto warnings = load(section, letters(), {.threads = 2, .use = use}).encoded.warnings;
+    ASSERT_EQ(warnings.size(), said.size()) << record;
+    for (size_t i = 0; i < said.size(); ++i) EXPECT_TRUE(warnings[i].starts_with(said[i])) << warnings[i];
+  }
+  // A conversation has a place for them, and so has a prompt that writes them.
+  const Scratch scratch;
+  auto section = section_for(write_text(scratch, "rows.jsonl", pair + tools));
+  section.prompt = "{{ tools | tojson }}{{ prompt }}", section.completion = "{{ completion }}";
+  EXPECT_TRUE(load(section, letters()).encoded.warnings.empty());
+  section.prompt = "{{ prompt }}";
+  EXPECT_EQ(load(section, letters()).encoded.warnings.size(), 1u);
+  section.chat = ChatMode::on;
+  section.chat_template = write_text(scratch, "chat.jinja", "{{ tools | tojson }}" + std::string(kChatTemplate));
+  EXPECT_TRUE(load(section, letters(false)).encoded.warnings.empty());
+}
+
 TEST(LeftOut, ATemplateThatWantsContentsAsListsIsNamedWithTheRole) {
   const Scratch scratch;
   const auto path =

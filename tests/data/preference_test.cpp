@@ -165,8 +165,14 @@ TEST(Preference, PairsTakenApartAreExamplesOfTheirOwn) {
 
 TEST(Preference, APairThatIsTooLongOrEqualIsOneRowWithItsLine) {
   EXPECT_EQ(pairs_of(kPairs, RowUse::pairs, Overlong::drop, 16).encoded.dropped, 1);
-  const auto error = message_of([] { pairs_of(kPairs, RowUse::pairs, Overlong::error, 16); });
-  EXPECT_NE(error.find("1 of 3 rows are longer than 16 tokens"), error.npos) << error;
+  try {
+    pairs_of(kPairs, RowUse::pairs, Overlong::error, 16);
+    FAIL() << "a long pair was taken";
+  } catch (const Error& error) {
+    const std::string &message = error.diagnostics()[0].message, &hint = error.diagnostics()[0].hint;
+    EXPECT_TRUE(message.starts_with("1 of 3 rows are longer than 16 tokens")) << message;
+    EXPECT_TRUE(hint.ends_with("; data.overlong=drop leaves them out")) << hint;  // truncate is refused
+  }
   const auto cut = message_of([] { pairs_of(kPairs, RowUse::pairs, Overlong::truncate, 16); });
   EXPECT_EQ(cut, "data.overlong: truncate would compare two answers that are not whole");
   try {
