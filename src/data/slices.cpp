@@ -11,6 +11,10 @@ class Scanner {
   explicit Scanner(std::string_view text) : text_(text) {}
 
   size_t at() const { return at_; }
+  int64_t line() const { return line_; }
+  void move_to(size_t at) {
+    for (; at_ < at; ++at_) line_ += text_[at_] == '\n';
+  }
   char peek() const { return at_ < text_.size() ? text_[at_] : '\0'; }
   bool take(char wanted) {
     skip_space();
@@ -92,6 +96,15 @@ class Scanner {
   int64_t line_ = 1;
 };
 
+// A line break, the white space before the character at `at` and the "{" that a record begins with; empty where more
+// stands before it.
+std::string line_begin(std::string_view text, size_t at) {
+  const size_t line_break = text.substr(0, at).rfind('\n');
+  if (line_break == std::string_view::npos) return "";
+  const std::string begin(text.substr(line_break, at - line_break));
+  return begin.find_first_not_of(" \t\r\n") == std::string::npos ? begin + "{" : "";
+}
+
 }  // namespace
 
 std::vector<Slice> line_slices(std::string_view text) {
@@ -140,6 +153,38 @@ std::optional<JsonLayout> json_layout(std::string_view text) {
   }
   layout.end = scanner.at();
   return layout;
+}
+
+BrokenArray cut_broken_array(std::string_view text) {
+  constexpr size_t kMostLost = 20;  // each may have cost a look at the whole rest of the text
+  size_t lost_elements = 0;
+  BrokenArray array;
+  Scanner scanner(text);
+  if (!scanner.take('[')) return array;
+  scanner.skip_space();
+  const std::string margin = scanner.at() < text.size() ? line_begin(text, scanner.at()) : "";
+  for (scanner.skip_space(); scanner.at() < text.size() && scanner.peek() != ']'; scanner.skip_space()) {
+    const Slice begin{scanner.at(), scanner.at(), scanner.line()};
+    const Scanner before = scanner;
+    const auto element = scanner.value();
+    if (element) {
+      const bool separated = scanner.take(',');
+      if (!separated && scanner.peek() == '{')
+        array.unseparated.push_back({scanner.at(), scanner.at(), scanner.line()});
+      if (separated || scanner.peek() == '{' || scanner.peek() == ']') {
+        array.elements.push_back(*element);
+        continue;
+      }
+    }
+    const size_t next = margin.empty() ? text.npos : text.find(margin, begin.begin);
+    const auto lost = text.substr(begin.begin, next == text.npos ? text.npos : next - begin.begin);
+    const size_t size = lost.substr(0, lost.find_last_not_of(" \t\r\n") + 1).size();
+    array.elements.push_back({begin.begin, begin.begin + size - (lost[size - 1] == ','), begin.line});
+    if (++lost_elements == kMostLost) break;
+    scanner = before;
+    scanner.move_to(next == text.npos ? text.size() : next + 1);
+  }
+  return array;
 }
 
 }  // namespace prentice

@@ -31,4 +31,12 @@ struct JsonLayout {
 // nullopt when brackets, commas or strings do not fit: then the JSON reader has to say what is wrong.
 std::optional<JsonLayout> json_layout(std::string_view text);
 
+// What can be told apart of a top-level array that has no layout. A record whose brackets or strings do not fit ends
+// where a later line begins as the line of the first record does; after twenty of them nothing more is looked at.
+struct BrokenArray {
+  std::vector<Slice> elements;     // the bad ones, too
+  std::vector<Slice> unseparated;  // empty, where an element begins without a comma before it
+};
+BrokenArray cut_broken_array(std::string_view text);
+
 }  // namespace prentice

@@ -146,8 +146,23 @@ void read_lines(const Text& text, const SourceOptions& options, Problems& proble
   for (auto& record : source.records) record.number = 0;  // the line tells them apart
 }
 
+// An array whose brackets, commas or strings do not fit: every record that is at fault. False when that shows none.
+bool read_broken_array(const Text& text, const SourceOptions& options, Problems& problems, Source& source) {
+  auto array = cut_broken_array(text.bytes);
+  const int64_t before = problems.count();
+  for (const auto& place : array.unseparated) {
+    problems.add({.message = "expected a comma between this record and the one before it",
+                  .file = text.path,
+                  .line = static_cast<int>(place.line)});
+  }
+  source.total = static_cast<int64_t>(array.elements.size());
+  source.records = parse_slices(text, std::move(array.elements), options, problems);
+  return problems.count() > before;
+}
+
 void read_json(const Text& text, const SourceOptions& options, Problems& problems, Source& source) {
   const auto layout = json_layout(text.bytes);
+  if (!layout && read_broken_array(text, options, problems, source)) return;
   const bool trailing = layout && text.bytes.find_first_not_of(" \t\r\n", layout->end) != std::string_view::npos;
   if (!layout || trailing) {
     const auto whole = parse_slice(text, {0, text.bytes.size(), 1}, problems);

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <fstream>
 
 #include "data/csv.h"
@@ -120,6 +121,40 @@ TEST(Source, EveryBadFileSaysWhatIsWrongWhere) {
     for (size_t at; (at = message.find(prefix)) != std::string::npos;) message.erase(at, prefix.size());
     EXPECT_EQ(code, file.code) << file.name;
     EXPECT_TRUE(message.starts_with(file.message)) << "wanted " << file.message << "\ngot    " << message;
+  }
+}
+
+TEST(Source, EveryBadRecordOfAnArrayIsToldAtOnce) {
+  const std::string good = "{\"a\": 1}";
+  struct Case {
+    std::vector<std::string> records;
+    std::vector<int> lines;  // that are told
+  };
+  const Case cases[] = {
+      {{good + ",", "{\"a\": tru},", good + ",", "{\"a\" 1},", "{\"a\": 1, \"a\": 2}"}, {3, 5, 6}},
+      {{"{\"a\": 1,", good + ",", "{\"a\": [1, 2},", good + ",", "{\"a\": \"x},", good}, {2, 4, 6}},
+      {{"\"a\": 1},", good + ",", "{\"a\": 1}},", good}, {2, 4}},
+      {{good, good + ",", "{\"a\": [},", good}, {3, 4}},
+      {{good + ",", good + ",", "{\"a\": \"x"}, {4}},
+  };
+  for (const std::string indent : {"", "  "}) {
+    for (const auto& [records, lines] : cases) {
+      const Scratch scratch;
+      std::string text = "[\n";
+      for (const auto& record : records) text += indent + record + "\n";
+      const auto path = write(scratch, "rows.json", text + "]\n");
+      Problems problems;
+      const auto source = read_source(path, {.threads = 2}, problems);
+      std::vector<int> told;
+      try {
+        problems.throw_if_any();
+      } catch (const Error& error) {
+        for (const auto& diagnostic : error.diagnostics()) told.push_back(diagnostic.line);
+      }
+      std::ranges::sort(told);
+      EXPECT_EQ(told, lines) << text;
+      EXPECT_EQ(source.total, static_cast<int64_t>(records.size())) << text;
+    }
   }
 }
 
