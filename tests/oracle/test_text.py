@@ -6,6 +6,7 @@ import random
 import re
 import subprocess
 import sys
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -116,7 +117,7 @@ def random_text(count):
 def random_conversation(generator):
     """Roles in an order that a template may refuse, contents that it may trim, parse or take for its own words."""
     pieces = ["", " ", "\n", "Hi", "\u00e9\u4f60", "\U0001f680", "<think>\nhm\n</think>\n\n", "</think>", "<|im_end|>", "{{ x }}", "{% if %}",
-              "\u2003", "\u00a0x", "'\"\\", "<&>", "\u0130", "[INST]", "<tool_response>\n", "\t", "1.50"]
+              "\u2003", "\x1c", "\u00a0x", "'\"\\", "<&>", "\u0130", "[INST]", "<tool_response>\n", "\t", "1.50"]
 
     def words():
         return "".join(generator.choice(pieces) for _ in range(generator.choice([0, 1, 1, 2, 3])))
@@ -188,6 +189,22 @@ def test_random_conversations_are_rendered_as_transformers_does(tmp_path):
             cases.append(case)
     assert sum("text" in case for case in cases) > 800
     run(cases, tmp_path)
+
+
+def test_white_space_of_every_kind_is_stripped_and_split_at_as_python_does(tmp_path):
+    source = ("{% for m in messages %}{% set c = m.content %}[{{ c | trim }}|{{ c.strip() }}|{{ c.lstrip() }}|{{ c.rstrip() }}|{{ c.split() | join('_') }}|"
+              "{{ c.split(None, 1) | join('_') }}|{{ c.rsplit(None, 1) | join('_') }}|{{ c | trim('a' ~ c[0]) }}|{{ c | trim(chars='b') }}|"
+              "{{ c[0].isspace() }}]{% endfor %}")
+    spaces = [chr(i) for i in range(1, 0x3100) if chr(i).isspace() or unicodedata.category(chr(i))[0] in "ZC"]
+    assert len(spaces) > 60 and "\x1c" in spaces and "\u200b" in spaces
+    messages = [{"role": "user", "content": f"{c}{c}a {c}b{c}c{c}"} for c in spaces]
+    special = {"eos_token": "</s>"}
+    case = {"name": "white space", "template": "white space", "source": source, "messages": messages, "tools": None,
+            "arguments": {}, "prompt": False, "added": ["</s>"], "config": special}
+    case |= golden.render(source, messages, None, special, {}, False)
+    case.pop("blocks", None)
+    assert "text" in case
+    run([case], tmp_path)
 
 
 @pytest.mark.skipif(not DATA.exists(), reason=f"{DATA} is absent")

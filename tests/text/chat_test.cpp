@@ -286,6 +286,25 @@ TEST(RecordTemplate, FillsInTheRecord) {
   EXPECT_EQ(prompt.render(Json::parse(R"({"title":"T","body":" b ","tags":["x","y"],"n":1})")), "T: b (x, y)");
 }
 
+// Python's str.strip and str.split, which Jinja's filters call, also take U+001C to U+001F for white space.
+TEST(RecordTemplate, WhiteSpaceIsWhatPythonTakesForIt) {
+  const Json record = Json::parse(R"({"a": "\u001c\u001fx\u001d y\u2003z \u001e"})");
+  const std::pair<const char*, const char*> cases[] = {
+      {"[{{ a | trim }}]", "[x\x1d y\u2003z]"},
+      {"[{{ a.strip() }}]", "[x\x1d y\u2003z]"},
+      {"[{{ a.lstrip() }}]", "[x\x1d y\u2003z \x1e]"},
+      {"[{{ a.rstrip() }}]", "[\x1c\x1fx\x1d y\u2003z]"},
+      {"{{ a.split() | join('|') }}", "x|y|z"},
+      {"{{ a.split(None, 1) | join('|') }}", "x|y\u2003z \x1e"},
+      {"{{ a.rsplit(None, 1) | join('|') }}", "\x1c\x1fx\x1d y|z"},
+      {"{{ 'xaxbx' | trim('x') }}, {{ 'xaxbx' | trim(chars='xb') }}, {{ 5 | trim }}", "axb, a, 5"},
+      {"{{ '\x1c '.isspace() }} {{ 'a'.isspace() }} {{ ''.isspace() }}", "True False False"},
+  };
+  for (const auto& [source, expected] : cases) {
+    EXPECT_EQ(RecordTemplate(source, "data.prompt").render(record), expected) << source;
+  }
+}
+
 TEST(RecordTemplate, AnUnknownFieldIsNamed) {
   auto error =
       failure([] { RecordTemplate("{{ titl }}", "data.prompt").render(Json::parse(R"({"title":"T","body":"b"})")); });

@@ -1,5 +1,6 @@
 //! Methods of Python's strings and dicts that templates call: what minijinja-contrib lacks, and what it does otherwise
-//! (positions count characters, an empty needle ends, keyword arguments are taken).
+//! (positions count characters, an empty needle ends, keyword arguments are taken, the separators U+001C to U+001F are
+//! white space).
 
 use minijinja::value::{from_args, Kwargs, Value, ValueKind};
 use minijinja::{Error, ErrorKind, State};
@@ -29,6 +30,10 @@ fn string_method(text: &str, method: &str, args: &[Value]) -> Option<Result<Valu
         "rpartition" => partition(text, args, true),
         "removeprefix" => one(args).map(|what| text.strip_prefix(what).unwrap_or(text).into()),
         "removesuffix" => one(args).map(|what| text.strip_suffix(what).unwrap_or(text).into()),
+        "strip" => stripped(text, args, true, true),
+        "lstrip" => stripped(text, args, true, false),
+        "rstrip" => stripped(text, args, false, true),
+        "isspace" => from_args::<()>(args).map(|()| (!text.is_empty() && text.chars().all(is_space)).into()),
         "casefold" => from_args::<()>(args).map(|()| text.to_lowercase().into()),
         "isdecimal" => from_args::<()>(args)
             .map(|()| (!text.is_empty() && text.chars().all(|c| c.is_numeric())).into()),
@@ -39,6 +44,22 @@ fn string_method(text: &str, method: &str, args: &[Value]) -> Option<Result<Valu
 fn one(args: &[Value]) -> Result<&str, Error> {
     let (what,): (&str,) = from_args(args)?;
     Ok(what)
+}
+
+fn is_space(c: char) -> bool {
+    c.is_whitespace() || ('\x1c'..='\x1f').contains(&c)
+}
+
+/// Python's strip, lstrip and rstrip: of `chars`, or of white space.
+pub fn strip<'a>(text: &'a str, chars: Option<&str>, left: bool, right: bool) -> &'a str {
+    let goes = |c: char| chars.map_or_else(|| is_space(c), |chars| chars.contains(c));
+    let text = if left { text.trim_start_matches(goes) } else { text };
+    if right { text.trim_end_matches(goes) } else { text }
+}
+
+fn stripped(text: &str, args: &[Value], left: bool, right: bool) -> Result<Value, Error> {
+    let (chars,): (Option<&str>,) = from_args(args)?;
+    Ok(strip(text, chars, left, right).into())
 }
 
 fn find(args: &[Value], search: impl Fn(&str) -> Option<usize>) -> Result<Option<usize>, Error> {
@@ -104,18 +125,18 @@ fn split(text: &str, args: &[Value], from_right: bool) -> Result<Value, Error> {
 
 /// `split()` without a separator: runs of white space divide, none are left at the ends.
 fn words(text: &str, limit: Option<usize>, from_right: bool) -> Vec<&str> {
-    let Some(limit) = limit else { return text.split_whitespace().collect() };
+    let Some(limit) = limit else { return text.split(is_space).filter(|part| !part.is_empty()).collect() };
     let mut parts = Vec::new();
-    let mut rest = text.trim();
+    let mut rest = strip(text, None, !from_right, from_right);
     while !rest.is_empty() {
-        let cut = if from_right { rest.rfind(char::is_whitespace) } else { rest.find(char::is_whitespace) };
+        let cut = if from_right { rest.rfind(is_space) } else { rest.find(is_space) };
         let Some(cut) = cut.filter(|_| parts.len() < limit) else { break };
         if from_right {
-            parts.push(rest[cut..].trim_start());
-            rest = rest[..cut].trim_end();
+            parts.push(strip(&rest[cut..], None, true, false));
+            rest = strip(&rest[..cut], None, false, true);
         } else {
             parts.push(&rest[..cut]);
-            rest = rest[cut..].trim_start();
+            rest = strip(&rest[cut..], None, true, false);
         }
     }
     if !rest.is_empty() {

@@ -38,6 +38,7 @@ pub fn environment(strict: bool) -> Environment<'static> {
     env.add_filter("string", |value: &Value| pyjson::str(value));
     env.add_filter("join", join);
     env.add_filter("indent", indent);
+    env.add_filter("trim", trim);
     env.add_test("sequence", |v: &Value| matches!(v.kind(), ValueKind::Seq | ValueKind::Map | ValueKind::String));
     env.add_test("iterable", |v: &Value| !v.is_none() && v.try_iter().is_ok());
     env
@@ -98,6 +99,17 @@ fn join(value: &Value, rest: Rest<Value>) -> Result<String, Error> {
         parts.push(pyjson::str(&item));
     }
     Ok(parts.join(&separator))
+}
+
+/// Jinja's trim is Python's strip.
+fn trim(value: &Value, chars: Option<Value>, named: Kwargs) -> Result<String, Error> {
+    let chars = match chars {
+        Some(given) => Some(given),
+        None => named.get::<Option<Value>>("chars")?,
+    };
+    named.assert_all_used()?;
+    let chars = chars.filter(|given| !given.is_none());
+    Ok(pymethods::strip(&pyjson::str(value), chars.as_ref().and_then(|c| c.as_str()), true, true).to_string())
 }
 
 /// Jinja's indent: `width` is a number of spaces or a text; blank lines stay empty unless asked for.
