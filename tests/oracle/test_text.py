@@ -200,7 +200,7 @@ def test_white_space_of_every_kind_is_stripped_and_split_at_as_python_does(tmp_p
     messages = [{"role": "user", "content": f"{c}{c}a {c}b{c}c{c}"} for c in spaces]
     special = {"eos_token": "</s>"}
     case = {"name": "white space", "template": "white space", "source": source, "messages": messages, "tools": None,
-            "arguments": {}, "prompt": False, "added": ["</s>"], "config": special}
+            "arguments": {}, "prompt": False, "added": [["</s>", True]], "config": special}
     case |= golden.render(source, messages, None, special, {}, False)
     case.pop("blocks", None)
     assert "text" in case
