@@ -238,7 +238,6 @@ std::string general_help() {
       "  --debug            more about errors\n"
       "  --fresh            run: move what is in run.out aside\n"
       "  --configs DIR      use this folder's files before the built-in configs\n"
-      "  --k8s-exit-codes   200 instead of 8, so that a job controller retries\n"
       "  --help, --version\n"
       "\nExit codes  0 done, 1 a bug, 2 usage or recipe, 3 data, 4 model file, 5 storage, 6 numerical, 7 memory,\n"
       "            8 distributed, 9 gate not met, 130/143 stopped by a signal after a good checkpoint\n"

@@ -40,7 +40,7 @@ Topic parse_topic(const std::string& text) {
   auto parts = split_at_dots(text);
   parts[0] = kind_behind(parts[0]);
   const auto later = later_kinds();
-  if (std::find(later.begin(), later.end(), parts[0]) != later.end() && parts[0] != "download") {
+  if (std::find(later.begin(), later.end(), parts[0]) != later.end()) {
     fail(ExitCode::usage, fmt::format("explain: {} is not in this version", parts[0]));
   }
   if (!holds(recipe_kinds(), parts[0]) ||

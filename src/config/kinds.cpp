@@ -37,9 +37,8 @@ constexpr Unused kUnused[] = {
     {"export", "model.add_tokens"},  {"generate", "model.add_tokens"},
 };
 
-constexpr std::string_view kLaterKinds[] = {"reward",   "teach", "imatrix",  "verify", "compare",
-                                            "classify", "embed", "route",    "prune",  "rlhf",
-                                            "sweep",    "bench", "registry", "drift",  "download"};
+constexpr std::string_view kLaterKinds[] = {"reward", "teach", "imatrix", "verify", "compare", "classify", "embed",
+                                            "route",  "prune", "rlhf",    "sweep",  "bench",   "registry", "drift"};
 constexpr std::string_view kLaterSections[] = {"teach", "verify", "compare"};
 
 constexpr KindAlias kAliases[] = {{"kto", "dpo", PreferenceLoss::kto},
