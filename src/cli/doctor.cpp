@@ -8,13 +8,14 @@
 #include <clocale>
 #include <cstdlib>
 #include <fstream>
-#include <sstream>
 #include <thread>
 
 #include "cli/installation.h"
 #include "cli/terminal.h"
 #include "cli/verbs.h"
 #include "cli/version.h"
+#include "core/host.h"
+#include "hub/cache.h"
 #include "io/json.h"
 #include "io/sha256.h"
 #include "kernels/cuda_plugin.h"
@@ -31,13 +32,6 @@ struct Finding {
   std::string name, value;
   std::string remedy;  // "" = fine
 };
-
-std::string first_line(const char* path) {
-  std::ifstream stream(path);
-  std::string line;
-  std::getline(stream, line);
-  return line;
-}
 
 // A field of /proc/cpuinfo or /proc/meminfo.
 std::string proc_field(const char* path, std::string_view name) {
@@ -69,10 +63,9 @@ Finding cpu() {
 }
 
 Finding threads() {
-  std::string quota = first_line("/sys/fs/cgroup/cpu.max");
-  if (quota.empty() || quota.starts_with("max")) quota = "no quota";
-  return {"threads", fmt::format("{} used of {} cores (cgroup: {})", available_threads(),
-                                 std::thread::hardware_concurrency(), quota)};
+  const double quota = quota_cores();
+  return {"threads", fmt::format("{} used of {} cores ({})", available_threads(), std::thread::hardware_concurrency(),
+                                 quota > 0 ? fmt::format("cgroup quota: {:.3g}", quota) : "no cgroup quota")};
 }
 
 double kib(const std::string& text) { return std::strtod(text.c_str(), nullptr) * 1024; }
@@ -80,10 +73,9 @@ double kib(const std::string& text) { return std::strtod(text.c_str(), nullptr) 
 Finding memory() {
   const double total = kib(proc_field("/proc/meminfo", "MemTotal"));
   const double available = kib(proc_field("/proc/meminfo", "MemAvailable"));
-  const std::string limit = first_line("/sys/fs/cgroup/memory.max");
+  const uint64_t limit = memory_limit_bytes();
   Finding finding{"memory", fmt::format("{}, {} available", human_bytes(total), human_bytes(available))};
-  if (!limit.empty() && limit != "max")
-    finding.value += fmt::format(", cgroup limit {}", human_bytes(std::strtod(limit.c_str(), nullptr)));
+  if (limit > 0) finding.value += fmt::format(", cgroup limit {}", human_bytes(static_cast<double>(limit)));
   if (available < 2e9) finding.remedy = "less than 2 GB are free: close other programs, or expect exit 7";
   return finding;
 }
@@ -157,14 +149,12 @@ Finding locale() {
 
 std::vector<Finding> caches() {
   const fs::path hashes = default_hash_cache();
-  const char* hf_home = std::getenv("HF_HOME");
-  const char* home = std::getenv("HOME");
-  const fs::path models = hf_home ? fs::path(hf_home) : home ? fs::path(home) / ".cache/huggingface" : fs::path();
+  const fs::path models = hub_cache_folder();
   std::error_code error;
-  const bool has_models = !models.empty() && fs::is_directory(models / "hub", error);
+  const bool has_models = !models.empty() && fs::is_directory(models, error);
   return {{"hash cache", hashes.empty() ? "none" : hashes.string(),
            hashes.empty() ? "set HOME or XDG_CACHE_HOME: input hashes are computed anew each run" : ""},
-          {"model cache", has_models ? (models / "hub").string() : "none", ""}};
+          {"model cache", has_models ? models.string() : "none", ""}};
 }
 
 }  // namespace

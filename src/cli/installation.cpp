@@ -1,13 +1,14 @@
 #include "cli/installation.h"
 
+#include "core/host.h"
+
 namespace prentice {
 
 namespace fs = std::filesystem;
 
 fs::path program_folder() {
-  std::error_code error;
-  const fs::path program = fs::read_symlink("/proc/self/exe", error);
-  return error ? fs::current_path() : program.parent_path();
+  const fs::path program = program_file();
+  return program.empty() ? fs::current_path() : program.parent_path();
 }
 
 bool has_nvidia_driver() {

@@ -1,22 +1,15 @@
 #include "cli/terminal.h"
 
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <cstdio>
-#include <cstdlib>
 
+#include "core/host.h"
 #include "core/utf8.h"
 
 namespace prentice {
 
 namespace {
-
-bool has_colour(int descriptor) {
-  const char* no_color = std::getenv("NO_COLOR");
-  const char* term = std::getenv("TERM");
-  return isatty(descriptor) && !(no_color && *no_color) && term && std::string_view(term) != "dumb";
-}
 
 const char* code_of(Style style) {
   switch (style) {

@@ -2,30 +2,14 @@
 
 #include <c10/core/CachingDeviceAllocator.h>
 
-#include <fstream>
-#include <string>
-
-#include "core/host_memory.h"
+#include "core/host.h"
 
 namespace prentice {
-
-namespace {
-
-// Value of the first line "KEY   123 kB" in bytes; 0 when there is none.
-uint64_t kilobytes_of(const char* path, const std::string& key) {
-  std::ifstream file(path);
-  for (std::string line; std::getline(file, line);) {
-    if (line.starts_with(key)) return std::strtoull(line.c_str() + key.size(), nullptr, 10) * 1024;
-  }
-  return 0;
-}
-
-}  // namespace
 
 MemoryUse memory_use(c10::Device device) {
   if (device.is_cpu()) {
     static const uint64_t total = host_memory_bytes();
-    return {kilobytes_of("/proc/self/status", "RssAnon:"), total};
+    return {process_bytes("RssAnon"), total};
   }
   auto* allocator = dynamic_cast<c10::DeviceAllocator*>(c10::GetAllocator(device.type()));
   if (allocator == nullptr || !allocator->initialized()) return {};

@@ -4,6 +4,8 @@
 
 #include <system_error>
 
+#include "core/host.h"
+
 namespace prentice {
 
 namespace {
@@ -35,7 +37,7 @@ std::string why_no_device() {
 
 std::filesystem::path find_cuda_plugin() {
   std::error_code error;
-  const auto folder = std::filesystem::read_symlink("/proc/self/exe", error).parent_path();
+  const auto folder = program_file().parent_path();
   for (const auto& candidate : {folder / kFileName, folder.parent_path() / "lib" / kFileName}) {
     if (std::filesystem::exists(candidate, error)) return candidate;
   }

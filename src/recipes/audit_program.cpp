@@ -2,10 +2,9 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
-#include <cstdlib>
-
 #include "config/read.h"
 #include "core/error.h"
+#include "core/host.h"
 #include "data/audit.h"
 #include "recipes/console.h"
 #include "recipes/new_tokens.h"
@@ -61,8 +60,7 @@ void print_audit(const Invocation& invocation) {
     fmt::print("{}\n", to_json(audit).dump());
     return;
   }
-  const bool colour = isatty(STDOUT_FILENO) && !std::getenv("NO_COLOR");
-  fmt::print("{}", render_audit(audit, colour ? AuditStyle::colour : AuditStyle::brackets));
+  fmt::print("{}", render_audit(audit, has_colour(STDOUT_FILENO) ? AuditStyle::colour : AuditStyle::brackets));
   if (const auto line = overlap_warning(data); !line.empty()) fmt::print("warning: {}\n", line);
 }
 

@@ -9,7 +9,7 @@
 #include "config/configs.h"
 #include "config/node.h"
 #include "core/error.h"
-#include "core/host_memory.h"
+#include "core/host.h"
 #include "kernels/cuda_plugin.h"
 
 namespace prentice {

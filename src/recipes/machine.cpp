@@ -6,37 +6,17 @@
 #include <sched.h>
 
 #include <algorithm>
-#include <cmath>
-#include <cstdlib>
-#include <fstream>
 
 #include "core/device_memory.h"
 #include "core/error.h"
+#include "core/host.h"
 #include "kernels/cuda_plugin.h"
 
 namespace prentice {
 
 namespace {
 
-// cpu.max of cgroup v2: "QUOTA PERIOD", or "max PERIOD". 0 = no limit known.
-int cgroup_cores() {
-  std::ifstream file("/sys/fs/cgroup/cpu.max");
-  std::string quota;
-  double period = 0;
-  if (!(file >> quota >> period) || quota == "max" || period <= 0) return 0;
-  return std::max(1, static_cast<int>(std::floor(std::atof(quota.c_str()) / period)));
-}
-
 int64_t g_bare_bytes = 0;  // set once, before anything is loaded
-
-// A line of /proc/self/status ("VmHWM:  123 kB") in bytes.
-int64_t status_bytes(std::string_view key) {
-  std::ifstream file("/proc/self/status");
-  for (std::string line; std::getline(file, line);) {
-    if (line.starts_with(key)) return std::atoll(line.c_str() + key.size()) * 1024;
-  }
-  return 0;
-}
 
 }  // namespace
 
@@ -53,14 +33,15 @@ c10::Device device_named(const std::string& key, const std::string& word) {
 int available_threads() {
   cpu_set_t mask;
   int cores = sched_getaffinity(0, sizeof mask, &mask) == 0 ? CPU_COUNT(&mask) : 1;
-  if (const int quota = cgroup_cores(); quota > 0) cores = std::min(cores, quota);
+  if (const double quota = quota_cores(); quota > 0) cores = std::min(cores, static_cast<int>(quota));
   return std::clamp(cores, 1, 8);
 }
 
-void note_bare_program() { g_bare_bytes = status_bytes("VmRSS:"); }
+void note_bare_program() { g_bare_bytes = static_cast<int64_t>(process_bytes("VmRSS")); }
 
 int64_t peak_bytes(const Machine& machine) {
-  if (!machine.device.is_cuda()) return std::max<int64_t>(0, status_bytes("VmHWM:") - g_bare_bytes);
+  if (!machine.device.is_cuda())
+    return std::max<int64_t>(0, static_cast<int64_t>(process_bytes("VmHWM")) - g_bare_bytes);
   return static_cast<int64_t>(memory_use(machine.device).used) + kGpuContextBytes;
 }
 

@@ -27,7 +27,7 @@ c10::Device device_named(const std::string& key, const std::string& word);
 void apply_machine(const Machine&, bool deterministic);
 
 // The most memory the run has held so far, counted as a plan counts it (MemoryByPhase): on the CPU resident bytes above
-// those of the bare program, on a GPU what its allocator took and kContextBytes for the rest.
+// those of the bare program, on a GPU what its allocator took and kGpuContextBytes for the rest.
 int64_t peak_bytes(const Machine&);
 // Resident bytes of the bare program: to be called once, when a run begins.
 void note_bare_program();

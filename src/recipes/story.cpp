@@ -6,6 +6,7 @@
 #include <cstdlib>
 
 #include "core/error.h"
+#include "core/host.h"
 #include "recipes/products.h"
 #include "recipes/units.h"
 
@@ -40,7 +41,7 @@ std::string shortened(const std::string& text, size_t length) {
 // This program as a person here would type it: by its name where a search of PATH finds it, else by its place.
 std::string program_word() {
   std::error_code error;
-  const fs::path program = fs::read_symlink("/proc/self/exe", error);
+  const fs::path program = program_file();
   const char* path = std::getenv("PATH");
   for (std::string_view left = path ? path : ""; !left.empty();) {
     const size_t colon = std::min(left.find(':'), left.size());
