@@ -2,6 +2,7 @@
 
 #include <ATen/Dispatch.h>
 #include <ATen/ops/empty.h>
+#include <torch/csrc/autograd/custom_function.h>
 
 #include "kernels/dropout_mask.h"
 #include "kernels/operation.h"
@@ -60,12 +61,41 @@ Tensor dropout_cpu(const Tensor& any, const Tensor& sample_key, const Tensor& se
   return y;
 }
 
+struct Dropped : torch::autograd::Function<Dropped> {
+  static Tensor forward(torch::autograd::AutogradContext* context, const Tensor& x, const Tensor& sample_key,
+                        const Tensor& sequence_id, const Tensor& positions, const DropoutKey& key) {
+    auto& data = context->saved_data;
+    data["seed"] = static_cast<int64_t>(key.seed);
+    data["step"] = key.step, data["module"] = key.module, data["rate"] = key.rate;
+    context->save_for_backward({sample_key, sequence_id, positions});
+    return apply_dropout(x, key);
+  }
+
+  static torch::autograd::variable_list backward(torch::autograd::AutogradContext* context,
+                                                 torch::autograd::variable_list upstream) {
+    const auto saved = context->get_saved_variables();
+    auto& data = context->saved_data;
+    const DropoutKey key{.seed = static_cast<uint64_t>(data["seed"].toInt()),
+                         .step = data["step"].toInt(),
+                         .module = data["module"].toInt(),
+                         .rate = data["rate"].toDouble(),
+                         .sample_key = saved[0],
+                         .sequence_id = saved[1],
+                         .positions = saved[2]};
+    return {apply_dropout(upstream[0], key), {}, {}, {}, {}};
+  }
+};
+
 }  // namespace
 
 Tensor apply_dropout(const Tensor& x, const DropoutKey& key) {
   static const auto dropout = operation<decltype(dropout_cpu)>("prentice::dropout");
   return dropout.call(x, key.sample_key, key.sequence_id, key.positions, static_cast<int64_t>(key.seed), key.step,
                       key.module, key.rate);
+}
+
+Tensor dropout(const Tensor& x, const DropoutKey& key) {
+  return Dropped::apply(x, key.sample_key, key.sequence_id, key.positions, key);
 }
 
 }  // namespace prentice

@@ -21,4 +21,7 @@ struct DropoutKey {
 // x [T, D] -> x * mask / (1 - rate). Linear in x, so the same call on the gradient is its gradient; it records none.
 Tensor apply_dropout(const Tensor& x, const DropoutKey& key);
 
+// The same, differentiable in x.
+Tensor dropout(const Tensor& x, const DropoutKey& key);
+
 }  // namespace prentice

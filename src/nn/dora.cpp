@@ -5,7 +5,6 @@
 #include <ATen/ops/linalg_vector_norm.h>
 #include <ATen/ops/mm.h>
 #include <c10/core/GradMode.h>
-#include <torch/csrc/autograd/custom_function.h>
 
 #include "core/wide_type.h"
 #include "nn/projection.h"
@@ -13,34 +12,6 @@
 namespace prentice {
 
 namespace {
-
-using torch::autograd::AutogradContext;
-using torch::autograd::variable_list;
-
-// x after dropout, differentiable.
-struct Dropped : torch::autograd::Function<Dropped> {
-  static Tensor forward(AutogradContext* context, const Tensor& x, const Tensor& sample_key, const Tensor& sequence_id,
-                        const Tensor& positions, const DropoutKey& key) {
-    auto& data = context->saved_data;
-    data["seed"] = static_cast<int64_t>(key.seed);
-    data["step"] = key.step, data["module"] = key.module, data["rate"] = key.rate;
-    context->save_for_backward({sample_key, sequence_id, positions});
-    return apply_dropout(x, key);
-  }
-
-  static variable_list backward(AutogradContext* context, variable_list upstream) {
-    const auto saved = context->get_saved_variables();
-    auto& data = context->saved_data;
-    const DropoutKey key{.seed = static_cast<uint64_t>(data["seed"].toInt()),
-                         .step = data["step"].toInt(),
-                         .module = data["module"].toInt(),
-                         .rate = data["rate"].toDouble(),
-                         .sample_key = saved[0],
-                         .sequence_id = saved[1],
-                         .positions = saved[2]};
-    return {apply_dropout(upstream[0], key), {}, {}, {}, {}};
-  }
-};
 
 // What is multiplied by f32 factors is rounded once, when it is whole.
 Tensor scaled(const Tensor& product, const Tensor& factors) { return (product * factors).to(product.scalar_type()); }
@@ -78,7 +49,7 @@ Tensor with_magnitude(const Linear& linear, const Tensor& product) {
 Tensor with_magnitude(const Linear& linear, const Tensor& frozen, const Tensor& x, const DropoutKey& key) {
   const Lora& lora = *linear.lora;
   const Tensor gain = dora_gain(linear);
-  const Tensor dropped = Dropped::apply(x, key.sample_key, key.sequence_id, key.positions, key);
+  const Tensor dropped = dropout(x, key);
   const Tensor again = products(dropped, {{.weight = dense_weight(linear)}}, {})[0];
   const Tensor low = at::mm(dropped, lora.a.to(x.scalar_type()).t());
   const Tensor added = at::mm(low, lora.b.to(x.scalar_type()).t()).mul(lora.scale);

@@ -94,40 +94,18 @@ const Tensor& head_b(const Lora& lora) { return lora.enabled ? lora.b : lora.fir
 
 bool adapted(const Linear& head) { return head.lora && head_a(*head.lora).defined(); }
 
-// The adapter's dropout on the labelled rows; the mask of a row is the one it has in the whole batch.
-struct DroppedRows : torch::autograd::Function<DroppedRows> {
-  static Tensor forward(AutogradContext* context, const Tensor& rows, const Tensor& sample_key,
-                        const Tensor& sequence_id, const Tensor& positions, const Lora& lora,
-                        const ForwardOptions& options) {
-    context->saved_data["seed"] = static_cast<int64_t>(options.seed);
-    context->saved_data["step"] = options.step;
-    context->saved_data["module"] = lora.module;
-    context->saved_data["rate"] = lora.dropout;
-    context->save_for_backward({sample_key, sequence_id, positions});
-    return apply_dropout(rows,
-                         {options.seed, options.step, lora.module, lora.dropout, sample_key, sequence_id, positions});
-  }
-
-  static variable_list backward(AutogradContext* context, variable_list upstream) {
-    const auto saved = context->get_saved_variables();
-    auto& data = context->saved_data;
-    const DropoutKey key{static_cast<uint64_t>(data["seed"].toInt()),
-                         data["step"].toInt(),
-                         data["module"].toInt(),
-                         data["rate"].toDouble(),
-                         saved[0],
-                         saved[1],
-                         saved[2]};
-    return {apply_dropout(upstream[0], key), {}, {}, {}, {}, {}};
-  }
-};
-
 // dropout(rows) A^T, [N, R]; differentiable.
 Tensor low_rank_rows(const Tensor& rows, const Lora& lora, const Batch& batch, const ForwardOptions& options) {
   Tensor input = rows;
   if (options.training && lora.dropout > 0 && lora.enabled) {
-    input = DroppedRows::apply(rows, batch.sample_key, at::index_select(batch.sequence_id, 0, batch.target_rows),
-                               at::index_select(batch.positions, 0, batch.target_rows), lora, options);
+    // The mask of a row is the one it has in the whole batch.
+    input = dropout(rows, {.seed = options.seed,
+                           .step = options.step,
+                           .module = lora.module,
+                           .rate = lora.dropout,
+                           .sample_key = batch.sample_key,
+                           .sequence_id = at::index_select(batch.sequence_id, 0, batch.target_rows),
+                           .positions = at::index_select(batch.positions, 0, batch.target_rows)});
   }
   return at::mm(input, head_a(lora).to(input.scalar_type()).t());
 }
