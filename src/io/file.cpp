@@ -18,7 +18,8 @@ void fail_system(const std::string& action, const std::filesystem::path& path, i
   if (error == EACCES || error == EPERM) {
     fail(ExitCode::usage, path.string() + ": cannot " + action + ": permission denied");
   }
-  fail(ExitCode::storage, path.string() + ": cannot " + action + ": " + std::strerror(error));
+  fail(ExitCode::storage, path.string() + ": cannot " + action + ": " + std::strerror(error),
+       error == ENOSPC || error == EDQUOT ? "free some space there, then run the same command again" : "");
 }
 
 InputFile::InputFile(std::filesystem::path path) : path_(std::move(path)) {

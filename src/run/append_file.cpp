@@ -4,29 +4,18 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <cstring>
 #include <utility>
 
-#include "core/error.h"
 #include "io/file.h"
 
 namespace prentice {
 
-namespace {
-
-[[noreturn]] void fail_storage(const char* action, const std::filesystem::path& path, int error) {
-  fail(ExitCode::storage, std::string("cannot ") + action + " " + path.string() + ": " + std::strerror(error),
-       error == ENOSPC || error == EDQUOT ? "make room, then run the same command again: it continues" : "");
-}
-
-}  // namespace
-
 AppendFile::AppendFile(std::filesystem::path path) : path_(std::move(path)) {
   std::error_code error;
   std::filesystem::create_directories(path_.parent_path(), error);
-  if (error) fail_storage("create", path_.parent_path(), error.value());
+  if (error) fail_system("create", path_.parent_path(), error.value());
   descriptor_ = ::open(path_.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
-  if (descriptor_ < 0) fail_storage("open", path_, errno);
+  if (descriptor_ < 0) fail_system("open", path_, errno);
 }
 
 AppendFile::AppendFile(AppendFile&& other) noexcept
@@ -40,22 +29,22 @@ void AppendFile::append(std::string_view bytes) {
   while (!bytes.empty()) {  // more than one round only after an interruption or on a full disk
     const ssize_t written = ::write(descriptor_, bytes.data(), bytes.size());
     if (written < 0 && errno == EINTR) continue;
-    if (written < 0) fail_storage("write", path_, errno);
+    if (written < 0) fail_system("write", path_, errno);
     bytes.remove_prefix(static_cast<size_t>(written));
   }
 }
 
 void AppendFile::sync() {
-  if (::fsync(descriptor_) != 0) fail_storage("sync", path_, errno);
+  if (::fsync(descriptor_) != 0) fail_system("sync", path_, errno);
 }
 
 void cut_file(const std::filesystem::path& path, uint64_t size) {
   const int descriptor = ::open(path.c_str(), O_WRONLY | O_CLOEXEC);
-  if (descriptor < 0) fail_storage("open", path, errno);
+  if (descriptor < 0) fail_system("open", path, errno);
   const bool cut = ::ftruncate(descriptor, static_cast<off_t>(size)) == 0 && ::fsync(descriptor) == 0;
   const int error = errno;
   ::close(descriptor);
-  if (!cut) fail_storage("shorten", path, error);
+  if (!cut) fail_system("shorten", path, error);
 }
 
 void cut_lines(const std::filesystem::path& path, const std::function<bool(std::string_view line)>& keep) {
