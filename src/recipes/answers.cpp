@@ -3,8 +3,7 @@
 #include <algorithm>
 #include <map>
 
-#include "io/file.h"
-#include "io/json.h"
+#include "io/lines.h"
 
 namespace prentice {
 
@@ -29,12 +28,7 @@ std::string question(const Example& example) {
 std::map<int64_t, Json> read_answers(const fs::path& path) {
   std::map<int64_t, Json> found;
   if (!fs::exists(path)) return found;
-  const std::string text = read_text_file(path);
-  for (size_t begin = 0, end; (end = text.find('\n', begin)) != std::string::npos; begin = end + 1) {
-    Json line = Json::parse(std::string_view(text).substr(begin, end - begin));
-    const int64_t index = line.at("index").as_integer();
-    found.emplace(index, std::move(line));
-  }
+  read_json_lines(path, ExitCode::model, [&](const Json& line) { found.emplace(line.at("index").as_integer(), line); });
   return found;
 }
 

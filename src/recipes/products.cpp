@@ -15,6 +15,7 @@
 #include "export/serving.h"
 #include "export/verify.h"
 #include "io/file.h"
+#include "io/lines.h"
 #include "io/publish.h"
 #include "io/sha256.h"
 #include "run/signals.h"
@@ -210,14 +211,12 @@ ReportTable files_table(const fs::path& root, const std::vector<fs::path>& folde
 
 bool products_intact(const fs::path& out) {
   if (!fs::exists(out / "SHA256SUMS")) return true;
-  const std::string text = read_text_file(out / "SHA256SUMS");
-  for (size_t begin = 0, end; (end = text.find('\n', begin)) != std::string::npos; begin = end + 1) {
-    const std::string line = text.substr(begin, end - begin);  // "HASH  NAME"
-    if (line.size() < 67) return false;
-    const fs::path file = out / line.substr(66);
-    if (!fs::exists(file) || cached_sha256_file(file) != line.substr(0, 64)) return false;
-  }
-  return true;
+  bool intact = true;
+  for_each_line(out / "SHA256SUMS", [&](std::string_view line) {  // "HASH  NAME"
+    const fs::path file = line.size() < 67 ? fs::path() : out / line.substr(66);
+    intact = intact && !file.empty() && fs::exists(file) && cached_sha256_file(file) == line.substr(0, 64);
+  });
+  return intact;
 }
 
 }  // namespace prentice

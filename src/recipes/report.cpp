@@ -4,10 +4,9 @@
 
 #include <algorithm>
 #include <cmath>
-#include <fstream>
 
 #include "core/error.h"
-#include "io/json.h"
+#include "io/lines.h"
 
 namespace prentice {
 
@@ -121,16 +120,14 @@ std::string to_html(const Report& report) {
 
 Curve read_curve(const std::filesystem::path& metrics_jsonl, const std::string& key) {
   Curve curve{.title = key};
-  std::ifstream lines(metrics_jsonl);
-  for (std::string line; std::getline(lines, line);) {
-    if (lines.eof()) break;  // no newline at its end: torn by a kill, rewritten on resume
-    const Json record = with_context(ExitCode::storage, metrics_jsonl.string(), [&] { return Json::parse(line); });
+  if (!std::filesystem::exists(metrics_jsonl)) return curve;
+  read_json_lines(metrics_jsonl, ExitCode::model, [&](const Json& record) {
     const Json* step = record.find("step");
     const Json* value = record.find(key);
     if (step && value && value->is_number() && std::isfinite(value->as_number())) {
       curve.points.emplace_back(step->as_number(), value->as_number());
     }
-  }
+  });
   return curve;
 }
 

@@ -8,8 +8,7 @@
 
 #include "config/read.h"
 #include "core/error.h"
-#include "io/file.h"
-#include "io/json.h"
+#include "io/lines.h"
 #include "recipes/programs.h"
 #include "recipes/run_files.h"
 #include "run/input_hashes.h"
@@ -25,12 +24,9 @@ constexpr const char* kCompared[] = {"tokens", "loss", "lr", "grad_norm", "epoch
 
 std::map<int64_t, Json> metrics_by_step(const fs::path& run) {
   std::map<int64_t, Json> lines;
-  const std::string text = read_text_file(run / "metrics.jsonl");
-  for (size_t begin = 0, end; (end = text.find('\n', begin)) != std::string::npos; begin = end + 1) {
-    Json line = with_context(ExitCode::model, (run / "metrics.jsonl").string(),
-                             [&] { return Json::parse(std::string_view(text).substr(begin, end - begin)); });
-    if (const Json* step = line.find("step")) lines[step->as_integer()] = std::move(line);
-  }
+  read_json_lines(run / "metrics.jsonl", ExitCode::model, [&](const Json& line) {
+    if (const Json* step = line.find("step")) lines[step->as_integer()] = line;
+  });
   return lines;
 }
 

@@ -9,6 +9,7 @@
 #include <thread>
 
 #include "io/file.h"
+#include "io/lines.h"
 #include "io/publish.h"
 #include "io/scratch.h"
 #include "io/sha256.h"
@@ -91,6 +92,35 @@ TEST(File, OnlyPlainRelativeNamesAreTakenFromFiles) {
   for (const auto& name : {""s, "/a"s, ".."s, "../a"s, "a/../b"s, "a/.."s, "."s, "a//b"s, "a/"s, "a\\b"s, "a\0b"s}) {
     EXPECT_FALSE(is_plain_relative_name(name)) << name;
   }
+}
+
+TEST(Lines, ATornEndIsLeftOut) {
+  const Scratch scratch;
+  const std::pair<const char*, std::vector<std::string>> cases[] = {
+      {"", {}}, {"torn", {}}, {"a\n", {"a"}}, {"a\n\nb\ntorn", {"a", "", "b"}}};
+  for (const auto& [text, lines] : cases) {
+    std::ofstream(scratch / "lines") << text;
+    std::vector<std::string> found;
+    for_each_line(scratch / "lines", [&](std::string_view line) { found.emplace_back(line); });
+    EXPECT_EQ(found, lines) << text;
+  }
+}
+
+TEST(Lines, AWrongOneIsNamed) {
+  const Scratch scratch;
+  const auto path = scratch / "lines.jsonl";
+  std::ofstream(path) << "{\"n\": 1}\n{\"m\": 2}\n{\"n\": 3";
+  int64_t sum = 0;
+  ExitCode code = ExitCode::ok;
+  const auto read = [&] {
+    read_json_lines(path, ExitCode::model, [&](const Json& line) { sum += line.at("n").as_integer(); });
+  };
+  EXPECT_TRUE(message_of(read, &code).starts_with(path.string() + ":2: "));
+  EXPECT_EQ(code, ExitCode::model);
+  EXPECT_EQ(sum, 1);
+  std::ofstream(path) << "{\"n\": 1}\nnot\n";
+  EXPECT_TRUE(message_of(read, &code).starts_with(path.string() + ":2: "));
+  EXPECT_EQ(code, ExitCode::model);
 }
 
 TEST(Publish, AFolderAppearsWholeOrNotAtAll) {
