@@ -83,14 +83,16 @@ void make_absolute(std::string& value, const Node& node, const About& about) {
     case PathKind::output:
       value = absolute_from(std::filesystem::current_path(), value).string();
       return;
-    case PathKind::if_path:
+    case PathKind::if_adapter:
       if (is_choice(about, value)) return;
-      if (about.choices.empty() && value == "auto") return;
-      // Where words stand for beginnings, a name of the hub is one, too (adapter.init).
-      if (!about.choices.empty() && is_hub_address(folder, value)) {
+      if (is_hub_address(folder, value)) {
         if (const auto cached = cached_snapshot(value); !cached.empty()) value = cached.string();
         return;
       }
+      value = absolute_from(folder, value).string();
+      return;
+    case PathKind::if_path:
+      if (value == "auto") return;
       [[fallthrough]];
     case PathKind::input:
     case PathKind::tokenizer:
@@ -113,7 +115,9 @@ void make_absolute(std::vector<PipelineStep>& value, const Node& node, const Abo
       const PathKind kind = path_kind(key);
       // Lists of files keep their spelling; a step's own reading makes them absolute.
       if (kind == PathKind::none || text.starts_with('[') || text.starts_with("${")) continue;
-      if ((kind == PathKind::if_path || kind == PathKind::if_address) && text.find('/') == std::string::npos) continue;
+      const bool may_be_word =
+          kind == PathKind::if_path || kind == PathKind::if_adapter || kind == PathKind::if_address;
+      if (may_be_word && text.find('/') == std::string::npos) continue;
       make_absolute(text, node, {.path = kind});
     }
   }

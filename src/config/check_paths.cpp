@@ -35,23 +35,19 @@ class PathChecker {
       if (!options_.in_pipeline) checker_.mistake(full, "${steps.NAME.out} has a value only as a step of a pipeline");
       return;
     }
-    if (about.path == PathKind::if_address && is_choice(about, value)) return;
-    if (about.path == PathKind::address || about.path == PathKind::if_address) {
+    const PathKind kind = about.path;
+    if ((kind == PathKind::if_address || kind == PathKind::if_adapter) && is_choice(about, value)) return;
+    if (kind == PathKind::none || kind == PathKind::output || (kind == PathKind::if_path && value == "auto")) return;
+    if (kind == PathKind::address || kind == PathKind::if_address) {
       if (!address_exists(value, options_.promised)) missing_address(full, value);
-    } else if (about.path == PathKind::input || about.path == PathKind::tokenizer || is_open_path(value, about)) {
-      std::error_code error;
-      if (std::filesystem::exists(value, error) || is_promised(value, options_.promised) || read_embedded(value))
-        return;
-      missing_file(full, value, about);
+      return;
     }
-  }
-  static bool is_open_path(const std::string& value, const About& about) {
-    if (about.path != PathKind::if_path || value == "auto") return false;
-    return std::none_of(about.choices.begin(), about.choices.end(),
-                        [&](const Choice& choice) { return choice.word == value; });
+    std::error_code error;
+    if (std::filesystem::exists(value, error) || is_promised(value, options_.promised) || read_embedded(value)) return;
+    missing_file(full, value, about);
   }
   void missing_file(const std::string& full, const std::string& value, const About& about) {
-    if (about.path == PathKind::if_path && value[0] != '/') {
+    if (about.path == PathKind::if_adapter && value[0] != '/') {
       return checker_.mistake(full, value + " is no folder, and not in the Hugging Face cache",
                               missing_model_hint(value));
     }

@@ -16,13 +16,18 @@ namespace prentice {
 // How a text that names a place is made absolute.
 enum class PathKind {
   none,
-  input,      // a file or folder that must exist; relative to the recipe's folder
-  tokenizer,  // the same, a folder or a file in it
-  address,    // artifact address (config/address.h)
-  output,     // relative to the current folder
-  if_path,    // one of `choices`, else an input
-  if_address  // one of `choices`, else an artifact address
+  input,       // a file or folder that must exist; relative to the recipe's folder
+  tokenizer,   // the same, a folder or a file in it
+  address,     // artifact address (config/address.h)
+  output,      // relative to the current folder
+  if_path,     // `auto`, else an input
+  if_adapter,  // one of `choices`, else a PEFT folder: an input, or a name of the hub
+  if_address   // one of `choices`, else an artifact address
 };
+// Whether an earlier step of a pipeline may make what stands there.
+inline bool names_artifact(PathKind kind) {
+  return kind == PathKind::address || kind == PathKind::if_address || kind == PathKind::if_adapter;
+}
 
 struct About {
   std::string_view help;
@@ -37,7 +42,7 @@ struct About {
 
 // Whether a value need not be one of the choices.
 inline bool takes_other_words(const About& about) {
-  return about.choices.empty() || about.path == PathKind::if_path || about.path == PathKind::if_address;
+  return about.choices.empty() || about.path == PathKind::if_adapter || about.path == PathKind::if_address;
 }
 inline bool is_choice(const About& about, std::string_view word) {
   return std::ranges::find(about.choices, word, &Choice::word) != about.choices.end();
@@ -53,8 +58,7 @@ void fields(V&& v, RunSection& s) {
   v("device", s.device, About{.help = "cpu, cuda or cuda:N", .why = "cuda where there is one"});
   v("precision", s.precision,
     About{.help = "of products and frozen weights; what trains is f32 in any case", .why = "bf16 on cuda, f32 on cpu"});
-  v("deterministic", s.deterministic,
-    About{.help = "the same bits from the same seed, machine type and thread count; the plan prints its price"});
+  v("deterministic", s.deterministic, About{.help = "the same bits from the same seed, machine type and thread count"});
   v("threads", s.threads,
     About{.help = "of the CPU; part of the numerics, so it is recorded",
           .why = "the cgroup's quota, at most 8",
@@ -117,7 +121,7 @@ void fields(V&& v, AdapterSection& s) {
                   "export has "
                   "twice the rank), or the path of a PEFT adapter to go on from",
           .choices = kAdapterInit,
-          .path = PathKind::if_path});
+          .path = PathKind::if_adapter});
   v("lr_ratio", s.lr_ratio,
     About{.help = "LoRA+: factor on the learning rate of B and of vectors; other than 1, an adapter on the embedding "
                   "learns at 1e-6 (Hayou 2024, as in peft)",

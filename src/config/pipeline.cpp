@@ -85,17 +85,16 @@ std::string promised_address(const fs::path& folder, const std::string& text, co
 void prefer_promised(Node& recipe, const std::map<std::string, fs::path>& outs) {
   std::vector<fs::path> promised;
   for (const auto& [name, out] : outs) promised.push_back(out);
-  constexpr std::pair<const char*, const char*> kAddresses[] = {{"model", "path"},
-                                                                {"model", "adapter"},
-                                                                {"adapter", "init"},
-                                                                {"preference", "reference"},
-                                                                {"distill", "teacher"}};
-  for (const auto& [section, key] : kAddresses) {
-    Node* found = recipe.find(section);
-    Node* value = found ? found->find(key) : nullptr;
-    if (!value || !value->is_scalar() || value->text().empty()) continue;
-    const std::string address = promised_address(folder_of(value->position()), value->text(), promised);
-    *value = Node::scalar(address, value->quoted(), value->position());
+  for (const auto& section : recipe.members()) {
+    if (!section.value.is_map()) continue;
+    for (const auto& member : section.value.members()) {
+      Node* value = recipe.find(section.key)->find(member.key);
+      if (!names_artifact(path_kind(section.key + "." + member.key)) || !value->is_scalar() || value->text().empty()) {
+        continue;
+      }
+      const std::string address = promised_address(folder_of(value->position()), value->text(), promised);
+      *value = Node::scalar(address, value->quoted(), value->position());
+    }
   }
 }
 

@@ -237,7 +237,9 @@ std::string Codec<std::string>::type(const About& about) {
   const std::string words = choices_text(about.choices);
   switch (about.path) {
     case PathKind::if_path:
-      return words.empty() ? "text or path" : words + ", or a path";
+      return "text or path";
+    case PathKind::if_adapter:
+      return words + ", or a path";
     case PathKind::if_address:
       return words + ", or an artifact address";
     case PathKind::address:
