@@ -171,9 +171,8 @@ void check_train(SectionChecker& c, const TrainSection& train, const DataSection
 void check_optim(SectionChecker& c, const OptimSection& optim, const TrainSection& train) {
   if (optim.warmup) c.whole_above_one("optim.warmup", *optim.warmup);
   const double warmup = optim.warmup.value_or(0);
-  if (warmup >= 1 && train.steps > 0 && warmup >= static_cast<double>(train.steps)) {
-    c.warn(fmt::format("optim.warmup: {} steps of warm-up in a run of {}: the learning rate never reaches its peak",
-                       number_text(warmup), train.steps));
+  if (warmup >= 1 && train.steps > 0) {
+    if (auto warning = warmup_warning(warmup, train.steps); !warning.empty()) c.warn(std::move(warning));
   }
   if (optim.schedule != Schedule::wsd) c.without_effect({"optim.decay"}, "without optim.schedule: wsd");
   if (optim.schedule == Schedule::constant && *optim.min_lr != 0)
@@ -248,6 +247,12 @@ void check_generate(SectionChecker& c, const GenerateSection& generate) {
 }
 
 }  // namespace
+
+std::string warmup_warning(double warmup, int64_t steps) {
+  if (warmup < static_cast<double>(steps)) return "";
+  return fmt::format("optim.warmup: {} steps of warm-up in a run of {}: the learning rate never reaches its peak",
+                     number_text(warmup), steps);
+}
 
 template <class R>
 void check_recipe(R& r, const Node& root, RecipeMistakes& mistakes) {

@@ -17,4 +17,7 @@ void check_recipe(R& recipe, const Node& root, RecipeMistakes& mistakes);
 template <class R>
 void check_paths(R& recipe, const ReadOptions& options, RecipeMistakes& mistakes);
 
+// "" unless `warmup` steps of linear rise are all of a run of `steps`.
+std::string warmup_warning(double warmup, int64_t steps);
+
 }  // namespace prentice

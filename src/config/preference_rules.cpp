@@ -6,12 +6,16 @@
 
 namespace prentice {
 
+bool needs_reference(PreferenceLoss loss) {
+  return loss != PreferenceLoss::orpo && loss != PreferenceLoss::simpo && loss != PreferenceLoss::cpo;
+}
+
 void check_preference(Checker& c, const DpoRecipe& recipe) {
   using enum PreferenceLoss;
   const PreferenceSection& preference = recipe.preference;
   const PreferenceLoss loss = preference.loss;
   const std::string with = fmt::format("with preference.loss: {}", word_of(loss));
-  const bool has_reference = loss != orpo && loss != simpo && loss != cpo;
+  const bool has_reference = needs_reference(loss);
   const bool smooths = loss == cdpo || loss == robust || loss == simpo || loss == cpo;
   if (loss != simpo && *preference.gamma > 0) c.mistake("preference.gamma", "has no effect " + with, "remove the key");
   if (!smooths && *preference.label_smoothing > 0) {

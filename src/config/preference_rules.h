@@ -6,6 +6,9 @@
 
 namespace prentice {
 
+// Whether the loss compares the policy with a reference.
+bool needs_reference(PreferenceLoss);
+
 // `recipe` is resolved.
 void check_preference(Checker& checker, const DpoRecipe& recipe);
 

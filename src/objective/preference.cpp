@@ -7,6 +7,7 @@
 #include <cmath>
 #include <limits>
 
+#include "config/preference_rules.h"
 #include "core/error.h"
 
 namespace prentice {
@@ -53,10 +54,6 @@ Sides sides(const PairScores& scores, PreferenceLoss loss) {
 }
 
 }  // namespace
-
-bool needs_reference(PreferenceLoss loss) {
-  return loss != PreferenceLoss::orpo && loss != PreferenceLoss::simpo && loss != PreferenceLoss::cpo;
-}
 
 bool averages_tokens(PreferenceLoss loss) {
   return loss == PreferenceLoss::ipo || loss == PreferenceLoss::orpo || loss == PreferenceLoss::simpo;

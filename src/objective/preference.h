@@ -32,7 +32,6 @@ struct PreferenceOptions {
   double gamma = 0;            // simpo's margin itself, not its ratio to beta
 };
 
-bool needs_reference(PreferenceLoss);
 // Losses that are functions of averages per token, not of sums.
 bool averages_tokens(PreferenceLoss);
 

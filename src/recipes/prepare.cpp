@@ -7,9 +7,9 @@
 
 #include "adapter/lora.h"
 #include "adapter/trainable.h"
+#include "config/check.h"
 #include "config/checker.h"
 #include "config/distill_rules.h"
-#include "config/words.h"
 #include "core/error.h"
 #include "data/data_template.h"
 #include "recipes/distill_states.h"
@@ -167,12 +167,9 @@ PreparedRun prepare_run(Recipe& recipe, PreparedRun run, const Hardware& hardwar
                  static_cast<double>(std::max<int64_t>(1, run.steps->steps_in_epoch()));
   }
   const int64_t steps = run.steps->size();
-  if (const double warmup = warmup_steps(recipe.optim, steps); warmup >= static_cast<double>(steps)) {
-    const std::string warning =
-        fmt::format("optim.warmup: {:.0f} steps of warm-up in a run of {}: the learning rate never reaches its peak",
-                    warmup, steps);
+  if (std::string warning = warmup_warning(warmup_steps(recipe.optim, steps), steps); !warning.empty()) {
     auto& told = recipe.warnings;  // by the reader, too, where train.steps says how many
-    if (std::find(told.begin(), told.end(), warning) == told.end()) told.push_back(warning);
+    if (std::find(told.begin(), told.end(), warning) == told.end()) told.push_back(std::move(warning));
   }
   run.plan = make_plan(recipe, run, shape, hardware);
   return run;

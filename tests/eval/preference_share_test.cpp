@@ -10,6 +10,7 @@
 
 #include <cmath>
 
+#include "config/preference_rules.h"
 #include "data/steps.h"
 
 namespace prentice {
