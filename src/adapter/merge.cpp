@@ -1,7 +1,6 @@
 #include "adapter/merge.h"
 
 #include <ATen/TensorOperators.h>
-#include <ATen/ops/addmm.h>
 #include <ATen/ops/linalg_vector_norm.h>
 #include <c10/core/GradMode.h>
 
@@ -13,10 +12,12 @@ namespace prentice {
 
 namespace {
 
-// W + scale B A
-Tensor added(const Tensor& weight, const Tensor& b, const Tensor& a, double scale) {
+// In the wide type, a copy.
+Tensor merged(const Tensor& weight, const Tensor& a, const Tensor& b, double scale, const Tensor& magnitude) {
   const auto wide = wide_type(weight);
-  return at::addmm(weight.to(wide), b.to(wide), a.to(wide), 1, scale);
+  Tensor rows = weight.to(wide, /*non_blocking=*/false, /*copy=*/true);
+  merge_rows(rows, a.to(wide), b.to(wide), scale, magnitude.defined() ? magnitude.to(wide) : magnitude);
+  return rows.to(weight.scalar_type());
 }
 
 // Modules that were saved whole become the model's own again, in the type of what they replaced.
@@ -34,7 +35,7 @@ void keep_saved(Model& model) {
 
 void fold(Linear& linear, bool shares_storage) {
   if (!linear.lora) return;
-  const Tensor merged = merged_weight(linear);
+  const Tensor merged = merged_weight(dense_weight(linear), *linear.lora);
   if (shares_storage) {
     dense_weight(linear).copy_(merged);  // through the view, so that the joined product sees it
   } else {
@@ -45,32 +46,26 @@ void fold(Linear& linear, bool shares_storage) {
 
 }  // namespace
 
+void merge_rows(Tensor& rows, const Tensor& a, const Tensor& b, double scale, const Tensor& magnitude) {
+  const c10::NoGradGuard no_grad;
+  rows.addmm_(b, a, 1, scale);
+  if (!magnitude.defined()) return;
+  const Tensor norms = at::linalg_vector_norm(rows, 2, at::IntArrayRef{1}, false);
+  rows.mul_((magnitude / norms).unsqueeze(1));
+}
+
 Tensor merged_weight(const Tensor& weight, const Lora& lora) {
   const c10::NoGradGuard no_grad;
-  return added(weight, lora.b, lora.a, lora.scale).to(weight.scalar_type());
-}
-
-Tensor merged_weight(const Linear& linear) {
-  const c10::NoGradGuard no_grad;
-  const Lora& lora = *linear.lora;
-  const Tensor& weight = dense_weight(linear);
-  if (!lora.magnitude.defined()) return merged_weight(weight, lora);
-  const Tensor whole = added(weight, lora.b, lora.a, lora.scale);
-  const Tensor norms = at::linalg_vector_norm(whole, 2, at::IntArrayRef{1}, true);
-  return (whole * (lora.magnitude.to(whole.scalar_type()).unsqueeze(1) / norms)).to(weight.scalar_type());
-}
-
-Tensor merged_embedding(const Model& model) {
-  const c10::NoGradGuard no_grad;
-  const Lora& lora = *model.embed_lora;
-  return added(model.embed, lora.a.t(), lora.b.t(), lora.scale).to(model.embed.scalar_type());
+  return merged(weight, lora.a, lora.b, lora.scale, lora.magnitude);
 }
 
 void merge(Model& model) {
   const c10::NoGradGuard no_grad;
   keep_saved(model);
   if (model.spec.tied_head && (model.head.lora || model.embed_lora)) untie(model.spec);
-  if (model.embed_lora) model.embed = merged_embedding(model);
+  if (const auto& lora = model.embed_lora) {  // E + scale (B A)^T: the factors change places
+    model.embed = merged(model.embed, lora->b.t(), lora->a.t(), lora->scale, {});
+  }
   model.embed_lora.reset();
   for (Layer& layer : model.layers) {
     visit_layer(

@@ -1,12 +1,11 @@
 #include "export/adapter_deltas.h"
 
 #include <ATen/TensorOperators.h>
-#include <ATen/ops/linalg_vector_norm.h>
-#include <c10/core/GradMode.h>
 
 #include <utility>
 
 #include "adapter/lora.h"
+#include "adapter/merge.h"
 #include "adapter/peft_folder.h"
 #include "core/error.h"
 #include "model/make.h"
@@ -55,11 +54,10 @@ AdapterChanges adapter_changes(const Model& model) {
 }
 
 void apply_delta(const AdapterDelta& delta, int64_t first, Tensor& rows) {
-  const c10::NoGradGuard no_grad;
-  rows.addmm_(delta.b.narrow(0, first, rows.size(0)), delta.a, 1, delta.scale);
-  if (!delta.magnitude.defined()) return;
-  const Tensor norms = at::linalg_vector_norm(rows, 2, at::IntArrayRef{1}, false);
-  rows.mul_((delta.magnitude.narrow(0, first, rows.size(0)) / norms).unsqueeze(1));
+  const auto part = [&](const Tensor& whole) {
+    return whole.defined() ? whole.narrow(0, first, rows.size(0)) : Tensor();
+  };
+  merge_rows(rows, delta.a, part(delta.b), delta.scale, part(delta.magnitude));
 }
 
 }  // namespace prentice
