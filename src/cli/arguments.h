@@ -12,7 +12,7 @@ struct Arguments {
   std::string verb;                    // "" when none was given
   std::vector<std::string> words;      // neither flag nor override
   std::vector<std::string> overrides;  // section.key=value, STEP:section.key=value
-  Invocation flags;                    // json, quiet, debug, fresh, fit, ...; `command` is the whole line
+  Invocation flags;                    // json, quiet, fresh, chat, rows; `command` is the whole line
   bool help = false, version = false, json_schema = false;
   std::string configs;   // --configs DIR
   std::string out;       // repro run --out DIR

@@ -89,7 +89,7 @@ void add_weights(Contents& contents, const fs::path& folder, const std::string& 
   for (const TensorView* tensor : weights.tensors()) add_tensor(contents, *tensor);
 }
 
-// Every member of a JSON file, texts shortened.
+// A JSON file, whole.
 void add_json(Contents& contents, const fs::path& path, const std::string& key) {
   Json value = with_context(ExitCode::model, "inspect", [&] { return Json::parse_file(path); });
   contents.metadata.emplace_back(key, std::move(value));
@@ -206,11 +206,6 @@ void append_metadata(std::string& out, const Json::Object& metadata, const std::
 }
 
 std::string to_text(const fs::path& path, const Contents& contents) {
-  if (contents.kind == "parquet") {
-    std::string out = fmt::format("{}: {}\n", path.string(), contents.kind);
-    append_metadata(out, contents.metadata, "  ");
-    return out;
-  }
   uint64_t bytes = 0;
   double elements = 0;
   size_t width = 4;

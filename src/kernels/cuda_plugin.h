@@ -9,7 +9,7 @@
 
 namespace prentice {
 
-inline constexpr int kCudaTableVersion = 1;
+inline constexpr int kCudaTableVersion = 2;
 
 // Filled by the plug-in. No function throws; sizes are bytes; functions that return int give 0 when they succeed.
 struct CudaTable {
@@ -17,9 +17,6 @@ struct CudaTable {
   int (*device_count)();
   int (*device_name)(int device, char* name, size_t size);
   int (*memory)(int device, size_t* free, size_t* total);  // by the driver
-  int (*peak_allocated)(int device, size_t* bytes);        // of the caching allocator, since the last reset
-  int (*reset_peak_allocated)(int device);
-  int (*synchronize)(int device);  // waits for all work; an asynchronous error shows here
 };
 
 // Loads the plug-in when there is a device for it. To be called once by main, before the first ATen operation: touching

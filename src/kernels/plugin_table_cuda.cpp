@@ -1,7 +1,6 @@
 // The plug-in's table of C functions (kernels/cuda_plugin.h). No exception crosses it.
 #include <ATen/Context.h>
 #include <ATen/cuda/CUDAContext.h>
-#include <c10/cuda/CUDACachingAllocator.h>
 #include <c10/cuda/CUDAFunctions.h>
 #include <c10/cuda/CUDAGuard.h>
 #include <cuda_runtime_api.h>
@@ -47,32 +46,8 @@ int memory(int device, size_t* free, size_t* total) {
   });
 }
 
-int peak_allocated(int device, size_t* bytes) {
-  return guarded([&] {
-    using c10::CachingAllocator::StatType;
-    const auto stats = c10::cuda::CUDACachingAllocator::getDeviceStats(static_cast<c10::DeviceIndex>(device));
-    *bytes = static_cast<size_t>(stats.allocated_bytes[static_cast<size_t>(StatType::AGGREGATE)].peak);
-  });
-}
-
-int reset_peak_allocated(int device) {
-  return guarded([&] { c10::cuda::CUDACachingAllocator::resetPeakStats(static_cast<c10::DeviceIndex>(device)); });
-}
-
-int synchronize(int device) {
-  return guarded([&] {
-    const c10::cuda::CUDAGuard guard(static_cast<c10::DeviceIndex>(device));
-    c10::cuda::device_synchronize();
-  });
-}
-
-constexpr CudaTable kTable = {.version = kCudaTableVersion,
-                              .device_count = device_count,
-                              .device_name = device_name,
-                              .memory = memory,
-                              .peak_allocated = peak_allocated,
-                              .reset_peak_allocated = reset_peak_allocated,
-                              .synchronize = synchronize};
+constexpr CudaTable kTable = {
+    .version = kCudaTableVersion, .device_count = device_count, .device_name = device_name, .memory = memory};
 
 }  // namespace
 

@@ -1,4 +1,4 @@
-// Sampling with a key/value cache; also the log-probabilities that evaluation reads from one cached prompt.
+// Sampling with a key/value cache, by which an export checks itself, too.
 #pragma once
 
 #include <cstdint>

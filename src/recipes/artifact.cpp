@@ -70,7 +70,6 @@ Artifact of_run(const std::string& address, const fs::path& folder, const std::s
   Artifact artifact =
       is_full ? of_hugging_face_folder(address, product) : resolve_artifact(model.at("path").as_string());
   artifact.address = address;
-  artifact.run = absolute_path(run);
   if (!is_full) artifact.adapter = absolute_path(product);
   if (has_tokenizer(product)) {
     artifact.tokenizer = absolute_path(product);

@@ -20,7 +20,6 @@ struct Artifact {
   std::filesystem::path adapter;        // PEFT folder or checkpoint with an adapter; empty = none
   std::filesystem::path tokenizer;      // folder of tokenizer and chat template, the adapter's where it has one
   std::filesystem::path chat_template;  // what a run was trained with in place of its tokenizer's; empty = none
-  std::filesystem::path run;            // the run folder the address names; empty = none
   std::string shape;                    // configs/models entry, for instance models/llama-3.1-8b.json
   bool has_weights() const { return !base.empty(); }
 };

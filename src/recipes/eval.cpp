@@ -52,7 +52,6 @@ int run_program(EvalRecipe recipe, const Invocation& invocation) {
                        .for_evaluation = true};
   const DataSet data = load_data_set(recipe.data.eval, recipe.data, tokenizer, encode);
   if (!recipe.data.max_length) recipe.data.max_length = data.encoded.longest;
-  if (recipe.eval.tasks.empty()) recipe.eval.tasks = {"loss"};
 
   RunFolder folder(recipe.run.out, invocation.fresh, run_policy(invocation));
   if (folder.begin(describe_run(recipe, opened.artifact, *recipe.run.device, invocation)) == RunState::finished) {

@@ -55,8 +55,6 @@ class RunFolder {
   ~RunFolder();
   RunFolder(const RunFolder&) = delete;
 
-  RunState found() const { return found_; }
-
   // Decides, and unless the run is finished writes recipe.yaml, run.json and the start event.
   // Errors: `usage` naming every key in which an unfinished or finished run here differs from this one.
   RunState begin(RunDescription description);

@@ -52,7 +52,6 @@ TEST_F(ArtifactTest, ARunIsItsBaseAndItsAdapter) {
   const Artifact artifact = resolve(at("run"));
   EXPECT_EQ(artifact.base, root_ / "base");
   EXPECT_EQ(artifact.adapter, root_ / "run/adapter");
-  EXPECT_EQ(artifact.run, root_ / "run");
 }
 
 TEST_F(ArtifactTest, NamesMayHoldTheSignsThatDivideAddresses) {

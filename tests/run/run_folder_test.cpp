@@ -77,7 +77,8 @@ TEST_F(RunFolderTest, SecondProcessIsRefusedAtOnceAndToldWho) {
   EXPECT_NE(usage_error([&] { RunFolder folder(out_, true); }), "");
   ::kill(holder, SIGKILL);
   toy::wait_for(holder);
-  EXPECT_EQ(RunFolder(out_, false).found(), RunState::fresh);
+  { const RunFolder folder(out_, false); }
+  EXPECT_EQ(run_state(out_), RunState::fresh);
 }
 
 TEST_F(RunFolderTest, LivesFromFreshToFinished) {
@@ -143,7 +144,8 @@ TEST_F(RunFolderTest, AFolderOfSomethingElseIsRefused) {
   write(out_ / "thesis.tex", "precious");
   EXPECT_EQ(usage_error([&] { RunFolder folder(out_, false); }),
             out_.string() + " is no run folder: it holds thesis.tex");
-  EXPECT_EQ(RunFolder(out_, true).found(), RunState::fresh);
+  { const RunFolder folder(out_, true); }
+  EXPECT_EQ(run_state(out_), RunState::fresh);
   write(dir_ / "file", "x");
   EXPECT_NE(usage_error([&] { RunFolder folder(dir_ / "file", false); }).find("is a file"), std::string::npos);
 }
