@@ -22,7 +22,7 @@ struct Slots {
 };
 
 // What does not take part in differentiation.
-struct Plan : torch::CustomClassHolder {
+struct ProductPlan : torch::CustomClassHolder {
   std::vector<Slots> slots;
   std::vector<double> scales;
   std::vector<std::optional<DropoutKey>> dropouts;
@@ -41,7 +41,7 @@ const Tensor& at_slot(const variable_list& inputs, int64_t slot) {
 Tensor dropped(const Tensor& x, const std::optional<DropoutKey>& key) { return key ? apply_dropout(x, *key) : x; }
 
 // Adapted parts that read x itself; they share one skinny product. Parts with dropout stand alone.
-std::vector<size_t> sharing_parts(const Plan& plan) {
+std::vector<size_t> sharing_parts(const ProductPlan& plan) {
   std::vector<size_t> parts;
   for (size_t i = 0; i < plan.slots.size(); ++i) {
     if (plan.slots[i].a >= 0 && !plan.dropouts[i]) parts.push_back(i);
@@ -49,7 +49,7 @@ std::vector<size_t> sharing_parts(const Plan& plan) {
   return parts;
 }
 
-std::vector<size_t> dropping_parts(const Plan& plan) {
+std::vector<size_t> dropping_parts(const ProductPlan& plan) {
   std::vector<size_t> parts;
   for (size_t i = 0; i < plan.slots.size(); ++i) {
     if (plan.slots[i].a >= 0 && plan.dropouts[i]) parts.push_back(i);
@@ -58,19 +58,19 @@ std::vector<size_t> dropping_parts(const Plan& plan) {
 }
 
 // The A of these parts under each other: [sum of R, in].
-Tensor stacked_a(const Plan& plan, const variable_list& inputs, const std::vector<size_t>& parts) {
+Tensor stacked_a(const ProductPlan& plan, const variable_list& inputs, const std::vector<size_t>& parts) {
   std::vector<Tensor> stack;
   for (size_t i : parts) stack.push_back(at_slot(inputs, plan.slots[i].a).to(plan.type));
   return stack.size() == 1 ? stack[0] : at::cat(stack, 0);
 }
 
-Tensor base_product(const Plan& plan, const variable_list& inputs, const Tensor& x, size_t part) {
+Tensor base_product(const ProductPlan& plan, const variable_list& inputs, const Tensor& x, size_t part) {
   const Tensor weight = at_slot(inputs, plan.slots[part].weight).to(plan.type);
   const Tensor bias = cast(at_slot(inputs, plan.slots[part].bias), plan.type);
   return bias.defined() ? product_transposed(x, weight).add_(bias) : product_transposed(x, weight);
 }
 
-variable_list base_products(const Plan& plan, const variable_list& inputs, const Tensor& x) {
+variable_list base_products(const ProductPlan& plan, const variable_list& inputs, const Tensor& x) {
   variable_list results;
   if (!plan.joined.defined()) {
     for (size_t i = 0; i < plan.slots.size(); ++i) results.push_back(base_product(plan, inputs, x, i));
@@ -103,7 +103,7 @@ Tensor common_matrix(const variable_list& grads) {
 }
 
 // sum over parts of grad_i W_i
-Tensor input_gradient(const Plan& plan, const variable_list& saved, const variable_list& grads) {
+Tensor input_gradient(const ProductPlan& plan, const variable_list& saved, const variable_list& grads) {
   if (plan.joined.defined()) {
     const Tensor all = common_matrix(grads);
     if (all.defined()) return product_transposed(all, plan.joined.to(plan.type).t());
@@ -118,7 +118,7 @@ Tensor input_gradient(const Plan& plan, const variable_list& saved, const variab
 
 // Adds the adapters' share to dx (when wanted) and gives the gradients of A and B of these parts, which read `input`
 // (x, or x after dropout). `low` [T, sum of R] is input A^T of the forward pass.
-void adapter_gradients(const Plan& plan, const variable_list& saved, const variable_list& grads,
+void adapter_gradients(const ProductPlan& plan, const variable_list& saved, const variable_list& grads,
                        const std::vector<size_t>& parts, const Tensor& input, const Tensor& low, bool want_dx,
                        Tensor& dx, variable_list& results) {
   Tensor dlow = at::empty_like(low);
@@ -145,9 +145,9 @@ void adapter_gradients(const Plan& plan, const variable_list& saved, const varia
   key ? dx.add_(apply_dropout(at::mm(dlow, stack), *key)) : dx.addmm_(dlow, stack);
 }
 
-struct Products : torch::autograd::Function<Products> {
+struct LinearProducts : torch::autograd::Function<LinearProducts> {
   static variable_list forward(AutogradContext* context, at::TensorList input_list,
-                               const c10::intrusive_ptr<Plan>& plan) {
+                               const c10::intrusive_ptr<ProductPlan>& plan) {
     const at::AutoDispatchBelowADInplaceOrView plain;  // results are fresh matrices, not views to be tracked
     const variable_list inputs = input_list.vec();
     const Tensor x = inputs[0].to(plan->type);
@@ -177,7 +177,7 @@ struct Products : torch::autograd::Function<Products> {
 
   static variable_list backward(AutogradContext* context, variable_list grads) {
     const auto holder = context->saved_data["plan"].toCapsule();
-    const Plan& plan = static_cast<const Plan&>(*holder);
+    const ProductPlan& plan = static_cast<const ProductPlan&>(*holder);
     const variable_list saved = context->get_saved_variables();
     const bool want_dx = context->needs_input_grad(0);
     size_t count = 1;
@@ -211,7 +211,7 @@ struct Products : torch::autograd::Function<Products> {
 }  // namespace
 
 std::vector<Tensor> products(const Tensor& x, const std::vector<ProductPart>& parts, const Tensor& joined) {
-  auto plan = c10::make_intrusive<Plan>();
+  auto plan = c10::make_intrusive<ProductPlan>();
   plan->joined = joined;
   plan->type = x.scalar_type();
   variable_list inputs = {x};
@@ -226,7 +226,7 @@ std::vector<Tensor> products(const Tensor& x, const std::vector<ProductPart>& pa
     plan->dropouts.push_back(part.dropout);
     plan->widths.push_back(part.weight.size(0));
   }
-  return Products::apply(at::TensorList(inputs), plan);
+  return LinearProducts::apply(at::TensorList(inputs), plan);
 }
 
 }  // namespace prentice
