@@ -188,10 +188,38 @@ def check_recipe(path, lines):
         complain(path, 1, "a recipe's first key is `recipe`")
 
 
+def check_rooms():
+    """The three places that say which room stands on which must agree."""
+    cmake = (ROOT / "CMakeLists.txt").read_text()
+    linked = {
+        name: re.findall(r"prentice_(\w+)", uses) for name, uses in re.findall(r"^room\((\w+) USES ((?:(?!TEST_USES)[^)])*)", cmake, re.M)
+    }
+    table = re.findall(r"^\| `(\w+)` \|", (ROOT / "README.md").read_text(), re.M)
+    table = table[table.index("core") : table.index("cli") + 1] if {"core", "cli"} <= set(table) else []
+
+    def below(room):
+        return {room}.union(*(below(other) for other in linked[room]))
+
+    for where, rooms in (("CMakeLists.txt", list(linked)), ("README.md", table)):
+        if set(rooms) != set(MAY_USE):
+            broken.append(f"{where}: rooms other than check.py's: {', '.join(sorted(set(rooms) ^ set(MAY_USE)))}")
+            return
+        for room, others in MAY_USE.items():
+            for other in others.split():
+                if rooms.index(other) > rooms.index(room):
+                    broken.append(f"{where}: {room} may include from {other}, which stands below it")
+    for room, others in MAY_USE.items():
+        for other in sorted(set(others.split()) - below(room)):
+            broken.append(f"CMakeLists.txt: {room} may include from {other}, and does not link it")
+        for other in sorted(set(linked[room]) - set(others.split())):
+            broken.append(f"CMakeLists.txt: {room} links {other}, and may not include from it")
+
+
 seen_by = {}
 
 
 def main():
+    check_rooms()
     for path in tracked():
         name = path.relative_to(ROOT).as_posix()
         if path.suffix in {".safetensors", ".bin", ".gguf", ".model", ".png", ".gz"} or name.startswith("tests/golden/"):
