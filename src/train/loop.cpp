@@ -1,6 +1,5 @@
 #include "train/loop.h"
 
-#include <ATen/Parallel.h>
 #include <ATen/core/grad_mode.h>
 #include <ATen/ops/zeros.h>
 #include <fmt/format.h>
@@ -16,12 +15,10 @@
 #include "run/manifest.h"
 #include "run/provenance.h"
 #include "run/signals.h"
+#include "train/checkpoint_content.h"
 #include "train/clip.h"
-#include "train/optimizer.h"
 #include "train/prefetch.h"
 #include "train/recorder.h"
-#include "train/schedule.h"
-#include "train/tensor_file.h"
 #include "train/trained_weights.h"
 #include "train/trainer_state.h"
 
@@ -33,29 +30,19 @@ namespace fs = std::filesystem;
 
 constexpr double kSaveSeconds = 30 * 60;   // between checkpoints, where the recipe names no number of steps
 constexpr uint64_t kSmallFiles = 1 << 20;  // bytes of a checkpoint beside its tensors
-constexpr const char* kOptimizerFile = "optimizer-00000-of-00001.safetensors";
-
-uint64_t bytes_of(const NamedTensors& tensors) {
-  uint64_t bytes = 0;
-  for (const auto& [name, tensor] : tensors) bytes += tensor.nbytes();
-  return bytes;
-}
-
-class Training {
+class Loop {
  public:
-  Training(const TrainConfig& config, const NamedTensors& trainable, const StepSource& source,
-           const Objective& objective, const Hooks& hooks);
+  Loop(const TrainConfig& config, const NamedTensors& trainable, const StepSource& source, const Objective& objective,
+       const Hooks& hooks);
   TrainResult run();
 
  private:
   void resume_or_start();
-  void restore(const fs::path& folder);
   void take_step();
   Tensor accumulate_gradients(Step& step, Metrics& extra);
   void flush();
   void evaluate();
   void save();
-  void write_checkpoint(const fs::path& folder);
   void select_best();
 
   bool finished() const;
@@ -66,7 +53,7 @@ class Training {
   }
   bool at_epoch_end() const { return state_.step % source_.steps_in_epoch() == 0 || state_.step == source_.size(); }
   double epoch() const { return static_cast<double>(state_.step) / static_cast<double>(source_.steps_in_epoch()); }
-  double rate() const { return config_.lr * schedule_factor(schedule_, state_.step); }
+  double rate() const { return config_.optimizer.lr * schedule_factor(schedule_, state_.step); }
   const Provenance& provenance();
   NamedTensors all_state() const;
 
@@ -77,6 +64,7 @@ class Training {
   const Hooks& hooks_;
   ScheduleOptions schedule_;
   Optimizer optimizer_;
+  CheckpointContent content_;
   FiniteWatch watch_;
   EventLog events_;
   Checkpoints checkpoints_;
@@ -89,50 +77,35 @@ class Training {
   double begin_ = monotonic_seconds(), seconds_before_ = 0, last_save_ = monotonic_seconds();
 };
 
-Training::Training(const TrainConfig& config, const NamedTensors& trainable, const StepSource& source,
-                   const Objective& objective, const Hooks& hooks)
+Loop::Loop(const TrainConfig& config, const NamedTensors& trainable, const StepSource& source,
+           const Objective& objective, const Hooks& hooks)
     : config_(config),
       trainable_(trainable),
       source_(source),
       objective_(objective),
       hooks_(hooks),
-      schedule_{.kind = config.schedule,
-                .steps = source.size(),
-                .warmup_steps = config.warmup_steps,
-                .min_lr = config.min_lr,
-                .decay = config.decay},
-      optimizer_({.name = config.optimizer,
-                  .beta1 = config.beta1,
-                  .beta2 = config.beta2,
-                  .eps = config.eps,
-                  .weight_decay = config.weight_decay,
-                  .lr_ratio = config.lr_ratio,
-                  .lr = config.lr},
-                 trainable),
+      schedule_(config.schedule),
+      optimizer_(config.optimizer, trainable),
+      content_{trainable, optimizer_, source, config.recipe},
       watch_(config.device),
       events_(config.out),
-      checkpoints_(config.out, events_) {}
+      checkpoints_(config.out, events_) {
+  schedule_.steps = source.size();
+}
 
 // Made when first asked for: hashing the inputs goes on beside the start of the run until then.
-const Provenance& Training::provenance() {
-  if (!provenance_) {
-    provenance_ = {.recipe = config_.recipe,
-                   .inputs = config_.inputs ? config_.inputs->get() : std::vector<InputHash>{},
-                   .order = source_.order_hash(),
-                   .world_size = 1,
-                   .threads = at::get_num_threads(),
-                   .binary = binary_sha256()};
-  }
+const Provenance& Loop::provenance() {
+  if (!provenance_) provenance_ = provenance_of(config_, source_);
   return *provenance_;
 }
 
-NamedTensors Training::all_state() const {
+NamedTensors Loop::all_state() const {
   NamedTensors all = trainable_;
   for (auto& named : optimizer_.state()) all.push_back(std::move(named));
   return all;
 }
 
-void Training::resume_or_start() {
+void Loop::resume_or_start() {
   if (auto found = checkpoints_.newest()) {
     const auto before = with_context(ExitCode::model, found->folder.string(), [&] {
       seconds_before_ = found->manifest.at("wall_seconds").as_number();
@@ -142,7 +115,7 @@ void Training::resume_or_start() {
     require_same(before, now, fmt::format("{}, step {}", config_.out.string(), found->step));
     if (before.binary != now.binary)
       events_.warn("this program is not the one that wrote the checkpoint: bits may differ");
-    restore(found->folder);
+    state_ = content_.restore(found->folder);
     saved_step_ = state_.step;
     events_.write("resume", {{"step", state_.step}, {"checkpoint", found->folder.filename().string()}});
   }
@@ -151,33 +124,25 @@ void Training::resume_or_start() {
   if (!finished()) prefetcher_.emplace(source_, state_.step, config_.device);
 }
 
-void Training::restore(const fs::path& folder) {
-  with_context(ExitCode::model, folder.string(), [&] {
-    restore_trained(folder, trainable_);
-    read_tensors(folder / kOptimizerFile, optimizer_.state());
-    state_ = trainer_state_from(Json::parse_file(folder / "trainer.json"));
-  });
-}
-
-bool Training::finished() const {
+bool Loop::finished() const {
   if (state_.step >= source_.size()) return true;
   return config_.patience > 0 && state_.evaluations_since_best >= config_.patience;
 }
 
-bool Training::evaluation_due() const {
+bool Loop::evaluation_due() const {
   if (!hooks_.evaluate || state_.evaluated_step == state_.step) return false;
   if (state_.step == 0 || state_.step == source_.size()) return true;
   return config_.eval_every > 0 ? state_.step % config_.eval_every == 0 : at_epoch_end();
 }
 
-bool Training::save_due() const {
+bool Loop::save_due() const {
   if (saved_step_ == state_.step) return false;
   if (state_.step == 0 || finished() || stop_signal() != 0 || new_best_) return true;
   if (config_.checkpoint_every > 0) return state_.step % config_.checkpoint_every == 0;
   return at_epoch_end() || monotonic_seconds() - last_save_ > kSaveSeconds;
 }
 
-Tensor Training::accumulate_gradients(Step& step, Metrics& extra) {
+Tensor Loop::accumulate_gradients(Step& step, Metrics& extra) {
   Tensor loss = at::zeros({}, at::TensorOptions().device(config_.device).dtype(at::kDouble));
   for (auto& micro : step.micros) {
     Metrics of_micro;
@@ -193,7 +158,7 @@ Tensor Training::accumulate_gradients(Step& step, Metrics& extra) {
   return loss;
 }
 
-void Training::take_step() {
+void Loop::take_step() {
   if (hooks_.before_step) hooks_.before_step(state_.step);
   Step step = prefetcher_->next();
   if (hooks_.see_step) hooks_.see_step(step);
@@ -217,11 +182,11 @@ void Training::take_step() {
   if (log_due()) state_.last_loss = recorder_->flush_and_log(watch_, all_state(), prefetcher_->seconds_waited());
 }
 
-void Training::flush() {
+void Loop::flush() {
   if (const double loss = recorder_->flush(watch_); !std::isnan(loss)) state_.last_loss = loss;
 }
 
-void Training::evaluate() {
+void Loop::evaluate() {
   flush();  // lines stand in the order of steps, and nobody evaluates weights that are not finite
   const double begin = monotonic_seconds();
   const auto metrics = hooks_.evaluate();
@@ -235,33 +200,20 @@ void Training::evaluate() {
   recorder_->add_evaluation(state_.step, epoch(), metrics);
 }
 
-void Training::write_checkpoint(const fs::path& folder) {
-  if (hooks_.save_model) hooks_.save_model(folder);
-  store_trained(folder, trainable_);
-  write_tensors(folder / kOptimizerFile, optimizer_.state());
-  const Json data = Json::Object{{"position", state_.step},
-                                 {"steps", source_.size()},
-                                 {"steps_in_epoch", source_.steps_in_epoch()},
-                                 {"order_sha256", provenance().order}};
-  write_file_durably(folder / "data.json", data.dump(1) + "\n");
-  Json trainer = to_json(state_);
-  trainer["lr"] = rate();
-  write_file_durably(folder / "trainer.json", trainer.dump(1) + "\n");
-  write_file_durably(folder / "recipe.yaml", config_.recipe);
-}
-
-void Training::save() {
+void Loop::save() {
   flush();
   const double begin = monotonic_seconds();
   require_finite(trainable_, state_.step);
   recorder_->sync();
-  const uint64_t tensors = bytes_of(trainable_) + bytes_of(optimizer_.state());
   Json::Object facts = {
       {"step", state_.step}, {"time", wall_time()}, {"wall_seconds", seconds_before_ + begin - begin_}};
   const Json from = to_json(provenance());
   facts.insert(facts.end(), from.as_object().begin(), from.as_object().end());
-  checkpoints_.save(state_.step, std::max(tensors, checkpoints_.last_bytes()) + kSmallFiles, std::move(facts),
-                    [&](const fs::path& folder) { write_checkpoint(folder); });
+  checkpoints_.save(state_.step, std::max(content_.bytes(), checkpoints_.last_bytes()) + kSmallFiles, std::move(facts),
+                    [&](const fs::path& folder) {
+                      if (hooks_.save_model) hooks_.save_model(folder);
+                      content_.write(folder, state_, rate(), provenance().order);
+                    });
   saved_step_ = state_.step;
   new_best_ = false;
   last_save_ = monotonic_seconds();
@@ -273,7 +225,7 @@ void Training::save() {
 }
 
 // The selected step's weights stay in memory: what the recipe exports next is what was selected.
-void Training::select_best() {
+void Loop::select_best() {
   if (config_.select == Select::last || state_.best_step == state_.step) return;
   if (!state_.best_step)
     fail(ExitCode::internal, "train.select: no evaluation gave " + selecting_metric(config_.select));
@@ -284,11 +236,10 @@ void Training::select_best() {
   restore_trained(folder, trainable_);
 }
 
-TrainResult Training::run() {
+TrainResult Loop::run() {
   if (source_.size() <= 0) fail(ExitCode::data, "there is nothing to train on: the data makes no step");
   if (!hooks_.evaluate && (config_.select != Select::last || config_.patience > 0)) {
-    fail(ExitCode::usage, "train.select: there are no held-out rows to select a step by",
-         "give data.eval, or data.eval_split above 0");
+    fail(ExitCode::internal, "train.select: there are no held-out rows to select a step by");
   }
   resume_or_start();
   for (;;) {
@@ -315,7 +266,7 @@ TrainResult Training::run() {
 
 TrainResult train(const TrainConfig& config, const NamedTensors& trainable, const StepSource& source,
                   const Objective& objective, const Hooks& hooks) {
-  return Training(config, trainable, source, objective, hooks).run();
+  return Loop(config, trainable, source, objective, hooks).run();
 }
 
 }  // namespace prentice

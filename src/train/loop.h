@@ -14,6 +14,8 @@
 #include "core/tensor.h"
 #include "data/steps.h"
 #include "run/input_hashes.h"
+#include "train/optimizer.h"
+#include "train/schedule.h"
 
 namespace prentice {
 
@@ -27,12 +29,9 @@ struct TrainConfig {
   int64_t eval_every = 0;  // steps; 0 = at start, each epoch, end
   Select select = Select::last;
   int64_t patience = 0;
-  OptimizerName optimizer = OptimizerName::adamw;
-  double lr = 2e-4, weight_decay = 0, eps = 1e-8, clip = 1, min_lr = 0.1, decay = 0.2;
-  double warmup_steps = 0;
-  Schedule schedule = Schedule::cosine;
-  double beta1 = 0.9, beta2 = 0.999;
-  double lr_ratio = 1;         // LoRA+: factor on the rate of every lora_B
+  OptimizerOptions optimizer;
+  ScheduleOptions schedule;    // `steps` is the source's
+  double clip = 1;             // of the gradient's norm; 0 = off
   double flops_per_token = 0;  // for MFU; 0 = unknown
   double peak_flops = 0;       // of the device; 0 = unknown
   at::Device device = at::kCPU;
@@ -60,8 +59,8 @@ struct TrainResult {
 
 // Continues from the newest good checkpoint of config.out, or publishes step-00000000 and starts.
 // With config.select the tensors end as they were at the best step.
-// Errors: `usage` for config.select or patience without hooks.evaluate; `numerical` for a non-finite loss or gradient,
-// naming the first bad step; `storage`; Stopped for signals.
+// Errors: `internal` for config.select or patience without hooks.evaluate; `numerical` for a non-finite loss or
+// gradient, naming the first bad step; `storage`; Stopped for signals.
 TrainResult train(const TrainConfig&, const NamedTensors& trainable, const StepSource&, const Objective&, const Hooks&);
 
 }  // namespace prentice

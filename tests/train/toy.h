@@ -98,10 +98,8 @@ inline TrainConfig config_for(const std::filesystem::path& out) {
   config.run_id = "toy";
   config.log_every = 5;
   config.checkpoint_every = 6;
-  config.lr = 0.02;
-  config.warmup_steps = 3;
-  config.weight_decay = 0.1;
-  config.lr_ratio = 4;
+  config.optimizer = {.weight_decay = 0.1, .lr_ratio = 4, .lr = 0.02};
+  config.schedule = {.warmup_steps = 3, .min_lr = 0.1};
   config.recipe = "recipe: sft\nrun:\n  out: " + out.string() + "\noptim:\n  lr: 0.02\n";
   config.quiet = true;
   return config;
