@@ -46,6 +46,31 @@ std::optional<Override> parse_override(std::string_view word) {
   return parsed;
 }
 
+// Whether the quote that opens the text is closed by its last character and not before: '' and \" stand for themselves.
+bool is_one_quotation(std::string_view text) {
+  const char quote = text.front();
+  size_t at = 1;
+  for (; at < text.size(); ++at) {
+    const bool doubled = quote == '\'' && text.substr(at).starts_with("''");
+    if (text[at] == quote && !doubled) break;
+    if (doubled || (quote == '"' && text[at] == '\\')) ++at;
+  }
+  return at + 1 == text.size();
+}
+
+// A value in quotes is the text that YAML reads in them; any other stands for itself, and the key's type parses it.
+Node typed_value(const Override& parsed) {
+  const std::string& text = parsed.value;
+  const bool quoted = text.size() > 1 && (text[0] == '"' || text[0] == '\'') && text.back() == text[0];
+  if (!quoted) return Node::scalar(text, false, kTyped);
+  if (!is_one_quotation(text)) {
+    fail_at(kTyped, fmt::format("{}: the quote that opens {} is closed before its end", parsed.key, text),
+            text[0] == '"' ? "write \\\" for a quote in the text" : "write '' for a quote in the text");
+  }
+  const Node value = parse_yaml(text, fmt::format("{}: {}", kCommandLine, parsed.key));
+  return Node::scalar(value.text(), true, kTyped);
+}
+
 // The step's `set` map, made when it is not there.
 void override_step(Node& recipe, const Override& parsed) {
   Node* section = recipe.find("pipeline");
@@ -63,7 +88,7 @@ void override_step(Node& recipe, const Override& parsed) {
     }
     Node* set = step.find("set");
     if (!set || !set->is_map()) set = &step.set("set", Node::map({}, kTyped), kTyped);
-    set->set(parsed.key, Node::scalar(parsed.value, false, kTyped), kTyped);
+    set->set(parsed.key, typed_value(parsed), kTyped);
     return;
   }
   const std::string near = closest_match(parsed.step, names);
@@ -151,7 +176,7 @@ void apply_override(Node& recipe, std::string_view word) {
   const auto parsed = parse_override(word);
   if (!parsed) fail_at(kTyped, fmt::format("expected section.key=value, got {}", word));
   if (!parsed->step.empty()) return override_step(recipe, *parsed);
-  set_key(recipe, parsed->key, Node::scalar(parsed->value, false, kTyped), kTyped);
+  set_key(recipe, parsed->key, typed_value(*parsed), kTyped);
 }
 
 std::string recipe_kind(const Node& recipe) {

@@ -84,6 +84,47 @@ TEST(Overrides, ValuesAreParsedByTheTypeOfTheirKey) {
   EXPECT_EQ(recipe.data.train.at(1).path, fs::absolute(kBase).string());
 }
 
+// Expected values: PyYAML's safe_load of the same text.
+TEST(Overrides, AQuotedValueIsUnquotedAsYamlDoes) {
+  const std::pair<const char*, std::string> table[] = {
+      {R"("x")", "x"},
+      {R"('x')", "x"},
+      {R"("")", ""},
+      {R"('')", ""},
+      {R"("3")", "3"},
+      {R"(" two  spaces ")", " two  spaces "},
+      {R"("a\nb\t\"c\" \\ \u00e9 \x41")", "a\nb\t\"c\" \\ \u00e9 A"},
+      {R"('a\nb')", "a\\nb"},
+      {R"('it''s')", "it's"},
+      {R"('''')", "'"},
+      {R"('"x"')", "\"x\""},
+      {R"("it's: # [no] {{ x }}")", "it's: # [no] {{ x }}"},
+      {R"("[a, b]")", "[a, b]"},
+      // No quotation from end to end: as typed.
+      {R"(x "y")", "x \"y\""},
+      {R"("x" y)", "\"x\" y"},
+      {R"(it's)", "it's"},
+      {R"(")", "\""},
+      {R"(a: b # c)", "a: b # c"},
+      {R"({{ x }})", "{{ x }}"},
+  };
+  for (const auto& [typed, expected] : table) {
+    EXPECT_EQ(sft({std::string("data.system=") + typed}).data.system, expected) << typed;
+  }
+  EXPECT_EQ(sft({R"(data.train="tests/config/fixtures/rows.jsonl")"}).data.train.at(0).path,
+            fs::absolute("tests/config/fixtures/rows.jsonl").string());
+  const std::pair<const char*, const char*> mistakes[] = {
+      {R"(train.batch="3")", R"(command line: train.batch: expected an integer, got the text "3")"},
+      {R"(data.system="a" and "b")",
+       R"(command line: data.system: the quote that opens "a" and "b" is closed before its end)"},
+      {"data.system='a'b'", "command line: data.system: the quote that opens 'a'b' is closed before its end"},
+      {"data.system='''", "command line: data.system: the quote that opens ''' is closed before its end"},
+      {R"(data.system="a\")", R"(command line: data.system: the quote that opens "a\" is closed before its end)"},
+      {R"(data.system="\q")", "command line: data.system:1:4: an escape in double quotes that YAML does not know"},
+  };
+  for (const auto& [word, message] : mistakes) EXPECT_EQ(errors_of({word}), message) << word;
+}
+
 TEST(Overrides, MistakesNameTheCommandLine) {
   const std::pair<std::vector<std::string>, const char*> table[] = {
       {{"optim.lr=fast"}, "command line: optim.lr: expected a number, got fast"},
