@@ -12,10 +12,13 @@
 #include "config/distill_rules.h"
 #include "config/preference_rules.h"
 #include "core/utf8.h"
+#include "io/json.h"
 
 namespace prentice {
 
 namespace {
+
+namespace fs = std::filesystem;
 
 // A checker that also knows which sections stand there, and what is only worth a line.
 class SectionChecker : public Checker {
@@ -42,7 +45,19 @@ void check_run(SectionChecker& c, const RunSection& run) {
   }
 }
 
-// Tokens that could never be matched, or that a text would hold by accident.
+constexpr size_t kLongestToken = 256;  // bytes
+
+// C0, DEL and C1; the text is UTF-8.
+bool holds_control(std::string_view text) {
+  for (size_t at = 0; at < text.size(); ++at) {
+    const auto byte = static_cast<unsigned char>(text[at]);
+    const bool is_c1 = byte == 0xc2 && static_cast<unsigned char>(text[at + 1]) < 0xa0;
+    if (byte < 0x20 || byte == 0x7f || is_c1) return true;
+  }
+  return false;
+}
+
+// Tokens that could never be matched, that a text would hold by accident, or that are no words but a slip.
 void check_added_tokens(SectionChecker& c, const std::vector<std::string>& tokens) {
   std::set<std::string> seen;
   for (const auto& token : tokens) {
@@ -51,10 +66,14 @@ void check_added_tokens(SectionChecker& c, const std::vector<std::string>& token
     };
     if (token.empty()) {
       refuse("a token is empty");
-    } else if (token.find_first_not_of(" \t\r\n\f\v") == std::string::npos) {
+    } else if (is_blank(token)) {
       refuse(fmt::format("'{}' is white space alone, which every text has", token));
     } else if (first_bad_utf8(token) != std::string::npos) {
       refuse(fmt::format("'{}' is not UTF-8", token));
+    } else if (token.size() > kLongestToken) {
+      refuse(fmt::format("a token has {} bytes, more than {}", token.size(), kLongestToken));
+    } else if (holds_control(token)) {
+      refuse(fmt::format("{} holds a control character, for instance a line break", Json(token).dump()));
     } else if (!seen.insert(token).second) {
       c.mistake("model.add_tokens", fmt::format("'{}' is named twice", token), "name it once");
     }
@@ -64,10 +83,18 @@ void check_added_tokens(SectionChecker& c, const std::vector<std::string>& token
 void check_model(SectionChecker& c, const ModelSection& model) {
   if (model.path.empty()) c.missing("model.path", "a model is needed", "for instance model.path=/models/my-model");
   if (model.init == "random") c.without_effect({"model.adapter"}, "with model.init: random");
-  if (!model.adapter.empty() && !parse_address(std::filesystem::current_path(), model.path).adapter.empty()) {
+  if (!model.adapter.empty() && !parse_address(fs::current_path(), model.path).adapter.empty()) {
     c.mistake("model.adapter", "model.path already names an adapter", "keep one of the two");
   }
   check_added_tokens(c, model.add_tokens);
+}
+
+// A word of adapter.init with a slip of the pen is no adapter that is gone on from; check_paths tells it.
+bool is_slip(const fs::path& init) {
+  std::vector<std::string> words;
+  for (const auto& choice : kAdapterInit) words.emplace_back(choice.word);
+  std::error_code error;
+  return !fs::exists(init, error) && !closest_match(init.filename().string(), words).empty();
 }
 
 void check_adapter(SectionChecker& c, const AdapterSection& adapter) {
@@ -78,7 +105,7 @@ void check_adapter(SectionChecker& c, const AdapterSection& adapter) {
                      "with adapter.kind: full");
     return;
   }
-  if (!starts_fresh(adapter)) {
+  if (!starts_fresh(adapter) && !is_slip(adapter.init)) {
     c.without_effect({"adapter.kind", "adapter.rank", "adapter.alpha", "adapter.targets", "adapter.layers",
                       "adapter.rank_pattern", "adapter.alpha_pattern", "adapter.modules_to_save", "adapter.rslora"},
                      "when adapter.init goes on from an adapter, which brings its own");
