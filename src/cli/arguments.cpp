@@ -27,13 +27,14 @@ constexpr Switch kSwitches[] = {
     {"-q", nullptr, &Invocation::quiet},
     {"--fresh", nullptr, &Invocation::fresh},
     {"--chat", nullptr, &Invocation::chat},
+    {"--trust-store", nullptr, &Invocation::trust_store},
     // These shape what main prints; it reads them before anything can fail.
     {"--debug", nullptr, nullptr},
     {"--k8s-exit-codes", nullptr, nullptr},
 };
 
 constexpr const char* kValueFlags[] = {"--configs", "--rows", "--out", "--revision"};
-constexpr const char* kLaterFlags[] = {"--fit", "--nproc", "--trust-store"};
+constexpr const char* kLaterFlags[] = {"--fit", "--nproc"};
 
 bool set_switch(Arguments& arguments, const std::string& word) {
   for (const auto& known : kSwitches) {

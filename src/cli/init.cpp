@@ -33,7 +33,8 @@ constexpr std::array kShown = {"model.path",           "model.init",      "adapt
                                "distill.teacher",      "distill.loss",    "distill.weight",
                                "eval.tasks",           "eval.require",    "export.merged",
                                "export.gguf",          "generate.prompt", "generate.max_new_tokens",
-                               "generate.temperature", "run.out",         "run.seed",
+                               "generate.temperature", "teach.top_k",     "teach.values",
+                               "teach.sample",         "run.out",         "run.seed",
                                "pipeline.steps"};
 
 struct Proposal {
@@ -111,7 +112,7 @@ void look_at_files(Proposal& proposal, const std::string& kind, const fs::path& 
                           fmt::join(look.members, ", "));
     }
     proposal.notes.push_back(printable(note));
-    if ((kind == "sft" || kind == "distill") && !look.plain_text) propose_rows(proposal, look);
+    if ((kind == "sft" || kind == "distill" || kind == "teach") && !look.plain_text) propose_rows(proposal, look);
   }
 }
 

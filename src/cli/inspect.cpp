@@ -15,6 +15,7 @@
 #include "io/json.h"
 #include "io/safetensors.h"
 #include "recipes/units.h"
+#include "teacher/store.h"
 #include "teacher/store_manifest.h"
 
 namespace prentice {
@@ -95,28 +96,34 @@ void add_json(Contents& contents, const fs::path& path, const std::string& key) 
   contents.metadata.emplace_back(key, std::move(value));
 }
 
-// From its JSON files alone: the HDF5 library opens nothing that was not asked for by hash.
-Contents of_teacher_store(const fs::path& folder) {
+// The HDF5 library opens no file of a finished shard whose hash is not the manifest's, unless the user trusts it.
+Contents of_teacher_store(const fs::path& folder, bool trust) {
   const StoreDescription store = read_store_description(folder);
   const StoreManifest manifest = read_store_manifest(folder, store.layout);
+  const StoreSummary held = TeacherStore::open(folder, {}, TeacherStore::Unfinished::allow,
+                                               trust ? TeacherStore::Hashes::trust : TeacherStore::Hashes::verify)
+                                .summary();
   uint64_t bytes = 0;
   for (const auto& entry : fs::directory_iterator(folder)) {
     if (entry.is_regular_file()) bytes += entry.file_size();
   }
   const double per_token = static_cast<double>(bytes) / static_cast<double>(store.layout.rows);
-  Contents contents{.kind = "teacher store"};
+  Contents contents{.kind = "store"};
   add_json(contents, folder / kStoreFile, "store");
   contents.metadata.emplace_back("finished", manifest.finished(store.layout));
   contents.metadata.emplace_back("committed_rows", manifest.rows(store.layout));
   contents.metadata.emplace_back("shards", store.layout.shards());
   contents.metadata.emplace_back("bytes", bytes);
   contents.metadata.emplace_back("bytes_per_token", std::round(per_token * 100) / 100);
+  contents.metadata.emplace_back("coverage", held.mass);
+  contents.metadata.emplace_back("entries_per_token", held.entries);
+  contents.metadata.emplace_back("verified", !trust);
   return contents;
 }
 
-Contents of_folder(const fs::path& folder) {
+Contents of_folder(const fs::path& folder, bool trust) {
   Contents contents;
-  if (fs::exists(folder / kStoreFile)) return of_teacher_store(folder);
+  if (fs::exists(folder / kStoreFile)) return of_teacher_store(folder, trust);
   if (fs::exists(folder / "manifest.json")) {
     contents.kind = "checkpoint";
     add_json(contents, folder / "manifest.json", "manifest");
@@ -239,7 +246,7 @@ int verb_inspect(const Arguments& arguments) {
   const fs::path path = arguments.words[0];
   std::error_code error;
   if (!fs::exists(path, error)) fail(ExitCode::usage, path.string() + ": no such file or folder");
-  const Contents contents = fs::is_directory(path) ? of_folder(path) : of_file(path);
+  const Contents contents = fs::is_directory(path) ? of_folder(path, arguments.flags.trust_store) : of_file(path);
   print_result(arguments.flags.json ? to_json(contents).dump() + "\n" : to_text(path, contents));
   return 0;
 }

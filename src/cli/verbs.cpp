@@ -153,7 +153,8 @@ constexpr Verb kVerbs[] = {
      "Looks at data.train first: `prentice init sft data.train=tickets.csv`. FILE defaults to KIND.yaml.\n", verb_init},
     {"generate", "generate model.path=MODEL generate.prompt=TEXT | --chat",
      "sample from a model, a run or MODEL+ADAPTER", "", verb_generate, kRunsRecipes},
-    {"inspect", "inspect PATH", "what is in a safetensors, GGUF or Parquet file, an adapter, checkpoint or run folder",
+    {"inspect", "inspect PATH",
+     "what is in a safetensors, GGUF or Parquet file, an adapter, checkpoint, run folder or teacher store",
      "Safe on hostile files: nothing in them is trusted, nothing is run.\n", verb_inspect},
     {"repro", "repro diff A B | repro run DIR [--out DIR2]", "where two runs part; whether a run gives its bytes again",
      "", verb_repro, kRunsRecipes},
@@ -238,6 +239,7 @@ std::string general_help() {
       "  --debug            more about errors\n"
       "  --fresh            run: move what is in run.out aside\n"
       "  --configs DIR      use this folder's files before the built-in configs\n"
+      "  --trust-store      open a teacher store without reading it through for its hashes first\n"
       "  --help, --version\n"
       "\nExit codes  0 done, 1 a bug, 2 usage or recipe, 3 data, 4 model file, 5 storage, 6 numerical, 7 memory,\n"
       "            8 distributed, 9 gate not met, 130/143 stopped by a signal after a good checkpoint\n"

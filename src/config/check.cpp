@@ -11,6 +11,7 @@
 #include "config/checker.h"
 #include "config/distill_rules.h"
 #include "config/preference_rules.h"
+#include "config/teach_rules.h"
 #include "core/utf8.h"
 #include "io/json.h"
 
@@ -125,14 +126,14 @@ void check_adapter(SectionChecker& c, const AdapterSection& adapter) {
   }
 }
 
-// `training`: the kind reads data.train.
-void check_data(SectionChecker& c, const DataSection& data, bool training) {
-  const char* read = training ? "data.train" : "data.eval";
-  if ((training ? data.train : data.eval).empty() && c.has(read))
+// `reads_train`: data.eval alone is not enough.
+void check_data(SectionChecker& c, const DataSection& data, bool reads_train) {
+  const char* read = reads_train ? "data.train" : "data.eval";
+  if ((reads_train ? data.train : data.eval).empty() && c.has(read))
     c.mistake(read, "expected at least one file, got an empty list");
-  if (training && data.train.empty())
-    c.missing("data.train", "there is nothing to train on", "for instance data.train=rows.jsonl");
-  if (!training && data.eval.empty())
+  if (reads_train && data.train.empty())
+    c.missing("data.train", "there are no rows to learn from", "for instance data.train=rows.jsonl");
+  if (!reads_train && data.eval.empty())
     c.missing("data.eval", "there is nothing to score on", "for instance data.eval=test.jsonl");
   if (!data.eval.empty() && data.eval_split.value_or(0) > 0) c.exclusive("data.eval_split", "data.eval");
   if (data.eval_split) c.whole_above_one("data.eval_split", *data.eval_split);
@@ -285,6 +286,7 @@ template <class R>
 void check_recipe(R& r, const Node& root, RecipeMistakes& mistakes) {
   SectionChecker c(r, root, mistakes);
   constexpr bool training = requires { r.train; };
+  constexpr bool reads_train = kReadsTrain<R>;
   check_run(c, r.run);
   if constexpr (requires { r.model; }) check_model(c, r.model);
   if constexpr (requires { r.adapter; }) {
@@ -294,7 +296,7 @@ void check_recipe(R& r, const Node& root, RecipeMistakes& mistakes) {
     }
     if (r.exports.gguf_adapter != "none") check_gguf_adapter(c, r.model, r.adapter);
   }
-  if constexpr (requires { r.data; }) check_data(c, r.data, training);
+  if constexpr (requires { r.data; }) check_data(c, r.data, reads_train);
   if constexpr (
       requires { r.data; } && !requires { r.preference; })
     check_examples(c, r.data, R::kKind);
@@ -306,6 +308,7 @@ void check_recipe(R& r, const Node& root, RecipeMistakes& mistakes) {
   if constexpr (requires { r.distill; }) {
     check_distill(c, r);
   }
+  if constexpr (requires { r.teach; }) check_teach(c, r);
   if constexpr (requires { r.eval; }) check_eval(c, r.eval, training);
   if constexpr (requires { r.exports; }) check_export(c, r.exports);
   if constexpr (requires { r.generate; }) check_generate(c, r.generate);

@@ -1,4 +1,5 @@
-// The keys of the sections around training: train, optim, preference, distill, eval, export, generate, plan, pipeline.
+// The keys of the sections around training: train, optim, preference, distill, eval, export, generate, teach, plan,
+// pipeline.
 // Part of config/fields.h, which is what to include.
 #pragma once
 
@@ -190,6 +191,50 @@ void fields(V&& v, GenerateSection& s) {
   v("seed", s.seed, About{.help = "of the sampling", .min = 0});
   v("stop", s.stop, About{.help = "texts that end the answer, beside the model's end tokens"});
   v.reserved("schema", "a JSON schema the answer must fit");
+}
+
+template <class V>
+void fields(V&& v, SampleSection& s) {
+  v("n", s.n, About{.help = "how many answers to each prompt", .min = 0, .max = 10000});
+  v("temperature", s.temperature, About{.help = "0 = the likeliest token each time", .min = 0, .max = 100});
+  v("top_p", s.top_p,
+    About{.help = "sample from the likeliest tokens that hold this share", .min = 0, .max = 1, .above_min = true});
+  v("max_new_tokens", s.max_new_tokens,
+    About{.help = "an answer that has not ended after this many tokens is dropped", .min = 1});
+  v("min_tokens", s.min_tokens, About{.help = "a shorter answer is dropped", .min = 0});
+  v("json", s.json, About{.help = "an answer that does not parse as JSON is dropped"});
+  v("match", s.match, About{.help = "a regular expression: an answer that it does not match as a whole is dropped"});
+  v("likelihood", s.likelihood,
+    About{.help = "an answer is dropped when the geometric mean of its tokens' probabilities is below this",
+          .min = 0,
+          .max = 1});
+  v("agree", s.agree,
+    About{.help = "an answer is dropped when fewer than this many of the n to its prompt are the same text", .min = 1});
+}
+
+template <class V>
+void fields(V&& v, TeachSection& s) {
+  v("out", s.out,
+    About{.help = "where the store (a folder) or the sampled answers (a JSONL file) go; relative to the current folder",
+          .why = "store, or answers.jsonl, in run.out",
+          .path = PathKind::output});
+  v("top_k", s.top_k, About{.help = "how many of the likeliest tokens a row keeps at most", .min = 1, .max = 65535});
+  v("tail", s.tail,
+    About{.help = "a row keeps its likeliest tokens until less than this mass is left; the mass of the others is kept "
+                  "as one number",
+          .min = 0,
+          .max = 0.999});
+  v("values", s.values,
+    About{.help = "how log-probabilities are written: q8 = 256 levels a row, at most 100 bytes a token in all; f16, "
+                  "f32 = exact, without that limit",
+          .choices = kStoreValues});
+  v("sample", s.sample,
+    About{.help = "write the teacher's own answers to the prompts of data.train instead, a data set to train on: "
+                  "{n: 4, temperature: 0.8, ...}. Dropped is what has not ended after max_new_tokens, is shorter than "
+                  "min_tokens, is no JSON (json: true), does not match the regular expression `match`, is less likely "
+                  "than `likelihood` (geometric mean of its tokens' probabilities), or is given fewer than `agree` "
+                  "times of n; and every repetition",
+          .why = "n: 0 samples nothing: log-probabilities are kept"});
 }
 
 template <class V>

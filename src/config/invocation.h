@@ -14,13 +14,14 @@ struct Invocation {
   std::string command;  // the whole command as typed, for run.json
   Node recipe;          // the file, its base and the command line's overrides laid over it; read_recipe<R> binds it
 
-  bool json = false;     // one JSON object to stdout
-  bool quiet = false;    // no progress
-  bool fresh = false;    // move what is in run.out aside
-  bool inner = false;    // a part of other work (a step, the second run of repro), which tells its end
-  std::string pipeline;  // the run id of the pipeline this is a step of
-  bool chat = false;     // generate: a conversation in the terminal
-  int rows = 10;         // audit --rows: how many training rows to show
+  bool json = false;         // one JSON object to stdout
+  bool quiet = false;        // no progress
+  bool fresh = false;        // move what is in run.out aside
+  bool inner = false;        // a part of other work (a step, the second run of repro), which tells its end
+  std::string pipeline;      // the run id of the pipeline this is a step of
+  bool trust_store = false;  // open teacher stores without reading them through for their hashes first
+  bool chat = false;         // generate: a conversation in the terminal
+  int rows = 10;             // audit --rows: how many training rows to show
 };
 
 }  // namespace prentice

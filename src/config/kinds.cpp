@@ -35,11 +35,14 @@ constexpr Unused kUnused[] = {
     {"export", "run.log_every"},     {"generate", "run.out"},
     {"generate", "run.log_every"},   {"eval", "model.add_tokens"},
     {"export", "model.add_tokens"},  {"generate", "model.add_tokens"},
+    {"teach", "data.eval"},          {"teach", "data.eval_split"},
+    {"teach", "data.split_by"},      {"teach", "data.stratify"},
+    {"teach", "data.shuffle"},       {"teach", "model.add_tokens"},
 };
 
-constexpr std::string_view kLaterKinds[] = {"reward", "teach", "imatrix", "verify", "compare", "classify", "embed",
-                                            "route",  "prune", "rlhf",    "sweep",  "bench",   "registry", "drift"};
-constexpr std::string_view kLaterSections[] = {"teach", "verify", "compare"};
+constexpr std::string_view kLaterKinds[] = {"reward", "imatrix", "verify", "compare", "classify", "embed", "route",
+                                            "prune",  "rlhf",    "sweep",  "bench",   "registry", "drift"};
+constexpr std::string_view kLaterSections[] = {"verify", "compare"};
 
 constexpr KindAlias kAliases[] = {{"kto", "dpo", PreferenceLoss::kto},
                                   {"orpo", "dpo", PreferenceLoss::orpo},
@@ -132,6 +135,7 @@ std::string_view describe_kind(std::string_view kind) {
       {"sft", "fine-tune on examples: an adapter (LoRA), or every weight"},
       {"dpo", "tune on preferences, answers that were chosen and rejected: DPO and its kin, KTO, ORPO, SimPO"},
       {"distill", "teach a student the distributions of a larger model, live, from a store, or on its own samples"},
+      {"teach", "run a teacher over data once: its log-probabilities as a store for distill, or its answers as data"},
       {"eval", "score a model on tasks; eval.require makes it a gate"},
       {"export", "an adapter or model as PEFT, merged Hugging Face folder, GGUF"},
       {"generate", "sample from a model; --chat in a terminal"},
@@ -191,6 +195,11 @@ void resolve_defaults(DistillRecipe& r) {
   if (full && !r.has("export.peft")) r.exports.peft = false;
   resolve_export(r.exports);
   r.teacher.path = r.distill.teacher;
+}
+
+void resolve_defaults(TeachRecipe& r) {
+  resolve_run(r.run, r);
+  r.data.eval_split = 0;  // every row is taught
 }
 
 void resolve_defaults(EvalRecipe& r) {

@@ -77,6 +77,7 @@ struct DistillRecipe : RecipeFacts {
   // What leads to the teacher: distill.teacher, or what an earlier step of a pipeline begins with that will make it.
   ModelSection teacher;
   bool teacher_promised = false;
+  bool trust_store = false;  // --trust-store: a store's files are taken as they are
 };
 
 struct EvalRecipe : RecipeFacts {
@@ -85,6 +86,15 @@ struct EvalRecipe : RecipeFacts {
   ModelSection model;
   DataSection data;
   EvalSection eval;
+  PlanSection plan;
+};
+
+struct TeachRecipe : RecipeFacts {
+  static constexpr std::string_view kKind = "teach";
+  RunSection run;
+  ModelSection model;
+  DataSection data;
+  TeachSection teach;
   PlanSection plan;
 };
 
@@ -135,6 +145,10 @@ void sections(V&& v, EvalRecipe& r) {
   v("run", r.run), v("model", r.model), v("data", r.data), v("eval", r.eval), v("plan", r.plan);
 }
 template <class V>
+void sections(V&& v, TeachRecipe& r) {
+  v("run", r.run), v("model", r.model), v("data", r.data), v("teach", r.teach), v("plan", r.plan);
+}
+template <class V>
 void sections(V&& v, ExportRecipe& r) {
   v("run", r.run), v("model", r.model), v("export", r.exports), v("plan", r.plan);
 }
@@ -149,7 +163,8 @@ void sections(V&& v, PipelineRecipe& r) {
 
 // THE list of the kinds that are built, for what is instantiated once per kind.
 #define PRENTICE_TRAINING_KINDS(X) X(PretrainRecipe) X(SftRecipe) X(DpoRecipe) X(DistillRecipe)
-#define PRENTICE_MODEL_KINDS(X) PRENTICE_TRAINING_KINDS(X) X(EvalRecipe) X(ExportRecipe) X(GenerateRecipe)
+#define PRENTICE_MODEL_KINDS(X) \
+  PRENTICE_TRAINING_KINDS(X) X(TeachRecipe) X(EvalRecipe) X(ExportRecipe) X(GenerateRecipe)
 #define PRENTICE_KINDS(X) PRENTICE_MODEL_KINDS(X) X(PipelineRecipe)
 
 // Calls f with a default recipe of each kind.
@@ -178,6 +193,10 @@ inline constexpr bool kTrains = requires(R recipe) {
   recipe.train;
 };
 bool trains(std::string_view kind);
+
+// Kinds that read data.train as rows a model is run over.
+template <class R>
+inline constexpr bool kReadsTrain = kTrains<R> || std::is_same_v<R, TeachRecipe>;
 
 // The adapter that a kind trains; pretraining trains every weight.
 template <class R>

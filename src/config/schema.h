@@ -181,6 +181,29 @@ struct GenerateSection {
   std::vector<std::string> stop;
 };
 
+// teach.sample: answers of the teacher instead of its log-probabilities.
+struct SampleSection {
+  int64_t n = 0;  // answers a prompt; 0 = none
+  double temperature = 1;
+  double top_p = 1;
+  int64_t max_new_tokens = 256;
+  int64_t min_tokens = 0;
+  bool json = false;      // kept when it parses as JSON
+  std::string match;      // kept when this regular expression matches all of it
+  double likelihood = 0;  // kept when the geometric mean of its tokens' probabilities is at least this
+  int64_t agree = 1;      // kept when at least so many of the n answers are the same
+
+  bool operator==(const SampleSection&) const = default;
+};
+
+struct TeachSection {
+  std::string out;  // default: store, or answers.jsonl, in run.out
+  int64_t top_k = 50;
+  double tail = 0.001;
+  std::string values = "q8";
+  SampleSection sample;
+};
+
 struct PipelineStep {
   std::string name;
   std::string recipe;

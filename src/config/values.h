@@ -126,6 +126,14 @@ struct Codec<PipelineStep> {
   static Json schema(const About& about);
 };
 
+template <>
+struct Codec<SampleSection> {
+  static bool read(const Node&, SampleSection&, const Reading&);
+  static Node write(const SampleSection& value);
+  static std::string type(const About&);
+  static Json schema(const About&);
+};
+
 template <class E>
 requires std::is_enum_v<E>
 struct Codec<E> {

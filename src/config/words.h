@@ -183,6 +183,7 @@ inline constexpr Choice kReference[] = {{"start"}, {"precomputed"}};
 inline constexpr Choice kQat[] = {{"none"},           {"F16", kLater},    {"BF16", kLater},   {"Q8_0", kLater},
                                   {"Q6_K", kLater},   {"Q5_K_M", kLater}, {"Q5_K_S", kLater}, {"Q4_K_M", kLater},
                                   {"Q4_K_S", kLater}, {"Q4_0", kLater},   {"Q3_K_M", kLater}, {"Q2_K", kLater}};
+inline constexpr Choice kStoreValues[] = {{"q8"}, {"f16"}, {"f32"}};
 inline constexpr Choice kMaster[] = {{"auto"}, {"stochastic", kLater}};
 inline constexpr Choice kTasks[] = {{"loss"},        {"choice"},           {"exact"},        {"json", kLater},
                                     {"sql", kLater}, {"grounded", kLater}, {"rouge", kLater}};

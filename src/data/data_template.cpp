@@ -1,5 +1,6 @@
 #include "data/data_template.h"
 
+#include <charconv>
 #include <filesystem>
 #include <string>
 #include <system_error>
@@ -18,7 +19,22 @@ std::string data_template_text(const DataSection& section) {
   return embedded ? *embedded : read_text_file(section.chat_template, uint64_t{1} << 20);
 }
 
+Json argument_value(const std::string& text) {
+  if (text == "true") return true;
+  if (text == "false") return false;
+  int64_t number = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (error == std::errc() && end == text.data() + text.size()) return number;
+  return text;
+}
+
 }  // namespace
+
+Json::Object template_arguments(const DataSection& section) {
+  Json::Object arguments;
+  for (const auto& [name, value] : section.template_args) arguments.emplace_back(name, argument_value(value));
+  return arguments;
+}
 
 std::optional<ChatTemplate> open_chat_template(const DataSection& section, const Tokenizer& tokenizer) {
   if (section.chat_template == "auto") {

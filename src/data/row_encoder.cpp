@@ -3,10 +3,10 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <charconv>
 #include <functional>
 #include <utility>
 
+#include "data/data_template.h"
 #include "data/left_out.h"
 #include "data/lengths.h"
 #include "data/parallel.h"
@@ -16,16 +16,6 @@ namespace prentice {
 namespace {
 
 constexpr size_t kChunk = 4096;  // rows whose text and offsets are in memory at once; no pair lies across two
-
-// A template's argument by its looks: enable_thinking: false must not arrive as a word.
-Json argument_value(const std::string& text) {
-  if (text == "true") return true;
-  if (text == "false") return false;
-  int64_t number = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
-  if (error == std::errc() && end == text.data() + text.size()) return number;
-  return text;
-}
 
 // Each pair as two rows, chosen first.
 std::vector<Row> by_sides(std::vector<Row> rows) {
@@ -53,9 +43,7 @@ RowEncoder::RowEncoder(const DataSection& section, const Tokenizer& tokenizer, c
   if (options.max_length > 0 && limit_ > options.max_length) {
     fail(ExitCode::usage, fmt::format("data.max_length: {} is above the model's {}", limit_, options.max_length));
   }
-  for (const auto& [name, value] : section.template_args) {
-    render_options_.arguments.emplace_back(name, argument_value(value));
-  }
+  render_options_.arguments = template_arguments(section);
 }
 
 void RowEncoder::check_options(const std::vector<Row>& rows) const {

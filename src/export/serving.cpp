@@ -139,6 +139,7 @@ std::string checksums(const std::filesystem::path& folder, const std::vector<std
     if (fs::is_regular_file(fs::symlink_status(path))) files.push_back(name);
     if (!fs::is_directory(fs::symlink_status(path))) continue;
     for (const auto& entry : fs::recursive_directory_iterator(path)) {
+      if (entry.path().filename().string().starts_with('.')) continue;  // locks
       if (entry.is_regular_file() && !entry.is_symlink()) files.push_back(fs::relative(entry.path(), folder).string());
     }
   }

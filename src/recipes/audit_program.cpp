@@ -69,11 +69,11 @@ void print_audit(const Invocation& invocation) {
 int audit_recipe(const Invocation& invocation) {
   validate_recipe(invocation.recipe);
   with_kind(invocation.kind, [&]<class R>() {
-    if constexpr (kTrains<R>) {
+    if constexpr (kReadsTrain<R>) {
       print_audit<R>(invocation);
     } else {
       fail(ExitCode::usage, "audit: a recipe of kind '" + invocation.kind + "' trains on no data",
-           "audit takes a recipe that trains: sft, dpo, distill, pretrain");
+           "audit takes a recipe that trains or teaches: sft, dpo, distill, pretrain, teach");
     }
   });
   return 0;

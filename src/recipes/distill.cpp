@@ -50,6 +50,7 @@ std::function<void(Step&)> sampling(const DistillRecipe& recipe, const PreparedR
 }  // namespace
 
 int run_program(DistillRecipe recipe, const Invocation& invocation) {
+  recipe.trust_store = invocation.trust_store;
   const auto training = start_training(recipe, invocation);
   if (!training) return already_done(recipe.run.out, invocation);
   auto& [folder, run, resolved, model, weights, forward] = *training;

@@ -5,6 +5,8 @@
 #include "core/error.h"
 #include "recipes/prepare.h"
 #include "recipes/programs.h"
+#include "recipes/teach.h"
+#include "recipes/teach_answers.h"
 #include "recipes/validate.h"
 
 namespace prentice {
@@ -37,6 +39,11 @@ Plan plan_of(const PromisedStep& planned) {
       const auto [machine, hardware] = decide_place(recipe.run, recipe.plan.hardware);
       plan = prepare_run(recipe, open_run(recipe, machine, RunUse::plan), hardware).plan;
       for (const auto& warning : recipe.warnings) fmt::print(stderr, "warning: {}\n", warning);
+    } else if constexpr (std::is_same_v<R, TeachRecipe>) {
+      const auto [machine, hardware] = decide_place(recipe.run, recipe.plan.hardware);
+      Opened opened = open_recipe(std::as_const(recipe), machine);
+      plan = recipe.teach.sample.n > 0 ? plan_answers(recipe, opened, hardware)
+                                       : prepare_teach(recipe, std::move(opened), hardware).plan;
     } else if constexpr (requires { recipe.model; }) {
       plan = inference_plan(std::move(recipe), planned.promised);
     }

@@ -26,8 +26,8 @@ namespace fs = std::filesystem;
 
 namespace {
 
-constexpr const char* kProductNames[] = {"adapter",     "merged",    "gguf",       "serve",
-                                         "verify.json", "eval.json", "report.html"};
+constexpr const char* kProductNames[] = {"adapter",   "merged",      "gguf",  "serve",        "verify.json",
+                                         "eval.json", "report.html", "store", "answers.jsonl"};
 
 constexpr const char* kGgufAdapter = "gguf/adapter.gguf";
 

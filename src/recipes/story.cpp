@@ -60,6 +60,13 @@ std::string training_line(const fs::path& out) {
                      loss.points.back().first);
 }
 
+std::string teaching_line(const Json& results) {
+  if (const Json* kept = results.find("kept"))
+    return fmt::format("{} of {} answers kept", kept->as_integer(), results.at("sampled").as_integer());
+  return fmt::format("{} tokens, {:.1f} bytes each, {:.2f} % of the mass", results.at("rows").as_integer(),
+                     results.at("bytes_per_token").as_number(), 100 * results.at("coverage").as_number());
+}
+
 }  // namespace
 
 Story tell(const std::vector<ExpandedStep>& steps) {
@@ -74,6 +81,9 @@ Story tell(const std::vector<ExpandedStep>& steps) {
       told.line = with_context(ExitCode::model, step.out.string(),
                                [&] { return evaluation_line(Json::parse_file(step.out / "eval.json")); });
       evaluations.push_back(step.out);
+    } else if (step.kind == TeachRecipe::kKind) {
+      told.line = with_context(ExitCode::model, step.out.string(),
+                               [&] { return teaching_line(Json::parse_file(step.out / "run.json").at("results")); });
     } else if (step.kind == "export") {
       for (const char* product : {"adapter", "merged", "gguf"}) {
         if (!fs::exists(step.out / product)) continue;

@@ -35,7 +35,9 @@ Teacher open_teacher(const DistillRecipe& recipe, const Opened& student, RunUse 
   Teacher teacher{.machine = machine_of(recipe, student.machine, use)};
   if (names_store(recipe.distill)) {
     if (use == RunUse::train) {
-      teacher.store.emplace(TeacherStore::open(recipe.distill.teacher, key_for(student.tokenizer)));
+      teacher.store.emplace(
+          TeacherStore::open(recipe.distill.teacher, key_for(student.tokenizer), TeacherStore::Unfinished::refuse,
+                             recipe.trust_store ? TeacherStore::Hashes::trust : TeacherStore::Hashes::verify));
     }
     return teacher;
   }

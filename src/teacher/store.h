@@ -22,15 +22,23 @@ struct RowRange {
   uint64_t first = 0, count = 0;
 };
 
+// What the rows of a store hold, on average.
+struct StoreSummary {
+  double mass = 0;     // in the entries that are kept: 1 - tail
+  double entries = 0;  // kept
+};
+
 class TeacherStore {
  public:
   enum class Unfinished { refuse, allow };
+  enum class Hashes { verify, trust };
 
   // Checks the key, then every file against the manifest. `allow` is for the run that writes the store: its committed
-  // rows can be read before it is done. Errors: `usage` when missing; `model` when it is of another key (each
+  // rows can be read before it is done. `trust` takes files of the right size as they are: only each chunk that is read
+  // is checked, by its own checksum. Errors: `usage` when missing; `model` when it is of another key (each
   // difference by name), unfinished, or a file's hash differs.
   static TeacherStore open(const std::filesystem::path& store, const ExpectedKey& expected,
-                           Unfinished unfinished = Unfinished::refuse);
+                           Unfinished unfinished = Unfinished::refuse, Hashes hashes = Hashes::verify);
   TeacherStore(TeacherStore&&) noexcept;
   ~TeacherStore();
 
@@ -38,6 +46,8 @@ class TeacherStore {
   const StoreLayout& layout() const;
   uint64_t committed_rows() const;  // layout().rows once finished
 
+  // Over the rows that are committed. Reads the row tables through.
+  StoreSummary summary() const;
   // The targets of a sample: one row for each token of it that is trained on, in their order.
   RowRange sample_rows(uint64_t sample) const;
   // The sample that is this example (data/content.h); of several that are equal the first.

@@ -108,11 +108,7 @@ def decode(store):
     about = json.loads((store / "store.json").read_text())
     store_hash = hashlib.sha256((store / "store.json").read_bytes()).hexdigest()
     samples = h5py.File(store / "samples.h5")
-    count = int(samples.attrs["samples"])
-    first = samples["first_row"][: count + 1].tolist()
-    assert samples["content"].dtype == "<u8" and samples["content"].fletcher32
-    assert samples["content"][:count].tolist() == [1000 + sample for sample in range(count)]
-    assert (samples["content"][count:] == samples["content"][count - 1]).all()
+    first = samples["first_row"][: int(samples.attrs["samples"]) + 1].tolist()
     kind, width = VALUE_TYPES[about["key"]["values"]]
     rows = []
     for path in sorted(store.glob("shard-*.h5")):
@@ -135,6 +131,15 @@ def decode(store):
             rows.append((ids, values, tail, scale))
     assert len(rows) == about["rows"] == first[-1]
     return rows, first
+
+
+def contents(store):
+    """What each sample is, by hash."""
+    samples = h5py.File(store / "samples.h5")
+    count, content = int(samples.attrs["samples"]), samples["content"]
+    assert content.dtype == "<u8" and content.fletcher32
+    assert (content[count:] == content[count - 1]).all()
+    return content[:count].tolist()
 
 
 def manifest_holds(store):
@@ -175,6 +180,7 @@ def test_real_rows_come_back_within_the_stated_error(program, shared_data, tmp_p
     manifest_holds(store)
     figures = compare(store, rows, values)
     assert decode(store)[1] == [0] + np.cumsum(counts).tolist()
+    assert contents(store) == [1000 + sample for sample in range(len(counts))]
     # The divergence that quantizing adds is far below what a student's loss is read to.
     assert figures["kl"] < {"q8": 1e-4, "f16": 1e-5, "f32": 1e-6}[values]
     if values == "q8":

@@ -152,7 +152,7 @@ def test_functions_give_the_results_that_they_should():
         assert eval(f"{slots['name']}{call}", scope | words) == eval(result, dict(words)), row
 
 
-@pytest.mark.parametrize("path", TASK_RECIPES, ids=relative)
+@pytest.mark.parametrize("path", [path for path in TASK_RECIPES if path.stem not in ("teach", "answers")], ids=relative)
 def test_a_task_runs_on_a_tiny_model(path, binary, tmp_path):
     program = Prentice(binary, tmp_path)
     recipe = yaml.safe_load(path.read_text())

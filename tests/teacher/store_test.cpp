@@ -173,6 +173,55 @@ TEST(TeacherStore, AFlippedBitAnywhereIsFound) {
   TeacherStore::open(scratch / "store", all_of(tiny.key));
 }
 
+TEST(TeacherStore, ATrustedOneIsCheckedByChunksAlone) {
+  const Scratch scratch;
+  const TinyStore tiny;
+  tiny.write(scratch / "store");
+  const fs::path path = scratch / "store/shard-00001.h5";
+  const std::string text = read_text_file(path);
+  const std::vector<RowRange> second_shard = {{32, 16}};
+  bool found = false;
+  for (size_t at = text.size() / 2; at < text.size() && !found; at += 37) {
+    std::string changed = text;
+    changed[at] = static_cast<char>(changed[at] ^ 8);
+    std::ofstream(path, std::ios::binary) << changed;
+    EXPECT_NE(message_of([&] { TeacherStore::open(scratch / "store", {}); }), "");
+    const auto open_and_read = [&] {
+      const TeacherStore store =
+          TeacherStore::open(scratch / "store", {}, TeacherStore::Unfinished::refuse, TeacherStore::Hashes::trust);
+      store.read(second_shard);
+    };
+    ExitCode code{};
+    if (!message_of(open_and_read, &code).empty()) {
+      EXPECT_EQ(code, ExitCode::model);
+      found = true;
+    }
+  }
+  EXPECT_TRUE(found) << "no chunk's checksum saw its changed byte";
+  fs::resize_file(path, 4000);
+  EXPECT_TRUE(contains(message_of([&] {
+                         TeacherStore::open(scratch / "store", {}, TeacherStore::Unfinished::refuse,
+                                            TeacherStore::Hashes::trust);
+                       }),
+                       "found 4000"));
+}
+
+TEST(TeacherStore, TheSummaryIsThatOfTheRows) {
+  const Scratch scratch;
+  const TinyStore tiny;
+  tiny.write(scratch / "store");
+  const TeacherStore store = TeacherStore::open(scratch / "store", {});
+  const std::vector<RowRange> all = {{0, 75}};
+  const TargetRows rows = store.read(all);
+  double mass = 0, entries = 0;
+  for (int64_t n = 0; n < 75; ++n) {
+    mass += 1 - static_cast<double>(rows.tail.const_data_ptr<float>()[n]);
+    entries += static_cast<double>(rows.counts.const_data_ptr<int64_t>()[n]);
+  }
+  EXPECT_NEAR(store.summary().mass, mass / 75, 1e-12);
+  EXPECT_NEAR(store.summary().entries, entries / 75, 1e-12);
+}
+
 TEST(TeacherStore, WhatIsMissingOrCutIsSaid) {
   const Scratch scratch;
   const TinyStore tiny;
