@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <map>
 #include <string>
+#include <string_view>
 #include <utility>
 
 #include "core/batch.h"
@@ -11,8 +12,10 @@ namespace prentice {
 
 namespace {
 
-// One run of labels: where the token of each label begins, in bytes of the run's text from its first character that is
-// no space. Tokens that are parts of one character begin where it does.
+constexpr std::string_view kWhiteSpace = " \t\n\r";
+
+// One run of labels: how much of the run's text, without white space, stands before the token of each label, in bytes.
+// Tokens that are parts of one character begin where it does.
 struct Answer {
   std::vector<int64_t> rows, begins;
   std::string text;
@@ -21,15 +24,13 @@ struct Answer {
 Answer read_answer(const TokenizedRow& row, int64_t first, int64_t end) {
   Answer answer;
   StreamDecoder decoder(row.tokenizer);
-  std::string whole;
   for (int64_t t = first; t < end; ++t) {
     answer.rows.push_back(t);
-    answer.begins.push_back(static_cast<int64_t>(whole.size()));
-    whole += decoder.push(row.sequence.labels[t]);
+    answer.begins.push_back(static_cast<int64_t>(answer.text.size()));
+    for (const char c : decoder.push(row.sequence.labels[t])) {
+      if (kWhiteSpace.find(c) == std::string_view::npos) answer.text += c;
+    }
   }
-  const auto lead = static_cast<int64_t>(std::min(whole.find_first_not_of(' '), whole.size()));
-  for (auto& begin : answer.begins) begin = std::max<int64_t>(0, begin - lead);
-  answer.text = whole.substr(static_cast<size_t>(lead));
   return answer;
 }
 

@@ -15,11 +15,10 @@ struct TokenizedRow {
   const Tokenizer& tokenizer;
 };
 
-// For each labelled position of `ours`, ascending, the position of `theirs` whose label begins at the same byte of the
+// For each labelled position of `ours`, ascending, the position of `theirs` whose label begins at the same place of the
 // same answer, or -1 where it has no token that begins there. Answers are runs of labels, and the k-th of one side is
-// the k-th of the other; a place is counted from the first character that is no space, as tokenizers differ in whether
-// a text begins with one, and holds as far as both texts are equal. Of several tokens at one place the i-th meets the
-// i-th.
+// the k-th of the other. A place is the text before it without white space, of which tokenizers make and lose some: it
+// holds as far as these texts are equal. Of several tokens at one place the i-th meets the i-th.
 std::vector<int64_t> align_rows(const TokenizedRow& ours, const TokenizedRow& theirs);
 
 }  // namespace prentice

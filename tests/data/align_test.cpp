@@ -83,7 +83,7 @@ TEST_P(Align, OneTokenizerMeetsItselfEverywhere) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Texts, Align,
-                         testing::Values("the invoice was paid twice", "your train ticket, number 42:\n  refunded!",
+                         testing::Values("the invoice was paid twice", "your train ticket, number 42: refunded!",
                                          "caf\xc3\xa9 na\xc3\xafve", "x"));
 
 TEST(AlignRows, ASpaceInFrontOfOneTextCountsForNothing) {
@@ -91,6 +91,16 @@ TEST(AlignRows, ASpaceInFrontOfOneTextCountsForNothing) {
   const auto rows = align_rows({row_of(words, " the invoice", 3), words}, {row_of(bytes, "the invoice", 3), bytes});
   EXPECT_EQ(rows.front(), 2);
   EXPECT_EQ(rows.back(), 2 + static_cast<int64_t>(std::string("the invoice").size()));
+}
+
+TEST(AlignRows, WhiteSpaceThatOneSideLacksShiftsNothing) {
+  const Tokenizer words = Tokenizer::load(kTokenizer), bytes = bytes_tokenizer();
+  const std::string before = "it was strong.", behind = "one day";
+  const auto rows =
+      align_rows({row_of(words, before + "\n\n" + behind, 3), words}, {row_of(bytes, before + " " + behind, 3), bytes});
+  EXPECT_EQ(rows.back(), 2 + static_cast<int64_t>(before.size() + 1 + behind.size()));
+  const auto first = words.encode(before, false).size();
+  EXPECT_EQ(rows.at(first), 2 + static_cast<int64_t>(before.size())) << "white space meets white space";
 }
 
 TEST(AlignRows, NothingIsComparedBehindTheFirstDifference) {

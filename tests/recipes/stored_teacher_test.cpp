@@ -54,7 +54,7 @@ Sequence row_of(const Tokenizer& tokenizer, int64_t sample, const std::string& p
 struct Lesson {
   const Tokenizer tokenizer = Tokenizer::load("data/quickstart/tokenizer");
   const DataSection section;
-  const Model teacher = random_llama(16, 3), student = random_llama(12, 5);
+  const Model teacher = random_llama(16, 3), student = random_llama(24, 5);
   const toy::TempDir folder;
   DataSet data;
 
