@@ -98,7 +98,7 @@ PreferenceResult score_preference(const PreferenceInput& input) {
       const auto index = static_cast<int64_t>(result.examples.size());
       if (std::isnan(losses[i])) {
         const auto& origin = input.data.encoded.origins.at(static_cast<size_t>(index));
-        fail(ExitCode::numerical, fmt::format("the preference loss of {}:{} is not a number", origin.file, origin.line),
+        fail(ExitCode::numerical, fmt::format("the preference loss of {} is not a number", to_string(origin)),
              "the model's weights, or what is computed from them in run.precision, are not finite");
       }
       loss += losses[i], margin += margins[i], correct += right[i];

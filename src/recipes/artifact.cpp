@@ -41,7 +41,7 @@ fs::path training_run(const fs::path& folder) {
 
 std::string checkpoint_name(const fs::path& run, const std::string& which) {
   if (which != "best") return fmt::format("step-{:08}", std::atoll(which.c_str()));
-  const Json facts = with_context(ExitCode::model, "model", [&] { return Json::parse_file(run / "run.json"); });
+  const Json facts = with_context(ExitCode::model, "", [&] { return Json::parse_file(run / "run.json"); });
   const Json* results = facts.find("results");
   const Json* best = results ? results->find("best_step") : nullptr;
   if (!best)
@@ -114,11 +114,11 @@ Artifact of_existing_path(const std::string& address, const fs::path& path) {
        "a model is a Hugging Face folder, an adapter folder or a run folder");
 }
 
-Artifact of_parts(const std::string& address, const Address& parts);
+Artifact of_parts(const std::string& address, const Address& parts, std::string_view key);
 
 // BASE+ADAPTER: the base alone, then the adapter's folder on it.
-Artifact with_adapter(const std::string& address, const Address& parts) {
-  Artifact artifact = of_parts(address, {.path = parts.path, .checkpoint = parts.checkpoint});
+Artifact with_adapter(const std::string& address, const Address& parts, std::string_view key) {
+  Artifact artifact = of_parts(address, {.path = parts.path, .checkpoint = parts.checkpoint}, key);
   if (!artifact.adapter.empty()) {
     fail(ExitCode::usage, fmt::format("{}: the base already has an adapter ({})", address, artifact.adapter.string()),
          "export it merged first, then name the merged folder");
@@ -132,7 +132,7 @@ Artifact with_adapter(const std::string& address, const Address& parts) {
          is_name ? missing_model_hint(parts.adapter) : "a PEFT folder, a run, or ORG/NAME in the cache");
   }
   const bool is_run = fs::exists(fs::path(adapter.path) / "run.json");
-  artifact.adapter = is_run ? of_parts(parts.adapter, adapter).adapter : absolute_path(adapter.path);
+  artifact.adapter = is_run ? of_parts(parts.adapter, adapter, key).adapter : absolute_path(adapter.path);
   return artifact;
 }
 
@@ -142,30 +142,34 @@ Artifact with_own_tokenizer(Artifact artifact) {
   return artifact;
 }
 
-[[noreturn]] void fail_unknown(const std::string& address) {
+[[noreturn]] void fail_unknown(const std::string& address, std::string_view key) {
   if (is_hub_name(address)) {
-    fail(ExitCode::usage, fmt::format("model.path: '{}' is no folder, and not in the Hugging Face cache", address),
+    fail(ExitCode::usage, fmt::format("{}: '{}' is no folder, and not in the Hugging Face cache", key, address),
          missing_model_hint(address));
   }
   std::vector<std::string> shapes;
   for (const auto& path : list_configs("models/")) shapes.push_back(fs::path(path).stem().string());
   const std::string near = closest_match(address, shapes);
   fail(ExitCode::usage,
-       fmt::format("model.path: '{}' is no folder, run, cached model or name under configs/models", address),
+       fmt::format("{}: '{}' is no folder, run, cached model or name under configs/models", key, address),
        near.empty() ? "" : fmt::format("did you mean the shape '{}'?", near));
 }
 
-Artifact of_parts(const std::string& address, const Address& parts) {
+Artifact of_parts(const std::string& address, const Address& parts, std::string_view key) {
   const std::string& path = parts.path;
-  if (!parts.adapter.empty()) return with_adapter(address, parts);
+  if (!parts.adapter.empty()) return with_adapter(address, parts, key);
   if (!parts.checkpoint.empty()) {
-    if (!fs::exists(fs::path(path) / "run.json")) fail_unknown(address);
+    if (!fs::exists(fs::path(path) / "run.json")) fail_unknown(address, key);
     return of_run(address, path, parts.checkpoint);
   }
   if (fs::exists(path)) return of_existing_path(address, path);
   if (const fs::path snapshot = cached_snapshot(path); !snapshot.empty()) return of_snapshot(address, path, snapshot);
   if (read_config("models/" + path + ".json")) return {.address = address, .shape = "models/" + path + ".json"};
-  fail_unknown(address);
+  fail_unknown(address, key);
+}
+
+[[noreturn]] void fail_missing(std::string_view key) {
+  fail(ExitCode::usage, fmt::format("{}: a model is needed", key), fmt::format("{}=FOLDER", key));
 }
 
 }  // namespace
@@ -175,17 +179,17 @@ bool has_tokenizer(const fs::path& folder) {
          fs::exists(folder / "vocab.json");
 }
 
-Artifact resolve_artifact(const std::string& address) {
-  if (address.empty()) fail(ExitCode::usage, "model.path: a model is needed", "model.path=FOLDER");
-  return with_own_tokenizer(of_parts(address, parse_address(fs::current_path(), address)));
+Artifact resolve_artifact(const std::string& address, std::string_view key) {
+  if (address.empty()) fail_missing(key);
+  return with_own_tokenizer(of_parts(address, parse_address(fs::current_path(), address), key));
 }
 
-Artifact resolve_model(const ModelSection& section) {
-  if (section.path.empty()) fail(ExitCode::usage, "model.path: a model is needed", "model.path=FOLDER");
+Artifact resolve_model(const ModelSection& section, std::string_view key) {
+  if (section.path.empty()) fail_missing(key);
   Address parts = parse_address(fs::current_path(), section.path);
   if (!section.adapter.empty()) parts.adapter = section.adapter;
   const std::string address = section.adapter.empty() ? section.path : section.path + "+" + section.adapter;
-  Artifact artifact = with_own_tokenizer(of_parts(address, parts));
+  Artifact artifact = with_own_tokenizer(of_parts(address, parts, key));
   if (!section.tokenizer.empty()) {
     if (!fs::exists(section.tokenizer)) fail(ExitCode::usage, "model.tokenizer: no such folder: " + section.tokenizer);
     artifact.tokenizer = absolute_path(section.tokenizer);
@@ -196,7 +200,7 @@ Artifact resolve_model(const ModelSection& section) {
 
 Json artifact_config(const Artifact& artifact) {
   if (artifact.has_weights()) {
-    return with_context(ExitCode::model, "model", [&] { return Json::parse_file(artifact.base / "config.json"); });
+    return with_context(ExitCode::model, "", [&] { return Json::parse_file(artifact.base / "config.json"); });
   }
   return Json::parse(*read_config(artifact.shape));
 }

@@ -4,6 +4,7 @@
 
 #include <filesystem>
 #include <string>
+#include <string_view>
 
 #include "config/schema.h"
 #include "io/json.h"
@@ -24,11 +25,12 @@ struct Artifact {
   bool has_weights() const { return !base.empty(); }
 };
 
-// Errors: `usage` when nothing of that name exists, with what was tried; `model` when it exists and is no model.
-Artifact resolve_artifact(const std::string& address);
+// Errors: `usage` when nothing of that name exists, with what was tried and `key`, the recipe's key that names it;
+// `model` when it exists and is no model.
+Artifact resolve_artifact(const std::string& address, std::string_view key = "model.path");
 
 // The same with model.adapter and model.tokenizer applied.
-Artifact resolve_model(const ModelSection&);
+Artifact resolve_model(const ModelSection&, std::string_view key = "model.path");
 
 // Whether a folder holds a vocabulary: a model's always, an adapter's where it came with its own.
 bool has_tokenizer(const std::filesystem::path& folder);

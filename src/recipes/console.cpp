@@ -83,6 +83,15 @@ std::string overlap_warning(const TrainEvalSets& data) {
                      shown < data.overlap.size() ? ", ..." : "");
 }
 
+void print_warnings(const std::vector<std::string>& warnings) {
+  for (const auto& warning : warnings) fmt::print(stderr, "warning: {}\n", warning);
+}
+
+void print_warnings(const TrainEvalSets& data) {
+  print_warnings(data.train.encoded.warnings);
+  if (const auto line = overlap_warning(data); !line.empty()) print_warnings(std::vector{line});
+}
+
 void refuse_plan(const Plan& plan) {
   fail(ExitCode::memory,
        fmt::format("the plan does not fit: {} are needed at the peak, {} has {}",

@@ -25,6 +25,9 @@ void print_products(const Products&, const std::filesystem::path& out, const Inv
 
 // "40 of 40 held-out rows are training rows, too: a.jsonl:1 = b.jsonl:1, ..."; "" without an overlap.
 std::string overlap_warning(const TrainEvalSets&);
+// On stderr, a line each: what the training rows lose on their way, and the overlap.
+void print_warnings(const TrainEvalSets&);
+void print_warnings(const std::vector<std::string>&);
 
 // What a run folder of another recipe means for this invocation: refused by hand, moved aside by a pipeline.
 IfDifferent run_policy(const Invocation&);

@@ -57,6 +57,7 @@ int run_program(EvalRecipe recipe, const Invocation& invocation) {
   if (folder.begin(describe_run(recipe, opened.artifact, *recipe.run.device, invocation)) == RunState::finished) {
     return already_done(folder.path(), invocation);
   }
+  if (!invocation.quiet) print_warnings(data.encoded.warnings);
   const Model model = load_weights(opened, recipe.run.seed);
   ProgressPrinter progress(invocation.quiet || invocation.json);
   EvalReport report = evaluate({.model = model,

@@ -46,7 +46,7 @@ class InputLister {
 
 // A second model that the recipe names.
 void add_model(const std::string& key, const std::string& address, std::vector<InputPath>& inputs) {
-  const Artifact artifact = resolve_model({.path = address});
+  const Artifact artifact = resolve_model({.path = address}, key);
   if (artifact.has_weights()) inputs.push_back({key, artifact.base});
   if (!artifact.adapter.empty()) inputs.push_back({key + ", adapter", artifact.adapter});
 }

@@ -31,8 +31,8 @@ Tokenizer open_tokenizer(const Artifact& artifact, const ModelSpec& spec, const 
   return tokenizer;
 }
 
-ModelShape open_shape(const ModelSection& section) {
-  Artifact artifact = resolve_model(section);
+ModelShape open_shape(const ModelSection& section, std::string_view key) {
+  Artifact artifact = resolve_model(section, key);
   ModelSpec spec = artifact.has_weights() ? read_spec(artifact.base) : read_spec(artifact_config(artifact));
   if (!artifact.adapter.empty()) spec = with_adapter_vocabulary(std::move(spec), artifact.adapter);
   return {.artifact = std::move(artifact), .spec = std::move(spec)};
@@ -47,8 +47,8 @@ Opened open_model(ModelShape shape, const ModelSection& section, const Machine& 
           .random = section.init == "random"};
 }
 
-Opened open_model(const ModelSection& section, const Machine& machine) {
-  return open_model(open_shape(section), section, machine);
+Opened open_model(const ModelSection& section, const Machine& machine, std::string_view key) {
+  return open_model(open_shape(section, key), section, machine);
 }
 
 Model load_weights(const Opened& opened, uint64_t seed) {

@@ -2,6 +2,7 @@
 // because a recipe may name several models, each with its own place to run.
 #pragma once
 
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -30,11 +31,11 @@ struct Opened {
   bool random = false;  // the weights are made, not read
 };
 
-// Errors: those of resolve_model and read_spec.
-ModelShape open_shape(const ModelSection&);
+// `key` names the model in a recipe. Errors: those of resolve_model and read_spec.
+ModelShape open_shape(const ModelSection&, std::string_view key = "model.path");
 
 // Errors: also `usage` when there is no tokenizer, `model` when it makes ids the model has no row for.
-Opened open_model(const ModelSection&, const Machine&);
+Opened open_model(const ModelSection&, const Machine&, std::string_view key = "model.path");
 Opened open_model(ModelShape, const ModelSection&, const Machine&);
 
 // Opens the model of a recipe for `machine`, which is applied. Errors: all of check_expressions and check_fit at once;

@@ -3,6 +3,7 @@
 
 #include "config/read.h"
 #include "core/error.h"
+#include "recipes/console.h"
 #include "recipes/prepare.h"
 #include "recipes/programs.h"
 #include "recipes/teach.h"
@@ -37,8 +38,10 @@ Plan plan_of(const PromisedStep& planned) {
     Plan plan;
     if constexpr (kTrains<R>) {
       const auto [machine, hardware] = decide_place(recipe.run, recipe.plan.hardware);
-      plan = prepare_run(recipe, open_run(recipe, machine, RunUse::plan), hardware).plan;
-      for (const auto& warning : recipe.warnings) fmt::print(stderr, "warning: {}\n", warning);
+      PreparedRun run = prepare_run(recipe, open_run(recipe, machine, RunUse::plan), hardware);
+      print_warnings(recipe.warnings);
+      print_warnings(run.data);
+      plan = std::move(run.plan);
     } else if constexpr (std::is_same_v<R, TeachRecipe>) {
       const auto [machine, hardware] = decide_place(recipe.run, recipe.plan.hardware);
       Opened opened = open_recipe(std::as_const(recipe), machine);

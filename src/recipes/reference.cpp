@@ -25,6 +25,7 @@ namespace fs = std::filesystem;
 
 namespace {
 
+constexpr const char* kReferenceKey = "preference.reference";
 constexpr const char* kReferenceFile = "reference.safetensors";
 
 // A fresh adapter adds nothing at the first step, so the model without it is the model as it was. A magnitude's gain is
@@ -82,7 +83,7 @@ std::optional<AskedModel> asked_reference(const DpoRecipe& recipe, const Opened&
   if (!needs_reference(recipe.preference.loss)) return {};
   AskedModel asked{.spec = policy.spec, .every_step = recipe.preference.reference != "precomputed"};
   if (names_a_model(recipe.preference)) {
-    asked.spec = open_shape({.path = recipe.preference.reference}).spec;
+    asked.spec = open_shape({.path = recipe.preference.reference}, kReferenceKey).spec;
     asked.bytes = parameter_count(asked.spec) * static_cast<int64_t>(c10::elementSize(policy.machine.dtype));
   } else if (recipe.preference.reference == "start" && !off_is_start(recipe.adapter)) {
     asked.bytes = trainable * static_cast<int64_t>(sizeof(float));
@@ -97,8 +98,8 @@ Reference::Reference(Model& policy, const DpoRecipe& recipe, const PreparedRun& 
   if (keeps_numbers_) {
     way_ = Way::policy;
   } else if (names_a_model(section)) {
-    const Opened opened = open_model({.path = section.reference}, run.opened.machine);
-    require_same_vocabulary("preference.reference", {opened.artifact.address, opened.tokenizer},
+    const Opened opened = open_model({.path = section.reference}, run.opened.machine, kReferenceKey);
+    require_same_vocabulary(kReferenceKey, {opened.artifact.address, opened.tokenizer},
                             {run.opened.artifact.address, run.opened.tokenizer},
                             "the reference reads the same tokens: take a model with the same tokenizer");
     own_ = load_weights(opened, static_cast<uint64_t>(recipe.run.seed));

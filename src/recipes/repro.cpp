@@ -74,7 +74,7 @@ int repro_diff(const fs::path& a, const fs::path& b, const Invocation& invocatio
 
 int repro_run(const fs::path& run, const fs::path& out, const Invocation& invocation) {
   if (!fs::exists(run / "run.json")) fail(ExitCode::usage, run.string() + ": no run.json, so no run folder");
-  const Json facts = with_context(ExitCode::model, "repro", [&] { return Json::parse_file(run / "run.json"); });
+  const Json facts = with_context(ExitCode::model, "", [&] { return Json::parse_file(run / "run.json"); });
   std::vector<Diagnostic> changed;
   if (const Json* inputs = facts.find("inputs")) {
     for (const Json& input : inputs->as_array()) {

@@ -130,7 +130,7 @@ std::string gguf_difference(const fs::path& a, const fs::path& b) {
 
 // A JSON file that says which run it is of, without that.
 Json nameless(const fs::path& file, const std::string& name) {
-  Json json = with_context(ExitCode::model, "repro", [&] { return Json::parse_file(file); });
+  Json json = with_context(ExitCode::model, "", [&] { return Json::parse_file(file); });
   if (!json.is_object()) return json;
   if (file.filename() == "verify.json" && json.find("checks")) {
     for (Json& check : json["checks"].as_array()) {

@@ -10,7 +10,7 @@ std::vector<int32_t> stop_token_ids(const Artifact& artifact, const ModelSpec& s
   std::set<int32_t> ids(spec.eos_ids.begin(), spec.eos_ids.end());
   const auto file = artifact.base / "generation_config.json";
   if (artifact.has_weights() && std::filesystem::exists(file)) {
-    const Json config = with_context(ExitCode::model, "model", [&] { return Json::parse_file(file); });
+    const Json config = with_context(ExitCode::model, "", [&] { return Json::parse_file(file); });
     if (const Json* eos = config.find("eos_token_id"); eos && !eos->is_null()) {
       ids.clear();
       for (const Json& id : eos->is_array() ? eos->as_array() : Json::Array{*eos}) {

@@ -25,9 +25,8 @@ void print_start(const PreparedRun& run, const RunFolder& folder, const std::vec
   fmt::print(stderr, "{}\n", set.description);
   if (run.data.eval) fmt::print(stderr, "held out: {}\n", run.data.eval->description);
   for (const auto& [key, value] : run.new_tokens.decided) fmt::print(stderr, "{}: {}\n", key, value);
-  for (const auto& warning : warnings) fmt::print(stderr, "warning: {}\n", warning);
-  for (const auto& warning : set.encoded.warnings) fmt::print(stderr, "warning: {}\n", warning);
-  if (const auto line = overlap_warning(run.data); !line.empty()) fmt::print(stderr, "warning: {}\n", line);
+  print_warnings(warnings);
+  print_warnings(run.data);
   fmt::print(stderr, "plan: {} steps, about {}, {} of memory, {} of disk -> {}\n", run.plan.steps,
              human_duration(run.plan.seconds), human_bytes(run.plan.memory.peak()), human_bytes(run.plan.disk_bytes),
              folder.path().string());

@@ -7,6 +7,7 @@
 #include "config/pipeline.h"
 #include "recipes/fit.h"
 #include "recipes/open.h"
+#include "recipes/reference.h"
 
 namespace prentice {
 
@@ -34,6 +35,11 @@ void check_with_model(const PromisedStep& step, RecipeMistakes& mistakes) {
     shape.promised = step.promised;
     if (readable) check_fit(recipe, shape, mistakes);
   });
+  if constexpr (requires { recipe.preference; }) {
+    const std::string& reference = recipe.preference.reference;
+    if (!names_a_model(recipe.preference) || !is_there(reference)) return;
+    c.gather("preference.reference", [&] { open_shape({.path = reference}, "preference.reference"); });
+  }
 }
 
 void check_any_with_model(const PromisedStep& step, RecipeMistakes& mistakes) {
@@ -64,7 +70,15 @@ void take_promised_model(PromisedStep& next, const Promises& promises) {
   const Node* path = model ? model->find("path") : nullptr;
   if (!path || !path->is_scalar()) return;
   const Address address = parse_address(fs::current_path(), path->text());
-  if (promises.holds(parse_address(fs::current_path(), address.adapter).path)) {
+  const auto is_made = [&](const std::string& adapter) {
+    return promises.holds(parse_address(fs::current_path(), adapter).path);
+  };
+  if (const Node* adapter = model->find("adapter"); adapter && adapter->is_scalar() && is_made(adapter->text())) {
+    next.promised = true;
+    std::erase_if(model->members(), [](const Node::Member& member) { return member.key == "adapter"; });
+    path = model->find("path");
+  }
+  if (is_made(address.adapter)) {
     next.promised = true;
     model->set("path", Node::scalar(path->text().substr(0, path->text().size() - address.adapter.size() - 1), true,
                                     path->position()));
@@ -115,6 +129,25 @@ void take_promised_teacher(PromisedStep& next, const Promises& promises) {
   }
 }
 
+// Another model to compare with is as large as the one that its run begins with.
+void take_promised_reference(PromisedStep& next, const Promises& promises) {
+  Node* preference = next.step.recipe.find("preference");
+  const Node* reference = preference ? preference->find("reference") : nullptr;
+  if (!reference || !reference->is_scalar()) return;
+  const Address address = parse_address(fs::current_path(), reference->text());
+  std::string path = reference->text();
+  if (promises.holds(parse_address(fs::current_path(), address.adapter).path)) {
+    path.resize(path.size() - address.adapter.size() - 1);
+  }
+  if (const Node* begins = left_by(promises.models, address.path, "merged")) {
+    const Node* base = begins->find("path");
+    if (base && base->is_scalar()) path = absolute_address(folder_of(base->position()), base->text());
+  } else if (promises.holds(address.path)) {
+    next.shape_known = false;
+  }
+  preference->set("reference", Node::scalar(path, true, reference->position()));
+}
+
 }  // namespace
 
 void take_teacher(DistillRecipe& recipe, const PromisedStep& step) {
@@ -131,6 +164,7 @@ std::vector<PromisedStep> with_promised_models(std::vector<ExpandedStep> steps) 
     take_promised_model(next, promises);
     take_promised_adapter(next, promises);
     take_promised_teacher(next, promises);
+    take_promised_reference(next, promises);
     const fs::path& out = next.step.out;
     if (const Node* model = next.step.recipe.find("model"); model && next.shape_known) {
       promises.models.emplace(out, *model);

@@ -14,7 +14,7 @@ namespace fs = std::filesystem;
 
 Json read_object(const fs::path& path) {
   if (!fs::exists(path)) return nullptr;
-  return with_context(ExitCode::model, "tokenizer", [&] {
+  return with_context(ExitCode::model, "", [&] {
     Json json = Json::parse_file(path);
     if (!json.is_object())
       fail(ExitCode::malformed, path.string() + ": expected an object, got " + std::string(json.kind()));

@@ -62,8 +62,7 @@ std::string tokenizer_json_of_vocab_and_merges(const TokenizerFiles& files) {
     pre_tokenizer =
         Json::Object{{"type", "Sequence"}, {"pretokenizers", Json::Array{split, byte_level(prefix_space, false)}}};
   }
-  Json vocab =
-      with_context(ExitCode::model, "tokenizer", [&] { return Json::parse_file(files.folder / "vocab.json"); });
+  Json vocab = with_context(ExitCode::model, "", [&] { return Json::parse_file(files.folder / "vocab.json"); });
   Json model = Json::Object{{"type", "BPE"},
                             {"dropout", nullptr},
                             {"unk_token", nullptr},

@@ -131,7 +131,8 @@ pipeline:
 
 @pytest.mark.parametrize("address", ["model.path: pl/one", "model.path: ./pl/one", "model.path: pl/one/merged",
                                      "model.path: pl/one@2", "model.path: '${steps.one.out}/merged'",
-                                     "model.path: model+pl/one/adapter", "adapter.init: pl/one/adapter"])
+                                     "model.path: model+pl/one/adapter", "model.path: model, adapter: pl/one/adapter",
+                                     "adapter.init: pl/one/adapter"])
 def test_what_an_earlier_step_makes_is_planned_as_what_it_begins_with(program, address):
     write(program)
     section, value = address.split(".", 1)
@@ -148,3 +149,55 @@ def test_what_an_earlier_step_makes_is_planned_as_what_it_begins_with(program, a
     for verb in ("validate", "plan", "run"):
         assert "data.max_length: 100000 is above" in program.run(verb, "all.yaml", code=2).stderr
     assert not (program.folder / "pl").exists()
+
+
+@pytest.mark.parametrize("reference", ["pl/one", "pl/one/merged", "pl/one@best", "model+pl/one/adapter", "model+pl/one", "${steps.one.out}"])
+def test_a_reference_that_an_earlier_step_makes_is_planned_as_what_it_begins_with(program, reference):
+    write(program)
+    pairs = [{"prompt": f"q {i}?", "chosen": " yes", "rejected": " no"} for i in range(8)]
+    (program.folder / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in pairs))
+    (program.folder / "second.yaml").write_text("recipe: dpo\nmodel: {path: model}\ndata: {train: pairs.jsonl, eval_split: 0}\n"
+                                                f"preference: {{reference: '{reference}'}}\n")
+    (program.folder / "all.yaml").write_text(PIPELINE)
+    program.run("validate", "all.yaml")
+    steps = json.loads(program.run("plan", "all.yaml", "--json").stdout)["steps"]
+    (program.folder / "second.yaml").write_text((program.folder / "second.yaml").read_text().replace(reference, "model"))
+    with_model = json.loads(program.run("plan", "all.yaml", "--json").stdout)["steps"]
+    assert steps[1]["plan"]["memory"] == with_model[1]["plan"]["memory"]
+    assert not (program.folder / "pl").exists()
+
+
+def test_a_reference_that_is_no_model_is_blamed_by_its_own_key(program):
+    pairs = [{"prompt": f"q {i}?", "chosen": " yes", "rejected": " no"} for i in range(8)]
+    (program.folder / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in pairs))
+    (program.folder / "no_run").mkdir()
+    for verb in ("validate", "plan", "dpo"):
+        said = program.run(verb, *write_dpo(program), "preference.reference=no_run@5", code=2).stderr
+        assert "preference.reference: " in said and "model.path" not in said, said
+
+
+def write_dpo(program):
+    (program.folder / "d.yaml").write_text("recipe: dpo\nrun: {out: out, device: cpu}\nmodel: {path: model}\n"
+                                           "data: {train: pairs.jsonl, eval_split: 0}\n")
+    return ["d.yaml"]
+
+
+TOOL_ROW = {"messages": [{"role": "user", "content": "weather?"}, {"role": "assistant", "content": "", "tool_calls": [
+    {"function": {"name": "f", "arguments": {}}}]}, {"role": "tool", "content": "cold"}, {"role": "assistant", "content": "It is cold."}]}
+DEAF = ("{% for m in messages %}{% if m.role != 'tool' %}<|{{ m.role }}|>{{ m.content }}{{ m.tool_calls }}{{ eos_token }}{% endif %}{% endfor %}"
+        "{% if add_generation_prompt %}<|assistant|>{% endif %}")
+
+
+def test_what_a_template_leaves_out_is_said_once_by_every_verb_that_reads_the_rows(program):
+    write(program)
+    rows = [json.loads(line) for line in (program.folder / "rows.jsonl").read_text().splitlines()[:3]] + [TOOL_ROW]
+    (program.folder / "tools.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (program.folder / "deaf.jinja").write_text(DEAF)
+    words = ["data.train=tools.jsonl", "data.template=deaf.jinja"]
+    wanted = "deaf.jinja leaves out the tool results of 1 row, the first at "
+    for verb in ("plan", "audit", "run"):
+        said = program.run(verb, "r.yaml", *words)
+        text = said.stdout + said.stderr
+        assert text.count(wanted) == 1 and "tools.jsonl:4: " in text, text
+    said = program.run("eval", "model.path=model", "data.eval=tools.jsonl", words[1], "run.out=scored", "run.device=cpu").stderr
+    assert said.count(wanted) == 1
