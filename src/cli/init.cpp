@@ -6,6 +6,7 @@
 #include <array>
 #include <filesystem>
 
+#include "cli/init_rows.h"
 #include "cli/terminal.h"
 #include "cli/verbs.h"
 #include "config/bind.h"
@@ -16,6 +17,7 @@
 #include "data/look.h"
 #include "io/json.h"
 #include "io/publish.h"
+#include "recipes/programs.h"
 
 namespace prentice {
 
@@ -40,18 +42,10 @@ constexpr std::array kShown = {"model.path",           "model.init",      "adapt
 struct Proposal {
   Node recipe;                     // values that stand uncommented
   std::vector<std::string> notes;  // what was found, for the first comments
+  bool guessed = false;            // data.prompt and data.completion come from the names of members
+  bool has_data = false;           // data.train was given
+  std::string choices;             // the members that these may be built of
 };
-
-bool holds(const std::vector<std::string>& fields, const std::string& field) {
-  return std::find(fields.begin(), fields.end(), field) != fields.end();
-}
-
-std::string first_of(const std::vector<std::string>& fields, std::initializer_list<const char*> wanted) {
-  for (const char* field : wanted) {
-    if (holds(fields, field)) return field;
-  }
-  return "";
-}
 
 // Whether the model named is a folder with a tokenizer and no chat template.
 bool lacks_template(const Node& recipe) {
@@ -65,34 +59,53 @@ bool lacks_template(const Node& recipe) {
   return !Json::parse_file(folder / "tokenizer_config.json").find("chat_template");
 }
 
-// A record whose fields no format knows becomes a prompt and a completion.
+// A member's name in a template, where it is no word of the template language by another of ours.
+std::string variable(Proposal& proposal, const std::string& field, const std::string& ours) {
+  const bool plain =
+      field.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_") == field.npos;
+  if (!plain) set_key(proposal.recipe, "data.fields." + ours, Node::scalar(field, true), {});
+  return plain ? field : ours;
+}
+
+// A record whose members no format knows becomes a prompt and a completion, where it is clear of which members.
 void propose_rows(Proposal& proposal, const DataLook& look) {
-  const auto& fields = look.members;
   // A record with a text and more is likelier a question and its answer than a text to continue.
-  if (look.format && (look.format != DataFormat::text || fields.size() == 1)) {
+  if (look.format && (look.format != DataFormat::text || look.fields.size() == 1)) {
     proposal.notes.push_back(
         fmt::format("rows of the format `{}`, which is found by itself", format_word(*look.format)));
     return;
   }
-  std::string answer = first_of(
-      fields, {"completion", "response", "answer", "output", "target", "label", "category", "intent", "class", "sql"});
-  std::string question = first_of(
-      fields, {"prompt", "question", "query", "input", "text", "instruction", "message", "utterance", "sentence"});
-  if (answer.empty() && fields.size() > 1) answer = fields.back();
-  if (question.empty() && !fields.empty()) question = fields.front();
-  if (question.empty() || answer.empty() || question == answer) return;
-  // A name that is no word of the template language gets one.
-  const auto variable = [&](const std::string& field, const std::string& name) {
-    const bool plain =
-        field.find_first_not_of("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_") == field.npos;
-    if (!plain) set_key(proposal.recipe, "data.fields." + name, Node::scalar(field, true), {});
-    return "{{ " + (plain ? field : name) + " }}";
-  };
+  const Node* data = proposal.recipe.find("data");
+  if (data && (data->find("prompt") || data->find("completion") || data->find("fields") || data->find("format")))
+    return;
+  proposal.choices = printable(row_choices(look));
+  const auto guess = guess_rows(look);
+  if (!guess) return;
   // Without a chat template prompt and completion are one string: a space keeps their tokens apart.
   const std::string space = lacks_template(proposal.recipe) ? " " : "";
-  set_default(proposal.recipe, "data.prompt", Node::scalar(variable(question, "question"), true));
-  set_default(proposal.recipe, "data.completion", Node::scalar(space + variable(answer, "answer"), true));
+  const std::string filter = guess->answer_is_json ? " | tojson" : "";
+  const std::string question = variable(proposal, guess->question, "prompt");
+  const std::string answer = variable(proposal, guess->answer, "completion");
+  set_key(proposal.recipe, "data.prompt", Node::scalar("{{ " + question + " }}", true), {});
+  set_key(proposal.recipe, "data.completion", Node::scalar(space + "{{ " + answer + filter + " }}", true), {});
+  proposal.guessed = true;
   proposal.notes.push_back("a guess from the field names: check data.prompt and data.completion with `prentice audit`");
+  if (!guess->others.empty()) {
+    proposal.notes.push_back(
+        printable(fmt::format("not in the prompt, though it may belong there: {}", fmt::join(guess->others, ", "))));
+  }
+}
+
+// A guess that does not hold is worse than none.
+void withdraw_guess(Proposal& proposal) {
+  Node* data = proposal.recipe.find("data");
+  std::erase_if(data->members(), [](const Node::Member& member) {
+    return member.key == "prompt" || member.key == "completion" || member.key == "fields";
+  });
+  std::erase_if(proposal.notes, [](const std::string& note) {
+    return note.starts_with("a guess") || note.starts_with("not in the prompt");
+  });
+  proposal.guessed = false;
 }
 
 void look_at_files(Proposal& proposal, const std::string& kind, const fs::path& folder) {
@@ -102,14 +115,19 @@ void look_at_files(Proposal& proposal, const std::string& kind, const fs::path& 
     if (!value || !value->is_scalar() || value->text().starts_with('[')) continue;
     const fs::path file = value->text();
     const DataLook look = look_at_data(file.string());
+    proposal.has_data = proposal.has_data || key == "train";
     // As typed it is relative to the current folder, in the recipe to the recipe's.
     const fs::path named = file.is_absolute() ? file : fs::relative(fs::absolute(file), folder);
     set_key(proposal.recipe, "data." + key, Node::scalar(named.string(), true), {});
     if (key != "train") continue;
     std::string note = fmt::format("{}: {}", file.filename().string(), look.kind);
     if (!look.plain_text) {
-      note += fmt::format(", {} {}; fields: {}", look.records, look.records == 1 ? "row" : "rows",
-                          fmt::join(look.members, ", "));
+      std::vector<std::string> names;
+      for (const auto& field : look.fields) {
+        if (field.name.find('.') == field.name.npos) names.push_back(field.name);
+      }
+      note +=
+          fmt::format(", {} {}; fields: {}", look.records, look.records == 1 ? "row" : "rows", fmt::join(names, ", "));
     }
     proposal.notes.push_back(printable(note));
     if ((kind == "sft" || kind == "distill" || kind == "teach") && !look.plain_text) propose_rows(proposal, look);
@@ -142,7 +160,10 @@ std::string starter_text(const std::string& kind, const std::string& file, const
     if (!chosen && !shown) continue;
     if (doc.section != section) flush(), section = doc.section;
     const std::string value = chosen ? to_flow(*chosen) : doc.default_text;
-    body += fmt::format("  {}{}: {}  # {}\n", chosen ? "" : "# ", doc.key, value, first_part(doc.help));
+    const bool open = !chosen && doc.section == "data" && (doc.key == "prompt" || doc.key == "completion");
+    body += open && !proposal.choices.empty()
+                ? fmt::format("  # {}: \"{{{{ ... }}}}\"  # of {}\n", doc.key, proposal.choices)
+                : fmt::format("  {}{}: {}  # {}\n", chosen ? "" : "# ", doc.key, value, first_part(doc.help));
     live = live || chosen;
   }
   flush();
@@ -165,6 +186,27 @@ void add_placeholders(Proposal& proposal, const std::string& kind) {
   if (kind == "generate") set_default(proposal.recipe, "generate.prompt", Node::scalar("Hello", true));
 }
 
+// Why `audit` would refuse the recipe, a sentence each, the first few; empty also where it was not asked for data.
+std::vector<std::string> mistakes_of(const std::string& kind, const fs::path& file, const Proposal& proposal,
+                                     bool with_model) {
+  constexpr size_t kShown = 3;
+  std::vector<std::string> sentences;
+  if (!trains(kind) || !proposal.has_data) return sentences;
+  if (!proposal.choices.empty() && !proposal.guessed) {
+    return {"data.prompt and data.completion: which fields are the question and the answer is not clear; of " +
+            proposal.choices};
+  }
+  const Node recipe = parse_yaml(starter_text(kind, file.string(), proposal), fs::absolute(file).string());
+  for (const auto& mistake : audit_mistakes(recipe, with_model)) {
+    if (sentences.size() == kShown) break;
+    const auto hint = mistake.hint.empty() ? "" : fmt::format(" ({})", mistake.hint);
+    Diagnostic plain = mistake;
+    if (plain.file == recipe.position().file) plain.file.clear();
+    sentences.push_back(printable(to_string(plain) + hint));
+  }
+  return sentences;
+}
+
 }  // namespace
 
 int verb_init(const Arguments& arguments) {
@@ -185,16 +227,33 @@ int verb_init(const Arguments& arguments) {
   look_at_files(proposal, kind, fs::absolute(file).parent_path());
   const bool has_model = proposal.recipe.find("model") && proposal.recipe.find("model")->find("path");
   add_placeholders(proposal, kind);
+  const auto refused = [&](bool with_model) { return mistakes_of(kind, file, proposal, with_model); };
+  auto mistakes = refused(false);
+  if (!mistakes.empty() && proposal.guessed) {
+    withdraw_guess(proposal);
+    mistakes = refused(false);
+  }
+  if (mistakes.empty() && has_model) mistakes = refused(true);
   const std::string text = starter_text(kind, file.string(), proposal);
   publish_file(fs::absolute(file), text, IfExists::refuse);
   if (arguments.flags.json) {
-    print_result(Json(Json::Object{{"schema", 1}, {"file", file.string()}, {"kind", kind}, {"text", text}}).dump() +
+    print_result(Json(Json::Object{{"schema", 1},
+                                   {"file", file.string()},
+                                   {"kind", kind},
+                                   {"text", text},
+                                   {"open", Json::Array(mistakes.begin(), mistakes.end())}})
+                     .dump() +
                  "\n");
     return 0;
   }
   std::string next = fmt::format("wrote {}\n", file.string());
   for (const auto& note : proposal.notes) next += fmt::format("  {}\n", note);
-  if (!has_model && kind != "pipeline") next += "next: set model.path in it, then\n";
+  for (const auto& mistake : mistakes) next += fmt::format("not ready: {}\n", mistake);
+  const bool needs_model = !has_model && kind != "pipeline";
+  if (needs_model || !mistakes.empty()) {
+    next += fmt::format("next: {}{}{}, then\n", mistakes.empty() ? "" : "mend that",
+                        needs_model && !mistakes.empty() ? " and " : "", needs_model ? "set model.path in it" : "");
+  }
   for (const char* verb : {"validate", "plan", "run"})
     next += fmt::format("  prentice {} {}\n", verb, shell_word(file.string()));
   print_result(next);

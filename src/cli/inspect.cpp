@@ -2,18 +2,20 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
-#include <cstring>
 #include <filesystem>
 
 #include "cli/terminal.h"
 #include "cli/verbs.h"
 #include "core/shell_word.h"
+#include "core/utf8.h"
 #include "data/look.h"
 #include "io/file.h"
 #include "io/gguf.h"
 #include "io/json.h"
 #include "io/safetensors.h"
+#include "recipes/artifact.h"
 #include "recipes/units.h"
 #include "teacher/store.h"
 #include "teacher/store_manifest.h"
@@ -92,7 +94,7 @@ void add_weights(Contents& contents, const fs::path& folder, const std::string& 
 
 // A JSON file, whole.
 void add_json(Contents& contents, const fs::path& path, const std::string& key) {
-  Json value = with_context(ExitCode::model, "inspect", [&] { return Json::parse_file(path); });
+  Json value = with_context(ExitCode::model, "", [&] { return Json::parse_file(path); });
   contents.metadata.emplace_back(key, std::move(value));
 }
 
@@ -163,6 +165,42 @@ Contents of_parquet(const fs::path& path) {
   return {.kind = "parquet", .metadata = {{"rows", look.rows}, {"columns", std::move(columns)}}, .tensors = {}};
 }
 
+struct TextKind {
+  std::string_view extension, what;
+  bool is_data;
+};
+constexpr TextKind kTexts[] = {
+    {".jsonl", "JSON Lines", true}, {".ndjson", "JSON Lines", true}, {".json", "JSON", true},
+    {".csv", "CSV", true},          {".tsv", "TSV", true},           {".txt", "text", true},
+    {".md", "text", true},          {".yaml", "YAML", false},        {".yml", "YAML", false},
+};
+
+// A text is none of the files that are inspected, whose first bytes are counts: other verbs read it.
+void refuse_text(const fs::path& path, std::string_view begin) {
+  if (begin.empty() || begin.find('\0') != begin.npos) return;
+  // The last character may be cut.
+  if (first_bad_utf8(begin) < begin.size() - std::min<size_t>(begin.size(), 4)) return;
+  const auto known = std::ranges::find(kTexts, path.extension().string(), &TextKind::extension);
+  const bool is_known = known != std::end(kTexts);
+  const std::string word = shell_word(path.string());
+  std::string hint =
+      "prentice init sft data.train=" + word + " looks at data; prentice audit RECIPE.yaml shows its rows";
+  const auto lies_beside = [&](const char* name) {
+    std::error_code error;
+    return fs::exists(path.parent_path() / name, error);
+  };
+  if (std::ranges::any_of(std::array{"config.json", "adapter_config.json", "run.json", "manifest.json"}, lies_beside)) {
+    hint = "prentice inspect " + shell_word(path.has_parent_path() ? path.parent_path().string() : ".");
+  } else if (is_known && !known->is_data) {
+    hint = "prentice validate " + word + " checks a recipe";
+  }
+  fail(ExitCode::usage,
+       fmt::format("{}: a {} file; inspect reads safetensors, GGUF and Parquet files, and folders of models, adapters, "
+                   "checkpoints, runs and teacher stores",
+                   path.string(), is_known ? known->what : "text"),
+       hint);
+}
+
 Contents of_file(const fs::path& path) {
   const std::string extension = path.extension().string();
   for (const char* pickle : {".bin", ".pt", ".pth", ".ckpt", ".pkl"}) {
@@ -175,14 +213,23 @@ Contents of_file(const fs::path& path) {
   if (extension == ".h5" || extension == ".hdf5")
     fail(ExitCode::usage, path.string() + ": a file of a teacher store; the store is its folder",
          "prentice inspect " + shell_word(path.has_parent_path() ? path.parent_path().string() : "."));
-  char magic[4] = {};
+  std::string begin(512, '\0');
   InputFile file(path);
-  const size_t read = file.read(std::as_writable_bytes(std::span(magic)));
-  if (read == 4 && std::memcmp(magic, "GGUF", 4) == 0) return of_gguf(path);
-  if (extension == ".parquet" || (read == 4 && std::memcmp(magic, "PAR1", 4) == 0)) return of_parquet(path);
+  begin.resize(file.read(std::as_writable_bytes(std::span(begin))));
+  if (begin.starts_with("GGUF")) return of_gguf(path);
+  if (extension == ".parquet" || begin.starts_with("PAR1")) return of_parquet(path);
+  if (extension != ".safetensors") refuse_text(path, begin);
   Contents contents{.kind = "safetensors"};
   add_safetensors(contents, SafetensorsFile::open(path));
   return contents;
+}
+
+// What the last part of an artifact address leads to: the adapter or checkpoint, else the model.
+Contents of_address(const std::string& address, bool trust) {
+  const Artifact artifact = resolve_artifact(address, "inspect");
+  if (!artifact.adapter.empty()) return of_folder(artifact.adapter, trust);
+  if (artifact.has_weights()) return of_folder(artifact.base, trust);
+  return {.kind = "shapes", .metadata = {{"config", artifact_config(artifact)}}, .tensors = {}};
 }
 
 Json to_json(const Contents& contents) {
@@ -242,11 +289,14 @@ std::string to_text(const fs::path& path, const Contents& contents) {
 }  // namespace
 
 int verb_inspect(const Arguments& arguments) {
-  if (arguments.words.size() != 1) fail(ExitCode::usage, "inspect: expected one path", "prentice inspect PATH");
+  if (arguments.words.size() != 1)
+    fail(ExitCode::usage, "inspect: expected one path or artifact address", "prentice inspect PATH");
   const fs::path path = arguments.words[0];
+  const bool trust = arguments.flags.trust_store;
   std::error_code error;
-  if (!fs::exists(path, error)) fail(ExitCode::usage, path.string() + ": no such file or folder");
-  const Contents contents = fs::is_directory(path) ? of_folder(path, arguments.flags.trust_store) : of_file(path);
+  const Contents contents = fs::is_directory(path, error) ? of_folder(path, trust)
+                            : fs::exists(path, error)     ? of_file(path)
+                                                          : of_address(path.string(), trust);
   print_result(arguments.flags.json ? to_json(contents).dump() + "\n" : to_text(path, contents));
   return 0;
 }

@@ -155,7 +155,10 @@ constexpr Verb kVerbs[] = {
      "sample from a model, a run or MODEL+ADAPTER", "", verb_generate, kRunsRecipes},
     {"inspect", "inspect PATH",
      "what is in a safetensors, GGUF or Parquet file, an adapter, checkpoint, run folder or teacher store",
-     "Safe on hostile files: nothing in them is trusted, nothing is run.\n", verb_inspect},
+     "Safe on hostile files: nothing in them is trusted, nothing is run. Takes artifact addresses, too: ORG/NAME in "
+     "the\n"
+     "cache, RUN@STEP, BASE+ADAPTER (the adapter).\n",
+     verb_inspect},
     {"repro", "repro diff A B | repro run DIR [--out DIR2]", "where two runs part; whether a run gives its bytes again",
      "", verb_repro, kRunsRecipes},
     {"download", "download ORG/NAME [--revision NAME]", "fetch a model into the Hugging Face cache, verified",

@@ -33,6 +33,7 @@ class RecipeMistakes {
     }
   }
   bool empty() const { return list_.empty(); }
+  const std::vector<Diagnostic>& list() const { return list_; }  // as they were found
   // Errors: all of them, in file order; the code is `usage`, or that of the first where none is about the recipe's own
   // words (a model file that is corrupt).
   void throw_if_any();

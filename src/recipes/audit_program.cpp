@@ -3,9 +3,11 @@
 #include <unistd.h>
 
 #include "config/read.h"
+#include "config/values.h"
 #include "core/error.h"
 #include "core/host.h"
 #include "data/audit.h"
+#include "data/load.h"
 #include "recipes/console.h"
 #include "recipes/new_tokens.h"
 #include "recipes/open.h"
@@ -30,8 +32,10 @@ Json to_json(const AuditSequence& sequence) {
   return object;
 }
 
-Json to_json(const Audit& audit) {
+Json to_json(const Audit& audit, const NewTokens& new_tokens) {
   Json::Array sequences;
+  Json::Object decided;
+  for (const auto& [key, value] : new_tokens.decided) decided.emplace_back(key, value);
   for (const auto& sequence : audit.sequences) sequences.push_back(to_json(sequence));
   return Json::Object{{"schema", 1},
                       {"description", audit.description},
@@ -41,32 +45,87 @@ Json to_json(const Audit& audit) {
                       {"longest", audit.totals.lengths.max},
                       {"dropped", audit.dropped},
                       {"truncated", audit.truncated},
+                      {"decided", std::move(decided)},
                       {"warnings", Json::Array(audit.warnings.begin(), audit.warnings.end())},
                       {"sequences", sequences}};
 }
 
+// What a recipe trains on, as the model sees it.
+struct ReadData {
+  Opened opened;
+  NewTokens new_tokens;
+  TrainEvalSets sets;
+};
+
 template <class Recipe>
-void print_audit(const Invocation& invocation) {
-  auto recipe = read_recipe<Recipe>(invocation.recipe);
-  Opened opened = open_recipe(recipe);
+ReadData read_data(Recipe recipe) {
+  ReadData read{.opened = open_recipe(recipe)};
+  Opened& opened = read.opened;
   AdapterSection adapter = adapter_of(recipe);
-  take_new_tokens(recipe.model, opened, adapter);
+  read.new_tokens = take_new_tokens(recipe.model, opened, adapter);
   const EncodeOptions encode{.max_length = recipe.data.max_length.value_or(opened.spec.max_positions),
                              .threads = opened.machine.threads,
                              .use = use_of(recipe)};
-  const TrainEvalSets data = load_data(recipe.data, opened.tokenizer, encode, static_cast<uint64_t>(recipe.run.seed));
+  read.sets = load_data(recipe.data, opened.tokenizer, encode, static_cast<uint64_t>(recipe.run.seed));
+  return read;
+}
+
+// The rows before any template or tokenizer sees them. A row that data.prompt builds is checked as raw text, in which
+// an answer may not be blank either.
+template <class Recipe>
+void read_rows(const Recipe& recipe) {
+  const DataSection& section = recipe.data;
+  const RowMaker maker(section, /*has_chat_template=*/section.prompt.empty(), use_of(recipe));
+  for (const auto& files : {section.train, section.eval}) {
+    if (!files.empty()) load_rows(files, section, maker, /*threads=*/1);
+  }
+}
+
+template <class Recipe>
+void print_audit(const Invocation& invocation) {
+  const auto [opened, new_tokens, data] = read_data(read_recipe<Recipe>(invocation.recipe));
   const Audit audit = audit_data(data.train, opened.tokenizer, invocation.rows);
   if (invocation.json) {
-    fmt::print("{}\n", to_json(audit).dump());
+    fmt::print("{}\n", to_json(audit, new_tokens).dump());
     return;
   }
+  for (const auto& [key, value] : new_tokens.decided) fmt::print("{}: {}\n", key, value);
   fmt::print("{}", render_audit(audit, has_colour(STDOUT_FILENO) ? AuditStyle::colour : AuditStyle::brackets));
   if (const auto line = overlap_warning(data); !line.empty()) fmt::print("warning: {}\n", line);
 }
 
+// Each step has its own data and, from an earlier one, its own model: one at a time is what a person can read.
+[[noreturn]] void refuse_pipeline(const Node& pipeline) {
+  std::string files;
+  for (const auto& step : expand_steps(pipeline)) {
+    if (trains(step.kind)) files += (files.empty() ? "" : ", ") + step.file;
+  }
+  fail(ExitCode::usage,
+       files.empty() ? "audit: no step of this pipeline trains on data"
+                     : "audit: the steps of a pipeline are audited by their own files: " + files,
+       files.empty() ? ""
+                     : "with what the pipeline sets for a step behind its file: prentice audit FILE section.key=value");
+}
+
 }  // namespace
 
+std::vector<Diagnostic> audit_mistakes(const Node& recipe, bool with_model) {
+  RecipeMistakes mistakes, of_placeholders;
+  mistakes.gather(recipe.position(), "", [&] {
+    if (with_model) validate_recipe(recipe);
+    for_each_kind([&]<class R>(const R&) {
+      if constexpr (kTrains<R>) {
+        if (R::kKind != recipe_kind(recipe)) return;
+        with_model ? void(read_data(read_recipe<R>(recipe)))
+                   : read_rows(bind_recipe<R>(recipe, {.check_paths = false}, of_placeholders));
+      }
+    });
+  });
+  return mistakes.list();
+}
+
 int audit_recipe(const Invocation& invocation) {
+  if (invocation.kind == PipelineRecipe::kKind) refuse_pipeline(invocation.recipe);
   validate_recipe(invocation.recipe);
   with_kind(invocation.kind, [&]<class R>() {
     if constexpr (kReadsTrain<R>) {

@@ -74,10 +74,11 @@ NewTokens take_new_tokens(const ModelSection& model, Opened& opened, AdapterSect
   if (additions.tokens.empty()) return tokens;
   tokens.own_tokenizer = true;
   if (adapter.kind != AdapterKind::full && !tokens.ids.empty()) {
+    const auto& saved = adapter.modules_to_save;
+    const std::string asked = saved.empty() ? "" : fmt::format("{}; and ", fmt::join(saved, ", "));
     if (const auto added = save_both_ends(spec, adapter.modules_to_save); !added.empty()) {
       tokens.decided.emplace_back("adapter.modules_to_save",
-                                  fmt::format("{}: {} too, where the new tokens' rows train",
-                                              fmt::join(adapter.modules_to_save, ", "), fmt::join(added, " and ")));
+                                  fmt::format("{}{}, where the new tokens' rows train", asked, fmt::join(added, ", ")));
     }
   }
   opened.tokenizer = open_tokenizer(opened.artifact, spec, additions.tokens);

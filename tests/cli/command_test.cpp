@@ -105,7 +105,17 @@ TEST_F(Command, MistakesOfTheCommandLineAreUsageErrorsWithAHint) {
       {{"repro", "dif", "a", "b"},
        "exit 2: repro: expected diff or run | usage: prentice repro diff A B | repro run DIR [--out DIR2]"},
       {{"resume", "nowhere"}, "exit 2: nowhere: no such run folder"},
-      {{"inspect", "nowhere"}, "exit 2: nowhere: no such file or folder"},
+      {{"inspect", "nowhere"},
+       "exit 2: inspect: 'nowhere' is no folder, run, cached model or name under configs/models"},
+      {{"inspect", "tickets.csv"},
+       "exit 2: tickets.csv: a CSV file; inspect reads safetensors, GGUF and Parquet files, and folders of models, "
+       "adapters, checkpoints, runs and teacher stores | prentice init sft data.train=tickets.csv looks at data; "
+       "prentice "
+       "audit RECIPE.yaml shows its rows"},
+      {{"inspect", "model/config.json"},
+       "exit 2: model/config.json: a JSON file; inspect reads safetensors, GGUF and Parquet files, and folders of "
+       "models, "
+       "adapters, checkpoints, runs and teacher stores | prentice inspect model"},
       {{"init", "sft", "data.train=nowhere.csv"}, "exit 2: nowhere.csv: does not exist"},
       {{"--configs", "nowhere", "recipes"}, "exit 2: --configs: no such folder: nowhere"},
   };
@@ -163,9 +173,51 @@ TEST_F(Command, InitRenamesFieldsThatAreNoWords) {
   write("spaces.csv", "Customer text,Queue name\na,b\n");
   result({"init", "sft", "data.train=spaces.csv", "model.path=model"});
   const auto sft = read_recipe<SftRecipe>(read_recipe_file("sft.yaml"));
-  EXPECT_EQ(sft.data.prompt, "{{ question }}");
-  EXPECT_EQ(sft.data.fields.at("question"), "Customer text");
-  EXPECT_EQ(sft.data.fields.at("answer"), "Queue name");
+  EXPECT_EQ(sft.data.prompt, "{{ prompt }}");
+  EXPECT_EQ(sft.data.fields.at("prompt"), "Customer text");
+  EXPECT_EQ(sft.data.fields.at("completion"), "Queue name");
+  EXPECT_EQ(Json::parse(result({"init", "sft", "json.yaml", "data.train=spaces.csv", "--json"})).at("open").dump(),
+            "[]");
+}
+
+TEST_F(Command, InitLeavesOpenWhatTheDataDoesNotTell) {
+  const auto starter = [&](const std::string& name, const std::string& rows) {
+    write(name + ".jsonl", rows);
+    return Json::parse(result({"init", "sft", name + ".yaml", "data.train=" + name + ".jsonl", "--json"}));
+  };
+  struct Case {
+    std::string name, rows, choices;
+  };
+  std::string late;
+  for (int i = 0; i < 1000; ++i)
+    late += R"({"question": "q", "answer": "a"})"
+            "\n";
+  const Case cases[] = {
+      {"sql", R"({"query-split": "test", "sentences": [{"text": "a"}], "sql": ["SELECT"], "variables": []})",
+       "query-split; lists and objects: sentences, sql, variables"},
+      {"slots",
+       R"({"userInput": {"text": "hi"}, "labels": ["x"]})"
+       "\n"
+       R"({"userInput": {"text": "ho"}})",
+       "userInput.text; lists and objects: userInput; blank or not in every row: labels"},
+      {"blank", R"({"question": "q", "answer": " "})", "question; blank or not in every row: answer"},
+      {"absent_late", late + R"({"question": "q"})", "question, answer"},
+      {"blank_late", late + R"({"question": "q", "answer": "\n"})", "question, answer"},
+      {"many", R"({"a": "x", "b": "y", "c": "z"})", "a, b, c"},
+  };
+  for (const auto& [name, rows, choices] : cases) {
+    const Json told = starter(name, rows);
+    const std::string text = told.at("text").as_string();
+    EXPECT_NE(text.find("\n  # prompt: \"{{ ... }}\"  # of " + choices + "\n"), std::string::npos) << text;
+    EXPECT_EQ(told.at("open").as_array().size(), 1u) << name;
+    EXPECT_NO_THROW(check_words(read_recipe_file(name + ".yaml"), {.check_paths = false})) << name;
+  }
+  const Json list = starter("extraction", R"({"text": "a", "fields": {"x": 1}})");
+  EXPECT_NE(list.at("text").as_string().find("completion: \"{{ fields | tojson }}\""), std::string::npos)
+      << list.at("text").as_string();
+  EXPECT_EQ(list.at("open").dump(), "[]");
+  const Json left = starter("left", R"({"schema": "s", "question": "q", "sql": "a"})");
+  EXPECT_NE(left.at("text").as_string().find("though it may belong there: schema"), std::string::npos);
 }
 
 TEST_F(Command, InitNamesTheDataRelativeToTheRecipe) {
@@ -259,6 +311,32 @@ TEST_F(Command, InspectKnowsFolders) {
   const Json run = Json::parse(result({"inspect", "run", "--json"}));
   EXPECT_EQ(run.at("kind").as_string(), "run");
   EXPECT_EQ(run.at("metadata").at("checkpoints").as_array()[0].as_string(), "step-00000000");
+}
+
+TEST_F(Command, InspectTakesAnArtifactAddress) {
+  const auto kind_of = [](const std::string& address) {
+    return Json::parse(result({"inspect", address, "--json"})).at("kind").as_string();
+  };
+  fs::create_directories("run/checkpoints/step-00000120");
+  write("run/checkpoints/step-00000120/manifest.json", "{}");
+  write_safetensors("run/checkpoints/step-00000120/adapter.safetensors");
+  write("run/run.json", "{\"results\": {\"best_step\": 120}}");
+  write("run/recipe.yaml",
+        "recipe: sft\nmodel: {path: " + fs::absolute("model").string() + ", tokenizer: \"\"}\nadapter: {kind: lora}\n");
+  EXPECT_EQ(kind_of("run@120"), "checkpoint");
+  EXPECT_EQ(kind_of("run@best"), "checkpoint");
+  EXPECT_EQ(kind_of("model+run@120"), "checkpoint");
+  EXPECT_EQ(kind_of("llama-3.1-8b"), "shapes");
+  const fs::path cached = "cache/models--org--name";
+  fs::create_directories(cached / "refs");
+  fs::create_directories(cached / "snapshots/abc");
+  write((cached / "refs/main").string(), "abc");
+  fs::copy("model/config.json", cached / "snapshots/abc/config.json");
+  write_safetensors((cached / "snapshots/abc/model.safetensors").string());
+  setenv("HF_HUB_CACHE", fs::absolute("cache").c_str(), 1);
+  EXPECT_EQ(kind_of("org/name"), "safetensors");
+  EXPECT_TRUE(failure({"inspect", "org/other"}).starts_with("exit 2: inspect: 'org/other' is no folder, and not in"));
+  unsetenv("HF_HUB_CACHE");
 }
 
 TEST_F(Command, InspectSurvivesHostileFiles) {

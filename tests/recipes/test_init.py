@@ -1,0 +1,62 @@
+"""`prentice init` on data as it is found: what it calls ready, validate and audit take; what it cannot know stays open."""
+
+import json
+
+import pytest
+from conftest import ROOT
+from tiny_models import make_model, save_folder
+
+SMALL = 600_000  # bytes: real files below this are tried, the others by hand
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("model")
+    save_folder(make_model("llama"), folder)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"max_position_embeddings": 4096}))
+    return folder
+
+
+def tried(prentice, model, file, name):
+    told = json.loads(prentice.run("init", "sft", f"{name}.yaml", f"data.train={file}", f"model.path={model}", "--json").stdout)
+    recipe = prentice.folder / f"{name}.yaml"
+    refused = prentice.run("audit", recipe, code=None)
+    prentice.run("validate", recipe)
+    return told, refused
+
+
+def data_files(folder):
+    found = [path for path in sorted(folder.rglob("*")) if path.suffix in (".json", ".jsonl", ".csv", ".txt") and path.is_file()]
+    return [path for path in found if path.stat().st_size < SMALL and "tokenizer" not in str(path)]
+
+
+def test_what_init_calls_ready_is_taken_by_audit(prentice, model, shared_data):
+    """Files that are refused as a whole (arrays of strings, bytes that are not UTF-8) have no recipe at all."""
+    ready, open_ones, none = [], [], []
+    for number, file in enumerate(data_files(shared_data / "datasets") + data_files(ROOT / "data")):
+        started = prentice.run("init", "sft", "probe.yaml", f"data.train={file}", code=None)
+        (prentice.folder / "probe.yaml").unlink(missing_ok=True)
+        if started.returncode:
+            assert started.returncode == 3
+            none.append(file.name)
+            continue
+        told, refused = tried(prentice, model, file, f"r{number}")
+        assert (refused.returncode == 0) == (told["open"] == []), (file, told["open"], refused.stderr)
+        (open_ones if told["open"] else ready).append(file.name)
+    assert "advising.json" in open_ones and "advising-schema.csv" in open_ones and "categories.json" in none
+    assert len(ready) > 15, (ready, open_ones, none)
+
+
+def test_what_the_rows_are_built_of_is_listed_where_it_is_not_clear(prentice, model, shared_data):
+    told, refused = tried(prentice, model, shared_data / "datasets/text2sql/advising.json", "sql")
+    assert '  # prompt: "{{ ... }}"  # of query-split; lists and objects: sentences, sql, variables' in told["text"]
+    assert "data.fields" not in told["text"] and refused.returncode == 3
+
+
+def test_a_real_mistake_in_the_rows_is_told_with_its_place(prentice, model):
+    rows = [{"prompt": "a", "completion": "b"}, {"prompt": "c", "completion": " "}]
+    (prentice.folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    told, refused = tried(prentice, model, "rows.jsonl", "r")
+    assert len(told["open"]) == 1 and "rows.jsonl:2: the completion is only white space" in told["open"][0]
+    assert refused.returncode == 3
