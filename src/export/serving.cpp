@@ -72,6 +72,15 @@ std::string serve_markdown(const ServingInfo& info) {
         "> Trained on raw prompts and completions: use the completion endpoint (`/v1/completions`), not the chat "
         "one.\n\n";
   }
+  if (info.spaces_after_added) {
+    text +=
+        "> `AutoTokenizer` of transformers 5 builds this SentencePiece tokenizer anew, with a rule of its own for the "
+        "space that begins a text: where text with a leading space stands behind an added token (`<s> text`), it gives "
+        "other token ids than `tokenizer.json`, the tokenizers library and llama.cpp do. The model was trained with "
+        "the "
+        "ids of `tokenizer.json`, and `PreTrainedTokenizerFast(tokenizer_file=...)` gives them; compare a server's ids "
+        "with `serve/selftest.json`.\n\n";
+  }
   text += vllm_section(info) + llama_cpp_section(info) + ollama_section(info);
   return text + "## Check what was received\n\n" + code("sha256sum -c SHA256SUMS") +
          "`serve/selftest.json` holds prompts with their token ids, the ids that greedy decoding appends, and the five "

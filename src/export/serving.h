@@ -19,6 +19,7 @@ struct ServingInfo {
   bool gguf_adapter = false;            // gguf/adapter.gguf stands beside
   int64_t rank = 0;                     // largest LoRA rank
   bool has_chat_template = false;
+  bool spaces_after_added = false;    // a tokenizer that transformers 5 rebuilds with other rules behind added tokens
   bool trained_on_raw_text = false;   // prompts and completions without the template
   int64_t max_length = 0;             // longest context it was trained or configured for; 0 = unknown
   int64_t gguf_length = 0;            // the same for its GGUF files

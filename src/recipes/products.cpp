@@ -15,6 +15,7 @@
 #include "export/serving.h"
 #include "export/verify.h"
 #include "io/file.h"
+#include "io/json.h"
 #include "io/lines.h"
 #include "io/publish.h"
 #include "io/sha256.h"
@@ -140,12 +141,32 @@ int64_t size_on_disk(const fs::path& path) {
   return bytes;
 }
 
+// Whether AutoTokenizer of transformers 5 takes another rule than the files': it reads a tokenizer.json as it stands
+// for the classes below, and builds others anew. It shows where SentencePiece's space stands in front of every text
+// behind an added token.
+bool is_built_anew(const Tokenizer& tokenizer) {
+  const fs::path config = tokenizer.folder() / "tokenizer_config.json";
+  if (fs::exists(config)) {
+    const Json json = with_context(ExitCode::model, "", [&] { return Json::parse_file(config); });
+    const Json* name = json.find("tokenizer_class");
+    for (const char* as_it_stands : {"PreTrainedTokenizerFast", "TokenizersBackend"}) {
+      if (name && *name == Json(as_it_stands)) return false;
+    }
+  }
+  for (const auto& token : tokenizer.added_tokens()) {
+    const auto ids = tokenizer.encode(token.content + "a", false);
+    if (ids.size() > 1 && ids[0] == token.id) return tokenizer.id_to_token(ids[1]).starts_with("\u2581");
+  }
+  return false;
+}
+
 Products write_products(const ProductSource& source, const ExportSection& section, const fs::path& out) {
   const std::string name = section.name.empty() ? out.filename().string() : section.name;
   ServingInfo info{.name = name,
                    .base_model = source.base_model,
                    .peft = fs::exists(out / "adapter"),
                    .has_chat_template = source.tokenizer.chat_template().has_value(),
+                   .spaces_after_added = is_built_anew(source.tokenizer),
                    .trained_on_raw_text = source.raw_text,
                    .max_length = source.max_length,
                    .gguf_length = std::min(source.max_length, gguf_context(source.spec))};

@@ -41,7 +41,7 @@ Teacher open_teacher(const DistillRecipe& recipe, const Opened& student, RunUse 
     }
     return teacher;
   }
-  teacher.shape = open_shape(recipe.teacher);
+  teacher.shape = open_shape(recipe.teacher, "distill.teacher");
   const Artifact& artifact = teacher.shape->artifact;
   if (use == RunUse::train && !artifact.has_weights()) {
     fail(ExitCode::usage, fmt::format("distill.teacher: {}: these are shapes without weights", artifact.address),
@@ -60,7 +60,7 @@ Teacher open_teacher(const DistillRecipe& recipe, const Opened& student, RunUse 
 void check_teacher(Checker& c, const DistillRecipe& recipe, const ModelSpec& student) {
   if (!address_exists(recipe.teacher.path, {}) || names_store(recipe.distill)) return;
   c.gather("distill.teacher", [&] {
-    const ModelSpec teacher = open_shape(recipe.teacher).spec;
+    const ModelSpec teacher = open_shape(recipe.teacher, "distill.teacher").spec;
     const auto refuse = [&](const std::string& layer, const char* of, int64_t number, int64_t layers) {
       c.mistake({.key = "distill.layer_map",
                  .word = layer,

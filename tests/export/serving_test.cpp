@@ -37,6 +37,11 @@ TEST(Serving, CommandsNameTheFlagsThatMatter) {
                            "ollama create tickets -f serve/Modelfile", "> windows", "sha256sum -c SHA256SUMS"}) {
     EXPECT_TRUE(contains(text, part)) << part;
   }
+  EXPECT_FALSE(contains(text, "AutoTokenizer"));
+  auto rebuilt = info;
+  rebuilt.spaces_after_added = true;
+  EXPECT_TRUE(contains(serve_markdown(rebuilt),
+                       "> `AutoTokenizer` of transformers 5 builds this SentencePiece tokenizer anew"));
   auto small = info;
   small.rank = 16;
   small.trained_on_raw_text = true;

@@ -138,6 +138,9 @@ def test_the_tokenizer_is_that_of_transformers(name, prentice, rows, tmp_path):
     crate = Tokenizer.from_file(str(source / "tokenizer.json")) if "sentencepiece" in name else wanted.backend_tokenizer
     crate.add_special_tokens([AddedToken(token, normalized=False, special=True) for token in tokens])
     assert json.loads(said.stdout)["prompt_ids"] == crate.encode(text).ids
+    differs = wanted.encode(f"{NEW[0]} a", add_special_tokens=False) != crate.encode(f"{NEW[0]} a", add_special_tokens=False).ids
+    assert differs == ("sentencepiece" in name)
+    assert ("AutoTokenizer" in (tmp_path / "run/serve/serve.md").read_text()) == differs
 
 
 def test_a_chat_template_may_name_the_new_token(bases, prentice, tmp_path):
