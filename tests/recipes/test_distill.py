@@ -238,3 +238,36 @@ def test_uld_bridges_vocabularies(prentice, shared_data, tmp_path):
         return sum(values[step] for step in steps) / len(steps)
     for values in (losses, distances):
         assert mean(values, range(half + 1, max(losses) + 1)) < mean(values, range(1, half + 1))
+
+
+def teach(prentice, folder, *words):
+    prentice.run("teach", "model.path=teacher", "data.train=rows.jsonl", "run.device=cpu", "run.precision=f32", *words)
+    return folder / "taught/store"
+
+
+def test_a_teacher_that_was_stored_whole_teaches_as_the_live_one(prentice, folder):
+    """And whatever order, split and limit the student reads its rows in."""
+    store = teach(prentice, folder, "run.out=taught", f"teach.top_k={SHAPE['vocab_size']}", "teach.tail=0", "teach.values=f32")
+    prentice.run("distill", *COMMON, "run.out=live")
+    prentice.run("distill", *COMMON, f"distill.teacher={store}", "run.out=stored")
+    live, stored = read_metrics(folder / "live"), read_metrics(folder / "stored")
+    assert stored == pytest.approx(live, rel=1e-6)
+    run = json.loads((folder / "stored/run.json").read_text())
+    assert run["parents"][1] == str(store) and sum(entry["key"] == "distill.teacher" for entry in run["inputs"]) == 2
+    assert max(read_metrics(folder / "stored", "data_share").values()) < 0.5
+    prentice.run("distill", *COMMON, f"distill.teacher={store}", "data.limit=20", "data.shuffle=false", "run.out=some")
+
+
+def test_what_a_store_cannot_do_is_refused_by_name(prentice, folder):
+    store = teach(prentice, folder, "run.out=taught", "data.limit=30")
+    words = [*COMMON, f"distill.teacher={store}", "run.out=run"]
+    said = prentice.run("distill", *words, code=4)
+    assert "rows.jsonl:" in said.stderr and "the store of distill.teacher does not hold this row" in said.stderr
+    for setting, message in (("distill.loss=hidden_mse", "hidden_mse needs the teacher itself"),
+                             ("distill.loss=uld", "uld needs the teacher itself"),
+                             ("distill.on_policy=0.5", "what the student samples only a live teacher can score"),
+                             ("distill.teacher_device=cpu", "has no effect with a store")):
+        assert message in prentice.run("distill", *words, setting, code=2).stderr
+    swap_two_tokens(folder / "student")
+    said = prentice.run("distill", *words, "data.limit=30", code=4)
+    assert "tokenizer" in said.stderr
