@@ -237,10 +237,12 @@ TEST(Schema, EveryKeyOfEveryKindIsExplainedAndInTheJsonSchema) {
 TEST(Schema, EveryKeyIsReadByTheKindsThatAcceptIt) {
   for (const auto& kind : recipe_kinds()) {
     for (const auto& doc : describe_fields(kind)) {
-      // A map of maps fits no key: whoever reads the key must complain, and about this key.
+      // A map of maps fits no key, and a list no map with keys of its own: whoever reads the key must complain, and
+      // about this key.
       Node recipe = recipe_from_words(kind, {});
       Node wrong = Node::map();
       wrong.set("x", Node::map()).set("y", Node::list());
+      if (doc.name() == "teach.sample") wrong = Node::list();
       Node& section = recipe.set(doc.section, Node::map());
       section.set(doc.key, wrong);
       bool complained = false;
@@ -259,7 +261,11 @@ TEST(Schema, EveryKeyIsReadByTheKindsThatAcceptIt) {
 
 TEST(Schema, ContractKeysAreAllThere) {
   // What users' recipes rely on, of the sections that are built.
-  const std::pair<const char*, std::set<std::string>> table[] = {
+  struct {
+    const char* section;
+    std::set<std::string> keys;
+    const char* kind = "sft";
+  } const table[] = {
       {"run", {"out", "seed", "device", "precision", "deterministic", "threads", "log_every", "track"}},
       {"model", {"path", "adapter", "init", "quantize", "tokenizer", "add_tokens"}},
       {"adapter",
@@ -276,10 +282,16 @@ TEST(Schema, ContractKeysAreAllThere) {
       {"eval", {"tasks", "choices", "normalize", "limit", "max_new_tokens", "require"}},
       {"export", {"peft", "merged", "gguf", "types", "dtype", "gguf_adapter", "imatrix", "name", "verify", "limits"}},
       {"plan", {"hardware"}},
+      {"preference", {"loss", "beta", "label_smoothing", "gamma", "sft_weight", "reference"}, "dpo"},
+      {"distill",
+       {"teacher", "loss", "temperature", "weight", "top_k", "tail", "on_policy", "max_new_tokens", "beta", "layer_map",
+        "teacher_device"},
+       "distill"},
+      {"teach", {"out", "top_k", "tail", "values", "sample"}, "teach"},
   };
-  for (const auto& [section, keys] : table) {
+  for (const auto& [section, keys, kind] : table) {
     std::set<std::string> found;
-    for (const auto& doc : describe_fields("sft")) {
+    for (const auto& doc : describe_fields(kind)) {
       if (doc.section == section) found.insert(doc.key);
     }
     EXPECT_EQ(found, keys) << section;
@@ -294,7 +306,8 @@ TEST(Explain, SaysDefaultsByKind) {
   EXPECT_THROW(explain("sfft"), Error);
   EXPECT_THROW(explain("sft.optm"), Error);
   EXPECT_NE(explain("dpo.preference.beta").find("default: 0.1"), std::string::npos);
-  EXPECT_THROW(explain("distill"), Error);
+  EXPECT_NE(explain("distill.distill.weight").find("default: 0.5"), std::string::npos);
+  EXPECT_THROW(explain("reward"), Error);  // not in this version
 }
 
 TEST(Configs, AreEmbeddedAndSafeToAsk) {
