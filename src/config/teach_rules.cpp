@@ -32,7 +32,7 @@ void check_teach(Checker& c, const TeachRecipe& recipe) {
   }
   if (recipe.teach.sample.n > 0) {
     check_sampling(c, recipe);
-  } else if (c.has("teach.sample")) {
+  } else if (recipe.changed.contains("teach.sample")) {
     c.mistake("teach.sample", "n is missing: how many answers to each prompt", "for instance teach.sample.n=4");
   }
 }
