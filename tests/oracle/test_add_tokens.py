@@ -190,7 +190,7 @@ def test_peft_and_transformers_compute_what_was_trained(name, bases, prentice, r
     base, run = bases[name], tmp_path / "run"
     result = prentice.run(*words(base, rows, run, *ADAPTER, "export.merged=f32"))
     assert ("in spare rows of the embedding" if name == "spare" else "the embedding grows from 1536 to 1538 rows") in result.stderr
-    assert "adapter.modules_to_save: embed_tokens, lm_head: embed_tokens and lm_head too" in result.stderr
+    assert "adapter.modules_to_save: embed_tokens, lm_head, where the new tokens' rows train" in result.stderr
     tokenizer = AutoTokenizer.from_pretrained(run / "adapter")
     model = text_model(base)
     tied = model.config.get_text_config().tie_word_embeddings
