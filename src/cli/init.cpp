@@ -181,7 +181,8 @@ void add_placeholders(Proposal& proposal, const std::string& kind) {
   }
   set_default(proposal.recipe, "model.path", Node::scalar("MODEL", true));
   if (kind == "pretrain") set_default(proposal.recipe, "model.init", Node::scalar("random"));
-  if (trains(kind)) set_default(proposal.recipe, "data.train", Node::scalar("train.jsonl", true));
+  if (trains(kind) || kind == "teach") set_default(proposal.recipe, "data.train", Node::scalar("train.jsonl", true));
+  if (kind == "distill") set_default(proposal.recipe, "distill.teacher", Node::scalar("TEACHER", true));
   if (kind == "eval") set_default(proposal.recipe, "data.eval", Node::scalar("test.jsonl", true));
   if (kind == "generate") set_default(proposal.recipe, "generate.prompt", Node::scalar("Hello", true));
 }

@@ -96,7 +96,6 @@ TEST_F(Command, MistakesOfTheCommandLineAreUsageErrorsWithAHint) {
       {{"run", "a.yaml", "--rows", "5"}, "exit 2: --rows has no effect with run | remove the flag"},
       {{"plan", "a.yaml", "--fit", "16GB"}, "exit 2: --fit is not in this version"},
       {{"run", "a.yaml", "--nproc", "4"}, "exit 2: --nproc is not in this version"},
-      {{"run", "a.yaml", "--trust-store"}, "exit 2: --trust-store is not in this version"},
       {{"audit", "a.yaml", "--rows", "many"}, "exit 2: --rows: expected an integer of at least 1, got many"},
       {{"rlhf"}, "exit 2: rlhf is not in this version"},
       {{"optim.lr=1"}, "exit 2: a verb is missing before optim.lr=1 | for instance prentice sft optim.lr=1"},
