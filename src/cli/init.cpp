@@ -170,6 +170,8 @@ std::string starter_text(const std::string& kind, const std::string& file, const
   return out;
 }
 
+bool reads_train(const std::string& kind) { return trains(kind) || kind == TeachRecipe::kKind; }
+
 // What a kind cannot run without, as a placeholder.
 void add_placeholders(Proposal& proposal, const std::string& kind) {
   if (kind == "pipeline") {
@@ -181,7 +183,7 @@ void add_placeholders(Proposal& proposal, const std::string& kind) {
   }
   set_default(proposal.recipe, "model.path", Node::scalar("MODEL", true));
   if (kind == "pretrain") set_default(proposal.recipe, "model.init", Node::scalar("random"));
-  if (trains(kind) || kind == "teach") set_default(proposal.recipe, "data.train", Node::scalar("train.jsonl", true));
+  if (reads_train(kind)) set_default(proposal.recipe, "data.train", Node::scalar("train.jsonl", true));
   if (kind == "distill") set_default(proposal.recipe, "distill.teacher", Node::scalar("TEACHER", true));
   if (kind == "eval") set_default(proposal.recipe, "data.eval", Node::scalar("test.jsonl", true));
   if (kind == "generate") set_default(proposal.recipe, "generate.prompt", Node::scalar("Hello", true));
@@ -192,7 +194,7 @@ std::vector<std::string> mistakes_of(const std::string& kind, const fs::path& fi
                                      bool with_model) {
   constexpr size_t kShown = 3;
   std::vector<std::string> sentences;
-  if (!trains(kind) || !proposal.has_data) return sentences;
+  if (!reads_train(kind) || !proposal.has_data) return sentences;
   if (!proposal.choices.empty() && !proposal.guessed) {
     return {"data.prompt and data.completion: which fields are the question and the answer is not clear; of " +
             proposal.choices};
@@ -227,6 +229,8 @@ int verb_init(const Arguments& arguments) {
          fmt::format("name another: prentice init {} FILE.yaml", kind));
   look_at_files(proposal, kind, fs::absolute(file).parent_path());
   const bool has_model = proposal.recipe.find("model") && proposal.recipe.find("model")->find("path");
+  const bool has_teacher =
+      kind != "distill" || (proposal.recipe.find("distill") && proposal.recipe.find("distill")->find("teacher"));
   add_placeholders(proposal, kind);
   const auto refused = [&](bool with_model) { return mistakes_of(kind, file, proposal, with_model); };
   auto mistakes = refused(false);
@@ -234,7 +238,7 @@ int verb_init(const Arguments& arguments) {
     withdraw_guess(proposal);
     mistakes = refused(false);
   }
-  if (mistakes.empty() && has_model) mistakes = refused(true);
+  if (mistakes.empty() && has_model && has_teacher) mistakes = refused(true);
   const std::string text = starter_text(kind, file.string(), proposal);
   publish_file(fs::absolute(file), text, IfExists::refuse);
   if (arguments.flags.json) {
@@ -250,11 +254,11 @@ int verb_init(const Arguments& arguments) {
   std::string next = fmt::format("wrote {}\n", file.string());
   for (const auto& note : proposal.notes) next += fmt::format("  {}\n", note);
   for (const auto& mistake : mistakes) next += fmt::format("not ready: {}\n", mistake);
-  const bool needs_model = !has_model && kind != "pipeline";
-  if (needs_model || !mistakes.empty()) {
-    next += fmt::format("next: {}{}{}, then\n", mistakes.empty() ? "" : "mend that",
-                        needs_model && !mistakes.empty() ? " and " : "", needs_model ? "set model.path in it" : "");
-  }
+  std::vector<std::string> open;
+  if (!mistakes.empty()) open.push_back("mend that");
+  if (!has_model && kind != "pipeline") open.push_back("set model.path in it");
+  if (!has_teacher) open.push_back("set distill.teacher in it");
+  if (!open.empty()) next += fmt::format("next: {}, then\n", fmt::join(open, " and "));
   for (const char* verb : {"validate", "plan", "run"})
     next += fmt::format("  prentice {} {}\n", verb, shell_word(file.string()));
   print_result(next);

@@ -114,7 +114,7 @@ std::vector<Diagnostic> audit_mistakes(const Node& recipe, bool with_model) {
   mistakes.gather(recipe.position(), "", [&] {
     if (with_model) validate_recipe(recipe);
     for_each_kind([&]<class R>(const R&) {
-      if constexpr (kTrains<R>) {
+      if constexpr (kReadsTrain<R>) {
         if (R::kKind != recipe_kind(recipe)) return;
         with_model ? void(read_data(read_recipe<R>(recipe)))
                    : read_rows(bind_recipe<R>(recipe, {.check_paths = false}, of_placeholders));

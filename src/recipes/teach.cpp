@@ -86,8 +86,8 @@ Report page(const TaughtStore& taught, const PreparedTeach& teach, double second
 
 void print_start(const PreparedTeach& teach, const fs::path& store, const std::vector<std::string>& warnings) {
   fmt::print(stderr, "{}\n", teach.data.description);
-  for (const auto& warning : warnings) fmt::print(stderr, "warning: {}\n", warning);
-  for (const auto& warning : teach.data.encoded.warnings) fmt::print(stderr, "warning: {}\n", warning);
+  print_warnings(warnings);
+  print_warnings(teach.data.encoded.warnings);
   fmt::print(stderr, "plan: {} tokens in {} batches, about {}, {} of memory, {} of disk -> {}\n", teach.layout.rows,
              teach.batches.size(), human_duration(teach.plan.seconds),
              human_bytes(static_cast<double>(teach.plan.memory.peak())),

@@ -60,3 +60,12 @@ def test_a_real_mistake_in_the_rows_is_told_with_its_place(prentice, model):
     told, refused = tried(prentice, model, "rows.jsonl", "r")
     assert len(told["open"]) == 1 and "rows.jsonl:2: the completion is only white space" in told["open"][0]
     assert refused.returncode == 3
+
+
+def test_a_starter_that_teaches_is_tried_on_its_rows_and_one_that_distils_asks_for_a_teacher(prentice, model):
+    rows = [{"prompt": "a", "completion": "b"}, {"prompt": "c", "completion": " "}]
+    (prentice.folder / "blank.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    assert "blank.jsonl:2" in prentice.run("init", "teach", "teach.yaml", "data.train=blank.jsonl", f"model.path={model}").stdout
+    (prentice.folder / "good.jsonl").write_text(json.dumps(rows[0]) + "\n")
+    told = prentice.run("init", "distill", "distill.yaml", "data.train=good.jsonl", f"model.path={model}").stdout
+    assert "next: set distill.teacher in it, then" in told and "not ready" not in told
