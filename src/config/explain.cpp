@@ -43,9 +43,11 @@ Topic parse_topic(const std::string& text) {
   if (std::find(later.begin(), later.end(), parts[0]) != later.end()) {
     fail(ExitCode::usage, fmt::format("explain: {} is not in this version", parts[0]));
   }
-  if (!holds(recipe_kinds(), parts[0]) ||
-      (parts[0] == "eval" && parts.size() == 2 && !holds(sections_of_kind("eval"), parts[1]))) {
-    const auto kinds = kinds_with_section(parts[0]);
+  const auto kinds = kinds_with_section(parts[0]);
+  // eval.tasks, distill.weight: words that are a kind and a section alike
+  const bool means_section = !holds(recipe_kinds(), parts[0]) ||
+                             (!kinds.empty() && parts.size() == 2 && !holds(sections_of_kind(parts[0]), parts[1]));
+  if (means_section) {
     if (kinds.empty()) unknown("kind", parts[0], recipe_kinds());
     parts.insert(parts.begin(), holds(kinds, "sft") ? "sft" : kinds.front());
   }

@@ -307,6 +307,8 @@ TEST(Explain, SaysDefaultsByKind) {
   EXPECT_THROW(explain("sft.optm"), Error);
   EXPECT_NE(explain("dpo.preference.beta").find("default: 0.1"), std::string::npos);
   EXPECT_NE(explain("distill.distill.weight").find("default: 0.5"), std::string::npos);
+  EXPECT_EQ(explain("distill.weight"), explain("distill.distill.weight"));
+  EXPECT_EQ(explain("distill.model.path"), explain("model.path"));
   EXPECT_THROW(explain("reward"), Error);  // not in this version
 }
 
