@@ -50,7 +50,8 @@ struct Provenance {
 };
 
 DataSet encode_rows(std::vector<Row> rows, const Provenance& from, const DataSection& section,
-                    const Tokenizer& tokenizer, const ChatTemplate* chat_template, const EncodeOptions& options) {
+                    const Tokenizer& tokenizer, const ChatTemplate* chat_template, const EncodeOptions& options,
+                    Problems& problems) {
   DataSet set;
   set.format = from.format;
   set.chat = std::any_of(rows.begin(), rows.end(), [](const Row& row) { return row.kind == RowKind::chat; });
@@ -58,9 +59,9 @@ DataSet encode_rows(std::vector<Row> rows, const Provenance& from, const DataSec
       "{}{}, {} {} from {}{}", format_word(from.format),
       set.chat && from.format != DataFormat::messages && from.format != DataFormat::sharegpt ? " as conversations" : "",
       with_commas(static_cast<int64_t>(rows.size())), rows.size() == 1 ? "row" : "rows", from.files, from.note);
-  RowEncoder(section, tokenizer, chat_template, options).encode(std::move(rows), set);
+  RowEncoder(section, tokenizer, chat_template, options).encode(std::move(rows), set, problems);
   if (!from.weighted) set.encoded.mix_weights.clear();
-  if (set.examples.empty()) {
+  if (set.examples.empty() && problems.empty()) {
     const bool cut = section.overlong == Overlong::truncate;
     fail(ExitCode::data,
          fmt::format("no row of {} is left: {} too long for data.max_length{}", from.files,
@@ -85,9 +86,11 @@ DataSet load_data_set(const std::vector<WeightedFile>& files, const DataSection&
                       const EncodeOptions& options) {
   const auto chat_template = open_chat_template(section, tokenizer);
   const RowMaker maker(section, chat_template.has_value(), options.use);
-  auto loaded = load_rows(files, section, maker, options.threads);
+  Problems problems;
+  auto loaded = load_rows(files, section, maker, options.threads, problems);
   auto set = encode_rows(std::move(loaded.rows), {loaded.format, loaded.weighted, loaded.files, ""}, section, tokenizer,
-                         pointer(chat_template), options);
+                         pointer(chat_template), options, problems);
+  problems.throw_if_any();
   append(set.encoded.warnings, loaded.warnings);
   return set;
 }
@@ -99,9 +102,12 @@ TrainEvalSets load_data(const DataSection& section, const Tokenizer& tokenizer, 
   }
   const auto chat_template = open_chat_template(section, tokenizer);
   const RowMaker maker(section, chat_template.has_value(), options.use);
-  auto loaded = load_rows(section.train, section, maker, options.threads);
+  Problems problems;
+  auto loaded = load_rows(section.train, section, maker, options.threads, problems);
   const auto rows = static_cast<int64_t>(loaded.rows.size());
-  const int64_t held_out = section.eval.empty() ? held_out_count(section.eval_split, rows) : 0;
+  // Where records are bad the others are only looked through, too: nothing is held out of them.
+  const bool splits = section.eval.empty() && problems.empty();
+  const int64_t held_out = splits ? held_out_count(section.eval_split, rows) : 0;
   std::vector<Row> train_rows, eval_rows;
   const auto is_held_out = choose_held_out(loaded.rows, held_out, section, seed);
   for (size_t i = 0; i < loaded.rows.size(); ++i) {
@@ -112,17 +118,18 @@ TrainEvalSets load_data(const DataSection& section, const Tokenizer& tokenizer, 
   eval_options.for_evaluation = true;
   TrainEvalSets sets;
   sets.train = encode_rows(std::move(train_rows), {loaded.format, loaded.weighted, loaded.files, ""}, section,
-                           tokenizer, pointer(chat_template), options);
+                           tokenizer, pointer(chat_template), options, problems);
   append(sets.train.encoded.warnings, loaded.warnings);
   if (!section.eval.empty()) {
-    auto given = load_rows(section.eval, section, maker, options.threads);
+    auto given = load_rows(section.eval, section, maker, options.threads, problems);
     sets.eval = encode_rows(std::move(given.rows), {given.format, given.weighted, given.files, ""}, section, tokenizer,
-                            pointer(chat_template), eval_options);
+                            pointer(chat_template), eval_options, problems);
     append(sets.eval->encoded.warnings, given.warnings);
   } else if (!eval_rows.empty()) {
     sets.eval = encode_rows(std::move(eval_rows), {loaded.format, false, loaded.files, ", held out"}, section,
-                            tokenizer, pointer(chat_template), eval_options);
+                            tokenizer, pointer(chat_template), eval_options, problems);
   }
+  problems.throw_if_any();
   if (sets.eval) sets.overlap = find_overlap(sets.train, *sets.eval);
   return sets;
 }

@@ -71,26 +71,28 @@ void make_rows(Source& source, DataFormat format, double weight, const RowMaker&
                Problems& problems) {
   const auto count = static_cast<int64_t>(source.records.size());
   std::vector<Row> rows(count);
+  std::vector<char> good(count, 0);
   std::vector<Problems> found(std::max(threads, 1));
   parallel_ranges(count, threads, [&](int64_t chunk, int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       auto& [value, line, number] = source.records[i];
       const Origin origin{source.path, line, number};
-      found[chunk].collect(origin, [&] { rows[i] = maker.make(std::move(value), format); });
+      good[i] = found[chunk].collect(origin, [&] { rows[i] = maker.make(std::move(value), format); });
       rows[i].origin = origin;
       rows[i].mix_weight = weight;
     }
   });
   for (const auto& part : found) problems.merge(part);
-  std::move(rows.begin(), rows.end(), std::back_inserter(loaded.rows));
+  for (int64_t i = 0; i < count; ++i) {
+    if (good[i]) loaded.rows.push_back(std::move(rows[i]));
+  }
 }
 
 }  // namespace
 
 LoadedRows load_rows(const std::vector<WeightedFile>& files, const DataSection& section, const RowMaker& maker,
-                     int threads) {
+                     int threads, Problems& problems) {
   LoadedRows loaded{.weighted = is_mix(files)};
-  Problems problems;
   std::set<std::string> names;
   double sum = 0;
   for (const auto& file : files) sum += file.weight;
@@ -121,7 +123,6 @@ LoadedRows load_rows(const std::vector<WeightedFile>& files, const DataSection& 
     make_rows(source, format, file.weight, maker, threads, loaded, problems);
   }
   require_used_fields(section, names, loaded.files);
-  problems.throw_if_any();
   return loaded;
 }
 

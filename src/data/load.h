@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "config/schema.h"
+#include "data/problems.h"
 #include "data/row.h"
 
 namespace prentice {
@@ -18,8 +19,9 @@ struct LoadedRows {
   std::vector<std::string> warnings;
 };
 
-// Errors: `data`, all bad records of all files at once; `usage` for a missing path, a file named twice, bad weights.
+// Bad records are left out and added to `problems`. Errors: `usage` for a missing path, a file named twice, bad
+// weights.
 LoadedRows load_rows(const std::vector<WeightedFile>& files, const DataSection& section, const RowMaker& maker,
-                     int threads);
+                     int threads, Problems& problems);
 
 }  // namespace prentice

@@ -1,4 +1,5 @@
-// What is wrong with the data: all bad records in one error, each with its place.
+// What is wrong with the data: all bad records in one error, each with its place; those that are wrong in the same
+// words are told once, with their places.
 #pragma once
 
 #include <cstdint>
@@ -7,27 +8,24 @@
 #include <vector>
 
 #include "core/error.h"
-#include "core/mistakes.h"
 #include "data/origin.h"
 
 namespace prentice {
 
 class Problems {
  public:
-  void add(Diagnostic diagnostic) { mistakes_.add(std::move(diagnostic)); }
-  void merge(const Problems& other) { mistakes_.merge(other.mistakes_); }  // as if other's were added now
-  bool empty() const { return mistakes_.empty(); }
-  int64_t count() const { return mistakes_.count(); }
-  void throw_if_any() const { mistakes_.throw_if_any(ExitCode::data); }
+  void add(const Origin& origin, Diagnostic diagnostic);  // the diagnostic has no place
+  void add(const Diagnostic& placed);
+  void merge(const Problems& other);  // as if other's were added now
+  bool empty() const { return count_ == 0; }
+  int64_t count() const { return count_; }
+  // Throws them in file order, at most kShown different ones and then a line with the number of the others.
+  void throw_if_any() const;
 
   // Runs `body`; an Error with code `malformed` or `data` becomes problems of that row. True when there was none.
   template <class Body>
   bool collect(const Origin& origin, Body&& body) {
-    return collect_placed(std::forward<Body>(body), [&](const Diagnostic& diagnostic) {
-      Diagnostic found = mistake_at(origin, diagnostic.message, diagnostic.hint);
-      found.key = diagnostic.key;
-      return found;
-    });
+    return collect_each(std::forward<Body>(body), [&](const Diagnostic& diagnostic) { add(origin, diagnostic); });
   }
 
   // Where a text lies that is read by itself: from `indent` bytes after the beginning of a line.
@@ -39,25 +37,36 @@ class Problems {
   // As collect, for a mistake in such a text: its lines and columns become the file's.
   template <class Body>
   bool collect_inside(const TextPlace& place, Body&& body) {
-    return collect_placed(std::forward<Body>(body),
-                          [&](const Diagnostic& diagnostic) { return placed(diagnostic, place); });
+    return collect_each(std::forward<Body>(body),
+                        [&](const Diagnostic& diagnostic) { add(placed(diagnostic, place)); });
   }
 
+  static constexpr size_t kShown = 20;
+
  private:
-  template <class Body, class Placing>
-  bool collect_placed(Body&& body, const Placing& placing) {
+  // Problems in the same words.
+  struct Group {
+    Diagnostic said;  // without a line
+    int64_t count = 0;
+    std::vector<Origin> origins;  // the first ones
+  };
+
+  template <class Body, class Adding>
+  bool collect_each(Body&& body, const Adding& adding) {
     try {
       std::forward<Body>(body)();
       return true;
     } catch (const Error& error) {
       if (error.code() != ExitCode::malformed && error.code() != ExitCode::data) throw;
-      for (const auto& diagnostic : error.diagnostics()) add(placing(diagnostic));
+      for (const auto& diagnostic : error.diagnostics()) adding(diagnostic);
       return false;
     }
   }
   static Diagnostic placed(Diagnostic diagnostic, const TextPlace& place);
+  void add_group(const Group&);
 
-  Mistakes mistakes_;
+  std::vector<Group> shown_;
+  int64_t count_ = 0;
 };
 
 // A bad record: thrown by whatever looks at one record, placed by Problems::collect.

@@ -38,12 +38,10 @@ Conversation before_answer(Conversation conversation) {
 Prompt prompt_of(Row row, const ChatTemplate* chat_template, const RenderOptions& options, const Tokenizer& tokenizer) {
   Prompt prompt{.origin = row.origin, .chat = row.kind == RowKind::chat};
   if (row.kind == RowKind::text)
-    fail(ExitCode::data, to_string(row.origin) + ": a text has no prompt to answer",
-         "teach.sample takes conversations, or prompts with completions");
+    bad_record("a text has no prompt to answer", "teach.sample takes conversations, or prompts with completions");
   if (prompt.chat) {
     prompt.conversation = before_answer(std::move(row.conversation));
-    const std::string text = with_context(ExitCode::data, to_string(row.origin),
-                                          [&] { return chat_template->render(prompt.conversation, options); });
+    const std::string text = chat_template->render(prompt.conversation, options);
     const std::string bos = tokenizer.bos_token();
     const bool has_bos = !bos.empty() && text.starts_with(bos);
     prompt.ids = without_end(tokenizer, tokenizer.encode_with_offsets(text, !has_bos));
@@ -51,7 +49,7 @@ Prompt prompt_of(Row row, const ChatTemplate* chat_template, const RenderOptions
     prompt.text = std::move(row.prompt);
     prompt.ids = without_end(tokenizer, tokenizer.encode_with_offsets(prompt.text, /*add_special=*/true));
   }
-  if (prompt.ids.empty()) fail(ExitCode::data, to_string(row.origin) + ": the prompt has no tokens");
+  if (prompt.ids.empty()) bad_record("the prompt has no tokens");
   return prompt;
 }
 
@@ -60,14 +58,20 @@ Prompt prompt_of(Row row, const ChatTemplate* chat_template, const RenderOptions
 PromptSet load_prompts(const DataSection& section, const Tokenizer& tokenizer, int threads) {
   const auto chat_template = open_chat_template(section, tokenizer);
   const RowMaker maker(section, chat_template.has_value());
-  auto loaded = load_rows(section.train, section, maker, threads);
+  Problems problems;
+  auto loaded = load_rows(section.train, section, maker, threads, problems);
   const RenderOptions options{.add_generation_prompt = true, .arguments = template_arguments(section)};
   PromptSet set;
   set.description = fmt::format("{}, {} {} from {}", format_word(loaded.format),
                                 with_commas(static_cast<int64_t>(loaded.rows.size())),
                                 loaded.rows.size() == 1 ? "prompt" : "prompts", loaded.files);
-  for (auto& row : loaded.rows)
-    set.prompts.push_back(prompt_of(std::move(row), chat_template ? &*chat_template : nullptr, options, tokenizer));
+  for (auto& row : loaded.rows) {
+    const Origin origin = row.origin;
+    problems.collect(origin, [&] {
+      set.prompts.push_back(prompt_of(std::move(row), chat_template ? &*chat_template : nullptr, options, tokenizer));
+    });
+  }
+  problems.throw_if_any();
   return set;
 }
 

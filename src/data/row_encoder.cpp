@@ -62,7 +62,7 @@ void RowEncoder::check_options(const std::vector<Row>& rows) const {
   }
 }
 
-void RowEncoder::encode(std::vector<Row> rows, DataSet& set) {
+void RowEncoder::encode(std::vector<Row> rows, DataSet& set, Problems& problems) {
   check_options(rows);
   if (std::ranges::any_of(rows, [](const Row& row) { return row.kind == RowKind::chat; })) {
     require_string_contents(*template_, render_options_);
@@ -77,6 +77,7 @@ void RowEncoder::encode(std::vector<Row> rows, DataSet& set) {
     encode_chunk(rows, begin, std::min(begin + kChunk, rows.size()), set);
   }
   report(static_cast<int64_t>(rows.size()) / set.encoded.group, pairs);
+  problems.merge(problems_);
   for (const auto& sequence : set.encoded.sequences) {
     set.encoded.longest = std::max(set.encoded.longest, sequence.size());
   }
@@ -232,7 +233,6 @@ void RowEncoder::report(int64_t rows, bool pairs) {
         fmt::format("data.max_length={} keeps them, where the model allows it; {}", stats.max,
                     pairs ? "data.overlong=drop leaves them out" : "data.overlong=truncate or drop shortens")));
   }
-  problems_.throw_if_any();
 }
 
 }  // namespace prentice

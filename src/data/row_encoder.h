@@ -24,9 +24,9 @@ class RowEncoder {
   RowEncoder(const DataSection& section, const Tokenizer& tokenizer, const ChatTemplate* chat_template,
              const EncodeOptions& options);
 
-  // Appends all rows to `set` in order; a pair as two sequences, or with RowUse::labels as two examples. Errors:
-  // `data`, all bad rows at once.
-  void encode(std::vector<Row> rows, DataSet& set);
+  // Appends all rows to `set` in order; a pair as two sequences, or with RowUse::labels as two examples. Bad rows are
+  // left out and added to `problems`.
+  void encode(std::vector<Row> rows, DataSet& set, Problems& problems);
 
  private:
   // A row on its way: its text, what is trained of it, its tokens, and in the end its sequences.

@@ -76,9 +76,11 @@ template <class Recipe>
 void read_rows(const Recipe& recipe) {
   const DataSection& section = recipe.data;
   const RowMaker maker(section, /*has_chat_template=*/section.prompt.empty(), use_of(recipe));
+  Problems problems;
   for (const auto& files : {section.train, section.eval}) {
-    if (!files.empty()) load_rows(files, section, maker, /*threads=*/1);
+    if (!files.empty()) load_rows(files, section, maker, /*threads=*/1, problems);
   }
+  problems.throw_if_any();
 }
 
 template <class Recipe>

@@ -1,5 +1,6 @@
 #include "data/source.h"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -167,7 +168,7 @@ TEST(Source, AMissingPathIsTheUsersMistake) {
   EXPECT_EQ(code, ExitCode::usage);
 }
 
-TEST(Source, AllBadRecordsAreCountedAndTwentyAreShown) {
+TEST(Source, RecordsThatAreBadInTheSameWordsAreToldOnceWithTheirLines) {
   const Scratch scratch;
   std::string text;
   for (int i = 0; i < 1000; ++i) text += i % 4 == 0 ? "{bad\n" : "{}\n";
@@ -175,11 +176,34 @@ TEST(Source, AllBadRecordsAreCountedAndTwentyAreShown) {
     records_of(write(scratch, "a.jsonl", text));
     ADD_FAILURE();
   } catch (const Error& error) {
-    ASSERT_EQ(error.diagnostics().size(), 21u);
-    EXPECT_EQ(error.diagnostics()[1].line, 5);
-    EXPECT_EQ(error.diagnostics()[19].line, 77);
-    EXPECT_EQ(error.diagnostics()[20].message, "and 230 more, 250 in all");
+    ASSERT_EQ(error.diagnostics().size(), 1u);
+    EXPECT_EQ(error.diagnostics()[0].line, 1);
+    EXPECT_TRUE(error.diagnostics()[0].message.ends_with(" (250 in all: also lines 5, 9, 13, 17, 21, 25, 29, ...)"))
+        << error.what();
   }
+}
+
+TEST(Problems, TwentyDifferentOnesAreShownInFileOrderAndAllAreCounted) {
+  const auto add = [](Problems& to, const std::string& file, int64_t line, std::string message) {
+    to.add({.file = file, .line = line}, {.message = std::move(message)});
+  };
+  Problems problems, later;
+  for (int i = 0; i < 15; ++i) add(problems, "b.jsonl", 2 * i + 1, fmt::format("odd {}", i));
+  add(later, "a.jsonl", 4, "other");
+  for (int i = 0; i < 15; ++i) add(later, "b.jsonl", 2 * i + 2, i % 3 == 0 ? "same" : fmt::format("even {}", i));
+  problems.merge(later);
+  std::vector<std::string> lines;
+  try {
+    problems.throw_if_any();
+  } catch (const Error& error) {
+    for (const auto& diagnostic : error.diagnostics()) lines.push_back(to_string(diagnostic));
+  }
+  ASSERT_EQ(lines.size(), 21u);
+  EXPECT_EQ(lines[0], "b.jsonl:1: odd 0");
+  EXPECT_EQ(lines[1], "b.jsonl:2: same (5 in all: also lines 8, 14, 20, 26)");
+  EXPECT_EQ(lines[2], "b.jsonl:3: odd 1");
+  EXPECT_EQ(lines[19], "a.jsonl:4: other");
+  EXPECT_EQ(lines[20], "and 7 more, 31 in all");
 }
 
 TEST(Source, ThreadsDoNotChangeWhatIsRead) {
