@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include "config/distill_rules.h"
 #include "config/read.h"
 #include "config/values.h"
 #include "core/error.h"
@@ -13,6 +14,8 @@
 #include "recipes/open.h"
 #include "recipes/prepare.h"
 #include "recipes/programs.h"
+#include "recipes/stored_teacher.h"
+#include "recipes/teacher.h"
 #include "recipes/validate.h"
 
 namespace prentice {
@@ -32,22 +35,24 @@ Json to_json(const AuditSequence& sequence) {
   return object;
 }
 
-Json to_json(const Audit& audit, const NewTokens& new_tokens) {
+Json to_json(const Audit& audit, const NewTokens& new_tokens, const std::optional<TaughtRows>& taught) {
   Json::Array sequences;
   Json::Object decided;
   for (const auto& [key, value] : new_tokens.decided) decided.emplace_back(key, value);
   for (const auto& sequence : audit.sequences) sequences.push_back(to_json(sequence));
-  return Json::Object{{"schema", 1},
-                      {"description", audit.description},
-                      {"rows", audit.rows},
-                      {"tokens", audit.totals.tokens},
-                      {"trained_tokens", audit.totals.trained_tokens},
-                      {"longest", audit.totals.lengths.max},
-                      {"dropped", audit.dropped},
-                      {"truncated", audit.truncated},
-                      {"decided", std::move(decided)},
-                      {"warnings", Json::Array(audit.warnings.begin(), audit.warnings.end())},
-                      {"sequences", sequences}};
+  Json::Object json{{"schema", 1},
+                    {"description", audit.description},
+                    {"rows", audit.rows},
+                    {"tokens", audit.totals.tokens},
+                    {"trained_tokens", audit.totals.trained_tokens},
+                    {"longest", audit.totals.lengths.max},
+                    {"dropped", audit.dropped},
+                    {"truncated", audit.truncated},
+                    {"decided", std::move(decided)},
+                    {"warnings", Json::Array(audit.warnings.begin(), audit.warnings.end())},
+                    {"sequences", sequences}};
+  if (taught) json.emplace_back("teacher", to_json(*taught));
+  return json;
 }
 
 // What a recipe trains on, as the model sees it.
@@ -85,14 +90,23 @@ void read_rows(const Recipe& recipe) {
 
 template <class Recipe>
 void print_audit(const Invocation& invocation) {
-  const auto [opened, new_tokens, data] = read_data(read_recipe<Recipe>(invocation.recipe));
+  auto recipe = read_recipe<Recipe>(invocation.recipe);
+  const auto [opened, new_tokens, data] = read_data(recipe);
+  std::optional<TaughtRows> taught;
+  if constexpr (requires { recipe.distill; }) {
+    recipe.trust_store = invocation.trust_store;
+    if (names_store(recipe.distill)) {
+      taught = open_stored_teacher(recipe, opened.tokenizer, data.train).taught(data.train.encoded);
+    }
+  }
   const Audit audit = audit_data(data.train, opened.tokenizer, invocation.rows);
   if (invocation.json) {
-    fmt::print("{}\n", to_json(audit, new_tokens).dump());
+    fmt::print("{}\n", to_json(audit, new_tokens, taught).dump());
     return;
   }
   for (const auto& [key, value] : new_tokens.decided) fmt::print("{}: {}\n", key, value);
   fmt::print("{}", render_audit(audit, has_colour(STDOUT_FILENO) ? AuditStyle::colour : AuditStyle::brackets));
+  if (taught) fmt::print("{}teacher: {}\n", taught->held < taught->rows ? "warning: " : "", to_text(*taught));
   if (const auto line = overlap_warning(data); !line.empty()) fmt::print("warning: {}\n", line);
 }
 

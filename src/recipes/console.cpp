@@ -100,6 +100,10 @@ void refuse_plan(const Plan& plan) {
        plan.advice);
 }
 
+std::string asking_words(const Tokenizer& tokenizer) {
+  return tokenizer.chat_template() ? "--chat" : "generate.prompt=\"...\"";
+}
+
 IfDifferent run_policy(const Invocation& invocation) {
   return invocation.inner ? IfDifferent::move_aside : IfDifferent::refuse;
 }

@@ -10,6 +10,7 @@
 #include "recipes/plan.h"
 #include "recipes/products.h"
 #include "run/run_folder.h"
+#include "text/tokenizer.h"
 
 namespace prentice {
 
@@ -28,6 +29,9 @@ std::string overlap_warning(const TrainEvalSets&);
 // On stderr, a line each: what the training rows lose on their way, and the overlap.
 void print_warnings(const TrainEvalSets&);
 void print_warnings(const std::vector<std::string>&);
+
+// The words behind `prentice generate model.path=OUT` that a person asks the model with.
+std::string asking_words(const Tokenizer&);
 
 // What a run folder of another recipe means for this invocation: refused by hand, moved aside by a pipeline.
 IfDifferent run_policy(const Invocation&);

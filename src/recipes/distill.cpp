@@ -32,6 +32,7 @@ void retell(std::optional<Retold>& retold, const DistillRecipe& recipe, Prepared
 void recall(std::optional<StoredTeacher>& stored, const DistillRecipe& recipe, PreparedRun& run) {
   stored.emplace(recipe.distill.teacher, std::move(*run.teacher->store), recipe.data, run.opened.tokenizer,
                  run.data.train);
+  stored->require_all(run.data.train.encoded);
   run.steps = annotated(std::move(run.steps), [&](Batch& batch) { stored->attach(batch); });
 }
 

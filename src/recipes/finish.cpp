@@ -126,9 +126,9 @@ void print_end(const PreparedRun& run, const TrainResult& result, const std::opt
              human_bytes(static_cast<double>(peak_bytes(run.opened.machine))),
              human_bytes(static_cast<double>(run.plan.memory.peak())), result.last_loss);
   print_products(products, out, invocation);
-  const char* how = run.opened.tokenizer.chat_template() ? "--chat" : "generate.prompt=\"...\"";
   fmt::print("  look    {}\n  try     prentice generate model.path={} {}\n  serve   {}\n",
-             (out / "report.html").string(), out.string(), how, (out / "serve/serve.md").string());
+             (out / "report.html").string(), out.string(), asking_words(run.opened.tokenizer),
+             (out / "serve/serve.md").string());
 }
 
 }  // namespace

@@ -137,7 +137,7 @@ Json to_json(const Plan& plan) {
   Json::Object memory;
   for (const auto& [phase, bytes] : plan.memory.phases()) memory.emplace_back(std::string(phase), bytes);
   memory.emplace_back("peak", plan.memory.peak());
-  return Json::Object{
+  Json::Object json{
       {"schema", 1},
       {"fits", plan.fits},
       {"steps", plan.steps},
@@ -151,6 +151,8 @@ Json to_json(const Plan& plan) {
       {"memory", memory},
       {"decided", decided},
   };
+  if (plan.taught) json.emplace_back("teacher", to_json(*plan.taught));
+  return json;
 }
 
 std::string to_text(const Plan& plan) {
@@ -168,6 +170,7 @@ std::string to_text(const Plan& plan) {
   }
   text += fmt::format("memory      {} at the peak: {}\n", human_bytes(memory.peak()), by_phase);
   if (plan.disk_bytes > 0) text += fmt::format("disk        {}\n", human_bytes(plan.disk_bytes));
+  if (plan.taught) text += fmt::format("teacher     {}\n", to_text(*plan.taught));
   text += plan.fits ? "fits        yes\n" : "fits        NO\n";
   if (!plan.advice.empty()) text += fmt::format("            {}\n", plan.advice);
   text += "decided     ";

@@ -3,12 +3,14 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
 
 #include "io/json.h"
 #include "recipes/plan_memory.h"
+#include "recipes/stored_teacher.h"
 
 namespace prentice {
 
@@ -27,6 +29,7 @@ struct Plan {
   Hardware hardware;
   MemoryByPhase memory;
   std::vector<std::pair<std::string, std::string>> decided;  // key -> value of every auto
+  std::optional<TaughtRows> taught;                          // of a distillation from a store
   std::string advice;  // of a training run that does not fit: the smallest change that does, or what is in the way
 };
 

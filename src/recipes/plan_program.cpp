@@ -1,6 +1,7 @@
 // `plan`: what a recipe needs and takes, before weights load; of a pipeline, step by step.
 #include <fmt/format.h>
 
+#include "config/distill_rules.h"
 #include "config/read.h"
 #include "core/error.h"
 #include "recipes/console.h"
@@ -31,10 +32,20 @@ Plan inference_plan(R recipe, bool promised) {
   return plan;
 }
 
-Plan plan_of(const PromisedStep& planned) {
+// Refuses what the run refuses.
+TaughtRows taught_rows(const DistillRecipe& recipe, const PreparedRun& run) {
+  const StoredTeacher stored = open_stored_teacher(recipe, run.opened.tokenizer, run.data.train);
+  stored.require_all(run.data.train.encoded);
+  return stored.taught(run.data.train.encoded);
+}
+
+Plan plan_of(const PromisedStep& planned, const Invocation& invocation) {
   return with_kind(planned.step.kind, [&]<class R>() {
     auto recipe = read_recipe<R>(planned.step.recipe, {.check_paths = false});
-    if constexpr (requires { recipe.distill; }) take_teacher(recipe, planned);
+    if constexpr (requires { recipe.distill; }) {
+      take_teacher(recipe, planned);
+      recipe.trust_store = invocation.trust_store;
+    }
     Plan plan;
     if constexpr (kTrains<R>) {
       const auto [machine, hardware] = decide_place(recipe.run, recipe.plan.hardware);
@@ -42,6 +53,9 @@ Plan plan_of(const PromisedStep& planned) {
       print_warnings(recipe.warnings);
       print_warnings(run.data);
       plan = std::move(run.plan);
+      if constexpr (requires { recipe.distill; }) {
+        if (names_store(recipe.distill) && !recipe.teacher_promised) plan.taught = taught_rows(recipe, run);
+      }
     } else if constexpr (std::is_same_v<R, TeachRecipe>) {
       const auto [machine, hardware] = decide_place(recipe.run, recipe.plan.hardware);
       Opened opened = open_recipe(std::as_const(recipe), machine);
@@ -60,15 +74,16 @@ int plan_pipeline(const Invocation& invocation) {
   Json::Array plans;
   for (const auto& planned : with_promised_models(expand_steps(invocation.recipe))) {
     const ExpandedStep& step = planned.step;
-    if (!planned.shape_known) {
+    if (!planned.shape_known || !planned.data_known) {
       if (!invocation.json) {
-        fmt::print("{}  {} {}\nits model is made by an earlier step: planned once that is there\n\n", step.name,
-                   step.kind, step.file);
+        fmt::print("{}  {} {}\n{} by an earlier step: planned once {} there\n\n", step.name, step.kind, step.file,
+                   planned.shape_known ? "its rows are written" : "its model is made",
+                   planned.shape_known ? "they are" : "that is");
       }
       plans.push_back(Json::Object{{"name", step.name}, {"plan", Json()}});
       continue;
     }
-    const Plan plan = plan_of(planned);
+    const Plan plan = plan_of(planned, invocation);
     fits = fits && plan.fits;
     if (!invocation.json) fmt::print("{}  {} {}\n{}\n", step.name, step.kind, step.file, to_text(plan));
     plans.push_back(Json::Object{{"name", step.name}, {"plan", to_json(plan)}});
@@ -82,7 +97,7 @@ int plan_pipeline(const Invocation& invocation) {
 int plan_recipe(const Invocation& invocation) {
   if (invocation.kind == "pipeline") return plan_pipeline(invocation);
   validate_recipe(invocation.recipe);
-  const Plan plan = plan_of({.step = {.kind = invocation.kind, .recipe = invocation.recipe}});
+  const Plan plan = plan_of({.step = {.kind = invocation.kind, .recipe = invocation.recipe}}, invocation);
   fmt::print("{}", invocation.json ? to_json(plan).dump() + "\n" : to_text(plan));
   return plan.fits ? 0 : static_cast<int>(ExitCode::memory);
 }

@@ -15,7 +15,6 @@
 #include "io/sha256.h"
 #include "objective/sequence_sums.h"
 #include "objective/token_log_probs.h"
-#include "recipes/vocabulary.h"
 #include "run/signals.h"
 #include "train/tensor_file.h"
 
@@ -91,6 +90,11 @@ std::optional<AskedModel> asked_reference(const DpoRecipe& recipe, const Opened&
   return asked;
 }
 
+void require_same_tokens(const NamedTokenizer& reference, const Opened& policy) {
+  require_same_vocabulary(kReferenceKey, reference, {policy.artifact.address, policy.tokenizer},
+                          "the reference reads the same tokens: take a model with the same tokenizer");
+}
+
 Reference::Reference(Model& policy, const DpoRecipe& recipe, const PreparedRun& run) : policy_(policy) {
   const PreferenceSection& section = recipe.preference;
   if (!needs_reference(section.loss)) return;
@@ -99,9 +103,7 @@ Reference::Reference(Model& policy, const DpoRecipe& recipe, const PreparedRun& 
     way_ = Way::policy;
   } else if (names_a_model(section)) {
     const Opened opened = open_model({.path = section.reference}, run.opened.machine, kReferenceKey);
-    require_same_vocabulary(kReferenceKey, {opened.artifact.address, opened.tokenizer},
-                            {run.opened.artifact.address, run.opened.tokenizer},
-                            "the reference reads the same tokens: take a model with the same tokenizer");
+    require_same_tokens({opened.artifact.address, opened.tokenizer}, run.opened);
     own_ = load_weights(opened, static_cast<uint64_t>(recipe.run.seed));
     way_ = Way::own;
   } else if (off_is_start(recipe.adapter)) {

@@ -9,6 +9,7 @@
 #include "model/model.h"
 #include "recipes/open.h"
 #include "recipes/prepare.h"
+#include "recipes/vocabulary.h"
 #include "run/input_hashes.h"
 
 namespace prentice {
@@ -21,6 +22,9 @@ bool names_a_model(const PreferenceSection&);
 // What a step holds beside the model that trains, and asks: another model, a copy of the adapter that is gone on from,
 // or the model itself. None where the loss has no reference. `trainable`: elements.
 std::optional<AskedModel> asked_reference(const DpoRecipe&, const Opened& policy, int64_t trainable);
+
+// Errors: `model` when a reference of its own address reads other tokens than `policy`.
+void require_same_tokens(const NamedTokenizer& reference, const Opened& policy);
 
 class Reference {
  public:

@@ -13,15 +13,32 @@
 
 namespace prentice {
 
+std::string to_text(const TaughtRows& taught) {
+  return fmt::format(
+      "{} of {} rows are in the store, whose entries, {:.1f} a token on average, hold {:.2f} % of the mass",
+      taught.held, taught.rows, taught.store.entries, 100 * taught.store.mass);
+}
+
+Json to_json(const TaughtRows& taught) {
+  return Json::Object{{"rows", taught.rows},
+                      {"held", taught.held},
+                      {"entries_per_token", taught.store.entries},
+                      {"coverage", taught.store.mass}};
+}
+
 StoredTeacher::StoredTeacher(const std::filesystem::path& path, TeacherStore store, const DataSection& section,
                              const Tokenizer& tokenizer, const DataSet& train)
     : store_(std::move(store)) {
   require_key(path, store_.key(), {.chat_template = template_sha256(section, tokenizer, train)});
-  const EncodedSet& set = train.encoded;
-  const auto is_missing = [&](const Sequence& sequence) {
-    const auto labels = std::ranges::count_if(sequence.labels, [](int32_t label) { return label != kNoLabel; });
-    return rows_of(sequence).count != static_cast<uint64_t>(labels);
-  };
+}
+
+bool StoredTeacher::holds(const Sequence& sequence) const {
+  const auto labels = std::ranges::count_if(sequence.labels, [](int32_t label) { return label != kNoLabel; });
+  return rows_of(sequence).count == static_cast<uint64_t>(labels);
+}
+
+void StoredTeacher::require_all(const EncodedSet& set) const {
+  const auto is_missing = [&](const Sequence& sequence) { return !holds(sequence); };
   const auto missing = std::ranges::find_if(set.sequences, is_missing);
   if (missing == set.sequences.end()) return;
   fail(ExitCode::model,
@@ -29,6 +46,12 @@ StoredTeacher::StoredTeacher(const std::filesystem::path& path, TeacherStore sto
                    to_string(set.origins[missing->sample]), std::ranges::count_if(set.sequences, is_missing),
                    set.sequences.size()),
        "train on the data section of the recipe that wrote the store: its files, template, train_on and max_length");
+}
+
+TaughtRows StoredTeacher::taught(const EncodedSet& set) const {
+  return {.rows = static_cast<int64_t>(set.sequences.size()),
+          .held = std::ranges::count_if(set.sequences, [&](const Sequence& sequence) { return holds(sequence); }),
+          .store = store_.summary()};
 }
 
 RowRange StoredTeacher::rows_of(const Sequence& sequence) const {

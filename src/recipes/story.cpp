@@ -7,6 +7,8 @@
 
 #include "core/error.h"
 #include "core/host.h"
+#include "recipes/console.h"
+#include "recipes/open.h"
 #include "recipes/products.h"
 #include "recipes/units.h"
 
@@ -98,6 +100,10 @@ Story tell(const std::vector<ExpandedStep>& steps) {
     }
     story.steps.push_back(std::move(told));
   }
+  if (!story.model.empty()) {
+    const ModelShape model = open_shape({.path = story.model.string()});
+    story.asking = asking_words(open_tokenizer(model.artifact, model.spec));
+  }
   if (evaluations.size() > 1) {
     story.examples = compare_answers(evaluations.front() / kAnswers, evaluations.back() / kAnswers);
   }
@@ -146,7 +152,9 @@ void print_story(const Story& story, const fs::path& out, double seconds, const 
   }
   const fs::path here = fs::relative(out);
   fmt::print("\nDone in {}.\n  look    {}\n", human_duration(seconds), (here / "report.html").string());
-  if (!story.model.empty()) fmt::print("  try     {} generate model.path={} --chat\n", program_word(), here.string());
+  if (!story.model.empty()) {
+    fmt::print("  try     {} generate model.path={} {}\n", program_word(), here.string(), story.asking);
+  }
   if (!story.gguf.empty()) {
     fmt::print("  serve   llama-server -m {}    (vLLM, Ollama: {})\n", (here / "gguf" / story.gguf.filename()).string(),
                (here / "serve/serve.md").string());

@@ -22,6 +22,7 @@ struct Story {
   std::vector<StoryStep> steps;
   std::vector<ComparedAnswer> examples;  // of the first and the last evaluation
   std::filesystem::path model;           // the last trained step's run; empty = none
+  std::string asking;                    // asking_words of it
   std::filesystem::path gguf;            // a file to serve; empty = none
 };
 

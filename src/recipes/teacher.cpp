@@ -34,11 +34,7 @@ ExpectedKey key_for(const Tokenizer& student) {
 Teacher open_teacher(const DistillRecipe& recipe, const Opened& student, RunUse use) {
   Teacher teacher{.machine = machine_of(recipe, student.machine, use)};
   if (names_store(recipe.distill)) {
-    if (use == RunUse::train) {
-      teacher.store.emplace(
-          TeacherStore::open(recipe.distill.teacher, key_for(student.tokenizer), TeacherStore::Unfinished::refuse,
-                             recipe.trust_store ? TeacherStore::Hashes::trust : TeacherStore::Hashes::verify));
-    }
+    if (use == RunUse::train) teacher.store.emplace(open_store(recipe, student.tokenizer));
     return teacher;
   }
   teacher.shape = open_shape(recipe.teacher, "distill.teacher");
@@ -55,6 +51,15 @@ Teacher open_teacher(const DistillRecipe& recipe, const Opened& student, RunUse 
                             "distill.loss=uld bridges vocabularies; a teacher of the student's family needs no bridge");
   }
   return teacher;
+}
+
+TeacherStore open_store(const DistillRecipe& recipe, const Tokenizer& student) {
+  return TeacherStore::open(recipe.distill.teacher, key_for(student), TeacherStore::Unfinished::refuse,
+                            recipe.trust_store ? TeacherStore::Hashes::trust : TeacherStore::Hashes::verify);
+}
+
+StoredTeacher open_stored_teacher(const DistillRecipe& recipe, const Tokenizer& student, const DataSet& train) {
+  return {recipe.distill.teacher, open_store(recipe, student), recipe.data, student, train};
 }
 
 void check_teacher(Checker& c, const DistillRecipe& recipe, const ModelSpec& student) {

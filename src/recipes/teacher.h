@@ -8,6 +8,7 @@
 #include "config/kinds.h"
 #include "recipes/open.h"
 #include "recipes/plan_memory.h"
+#include "recipes/stored_teacher.h"
 #include "teacher/store.h"
 
 namespace prentice {
@@ -25,6 +26,12 @@ enum class RunUse { train, plan };  // a plan asks for nothing but shapes
 // one, and for a store that does not hold; `usage` for a device that is not there, and to train for shapes without
 // weights or tokenizer.
 Teacher open_teacher(const DistillRecipe&, const Opened& student, RunUse);
+
+// The store that distill.teacher names, checked. `student` as it trains. Errors: `model` for one that does not hold, or
+// that is of another vocabulary.
+TeacherStore open_store(const DistillRecipe&, const Tokenizer& student);
+// The same, to be asked about `train`. Errors: also those of StoredTeacher.
+StoredTeacher open_stored_teacher(const DistillRecipe&, const Tokenizer& student, const DataSet& train);
 
 // What the shapes of both models do not allow.
 void check_teacher(Checker&, const DistillRecipe&, const ModelSpec& student);

@@ -1,19 +1,49 @@
 #include "recipes/validate.h"
 
+#include <algorithm>
 #include <map>
 
 #include "config/address.h"
 #include "config/checker.h"
+#include "config/distill_rules.h"
 #include "config/pipeline.h"
 #include "recipes/fit.h"
+#include "recipes/new_tokens.h"
 #include "recipes/open.h"
 #include "recipes/reference.h"
+#include "recipes/teacher.h"
 
 namespace prentice {
 
 namespace {
 
 namespace fs = std::filesystem;
+
+// Whether a second model reads the tokens of the one that trains. Takes the tokenizers of both.
+template <class R>
+void check_tokens(Checker& c, const R& recipe, const PromisedStep& step, ModelShape shape) {
+  const auto student = [&] {
+    Opened opened = open_model(std::move(shape), recipe.model, {});
+    AdapterSection adapter = adapter_of(recipe);
+    take_new_tokens(recipe.model, opened, adapter);
+    return opened;
+  };
+  if (shape.artifact.tokenizer.empty()) return;
+  if constexpr (requires { recipe.distill; }) {
+    const std::string& teacher = recipe.distill.teacher;
+    if (recipe.teacher_promised || names_store(recipe.distill) || !address_exists(teacher, {})) return;
+    c.gather("distill.teacher", [&] { open_teacher(recipe, student(), RunUse::plan); });
+  }
+  if constexpr (requires { recipe.preference; }) {
+    const std::string& reference = recipe.preference.reference;
+    if (!names_a_model(recipe.preference) || !address_exists(reference, {})) return;
+    c.gather("preference.reference", [&] {
+      const ModelShape other = open_shape({.path = reference}, "preference.reference");
+      if (other.artifact.tokenizer.empty() || step.reference_promised) return;
+      require_same_tokens({other.artifact.address, open_tokenizer(other.artifact, other.spec)}, student());
+    });
+  }
+}
 
 // The words have been checked: what is wrong there is told already.
 template <class R>
@@ -34,12 +64,10 @@ void check_with_model(const PromisedStep& step, RecipeMistakes& mistakes) {
     ModelShape shape = open_shape(model);
     shape.promised = step.promised;
     if (readable) check_fit(recipe, shape, mistakes);
+    if constexpr (kTrains<R>) {
+      if (told.empty()) check_tokens(c, recipe, step, std::move(shape));
+    }
   });
-  if constexpr (requires { recipe.preference; }) {
-    const std::string& reference = recipe.preference.reference;
-    if (!names_a_model(recipe.preference) || !is_there(reference)) return;
-    c.gather("preference.reference", [&] { open_shape({.path = reference}, "preference.reference"); });
-  }
 }
 
 void check_any_with_model(const PromisedStep& step, RecipeMistakes& mistakes) {
@@ -145,7 +173,25 @@ void take_promised_reference(PromisedStep& next, const Promises& promises) {
   } else if (promises.holds(address.path)) {
     next.shape_known = false;
   }
+  next.reference_promised = path != reference->text();
   preference->set("reference", Node::scalar(path, true, reference->position()));
+}
+
+// Whether the rows to train on are in a file that is not there yet: their number and lengths are not known.
+bool reads_promised_rows(const ExpandedStep& step, const Promises& promises) {
+  return with_kind(step.kind, [&]<class R>() {
+    if constexpr (kReadsTrain<R>) {
+      RecipeMistakes told;
+      const R recipe = bind_recipe<R>(step.recipe, {.check_paths = false, .in_pipeline = true}, told);
+      const auto is_missing = [&](const WeightedFile& file) {
+        std::error_code error;
+        return promises.holds(file.path) && !fs::exists(file.path, error);
+      };
+      return std::ranges::any_of(recipe.data.train, is_missing) || std::ranges::any_of(recipe.data.eval, is_missing);
+    } else {
+      return false;
+    }
+  });
 }
 
 }  // namespace
@@ -165,6 +211,7 @@ std::vector<PromisedStep> with_promised_models(std::vector<ExpandedStep> steps) 
     take_promised_adapter(next, promises);
     take_promised_teacher(next, promises);
     take_promised_reference(next, promises);
+    next.data_known = !reads_promised_rows(next.step, promises);
     const fs::path& out = next.step.out;
     if (const Node* model = next.step.recipe.find("model"); model && next.shape_known) {
       promises.models.emplace(out, *model);

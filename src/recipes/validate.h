@@ -21,7 +21,9 @@ struct PromisedStep {
   ExpandedStep step;
   bool promised = false;                     // the model is another step's
   std::optional<ModelSection> teacher = {};  // of a distillation: what the step that makes it begins with
+  bool reference_promised = false;           // another step's, of the shape that this begins with
   bool shape_known = true;                   // not so for any other part of what an earlier step makes
+  bool data_known = true;                    // not so for rows that an earlier step writes and has not yet written
 };
 // Whether the earlier steps have run already makes no difference: what they left may be half done.
 std::vector<PromisedStep> with_promised_models(std::vector<ExpandedStep> steps);

@@ -141,7 +141,9 @@ TEST(StoredTeacher, ATeacherThatIsStoredWholeTeachesAsTheLiveOne) {
 TEST(StoredTeacher, ARowThatIsNotThereIsNamed) {
   const Lesson lesson;
   const auto path = lesson.write_store(1);
-  const std::string message = message_of([&] { lesson.open(path, lesson.tokenizer); });
+  const StoredTeacher stored = lesson.open(path, lesson.tokenizer);
+  EXPECT_EQ(stored.taught(lesson.data.encoded).held, 2);
+  const std::string message = message_of([&] { stored.require_all(lesson.data.encoded); });
   EXPECT_NE(message.find("rows.jsonl:3: the store of distill.teacher does not hold this row"), std::string::npos)
       << message;
   EXPECT_NE(message.find("1 of 3"), std::string::npos) << message;

@@ -103,7 +103,9 @@ def test_another_vocabulary_is_refused_by_name_and_leaves_no_folder(prentice, fo
     assert "distill.teacher: " in said.stderr and "has another vocabulary" in said.stderr
     assert "id 1534 is " in said.stderr and "distill.loss=uld" in said.stderr
     assert not (folder / "run").exists()
-    prentice.run("plan", write_recipe(folder), code=4)
+    for verb in ("validate", "plan"):
+        assert said.stderr.split("distill.teacher: ")[1] in prentice.run(verb, write_recipe(folder), code=4).stderr
+    prentice.run("validate", write_recipe(folder, more="distill: {teacher: teacher, loss: uld}"))
 
 
 def test_a_smaller_vocabulary_is_told_with_both_sizes(prentice, folder):
@@ -195,8 +197,15 @@ pipeline:
     steps = plan(prentice, "both.yaml")["steps"]
     alone = plan(prentice, write_recipe(folder))
     assert steps[1]["plan"]["memory"]["load"] == alone["memory"]["load"]
-    prentice.run("run", "both.yaml")
+    assert "generate model.path=out --chat" in prentice.run("run", "both.yaml").stdout
     assert json.loads((folder / "out/learn/run.json").read_text())["parents"][1] == str(folder / "out/tune")
+    for of in ("teacher", "student"):
+        config = json.loads((folder / of / "tokenizer_config.json").read_text())
+        del config["chat_template"]
+        (folder / of / "tokenizer_config.json").write_text(json.dumps(config))
+    rows = [json.loads(row)["messages"] for row in (folder / "rows.jsonl").read_text().splitlines()]
+    (folder / "rows.jsonl").write_text("".join(json.dumps({"text": turns[0]["content"]}) + "\n" for turns in rows))
+    assert 'generate model.path=raw generate.prompt="..."' in prentice.run("run", "both.yaml", "run.out=raw").stdout
     (folder / "both.yaml").write_text((folder / "both.yaml").read_text().replace("tune.out}", "tun.out}"))
     assert "did you mean tune?" in prentice.run("validate", "both.yaml", code=2).stderr
 
@@ -263,6 +272,15 @@ def test_what_a_store_cannot_do_is_refused_by_name(prentice, folder):
     words = [*COMMON, f"distill.teacher={store}", "run.out=run"]
     said = prentice.run("distill", *words, code=4)
     assert "rows.jsonl:" in said.stderr and "the store of distill.teacher does not hold this row" in said.stderr
+    recipe = write_recipe(folder, more="distill: {teacher: taught/store}")
+    assert "the store of distill.teacher does not hold this row" in prentice.run("plan", recipe, code=4).stderr
+    with_eval = ["data.eval_split=0", "data.eval=rows.jsonl"]
+    assert "warning: teacher: 30 of 32 rows are in the store" in prentice.run("audit", recipe, *with_eval).stdout
+    said = json.loads(prentice.run("inspect", store, "--json").stdout)["metadata"]
+    for verb in ("plan", "audit"):
+        taught = json.loads(prentice.run(verb, recipe, "data.limit=30", *with_eval, "--json").stdout)["teacher"]
+        assert taught == {"rows": 30, "held": 30, "entries_per_token": said["entries_per_token"], "coverage": said["coverage"]}
+        assert f"30 of 30 rows are in the store, whose entries, " in prentice.run(verb, recipe, "data.limit=30", *with_eval).stdout
     for setting, message in (("distill.loss=hidden_mse", "hidden_mse needs the teacher itself"),
                              ("distill.loss=uld", "uld needs the teacher itself"),
                              ("distill.on_policy=0.5", "what the student samples only a live teacher can score"),

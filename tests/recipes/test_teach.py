@@ -170,9 +170,22 @@ def test_sampled_answers_are_rows_to_train_on_and_every_answer_is_accounted_for(
     assert prentice.run("teach", *COMMON, *SAMPLE, "run.out=run").stdout.startswith("already done")
     shown = json.loads(prentice.run("inspect", "run", "--json").stdout)
     assert shown["metadata"]["run"]["results"]["kept"] == said["kept"]
-    tuned = prentice.run("sft", "model.path=model", "data.train=run/answers.jsonl", "data.eval_split=0", "run.device=cpu",
-                         "train.steps=2", "run.out=tuned")
-    assert (talker / "tuned/adapter/adapter_model.safetensors").is_file(), tuned.stderr
+
+
+def test_a_pipeline_trains_on_the_answers_that_it_samples(prentice, talker):
+    """Planned as far as it goes before they are there."""
+    (talker / "ask.yaml").write_text("recipe: teach\nmodel: {path: model}\ndata: {train: rows.jsonl, limit: 12}\n"
+                                     "teach: {sample: {n: 3, max_new_tokens: 40}}\n")
+    (talker / "tune.yaml").write_text("recipe: sft\nmodel: {path: model}\ndata: {train: out/ask/answers.jsonl, eval_split: 0}\n"
+                                      "train: {steps: 2}\nexport: {verify: false}\n")
+    (talker / "both.yaml").write_text("recipe: pipeline\nrun: {out: out, device: cpu}\npipeline: {steps: [ask.yaml, tune.yaml]}\n")
+    prentice.run("validate", "both.yaml")
+    planned = [step["plan"] is not None for step in json.loads(prentice.run("plan", "both.yaml", "--json").stdout)["steps"]]
+    assert planned == [True, False]
+    assert "tune.yaml\nits rows are written by an earlier step: planned once they are there" in prentice.run("plan", "both.yaml").stdout
+    prentice.run("run", "both.yaml")
+    assert (talker / "out/tune/adapter/adapter_model.safetensors").is_file()
+    assert json.loads(prentice.run("plan", "both.yaml", "--json").stdout)["steps"][1]["plan"]["steps"] == 2
 
 
 def test_answers_are_the_same_again_and_a_stopped_run_goes_on(prentice, talker):
