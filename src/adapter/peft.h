@@ -26,6 +26,7 @@ struct PeftConfig {
   EndPatterns<double> alpha_pattern;
   std::vector<std::string> modules_to_save;
   bool ensure_tying = false;  // a tied model stays tied although its embedding or head is saved
+  bool scores = false;        // task SEQ_CLS: it came with a score head, which is among modules_to_save
   std::string base_model;     // "" when the folder does not say
 };
 

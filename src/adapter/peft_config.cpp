@@ -16,6 +16,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr int64_t kMaxRank = 65536;
+constexpr const char* kScoreTask = "SEQ_CLS";
 
 // Read below, or without any bearing on what a loaded adapter computes.
 constexpr std::array kReadKeys = {"peft_type",      "task_type",         "r",
@@ -111,7 +112,9 @@ void check_kind(const Json& json) {
   const Json& type = json.at("peft_type");
   if (!type.is_string() || type.as_string() != "LORA") refuse("peft_type", type);
   if (const Json* task = json.find("task_type"); task && !is_off(*task)) {
-    if (!task->is_string() || task->as_string() != "CAUSAL_LM") refuse("task_type", *task);
+    if (!task->is_string() || (task->as_string() != "CAUSAL_LM" && task->as_string() != kScoreTask)) {
+      refuse("task_type", *task);
+    }
   }
   if (const Json* bias = json.find("bias"); bias && (!bias->is_string() || bias->as_string() != "none")) {
     refuse("bias", *bias);
@@ -121,6 +124,14 @@ void check_kind(const Json& json) {
     if (contains(kReadKeys, key) || contains(kIdleKeys, key) || is_off(value)) continue;
     refuse(key, value);
   }
+}
+
+// PEFT saves what it finds of `classifier` and `score` whole, whether they are listed or not; here it is `score`.
+void take_score_head(PeftConfig& config) {
+  config.scores = true;
+  std::erase(config.modules_to_save, std::string("classifier"));
+  const std::string head = "score";
+  if (std::ranges::count(config.modules_to_save, head) == 0) config.modules_to_save.push_back(head);
 }
 
 PeftConfig read(const Json& json) {
@@ -156,6 +167,8 @@ PeftConfig read(const Json& json) {
   key("rank_pattern", [&](const Json& v) { config.rank_pattern = read_patterns(v, read_rank); });
   key("alpha_pattern", [&](const Json& v) { config.alpha_pattern = read_patterns(v, read_alpha); });
   key("base_model_name_or_path", [&](const Json& v) { config.base_model = v.as_string(); });
+  const Json* task = json.find("task_type");
+  if (task && task->is_string() && task->as_string() == kScoreTask) take_score_head(config);
   if (config.targets.empty()) fail(ExitCode::malformed, "target_modules: expected names or an expression, got none");
   return config;
 }

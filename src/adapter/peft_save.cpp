@@ -158,7 +158,7 @@ std::string peft_config_json(const Model& model, const std::string& base_model) 
       {"revision", nullptr},
       {"target_modules", list(words.modules)},
       {"target_parameters", nullptr},
-      {"task_type", "CAUSAL_LM"},
+      {"task_type", model.spec.labels > 0 ? "SEQ_CLS" : "CAUSAL_LM"},
       {"trainable_token_indices", nullptr},
       {"use_dora", dora},
       {"use_rslora", first.rslora},

@@ -14,6 +14,12 @@ namespace {
 
 namespace fs = std::filesystem;
 
+// The modules with a row for each token.
+std::vector<std::string> vocabulary_ends(const ModelSpec& spec) {
+  if (spec.labels > 0) return {spec.names.embed};
+  return {spec.names.embed, spec.names.head};
+}
+
 // Rows of the embedding in the folder, trained or a copy; 0 when there is none.
 int64_t stored_rows(const ModelSpec& base, const fs::path& folder) {
   const fs::path path = folder / "adapter_model.safetensors";
@@ -28,11 +34,12 @@ int64_t stored_rows(const ModelSpec& base, const fs::path& folder) {
 
 }  // namespace
 
-ModelSpec with_adapter_vocabulary(ModelSpec base, const fs::path& folder) {
+ModelSpec with_adapter_shape(ModelSpec base, const fs::path& folder) {
+  const PeftConfig config = read_peft_config(folder);
+  if (config.scores) base = with_context(ExitCode::model, folder.string(), [&] { return with_score_head(base); });
   const int64_t rows = stored_rows(base, folder);
   if (rows <= base.vocab) return base;
-  const PeftConfig config = read_peft_config(folder);
-  for (const auto& module : {base.names.embed, base.names.head}) {
+  for (const auto& module : vocabulary_ends(base)) {
     const bool follows = base.tied_head && config.ensure_tying && module == base.names.head;
     if (follows || is_saved(config.modules_to_save, module + ".weight")) continue;
     fail(ExitCode::model,
@@ -45,7 +52,7 @@ ModelSpec with_adapter_vocabulary(ModelSpec base, const fs::path& folder) {
 
 std::vector<std::string> save_both_ends(const ModelSpec& spec, std::vector<std::string>& words) {
   std::vector<std::string> added;
-  for (const auto& module : {spec.names.embed, spec.names.head}) {
+  for (const auto& module : vocabulary_ends(spec)) {
     if (is_saved(words, module + ".weight")) continue;
     added.push_back(module.substr(module.rfind('.') + 1));
     words.push_back(added.back());

@@ -211,6 +211,7 @@ void check_optim(SectionChecker& c, const OptimSection& optim, const TrainSectio
 // The task a metric belongs to; "" for `accuracy`, which any task but loss has; nullopt when there is no such metric.
 std::optional<std::string> task_of_metric(const std::string& metric) {
   if (metric == "loss") return "loss";
+  if (metric == "margin") return std::string(kPreferenceTask);
   if (metric == "accuracy") return "";
   for (const auto& choice : kTasks) {
     if (choice.word != "loss" && metric == fmt::format("{}.accuracy", choice.word)) return std::string(choice.word);
@@ -218,10 +219,17 @@ std::optional<std::string> task_of_metric(const std::string& metric) {
   return std::nullopt;
 }
 
-void check_eval(SectionChecker& c, const EvalSection& eval, bool training) {
+// `training`: the kind trains, `pairs`: on pairs of answers.
+void check_eval(SectionChecker& c, const EvalSection& eval, bool training, bool pairs) {
   std::set<std::string> tasks(eval.tasks.begin(), eval.tasks.end());
+  const bool prefers = tasks.contains(std::string(kPreferenceTask));
   if (tasks.size() < eval.tasks.size()) c.mistake("eval.tasks", "a task is named twice");
-  if (training) tasks.insert("loss");  // every evaluation during training has it
+  if (training && !pairs && prefers) {
+    c.mistake("eval.tasks", "preference asks a reward model, which this kind does not train", "`recipe: reward` does");
+  } else if (!training && prefers && tasks.size() > 1) {
+    c.mistake("eval.tasks", "preference asks a reward model, which has no words for another task", "keep one of them");
+  }
+  if (training || prefers) tasks.insert("loss");  // every evaluation during training has it, and that of pairs
   if (!tasks.contains("choice"))
     c.without_effect({"eval.choices", "eval.normalize"}, "without the task choice", "add eval.tasks: [choice]");
   if (!tasks.contains("exact"))
@@ -230,14 +238,16 @@ void check_eval(SectionChecker& c, const EvalSection& eval, bool training) {
     const auto task = task_of_metric(metric);
     const size_t scoring = tasks.size() - tasks.count("loss");
     if (!task) {
-      c.mistake("eval.require", "unknown metric " + metric, "metrics: loss, accuracy, choice.accuracy, exact.accuracy");
+      c.mistake("eval.require", "unknown metric " + metric,
+                "metrics: loss, accuracy, choice.accuracy, exact.accuracy, margin");
     } else if (task->empty() ? scoring == 0 : !tasks.contains(*task)) {
       c.mistake("eval.require", fmt::format("{} needs a task that is not run", metric),
-                task->empty() ? "add eval.tasks: [choice] or [exact]" : fmt::format("add eval.tasks: [{}]", *task));
+                task->empty() ? "add eval.tasks: [choice] or [exact], or [preference] for a reward model"
+                              : fmt::format("add eval.tasks: [{}]", *task));
     } else if (task->empty() && scoring > 1) {
       c.mistake("eval.require", "accuracy is not clear: several tasks have one",
                 "write choice.accuracy or exact.accuracy");
-    } else if (*task != "loss" && (bound < 0 || bound > 1)) {
+    } else if (metric.ends_with("accuracy") && (bound < 0 || bound > 1)) {
       c.mistake("eval.require", fmt::format("expected an accuracy from 0 to 1, got {}", number_text(bound)));
     }
   }
@@ -297,9 +307,14 @@ void check_recipe(R& r, const Node& root, RecipeMistakes& mistakes) {
     if (r.exports.gguf_adapter != "none") check_gguf_adapter(c, r.model, r.adapter);
   }
   if constexpr (requires { r.data; }) check_data(c, r.data, reads_train);
-  if constexpr (
-      requires { r.data; } && !requires { r.preference; })
-    check_examples(c, r.data, R::kKind);
+  if constexpr (std::is_same_v<R, RewardRecipe>) {
+    check_pairs(c, r.data, false);
+  } else if constexpr (
+      requires { r.data; } && !requires { r.preference; }) {
+    bool pairs = false;
+    if constexpr (std::is_same_v<R, EvalRecipe>) pairs = std::ranges::count(r.eval.tasks, kPreferenceTask) > 0;
+    pairs ? check_pairs(c, r.data, false) : check_examples(c, r.data, R::kKind);
+  }
   if constexpr (training) {
     check_train(c, r.train, r.data, r.eval);
     check_optim(c, r.optim, r.train);
@@ -309,7 +324,7 @@ void check_recipe(R& r, const Node& root, RecipeMistakes& mistakes) {
     check_distill(c, r);
   }
   if constexpr (requires { r.teach; }) check_teach(c, r);
-  if constexpr (requires { r.eval; }) check_eval(c, r.eval, training);
+  if constexpr (requires { r.eval; }) check_eval(c, r.eval, training, kComparesAnswers<R>);
   if constexpr (requires { r.exports; }) check_export(c, r.exports);
   if constexpr (requires { r.generate; }) check_generate(c, r.generate);
   if constexpr (std::is_same_v<R, ExportRecipe>) {

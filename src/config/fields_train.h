@@ -147,7 +147,7 @@ void fields(V&& v, EvalSection& s) {
   v("tasks", s.tasks,
     About{.help =
               "loss = mean nats a token; choice = the likeliest of eval.choices; exact = the generated answer is the "
-              "expected one",
+              "expected one; preference = pairs whose chosen answer a reward model scores higher",
           .why = "loss",
           .choices = kTasks});
   v("choices", s.choices,
@@ -165,7 +165,9 @@ template <class V>
 void fields(V&& v, ExportSection& s) {
   v("peft", s.peft, About{.help = "the adapter as a PEFT folder"});
   v("merged", s.merged,
-    About{.help = "the adapter folded into the model, as a Hugging Face folder of this dtype", .choices = kMerged});
+    About{.help = "the adapter folded into the model, as a Hugging Face folder of this dtype",
+          .why = "none; bf16 for reward, whose folder with the score head is what others load",
+          .choices = kMerged});
   v("gguf", s.gguf, About{.help = "GGUF files of these types", .choices = kGguf});
   v("types", s.types,
     About{.help = "tensor name or pattern: its own GGUF type, for instance {output: F16}", .choices = kGguf});

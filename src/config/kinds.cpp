@@ -19,29 +19,59 @@ struct Unused {
 
 // Keys that stand in a section a kind has, and that the kind has no use for.
 constexpr Unused kUnused[] = {
-    {"pretrain", "data.system"},     {"pretrain", "data.prompt"},
-    {"pretrain", "data.completion"}, {"pretrain", "data.chat"},
-    {"pretrain", "data.template"},   {"pretrain", "data.template_args"},
-    {"pretrain", "data.train_on"},   {"pretrain", "model.quantize"},
-    {"pretrain", "model.adapter"},   {"pretrain", "export.peft"},
-    {"pretrain", "export.dtype"},    {"pretrain", "export.gguf_adapter"},
-    {"dpo", "data.prompt"},          {"dpo", "data.completion"},
-    {"dpo", "data.train_on"},        {"dpo", "data.lines"},
-    {"dpo", "eval.tasks"},           {"dpo", "eval.choices"},
-    {"dpo", "eval.normalize"},       {"dpo", "eval.max_new_tokens"},
-    {"eval", "run.log_every"},       {"eval", "data.eval_split"},
-    {"eval", "data.split_by"},       {"eval", "data.stratify"},
-    {"eval", "data.packing"},        {"eval", "data.shuffle"},
-    {"export", "run.log_every"},     {"generate", "run.out"},
-    {"generate", "run.log_every"},   {"eval", "model.add_tokens"},
-    {"export", "model.add_tokens"},  {"generate", "model.add_tokens"},
-    {"teach", "data.eval"},          {"teach", "data.eval_split"},
-    {"teach", "data.split_by"},      {"teach", "data.stratify"},
-    {"teach", "data.shuffle"},       {"teach", "model.add_tokens"},
+    {"pretrain", "data.system"},
+    {"pretrain", "data.prompt"},
+    {"pretrain", "data.completion"},
+    {"pretrain", "data.chat"},
+    {"pretrain", "data.template"},
+    {"pretrain", "data.template_args"},
+    {"pretrain", "data.train_on"},
+    {"pretrain", "model.quantize"},
+    {"pretrain", "model.adapter"},
+    {"pretrain", "export.peft"},
+    {"pretrain", "export.dtype"},
+    {"pretrain", "export.gguf_adapter"},
+    {"dpo", "data.prompt"},
+    {"dpo", "data.completion"},
+    {"dpo", "data.train_on"},
+    {"dpo", "data.lines"},
+    {"dpo", "eval.tasks"},
+    {"dpo", "eval.choices"},
+    {"dpo", "eval.normalize"},
+    {"dpo", "eval.max_new_tokens"},
+    {"reward", "data.prompt"},
+    {"reward", "data.completion"},
+    {"reward", "data.train_on"},
+    {"reward", "data.lines"},
+    {"reward", "eval.tasks"},
+    {"reward", "eval.choices"},
+    {"reward", "eval.normalize"},
+    {"reward", "eval.max_new_tokens"},
+    {"reward", "export.gguf"},
+    {"reward", "export.types"},
+    {"reward", "export.gguf_adapter"},
+    {"eval", "run.log_every"},
+    {"eval", "data.eval_split"},
+    {"eval", "data.split_by"},
+    {"eval", "data.stratify"},
+    {"eval", "data.packing"},
+    {"eval", "data.shuffle"},
+    {"export", "run.log_every"},
+    {"generate", "run.out"},
+    {"generate", "run.log_every"},
+    {"eval", "model.add_tokens"},
+    {"export", "model.add_tokens"},
+    {"generate", "model.add_tokens"},
+    {"teach", "data.eval"},
+    {"teach", "data.eval_split"},
+    {"teach", "data.split_by"},
+    {"teach", "data.stratify"},
+    {"teach", "data.shuffle"},
+    {"teach", "model.add_tokens"},
 };
 
-constexpr std::string_view kLaterKinds[] = {"reward", "imatrix", "verify", "compare", "classify", "embed", "route",
-                                            "prune",  "rlhf",    "sweep",  "bench",   "registry", "drift"};
+constexpr std::string_view kLaterKinds[] = {"imatrix", "verify", "compare", "classify", "embed",    "route",
+                                            "prune",   "rlhf",   "sweep",   "bench",    "registry", "drift"};
 constexpr std::string_view kLaterSections[] = {"verify", "compare"};
 
 constexpr KindAlias kAliases[] = {{"kto", "dpo", PreferenceLoss::kto},
@@ -135,6 +165,7 @@ std::string_view describe_kind(std::string_view kind) {
       {"sft", "fine-tune on examples: an adapter (LoRA), or every weight"},
       {"dpo", "tune on preferences, answers that were chosen and rejected: DPO and its kin, KTO, ORPO, SimPO"},
       {"distill", "teach a student the distributions of a larger model, live, from a store, or on its own samples"},
+      {"reward", "train a model that scores answers, from pairs of a better and a worse one (Bradley-Terry)"},
       {"teach", "run a teacher over data once: its log-probabilities as a store for distill, or its answers as data"},
       {"eval", "score a model on tasks; eval.require makes it a gate"},
       {"export", "an adapter or model as PEFT, merged Hugging Face folder, GGUF"},
@@ -195,6 +226,18 @@ void resolve_defaults(DistillRecipe& r) {
   if (full && !r.has("export.peft")) r.exports.peft = false;
   resolve_export(r.exports);
   r.teacher.path = r.distill.teacher;
+}
+
+// What a reward model is used as is the folder with its score head: it is written by itself.
+void resolve_defaults(RewardRecipe& r) {
+  const bool full = r.adapter.kind == AdapterKind::full;
+  resolve_run(r.run, r);
+  if (!full && starts_fresh(r.adapter)) decide(r.adapter.alpha, r.adapter.rslora ? 8.0 : 32.0);
+  resolve_optimizer(r.optim, full ? 1e-5 : 1e-4, {0.9, 0.999}, 0.0);
+  resolve_amount(r.train, 32, 0, 1);
+  r.eval.tasks = {std::string(kPreferenceTask)};
+  if (full && !r.has("export.peft")) r.exports.peft = false;
+  if (!full && !r.has("export.merged")) r.exports.merged = "bf16";
 }
 
 void resolve_defaults(TeachRecipe& r) {

@@ -6,6 +6,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <vector>
 
 #include "config/node.h"
@@ -80,6 +81,19 @@ struct DistillRecipe : RecipeFacts {
   bool trust_store = false;  // --trust-store: a store's files are taken as they are
 };
 
+struct RewardRecipe : RecipeFacts {
+  static constexpr std::string_view kKind = "reward";
+  RunSection run;
+  ModelSection model;
+  AdapterSection adapter;
+  DataSection data;
+  TrainSection train;
+  OptimSection optim;
+  EvalSection eval;
+  ExportSection exports;
+  PlanSection plan;
+};
+
 struct EvalRecipe : RecipeFacts {
   static constexpr std::string_view kKind = "eval";
   RunSection run;
@@ -141,6 +155,11 @@ void sections(V&& v, DistillRecipe& r) {
   v("optim", r.optim), v("distill", r.distill), v("eval", r.eval), v("export", r.exports), v("plan", r.plan);
 }
 template <class V>
+void sections(V&& v, RewardRecipe& r) {
+  v("run", r.run), v("model", r.model), v("adapter", r.adapter), v("data", r.data), v("train", r.train);
+  v("optim", r.optim), v("eval", r.eval), v("export", r.exports), v("plan", r.plan);
+}
+template <class V>
 void sections(V&& v, EvalRecipe& r) {
   v("run", r.run), v("model", r.model), v("data", r.data), v("eval", r.eval), v("plan", r.plan);
 }
@@ -162,7 +181,7 @@ void sections(V&& v, PipelineRecipe& r) {
 }
 
 // THE list of the kinds that are built, for what is instantiated once per kind.
-#define PRENTICE_TRAINING_KINDS(X) X(PretrainRecipe) X(SftRecipe) X(DpoRecipe) X(DistillRecipe)
+#define PRENTICE_TRAINING_KINDS(X) X(PretrainRecipe) X(SftRecipe) X(DpoRecipe) X(DistillRecipe) X(RewardRecipe)
 #define PRENTICE_MODEL_KINDS(X) \
   PRENTICE_TRAINING_KINDS(X) X(TeachRecipe) X(EvalRecipe) X(ExportRecipe) X(GenerateRecipe)
 #define PRENTICE_KINDS(X) PRENTICE_MODEL_KINDS(X) X(PipelineRecipe)
@@ -198,6 +217,10 @@ bool trains(std::string_view kind);
 template <class R>
 inline constexpr bool kReadsTrain = kTrains<R> || std::is_same_v<R, TeachRecipe>;
 
+// Kinds that learn from pairs of answers, and whose one task of evaluation is kPreferenceTask.
+template <class R>
+inline constexpr bool kComparesAnswers = std::is_same_v<R, DpoRecipe> || std::is_same_v<R, RewardRecipe>;
+
 // The adapter that a kind trains; pretraining trains every weight.
 template <class R>
 AdapterSection adapter_of(const R& recipe) {
@@ -225,7 +248,7 @@ std::span<const std::string_view> later_kinds();        // known to the contract
 std::span<const std::string_view> later_sections();     // the same for sections
 std::string_view describe_kind(std::string_view kind);  // one line of help; "" for an unknown kind
 
-// The task of a preference run's evaluation: loss, and the share of pairs whose chosen answer has the greater reward.
+// The task of evaluation on pairs: loss, and the share of them whose chosen answer has the greater reward.
 inline constexpr std::string_view kPreferenceTask = "preference";
 
 // Whether `kind` reads section.key at all; only asked for sections it has.

@@ -10,6 +10,20 @@ bool needs_reference(PreferenceLoss loss) {
   return loss != PreferenceLoss::orpo && loss != PreferenceLoss::simpo && loss != PreferenceLoss::cpo;
 }
 
+void check_pairs(Checker& c, const DataSection& data, bool labels) {
+  if (data.overlong == Overlong::truncate) {
+    c.mistake("data.overlong", "truncate would compare answers that are not whole", "use error or drop");
+  }
+  if (data.overlong == Overlong::split) {
+    c.mistake("data.overlong", "split is for texts; these rows are answers", "use error or drop");
+  }
+  const bool reads = data.format == DataFormat::automatic || data.format == DataFormat::preference ||
+                     (data.format == DataFormat::labels && labels);
+  if (reads) return;
+  c.mistake("data.format", fmt::format("{} rows do not say which of two answers is better", word_of(data.format)),
+            data.format == DataFormat::labels ? "`recipe: kto` learns from labels" : "use preference");
+}
+
 void check_preference(Checker& c, const DpoRecipe& recipe) {
   using enum PreferenceLoss;
   const PreferenceSection& preference = recipe.preference;
@@ -40,19 +54,7 @@ void check_preference(Checker& c, const DpoRecipe& recipe) {
   if (loss == kto && *recipe.train.batch == 1) {
     c.mistake("train.batch", "kto compares an answer with the others of its step: at least 2");
   }
-  if (recipe.data.overlong == Overlong::truncate) {
-    c.mistake("data.overlong", "truncate would compare answers that are not whole", "use error or drop");
-  }
-  if (recipe.data.overlong == Overlong::split) {
-    c.mistake("data.overlong", "split is for texts; these rows are answers", "use error or drop");
-  }
-  const DataFormat format = recipe.data.format;
-  const bool reads = format == DataFormat::automatic || format == DataFormat::preference ||
-                     (format == DataFormat::labels && loss == kto);
-  if (!reads) {
-    c.mistake("data.format", fmt::format("{} rows do not say which of two answers is better", word_of(format)),
-              format == DataFormat::labels ? "preference.loss: kto learns from labels" : "use preference");
-  }
+  check_pairs(c, recipe.data, loss == kto);
 }
 
 }  // namespace prentice

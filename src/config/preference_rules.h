@@ -1,4 +1,4 @@
-// What a preference section contradicts in itself or in the rest of its recipe.
+// What a preference section contradicts in itself or in the rest of its recipe, and what pairs of answers forbid.
 #pragma once
 
 #include "config/checker.h"
@@ -8,6 +8,9 @@ namespace prentice {
 
 // Whether the loss compares the policy with a reference.
 bool needs_reference(PreferenceLoss);
+
+// What rows of pairs forbid of the section that reads them. `labels`: single labelled answers are read too.
+void check_pairs(Checker& checker, const DataSection& data, bool labels);
 
 // `recipe` is resolved.
 void check_preference(Checker& checker, const DpoRecipe& recipe);

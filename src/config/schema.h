@@ -151,7 +151,7 @@ struct DistillSection {
 };
 
 struct EvalSection {
-  std::vector<std::string> tasks;  // loss, choice, exact
+  std::vector<std::string> tasks;  // loss, choice, exact, preference
   std::vector<std::string> choices;
   Normalize normalize = Normalize::none;
   int64_t limit = 0;
@@ -161,7 +161,7 @@ struct EvalSection {
 
 struct ExportSection {
   bool peft = true;
-  std::string merged = "none";        // none, f32, bf16, f16
+  std::string merged = "none";        // none, f32, bf16, f16; bf16 of a reward model
   std::vector<std::string> gguf;      // F32 F16 BF16 Q8_0
   std::string gguf_adapter = "none";  // none, F32, F16, BF16, Q8_0; true is F32
   std::map<std::string, std::string> types;

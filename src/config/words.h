@@ -185,8 +185,9 @@ inline constexpr Choice kQat[] = {{"none"},           {"F16", kLater},    {"BF16
                                   {"Q4_K_S", kLater}, {"Q4_0", kLater},   {"Q3_K_M", kLater}, {"Q2_K", kLater}};
 inline constexpr Choice kStoreValues[] = {{"q8"}, {"f16"}, {"f32"}};
 inline constexpr Choice kMaster[] = {{"auto"}, {"stochastic", kLater}};
-inline constexpr Choice kTasks[] = {{"loss"},        {"choice"},           {"exact"},        {"json", kLater},
-                                    {"sql", kLater}, {"grounded", kLater}, {"rouge", kLater}};
+inline constexpr Choice kTasks[] = {
+    {"loss"},        {"choice"},           {"exact"},        {"preference"}, {"json", kLater},
+    {"sql", kLater}, {"grounded", kLater}, {"rouge", kLater}};
 inline constexpr Choice kMerged[] = {{"none"}, {"f32"}, {"bf16"}, {"f16"}, {"nf4", kLater}};
 inline constexpr Choice kAdapterDtype[] = {{"f32"}, {"bf16"}, {"f16"}};
 inline constexpr Choice kGgufAdapter[] = {{"none"}, {"F32"}, {"F16"}, {"BF16"}, {"Q8_0"}, {"true"}, {"false"}};

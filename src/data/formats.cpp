@@ -51,21 +51,23 @@ DataFormat detect_format(const Json& record) {
 void require_use(DataFormat format, RowUse use) {
   const bool pairs = format == DataFormat::preference, labels = format == DataFormat::labels;
   if (use == RowUse::examples && pairs) {
-    bad_record("these are preference pairs (chosen and rejected), which this kind of recipe does not read",
-               "`recipe: dpo` learns from them; data.fields can name the chosen answer as the one to train");
+    bad_record(
+        "these are preference pairs (chosen and rejected), which this kind of recipe does not read",
+        "`recipe: dpo` and `recipe: reward` learn from them; data.fields can name the chosen answer as the one to "
+        "train");
   }
   if (use == RowUse::examples && labels) {
     bad_record("these are rows with a label true or false, which this kind of recipe does not read",
                "`recipe: kto` learns from them; or keep the rows that are labelled true");
   }
   if (use == RowUse::pairs && labels) {
-    bad_record("these are rows with a label true or false, and this preference loss compares two answers",
-               "preference.loss: kto learns from single answers");
+    bad_record("these are rows with a label true or false, and this recipe compares two answers",
+               "`recipe: kto` learns from single answers");
   }
   if (use != RowUse::examples && !pairs && !labels) {
     bad_record(fmt::format("these are rows of format {}, which say nothing of a worse answer", format_word(format)),
                use == RowUse::pairs
-                   ? "preference tuning reads {prompt, chosen, rejected}; data.fields names the members"
+                   ? "pairs are {prompt, chosen, rejected}; data.fields names the members"
                    : "kto reads {prompt, completion, label} and {prompt, chosen, rejected}; data.fields "
                      "names the members");
   }

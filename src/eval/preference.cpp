@@ -13,6 +13,7 @@
 #include "core/error.h"
 #include "data/steps.h"
 #include "objective/preference_share.h"
+#include "objective/sequence_sums.h"
 
 namespace prentice {
 
@@ -30,21 +31,20 @@ std::vector<double> host_values(const Tensor& values) {
   return {host.const_data_ptr<double>(), host.const_data_ptr<double>() + host.numel()};
 }
 
-Sequences chosen_sequences(const PreferenceInput& input) {
+Sequences chosen_sequences(const AnswerRows& rows) {
   Sequences sequences;
-  for (const auto& sequence : input.data.encoded.sequences) {
-    if (input.limit == 0 || sequence.sample < input.limit) sequences.push_back(&sequence);
+  for (const auto& sequence : rows.data.encoded.sequences) {
+    if (rows.limit == 0 || sequence.sample < rows.limit) sequences.push_back(&sequence);
   }
   return sequences;
 }
 
 // Calls visit(batch) for batches on the device, until stopped.
-void visit_batches(const PreferenceInput& input, const Sequences& sequences,
-                   const std::function<void(const Batch&)>& visit) {
+void visit_batches(const AnswerRows& rows, const Sequences& sequences, const std::function<void(const Batch&)>& visit) {
   const auto one = [&](const Batch& host) {
-    if (!input.stop || !input.stop()) visit(to_device(host, input.device));
+    if (!rows.stop || !rows.stop()) visit(to_device(host, rows.device));
   };
-  collate_in_order(sequences, input.micro_tokens, one, input.data.encoded.group);
+  collate_in_order(sequences, rows.micro_tokens, one, rows.data.encoded.group);
 }
 
 // Over all of the rows at once: each answer goes to the next one's prompt.
@@ -56,11 +56,11 @@ Tensor divergence(const PreferenceInput& input, const Sequences& sequences) {
   Sequences rotated;
   for (const auto& sequence : made) rotated.push_back(&sequence);
   std::vector<Tensor> policy, reference;
-  visit_batches(input, rotated, [&](const Batch& batch) {
+  visit_batches(input.rows, rotated, [&](const Batch& batch) {
     reference.push_back(input.reference(batch));
     policy.push_back(input.policy(batch));
   });
-  if (policy.empty()) return at::zeros({}, at::TensorOptions().dtype(at::kDouble).device(input.device));
+  if (policy.empty()) return at::zeros({}, at::TensorOptions().dtype(at::kDouble).device(input.rows.device));
   return kto_divergence(at::cat(policy), at::cat(reference));
 }
 
@@ -81,34 +81,53 @@ Scores score_answers(const PreferenceInput& input, const Batch& batch, const Ten
   return {kto_losses(policy, reference, desirable, kl, {.beta = beta}), margins, margins.gt(0)};
 }
 
-}  // namespace
-
-PreferenceResult score_preference(const PreferenceInput& input) {
-  const c10::NoGradGuard no_grad;
-  const Sequences sequences = chosen_sequences(input);
-  const bool single = input.section.loss == PreferenceLoss::kto;
-  const Tensor kl = single ? divergence(input, sequences) : Tensor();
+// Adds up what `score` gives of each batch, in the order of the rows.
+PreferenceResult score_rows(const AnswerRows& rows, const Sequences& sequences,
+                            const std::function<Scores(const Batch&)>& score) {
   PreferenceResult result;
   double loss = 0, margin = 0, correct = 0;
-  visit_batches(input, sequences, [&](const Batch& batch) {
-    const Scores scores = single ? score_answers(input, batch, kl) : score_pairs(input, batch);
+  visit_batches(rows, sequences, [&](const Batch& batch) {
+    const Scores scores = score(batch);
     const auto losses = host_values(scores.losses), margins = host_values(scores.margins);
     const auto right = host_values(scores.right);
     for (size_t i = 0; i < losses.size(); ++i) {
       const auto index = static_cast<int64_t>(result.examples.size());
       if (std::isnan(losses[i])) {
-        const auto& origin = input.data.encoded.origins.at(static_cast<size_t>(index));
+        const auto& origin = rows.data.encoded.origins.at(static_cast<size_t>(index));
         fail(ExitCode::numerical, fmt::format("the preference loss of {} is not a number", to_string(origin)),
              "the model's weights, or what is computed from them in run.precision, are not finite");
       }
       loss += losses[i], margin += margins[i], correct += right[i];
       result.examples.push_back({index, losses[i], margins[i]});
     }
+    if (rows.progress) rows.progress(static_cast<int64_t>(result.examples.size()));
   });
   result.count = static_cast<int64_t>(result.examples.size());
   const double count = std::max<double>(1, static_cast<double>(result.count));
   result.loss = loss / count, result.margin = margin / count, result.accuracy = correct / count;
   return result;
+}
+
+}  // namespace
+
+PreferenceResult score_preference(const PreferenceInput& input) {
+  const c10::NoGradGuard no_grad;
+  const Sequences sequences = chosen_sequences(input.rows);
+  const bool single = input.section.loss == PreferenceLoss::kto;
+  const Tensor kl = single ? divergence(input, sequences) : Tensor();
+  return score_rows(input.rows, sequences, [&](const Batch& batch) {
+    return single ? score_answers(input, batch, kl) : score_pairs(input, batch);
+  });
+}
+
+PreferenceResult score_rewards(const AnswerRows& rows, const std::function<Tensor(const Batch&)>& scores) {
+  const c10::NoGradGuard no_grad;
+  return score_rows(rows, chosen_sequences(rows), [&](const Batch& batch) -> Scores {
+    const int64_t pairs = batch.role.size(0) / 2;
+    const Tensor all = scores(batch);
+    const Tensor chosen = of_role(all, batch, kChosen, pairs), rejected = of_role(all, batch, kRejected, pairs);
+    return {reward_losses(chosen, rejected), chosen - rejected, chosen.gt(rejected)};
+  });
 }
 
 }  // namespace prentice

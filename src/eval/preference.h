@@ -1,5 +1,5 @@
-// Scores answers: the preference loss, and how often the better one has the greater reward. Separate from the other
-// tasks because it asks two models, of which it knows only the sums they give.
+// Scores answers: the loss of pairs, and how often the better one has the greater reward. Separate from the other tasks
+// because it knows only the numbers that models give: sums of log-probabilities of two, or a reward model's scores.
 #pragma once
 
 #include <functional>
@@ -12,19 +12,28 @@
 
 namespace prentice {
 
-struct PreferenceInput {
+// The rows to score, and how.
+struct AnswerRows {
   const DataSet& data;  // pairs, or for kto labelled answers
-  const PreferenceSection& section;
-  // [S] f64: log-probability of each sequence's answer; the reference's may be undefined
-  std::function<Tensor(const Batch&)> policy, reference;
   at::Device device = at::kCPU;
   int64_t limit = 0;  // examples; 0 = all
   int64_t micro_tokens = kEvalMicroTokens;
   std::function<bool()> stop = {};  // asked between batches; once true, what comes back is worth nothing
+  std::function<void(int64_t done)> progress = {};  // examples
+};
+
+struct PreferenceInput {
+  AnswerRows rows;
+  const PreferenceSection& section;
+  // [S] f64: log-probability of each sequence's answer; the reference's may be undefined
+  std::function<Tensor(const Batch&)> policy, reference;
 };
 
 // No gradients. An answer without a pair is right when its reward lies on its side of the divergence (KTO). Errors:
 // `numerical` for a loss that is NaN.
 PreferenceResult score_preference(const PreferenceInput&);
+
+// The same of a reward model: `scores` gives that of each sequence, [S] f64; the loss is reward_losses.
+PreferenceResult score_rewards(const AnswerRows&, const std::function<Tensor(const Batch&)>& scores);
 
 }  // namespace prentice

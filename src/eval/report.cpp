@@ -78,7 +78,7 @@ std::map<std::string, double> metrics(const EvalReport& report) {
   if (report.choice) values["choice.accuracy"] = values["accuracy"] = report.choice->accuracy;
   if (report.preference) {
     values["loss"] = report.preference->loss;
-    values["accuracy"] = report.preference->accuracy;
+    values["preference.accuracy"] = values["accuracy"] = report.preference->accuracy;
     values["margin"] = report.preference->margin;
   }
   return values;

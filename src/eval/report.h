@@ -82,7 +82,7 @@ struct EvalReport {
 };
 
 // {"loss": 1.2, "choice.accuracy": 0.9, "exact.accuracy": 0.8, "accuracy": 0.9}: `accuracy` is choice's, else exact's.
-// Of pairs: {"loss": 0.6, "accuracy": 0.7, "margin": 0.2}.
+// Of pairs: {"loss": 0.6, "accuracy": 0.7, "preference.accuracy": 0.7, "margin": 0.2}.
 std::map<std::string, double> metrics(const EvalReport&);
 
 // A loss must be at most its bound, an accuracy at least. Errors: `usage` for a metric that no task gave.

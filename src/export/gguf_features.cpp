@@ -97,6 +97,7 @@ int64_t widest_window(const ModelSpec& spec) {
 void check_gguf_can_express(const ModelSpec& spec) {
   const std::string& architecture = spec.gguf.architecture;
   if (architecture.empty()) refuse("its family names no GGUF architecture");
+  if (spec.labels > 0) refuse("its head gives scores and no words");
   for (const auto& [word, present, what] : features_of(spec)) {
     const bool always = holds(spec.gguf.always, word);
     if (present && !always && !holds(spec.gguf.may, word) && word != "window_every_other") {

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "export/serving_scores.h"
 #include "io/json.h"
 #include "io/sha256.h"
 
@@ -65,6 +66,7 @@ std::string ollama_section(const ServingInfo& info) {
 }  // namespace
 
 std::string serve_markdown(const ServingInfo& info) {
+  if (info.scores) return scores_markdown(info);
   std::string text = "# Serving " + markdown_text(info.name) + "\n\nRun these from the folder that holds `serve/`.\n\n";
   for (const auto& warning : info.warnings) text += "> " + markdown_text(warning) + "\n\n";
   if (info.trained_on_raw_text) {
@@ -121,7 +123,7 @@ std::string model_card(const CardInfo& info) {
   std::string text = "---\n";
   if (!info.base_model.empty()) text += "base_model: " + yaml_string(info.base_model) + "\n";
   text += info.is_adapter ? "library_name: peft\n" : "library_name: transformers\n";
-  text += "pipeline_tag: text-generation\n";
+  text += info.scores ? "pipeline_tag: text-classification\n" : "pipeline_tag: text-generation\n";
   text += info.is_adapter ? "tags: [lora]\n" : "";
   text += "---\n\n# " + markdown_text(info.name) + "\n\n";
   text += info.base_model.empty() ? "Trained from scratch with Prentice.\n"

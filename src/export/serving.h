@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -20,13 +21,16 @@ struct ServingInfo {
   int64_t rank = 0;                     // largest LoRA rank
   bool has_chat_template = false;
   bool spaces_after_added = false;    // a tokenizer that transformers 5 rebuilds with other rules behind added tokens
+  bool scores = false;                // a reward model: one score an answer, no words
+  std::optional<int32_t> pad_id;      // of a reward model: what its scores look past
   bool trained_on_raw_text = false;   // prompts and completions without the template
   int64_t max_length = 0;             // longest context it was trained or configured for; 0 = unknown
   int64_t gguf_length = 0;            // the same for its GGUF files
   std::vector<std::string> warnings;  // one sentence each
 };
 
-// serve/serve.md: commands for vLLM, llama.cpp and Ollama, run from the folder above serve/.
+// serve/serve.md: commands for vLLM, llama.cpp and Ollama, run from the folder above serve/; of a reward model, how
+// transformers and peft read a score.
 std::string serve_markdown(const ServingInfo&);
 // serve/Modelfile for the first GGUF file. No TEMPLATE: Ollama's language is not Jinja, and it reads the file's own.
 std::string modelfile(const ServingInfo&);
@@ -44,6 +48,7 @@ std::string selftest_json(const std::string& name, const std::vector<SelfTestCas
 struct CardInfo {
   std::string name, base_model;
   bool is_adapter = false;
+  bool scores = false;                                        // a reward model
   std::vector<std::pair<std::string, std::string>> training;  // "learning rate" -> "0.0002"
   std::vector<std::pair<std::string, std::string>> results;   // "accuracy" -> "0.935 (200 examples)"
 };

@@ -15,7 +15,6 @@
 #include "export/adapter_deltas.h"
 #include "export/encode.h"
 #include "io/safetensors.h"
-#include "model/resize.h"
 #include "model/stored_values.h"
 
 namespace prentice {
@@ -68,14 +67,14 @@ WeightSource WeightSource::from_folder(const ModelSpec& spec, const std::filesys
   WeightSource source;
   // Shared, because the entries' functions are copied and the mapping must outlive them all.
   const auto weights = std::make_shared<const WeightFolder>(WeightFolder::open(base));
-  // An adapter may give the vocabulary more rows than the files have.
-  const ModelSpec stored = adapter.empty() ? spec : with_vocabulary(spec, read_spec(base).vocab);
+  // An adapter may bring another shape than the files have.
+  const ModelSpec stored = adapter.empty() ? spec : read_spec(base);
   const auto matched = with_context(ExitCode::model, base.string(), [&] { return match_weights(stored, *weights); });
   std::map<std::string, const TensorView*> views;
   for (const auto& tensor : expected_tensors(stored)) views[tensor.name] = matched[views.size()];
   const auto view_of = [&](const std::string& tensor) -> const TensorView* {
     if (const auto found = views.find(tensor); found != views.end()) return found->second;
-    const bool is_tied_head = tensor == spec.names.head + ".weight";
+    const bool is_tied_head = spec.labels == 0 && tensor == spec.names.head + ".weight";
     return is_tied_head ? views.at(spec.names.embed + ".weight") : nullptr;
   };
   AdapterChanges changes;
@@ -91,6 +90,9 @@ WeightSource WeightSource::from_folder(const ModelSpec& spec, const std::filesys
   for (const auto& tensor : expected_tensors(merged)) {
     const auto replaced = changes.replaced.find(tensor.name);
     const TensorView* view = replaced == changes.replaced.end() ? view_of(tensor.name) : replaced->second;
+    if (view == nullptr) {
+      fail(ExitCode::model, fmt::format("{}: neither base nor adapter has tensor {}", base.string(), tensor.name));
+    }
     if (view->shape != tensor.shape) {
       fail(ExitCode::model, fmt::format("{}: tensor {} has {} rows, and the adapter, of a vocabulary of {}, lacks it",
                                         base.string(), tensor.name, view->shape[0], spec.vocab));

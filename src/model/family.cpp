@@ -161,6 +161,7 @@ Family read_family(const Node& node) {
   };
   read_members(node, {{"architectures", into(family.architectures)},
                       {"model_types", into(family.model_types)},
+                      {"classifiers", into(family.classifiers)},
                       {"defaults", values(family.defaults)},
                       {"required", values(family.required)},
                       {"ignored_keys", into(family.ignored_keys)},
@@ -201,7 +202,8 @@ Family find_family(const Json& config) {
   std::vector<std::string> supported;
   for (const std::string& path : list_configs(kFolder)) {
     Family family = read_family(parse_yaml(read_config(path).value(), path));
-    if (architecture.empty() ? holds(family.model_types, model_type) : holds(family.architectures, architecture)) {
+    if (architecture.empty() ? holds(family.model_types, model_type)
+                             : holds(family.architectures, architecture) || holds(family.classifiers, architecture)) {
       return family;
     }
     supported.insert(supported.end(), family.architectures.begin(), family.architectures.end());

@@ -46,9 +46,10 @@ struct FamilyNesting {
 // The first architecture and model type are those of the decoder alone.
 struct Family {
   std::vector<std::string> architectures, model_types;  // pairs: the first belongs to the first
-  std::map<std::string, Json, std::less<>> defaults;    // of keys absent from config.json
-  std::vector<std::pair<std::string, Json>> required;   // the one value of a key that is supported
-  std::vector<std::string> ignored_keys;                // that the class does not read
+  std::vector<std::string> classifiers;  // as architectures: the same decoder with a score head; empty = none
+  std::map<std::string, Json, std::less<>> defaults;   // of keys absent from config.json
+  std::vector<std::pair<std::string, Json>> required;  // the one value of a key that is supported
+  std::vector<std::string> ignored_keys;               // that the class does not read
   NormKind norm = NormKind::rms;
   std::string norm_eps = "rms_norm_eps";
   double norm_offset = 0;
@@ -70,7 +71,7 @@ struct Family {
   GgufSpec gguf;
 };
 
-// The family of a config.json by `architectures[0]`, or by `model_type` when there is none.
+// The family of a config.json by `architectures[0]`, its class or a classifier, or by `model_type` when there is none.
 // Errors: `model`, naming what was found and listing what is supported.
 Family find_family(const Json& config);
 

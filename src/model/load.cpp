@@ -117,15 +117,25 @@ Model load_model(const std::filesystem::path& folder, const LoadOptions& options
 }
 
 Model load_model(const std::filesystem::path& folder, const LoadOptions& options, int64_t rows) {
+  const ModelSpec stored = read_spec(folder);
+  return load_model(folder, options, with_vocabulary(stored, std::max(rows, stored.vocab)), 0);
+}
+
+Model load_model(const std::filesystem::path& folder, const LoadOptions& options, const ModelSpec& wanted,
+                 uint64_t seed) {
   const c10::NoGradGuard no_grad;
-  const ModelSpec spec = read_spec(folder);
+  const ModelSpec stored = read_spec(folder);
   const WeightFolder weights = WeightFolder::open(folder);
   return with_context(ExitCode::model, folder.string(), [&] {
-    const auto matched = match_weights(spec, weights);
-    Model model = make_model(with_vocabulary(spec, std::max(rows, spec.vocab)), options);
+    const auto matched = match_weights(stored, weights);
+    std::map<std::string, const TensorView*> views;
+    for (const auto& tensor : expected_tensors(stored)) views.emplace(tensor.name, matched[views.size()]);
+    Model model = make_model(wanted, options);
     std::map<const TensorView*, Tensor> destinations;
-    visit(model, [&, next = matched.begin()](const std::string&, Tensor& tensor) mutable {
-      const TensorView* view = *next++;
+    visit(model, [&](const std::string& name, Tensor& tensor) {
+      const auto found = views.find(name);
+      if (found == views.end()) return start_weight(wanted, seed, name, tensor);  // a score head alone
+      const TensorView* view = found->second;
       destinations[view] = tensor.sizes().vec() == view->shape ? tensor : stored_rows(tensor, view->shape[0]);
     });
     for (const auto& file : weights.files()) {  // in file order, so that pages are read once and let go

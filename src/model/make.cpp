@@ -101,8 +101,9 @@ Model make_model(const ModelSpec& spec, const LoadOptions& load) {
   for (int64_t i = 0; i < spec.layers; ++i) model.layers.push_back(maker.layer(i));
   model.final_norm = maker.norm(spec.names.final_norm);
   const std::string& head = spec.names.head;
-  model.head = spec.tied_head ? maker.linear(head, spec.hidden, spec.vocab, spec.head_bias, model.embed)
-                              : maker.linear(head, spec.hidden, spec.vocab, spec.head_bias);
+  const int64_t rows = spec.labels > 0 ? spec.labels : spec.vocab;
+  model.head = spec.tied_head ? maker.linear(head, spec.hidden, rows, spec.head_bias, model.embed)
+                              : maker.linear(head, spec.hidden, rows, spec.head_bias);
   return model;
 }
 

@@ -9,4 +9,8 @@ namespace prentice {
 // q, k, v and gate, up are views of one joined storage each.
 Model make_model(const ModelSpec&, const LoadOptions&);
 
+// The value a tensor of a new model starts with: Normal(0, initializer_range) for matrices, ones for norms, zeros for
+// biases; a function of (seed, name) alone.
+void start_weight(const ModelSpec&, uint64_t seed, const std::string& name, Tensor& tensor);
+
 }  // namespace prentice

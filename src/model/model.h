@@ -115,7 +115,10 @@ std::vector<const struct TensorView*> match_weights(const ModelSpec&, const clas
 
 // Weights from *.safetensors (single or sharded). Errors: `model` for missing, extra or misshapen tensors, all named.
 Model load_model(const std::filesystem::path& folder, const LoadOptions&);
-// Normal(0, initializer_range) for matrices, ones for norms, zeros for biases; a function of (seed, name) alone.
+// As `wanted`, which may have more rows of the vocabulary than the files (those are zero), or a score head that a
+// language model lacks (it starts as random_model's; the files' own head is left alone). Errors: as above.
+Model load_model(const std::filesystem::path& folder, const LoadOptions&, const ModelSpec& wanted, uint64_t seed);
+// Every weight by start_weight (model/make.h).
 Model random_model(const ModelSpec&, uint64_t seed, const LoadOptions&);
 
 // Sees the states [T, D] behind layer `index`, part of the graph.

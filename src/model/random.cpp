@@ -40,17 +40,16 @@ void fill_normal(Tensor& tensor, double deviation, uint64_t seed, const std::str
 
 }  // namespace
 
+void start_weight(const ModelSpec& spec, uint64_t seed, const std::string& name, Tensor& tensor) {
+  if (tensor.dim() == 2) return fill_normal(tensor, spec.initializer_range, seed, name);
+  tensor.fill_(name.ends_with(".bias") ? 0.0 : 1.0 - spec.norm_offset);
+}
+
 Model random_model(const ModelSpec& spec, uint64_t seed, const LoadOptions& options) {
   const c10::NoGradGuard no_grad;
   Model model = make_model(spec, options);
   if (options.device.is_meta()) return model;  // shapes alone: numbers of a 14B model take minutes
-  visit(model, [&](const std::string& name, Tensor& tensor) {
-    if (tensor.dim() == 2) {
-      fill_normal(tensor, spec.initializer_range, seed, name);
-    } else {
-      tensor.fill_(name.ends_with(".bias") ? 0.0 : 1.0 - spec.norm_offset);
-    }
-  });
+  visit(model, [&](const std::string& name, Tensor& tensor) { start_weight(spec, seed, name, tensor); });
   return model;
 }
 

@@ -28,6 +28,7 @@ void start_rows(Model& model, std::span<const int32_t> ids, int64_t known) {
   const c10::NoGradGuard no_grad;
   if (ids.empty()) return;
   start(model.embed, ids, known);
+  if (model.spec.labels > 0) return;
   if (!model.spec.tied_head) start(dense_weight(model.head), ids, known);
   if (model.head.bias.defined()) start(model.head.bias, ids, known);
 }

@@ -16,10 +16,10 @@ ModelSpec with_vocabulary(ModelSpec spec, int64_t rows);
 // holds them or start_rows fills them. Errors: those of load_model.
 Model load_model(const std::filesystem::path& folder, const LoadOptions&, int64_t rows);
 
-// Embedding, head and head bias of the tokens `ids` become the mean of the rows [0, known), computed in f32: with it no
-// known token's probability falls by more than a factor of known / (known + new) (Hewitt 2021, "Initializing New Word
-// Embeddings for Pretrained Language Models"). transformers' mean_resizing draws from a normal distribution of this
-// mean and 1e-9 of the covariance; here nothing is drawn.
+// Embedding, head and head bias (where the head is the vocabulary's) of the tokens `ids` become the mean of the rows
+// [0, known), computed in f32: with it no known token's probability falls by more than a factor of known / (known +
+// new) (Hewitt 2021, "Initializing New Word Embeddings for Pretrained Language Models"). transformers' mean_resizing
+// draws from a normal distribution of this mean and 1e-9 of the covariance; here nothing is drawn.
 void start_rows(Model&, std::span<const int32_t> ids, int64_t known);
 
 }  // namespace prentice

@@ -168,19 +168,36 @@ void read_arithmetic(ConfigReader& reader, const Family& family, ModelSpec& spec
   spec.final_softcap = positive_or_none(reader, family.final_softcap);
 }
 
-// The pair of names that config.json has, of those the family lists.
+// transformers' num_labels: as many as id2label names, else the key itself, else 2.
+int64_t read_labels(ConfigReader& reader) {
+  const Json* names = reader.find("id2label");
+  if (names && names->is_object() && !names->as_object().empty()) {
+    return static_cast<int64_t>(names->as_object().size());
+  }
+  return reader.optional_size("num_labels", kMaxVocabulary).value_or(2);
+}
+
+// The score head of transformers' GenericForSequenceClassification: a matrix alone, never tied, without a cap.
+void take_score_head(ModelSpec& spec, int64_t labels) {
+  spec.labels = labels;
+  spec.names.head = "score";
+  spec.tied_head = spec.head_bias = false;
+  spec.final_softcap = 0;
+}
+
+// Which of the family's classes config.json names.
 void read_class(const Json& config, const Family& family, ModelSpec& spec) {
   const Json* list = config.find("architectures");
   const Json* type = config.find("model_type");
-  const auto& names = family.architectures;
-  size_t which = 0;
-  for (size_t i = 0; i < names.size(); ++i) {
-    const bool named = list && list->is_array() && !list->as_array().empty()
-                           ? list->as_array()[0].is_string() && list->as_array()[0].as_string() == names[i]
-                           : type && type->is_string() && type->as_string() == family.model_types.at(i);
-    if (named) which = i;
+  const bool listed = list && list->is_array() && !list->as_array().empty() && list->as_array()[0].is_string();
+  const std::string word = listed ? list->as_array()[0].as_string() : type->as_string();
+  for (const auto* names : {&family.architectures, &family.classifiers}) {
+    const auto& words = listed ? *names : family.model_types;
+    const auto found = std::ranges::find(words, word);
+    if (found == words.end()) continue;
+    spec.architecture = names->at(static_cast<size_t>(found - words.begin()));
+    return;
   }
-  spec.architecture = names.at(which);
 }
 
 // The root with the decoder's own section laid over it.
@@ -215,8 +232,12 @@ ModelSpec read_spec_from(const Json& config, const std::string& origin) {
   read_windows(reader, family, spec);
   spec.bos_ids = reader.ids("bos_token_id");
   spec.eos_ids = reader.ids("eos_token_id");
+  if (const auto pad = reader.ids("pad_token_id"); !pad.empty()) spec.pad_id = pad.front();
+  const bool scores = std::ranges::count(family.classifiers, spec.architecture) > 0;
+  const int64_t labels = scores ? read_labels(reader) : 0;
   reader.check();
   spec.names = family.names;
+  if (scores) take_score_head(spec, labels);
   spec.ignorable_tensors = family.ignorable_tensors;
   spec.gguf = family.gguf;
   spec.config = config;
@@ -227,14 +248,38 @@ ModelSpec read_spec_from(const Json& config, const std::string& origin) {
 
 ModelSpec read_spec(const Json& config) { return read_spec_from(config, "config.json"); }
 
+ModelSpec with_score_head(ModelSpec spec) {
+  if (spec.labels > 0) return spec;
+  const Family family = find_family(spec.config);
+  const auto which =
+      static_cast<size_t>(std::ranges::find(family.architectures, spec.architecture) - family.architectures.begin());
+  if (which >= family.classifiers.size()) {
+    fail(ExitCode::model, spec.architecture + ": its family has no class with a score in place of the vocabulary");
+  }
+  spec.architecture = family.classifiers[which];
+  take_score_head(spec, 1);
+  spec.config["architectures"] = Json::Array{spec.architecture};
+  spec.config["id2label"] = Json::Object{{"0", "LABEL_0"}};
+  spec.config["label2id"] = Json::Object{{"LABEL_0", int64_t{0}}};
+  std::erase_if(spec.config.as_object(), [](const Json::Member& member) { return member.first == "num_labels"; });
+  return spec;
+}
+
+ModelSpec with_pad_token(ModelSpec spec, int32_t id) {
+  spec.pad_id = id;
+  (spec.section.empty() ? spec.config : spec.config[spec.section])["pad_token_id"] = int64_t{id};
+  return spec;
+}
+
 ModelSpec decoder_alone(const ModelSpec& spec) {
   if (spec.section.empty()) return spec;
   const Family family = find_family(spec.config);
-  Json config = Json::Object{{"architectures", Json::Array{family.architectures.front()}}};
+  const auto& classes = spec.labels > 0 ? family.classifiers : family.architectures;
+  Json config = Json::Object{{"architectures", Json::Array{classes.front()}}};
   for (const auto& [key, value] : spec.config.at(spec.section).as_object()) config[key] = value;
   config["model_type"] = family.model_types.front();
-  for (const char* key :
-       {"bos_token_id", "eos_token_id", "pad_token_id", "tie_word_embeddings", "torch_dtype", "dtype"}) {
+  for (const char* key : {"bos_token_id", "eos_token_id", "pad_token_id", "tie_word_embeddings", "torch_dtype", "dtype",
+                          "id2label", "label2id"}) {
     const Json* value = spec.config.find(key);
     if (value && !config.find(key)) config[key] = *value;
   }

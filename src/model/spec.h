@@ -71,6 +71,7 @@ struct ModuleNames {
 struct ModelSpec {
   std::string architecture;  // "LlamaForCausalLM", as in config.json
   int64_t hidden = 0, layers = 0, heads = 0, kv_heads = 0, head_dim = 0, feed_forward = 0, vocab = 0;
+  int64_t labels = 0;  // rows of a score head in place of the vocabulary's; 0 = a language model
   int64_t max_positions = 0;
   NormKind norm = NormKind::rms;
   double norm_eps = 1e-6;
@@ -88,6 +89,7 @@ struct ModelSpec {
   std::vector<RopeSpec> ropes;
   std::vector<LayerSpec> layer;           // one each
   std::vector<int32_t> bos_ids, eos_ids;  // of config.json; generation_config.json wins for stopping
+  std::optional<int32_t> pad_id;          // what a score looks past (model/score.h)
   std::string section;  // of config.json, which this decoder is, beside a model of images, say; empty = it is all
   ModuleNames names;
   std::vector<std::string> ignorable_tensors;  // patterns of stored tensors that are not weights
@@ -99,6 +101,14 @@ struct ModelSpec {
 // is not supported, by name.
 ModelSpec read_spec(const std::filesystem::path& folder);
 ModelSpec read_spec(const Json& config);
+
+// The same decoder with one score in place of the vocabulary's logits: the class that transformers has for it, with a
+// head `score` that no file of the language model holds. Of a model that has labels, itself. Errors: `model` for a
+// family without such a class.
+ModelSpec with_score_head(ModelSpec spec);
+
+// The spec with config.json's pad_token_id set.
+ModelSpec with_pad_token(ModelSpec spec, int32_t id);
 
 // The same decoder as a model of its own: the config.json and the tensor names of the family's first architecture, in
 // the same order. Of a model that is nothing else, itself.

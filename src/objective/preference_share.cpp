@@ -51,6 +51,18 @@ Tensor preference_share(const Tensor& sums, const Tensor& reference, const Batch
   return share;
 }
 
+Tensor reward_share(const Tensor& scores, const Batch& batch, const Counts& counts, Metrics& metrics) {
+  if (!(counts.pairs > 0)) fail(ExitCode::internal, "reward loss: the step counts no pairs");
+  const int64_t pairs = batch.role.size(0) / 2;
+  const Tensor chosen = of_role(scores, batch, kChosen, pairs), rejected = of_role(scores, batch, kRejected, pairs);
+  const Tensor margins = (chosen - rejected).detach();
+  metrics["rewards.chosen"] = chosen.detach().sum() / counts.pairs;
+  metrics["rewards.rejected"] = rejected.detach().sum() / counts.pairs;
+  metrics["margin"] = margins.sum() / counts.pairs;
+  metrics["accuracy"] = margins.gt(0).to(at::kDouble).sum() / counts.pairs;
+  return reward_losses(chosen, rejected).sum() / counts.pairs;
+}
+
 Tensor kto_share(const Tensor& sums, const Tensor& reference, const KtoStep& step, const Batch& batch,
                  const Counts& counts, const PreferenceSection& section, Metrics& metrics) {
   if (!(counts.sequences > 0)) fail(ExitCode::internal, "preference loss: the step counts no answers");

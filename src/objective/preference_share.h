@@ -1,5 +1,5 @@
-// What one batch of pairs adds to a step's preference loss: from sums of log-probabilities by sequence to the share of
-// the loss and its metrics. Separate from the losses, which know pairs and no batches.
+// What one batch of pairs adds to a step's loss: from sums of log-probabilities, or a reward model's scores, by
+// sequence to the share of the loss and its metrics. Separate from the losses, which know pairs and no batches.
 #pragma once
 
 #include "config/schema.h"
@@ -20,6 +20,10 @@ PairScores pair_scores(const Tensor& sums, const Tensor& reference, const Batch&
 // the step's pairs.
 Tensor preference_share(const Tensor& sums, const Tensor& reference, const Batch&, const Counts&,
                         const PreferenceSection&, Metrics&);
+
+// (sum of the pairs' reward_losses) / counts.pairs. scores [S] f64: of each sequence, with gradients. Metrics:
+// rewards.chosen, rewards.rejected, margin, accuracy: means over the step's pairs.
+Tensor reward_share(const Tensor& scores, const Batch&, const Counts&, Metrics&);
 
 // What KTO asks of a whole step before its first share.
 struct KtoStep {

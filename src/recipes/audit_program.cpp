@@ -148,7 +148,7 @@ int audit_recipe(const Invocation& invocation) {
       print_audit<R>(invocation);
     } else {
       fail(ExitCode::usage, "audit: a recipe of kind '" + invocation.kind + "' trains on no data",
-           "audit takes a recipe that trains or teaches: sft, dpo, distill, pretrain, teach");
+           "audit takes a recipe that trains or teaches: sft, dpo, distill, reward, pretrain, teach");
     }
   });
   return 0;

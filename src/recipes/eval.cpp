@@ -4,8 +4,10 @@
 #include "core/error.h"
 #include "data/encode.h"
 #include "eval/choice.h"
+#include "eval/preference.h"
 #include "eval/score.h"
 #include "io/publish.h"
+#include "model/score.h"
 #include "recipes/answers.h"
 #include "recipes/console.h"
 #include "recipes/describe_run.h"
@@ -30,6 +32,24 @@ std::vector<std::string> choices_of(const EvalRecipe& recipe, const Tokenizer& t
   return resolve_choices(recipe.eval, &train);
 }
 
+using ShowProgress = std::function<void(const std::string& task, int64_t done, int64_t total)>;
+
+// The one task of a reward model.
+EvalReport score_pairs(const Model& model, const DataSet& data, const EvalSection& section,
+                       const ShowProgress& progress) {
+  EvalReport report;
+  const auto all = static_cast<int64_t>(data.examples.size());
+  const int64_t total = section.limit > 0 ? std::min(all, section.limit) : all;
+  const AnswerRows rows{.data = data,
+                        .device = model.embed.device(),
+                        .limit = section.limit,
+                        .micro_tokens = kEvalMicroTokens,
+                        .progress = [&](int64_t done) { progress(std::string(kPreferenceTask), done, total); }};
+  report.preference = score_rewards(rows, [&](const Batch& batch) { return sequence_scores(model, batch, {}); });
+  report.gates = check_gates(report, section.require);
+  return report;
+}
+
 int print_score(const EvalReport& report, const std::filesystem::path& out, const Invocation& invocation) {
   if (invocation.json) {
     fmt::print("{}\n", to_json(report).dump());
@@ -49,7 +69,8 @@ int run_program(EvalRecipe recipe, const Invocation& invocation) {
   const Tokenizer& tokenizer = opened.tokenizer;
   EncodeOptions encode{.max_length = recipe.data.max_length.value_or(opened.spec.max_positions),
                        .threads = opened.machine.threads,
-                       .for_evaluation = true};
+                       .for_evaluation = true,
+                       .use = opened.spec.labels > 0 ? RowUse::pairs : RowUse::examples};
   const DataSet data = load_data_set(recipe.data.eval, recipe.data, tokenizer, encode);
   if (!recipe.data.max_length) recipe.data.max_length = data.encoded.longest;
 
@@ -59,18 +80,24 @@ int run_program(EvalRecipe recipe, const Invocation& invocation) {
   }
   if (!invocation.quiet) print_warnings(data.encoded.warnings);
   const Model model = load_weights(opened, recipe.run.seed);
-  ProgressPrinter progress(invocation.quiet || invocation.json);
-  EvalReport report = evaluate({.model = model,
-                                .tokenizer = tokenizer,
-                                .data = data,
-                                .section = recipe.eval,
-                                .choices = choices_of(recipe, tokenizer, encode),
-                                .stop_ids = stop_token_ids(opened.artifact, opened.spec, tokenizer),
-                                .threads = opened.machine.threads,
-                                .progress = [&](const std::string& task, int64_t done, int64_t total) {
-                                  throw_if_stopped();
-                                  progress.show(fmt::format("{} {}/{}", task, done, total));
-                                }});
+  ProgressPrinter printer(invocation.quiet || invocation.json);
+  const ShowProgress progress = [&](const std::string& task, int64_t done, int64_t total) {
+    throw_if_stopped();
+    printer.show(fmt::format("{} {}/{}", task, done, total));
+  };
+  EvalReport report;
+  if (opened.spec.labels > 0) {
+    report = score_pairs(model, data, recipe.eval, progress);
+  } else {
+    report = evaluate({.model = model,
+                       .tokenizer = tokenizer,
+                       .data = data,
+                       .section = recipe.eval,
+                       .choices = choices_of(recipe, tokenizer, encode),
+                       .stop_ids = stop_token_ids(opened.artifact, opened.spec, tokenizer),
+                       .threads = opened.machine.threads,
+                       .progress = progress});
+  }
   report.model = opened.artifact.address;
   report.data = scored_files(data, recipe.eval);
   publish_file(folder.path() / "eval.json", to_json(report).dump(1) + "\n");

@@ -49,7 +49,7 @@ int run_program(ExportRecipe recipe, const Invocation& invocation) {
                       .tokenizer = opened.tokenizer,
                       .weights = [&] { return WeightSource::from_folder(spec, artifact.base, artifact.adapter); },
                       .companions = artifact.tokenizer,
-                      .own_files = own_files(artifact, opened.tokenizer),
+                      .own_files = own_files(artifact, spec, opened.tokenizer),
                       .adapter = artifact.adapter,
                       .adapted = spec,
                       .base_model = artifact.address,

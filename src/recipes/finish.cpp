@@ -30,11 +30,15 @@ GgmlType merged_type(const ExportSection& section) {
   return section.merged == "none" ? GgmlType::F32 : element_type(section.merged);
 }
 
+FileTexts trained_files(const PreparedRun& run) {
+  return own_files(run.opened.artifact, run.opened.spec, run.opened.tokenizer);
+}
+
 // The adapter, with the tokenizer where it is not the base's.
 void write_adapter(const Model& model, const PreparedRun& run, const fs::path& out, const std::string& dtype) {
   save_peft(model, out, run.opened.artifact.base_name, dtype);
   if (!run.new_tokens.own_tokenizer) return;
-  write_companions(run.opened.artifact.tokenizer, own_files(run.opened.artifact, run.opened.tokenizer), out);
+  write_companions(run.opened.artifact.tokenizer, trained_files(run), out);
 }
 
 void publish_trained_model(const Model& model, const PreparedRun& run, const ExportSection& section,
@@ -43,7 +47,7 @@ void publish_trained_model(const Model& model, const PreparedRun& run, const Exp
   TempFolder folder(out / (full ? "merged" : "adapter"));
   if (full) {
     write_hf_folder(WeightSource::from_model(model), run.opened.spec, run.opened.artifact.tokenizer, folder.path(),
-                    {.type = merged_type(section), .own_files = own_files(run.opened.artifact, run.opened.tokenizer)});
+                    {.type = merged_type(section), .own_files = trained_files(run)});
   } else {
     write_adapter(model, run, folder.path(), section.dtype);
   }
@@ -60,26 +64,27 @@ Products write_run_products(const Model& model, const PreparedRun& run, ExportSe
   const auto stop_ids = stop_token_ids(run.opened.artifact, run.opened.spec, run.opened.tokenizer);
   // From the files just written, where there are some: what is exported is what lies on the disk.
   const bool from_files = !full && run.opened.artifact.has_weights();
-  return write_products({.spec = alone,
-                         .tokenizer = run.opened.tokenizer,
-                         .weights =
-                             [&] {
-                               return from_files ? WeightSource::from_folder(run.opened.spec, run.opened.artifact.base,
-                                                                             adapter)
-                                                 : WeightSource::from_model(model);
-                             },
-                         .companions = run.opened.artifact.tokenizer,
-                         .own_files = own_files(run.opened.artifact, run.opened.tokenizer),
-                         .adapter = adapter,
-                         .adapted = run.opened.spec,
-                         .base_model = run.opened.artifact.address,
-                         .stop_ids = stop_ids,
-                         .raw_text = has_template && !run.data.train.chat,
-                         .max_length = run.opened.spec.max_positions,
-                         .self_test = make_self_test(model, run.data.train, stop_ids),
-                         .training = {{"data", run.data.train.description}, {"steps", std::to_string(result.steps)}},
-                         .results = results_of(score)},
-                        section, out);
+  return write_products(
+      {.spec = alone,
+       .tokenizer = run.opened.tokenizer,
+       .weights =
+           [&] {
+             return from_files ? WeightSource::from_folder(run.opened.spec, run.opened.artifact.base, adapter)
+                               : WeightSource::from_model(model);
+           },
+       .companions = run.opened.artifact.tokenizer,
+       .own_files = trained_files(run),
+       .adapter = adapter,
+       .adapted = run.opened.spec,
+       .base_model = run.opened.artifact.address,
+       .stop_ids = stop_ids,
+       .raw_text = has_template && !run.data.train.chat,
+       .max_length = run.opened.spec.max_positions,
+       .self_test =
+           run.opened.spec.labels > 0 ? std::vector<SelfTestCase>() : make_self_test(model, run.data.train, stop_ids),
+       .training = {{"data", run.data.train.description}, {"steps", std::to_string(result.steps)}},
+       .results = results_of(score)},
+      section, out);
 }
 
 // What run.json tells about the result. A best step that RUN@best can lead to has its checkpoint.
@@ -89,6 +94,14 @@ Json::Object run_results(const TrainResult& result, const fs::path& out) {
     results.emplace_back("best_step", *result.best_step);
   if (!result.selected_by.empty()) results.emplace_back("selected_" + result.selected_by, result.best_metric);
   return results;
+}
+
+// What a person does with the model first.
+std::string next_command(const PreparedRun& run, const fs::path& out) {
+  if (run.opened.spec.labels > 0) {
+    return fmt::format("eval model.path={} eval.tasks=[preference] data.eval=PAIRS.jsonl", out.string());
+  }
+  return fmt::format("generate model.path={} {}", out.string(), asking_words(run.opened.tokenizer));
 }
 
 void print_end(const PreparedRun& run, const TrainResult& result, const std::optional<EvalReport>& score,
@@ -126,9 +139,8 @@ void print_end(const PreparedRun& run, const TrainResult& result, const std::opt
              human_bytes(static_cast<double>(peak_bytes(run.opened.machine))),
              human_bytes(static_cast<double>(run.plan.memory.peak())), result.last_loss);
   print_products(products, out, invocation);
-  fmt::print("  look    {}\n  try     prentice generate model.path={} {}\n  serve   {}\n",
-             (out / "report.html").string(), out.string(), asking_words(run.opened.tokenizer),
-             (out / "serve/serve.md").string());
+  fmt::print("  look    {}\n  try     prentice {}\n  serve   {}\n", (out / "report.html").string(),
+             next_command(run, out), (out / "serve/serve.md").string());
 }
 
 }  // namespace
@@ -136,7 +148,7 @@ void print_end(const PreparedRun& run, const TrainResult& result, const std::opt
 void save_trained_model(const Model& model, const PreparedRun& run, const fs::path& path) {
   if (run.adapter.kind != AdapterKind::full) return write_adapter(model, run, path, "f32");
   write_hf_folder(WeightSource::from_model(model), run.opened.spec, run.opened.artifact.tokenizer, path,
-                  {.type = GgmlType::F32, .own_files = own_files(run.opened.artifact, run.opened.tokenizer)});
+                  {.type = GgmlType::F32, .own_files = trained_files(run)});
 }
 
 int finish_run(const Model& model, const PreparedRun& run, const ExportSection& exports, const EvalSection& eval,

@@ -19,6 +19,7 @@
 #include "export/gguf_names.h"
 #include "model/make.h"
 #include "recipes/open.h"
+#include "recipes/score_head.h"
 #include "recipes/teacher.h"
 #include "text/chat.h"
 
@@ -27,6 +28,10 @@ namespace prentice {
 namespace fs = std::filesystem;
 
 namespace {
+
+constexpr std::string_view kScoresAlone = "a reward model, which gives one score and no words";
+constexpr std::string_view kWhatReadsScores =
+    "`prentice eval eval.tasks=[preference]` scores pairs with it, `prentice reward` trains it on";
 
 bool check_patterns(Checker& c, const AdapterSection& adapter) {
   const auto& targets = adapter.targets;
@@ -130,8 +135,12 @@ void check_gguf(Checker& c, const ExportSection& exports, Model& model) {
 
 void check_trained_products(Checker& c, const AdapterSection& adapter, const ExportSection& exports, ModelSpec spec) {
   const bool continued = adapter.kind != AdapterKind::full && !starts_fresh(adapter);
-  const auto take_vocabulary = [&] { spec = with_adapter_vocabulary(std::move(spec), adapter.init); };
-  if (continued && !c.gather("adapter.init", take_vocabulary)) return;
+  const bool speaks = spec.labels == 0;
+  const auto take_shape = [&] { spec = with_adapter_shape(std::move(spec), adapter.init); };
+  if (continued && !c.gather("adapter.init", take_shape)) return;
+  if (speaks && spec.labels > 0) {
+    return c.mistake("adapter.init", adapter.init + ": " + std::string(kScoresAlone), std::string(kWhatReadsScores));
+  }
   Model model = make_model(spec, {.dtype = c10::kFloat, .device = c10::kMeta});
   if (!attach_on_meta(c, model, adapter)) return;
   ExportSection asked = exports;
@@ -183,11 +192,45 @@ bool check_expressions(const R& recipe, RecipeMistakes& mistakes) {
   return good;
 }
 
+// Whether the model's head is what the kind works with. Gives `spec` and `adapter` of a reward run the head that it
+// trains. False when it is not, and nothing more can be held against that model.
+template <class R>
+bool check_head(Checker& c, const R& recipe, const ModelShape& shape, ModelSpec& spec, AdapterSection& adapter) {
+  constexpr bool evaluates = std::is_same_v<R, EvalRecipe>;
+  const std::string& address = shape.artifact.address;
+  if constexpr (std::is_same_v<R, RewardRecipe>) {
+    if (!c.gather("model.path", [&] { spec = with_score_head(std::move(spec)); })) return false;
+    if (spec.labels == 1) return c.gather("adapter.init", [&] { save_score(spec, adapter); });
+  }
+  if constexpr (evaluates) {
+    const bool prefers = std::ranges::count(recipe.eval.tasks, kPreferenceTask) > 0;
+    if (prefers && spec.labels == 0) {
+      c.mistake("eval.tasks", "preference asks a reward model, and " + address + " is a language model",
+                "`recipe: reward` trains one");
+    } else if (!prefers && spec.labels == 1) {
+      c.mistake(c.has("eval.tasks") ? "eval.tasks" : "model.path", address + ": " + std::string(kScoresAlone),
+                "eval.tasks=[preference] compares its scores on pairs");
+    }
+    if (spec.labels <= 1) return prefers == (spec.labels == 1);
+  }
+  if constexpr (std::is_same_v<R, ExportRecipe>) return true;
+  if (spec.labels > 1) {
+    c.mistake("model.path", fmt::format("{}: its head gives {} labels, which no kind of this version works with",
+                                        address, spec.labels));
+  } else if (spec.labels == 1) {
+    c.mistake("model.path", address + ": " + std::string(kScoresAlone), std::string(kWhatReadsScores));
+  }
+  return spec.labels == 0;
+}
+
 template <class R>
 void check_fit(const R& recipe, const ModelShape& shape, RecipeMistakes& mistakes) {
   Checker c(recipe, mistakes);
   constexpr bool exports_only = std::is_same_v<R, ExportRecipe>;
   check_weights(c, shape, !exports_only, recipe.model.init);
+  ModelSpec spec = shape.spec;
+  AdapterSection adapter = adapter_of(recipe);
+  if (!check_head(c, recipe, shape, spec, adapter)) return;
   if constexpr (requires { recipe.data; }) {
     const auto& longest = recipe.data.max_length;
     if (longest && *longest > shape.spec.max_positions) {
@@ -196,14 +239,13 @@ void check_fit(const R& recipe, const ModelShape& shape, RecipeMistakes& mistake
     }
   }
   if constexpr (kTrains<R>) {
-    AdapterSection adapter = adapter_of(recipe);
-    if (!recipe.model.add_tokens.empty()) save_ends(c, shape.spec, adapter);
+    if (!recipe.model.add_tokens.empty()) save_ends(c, spec, adapter);
     check_start(c, shape, adapter.kind == AdapterKind::full);
-    check_trained_products(c, adapter, recipe.exports, shape.spec);
-    if constexpr (requires { recipe.distill; }) check_teacher(c, recipe, shape.spec);
+    check_trained_products(c, adapter, recipe.exports, spec);
+    if constexpr (requires { recipe.distill; }) check_teacher(c, recipe, spec);
   }
   if constexpr (exports_only) check_exported(c, recipe.exports, shape);
-  if constexpr (requires { recipe.exports; }) check_tensor_types(c, recipe.exports, shape.spec);
+  if constexpr (requires { recipe.exports; }) check_tensor_types(c, recipe.exports, spec);
 }
 
 #define PRENTICE_FITS(R)                                         \

@@ -12,6 +12,7 @@
 #include "io/model_files.h"
 #include "model/resize.h"
 #include "recipes/products.h"
+#include "recipes/score_head.h"
 #include "text/add_tokens.h"
 
 namespace prentice {
@@ -24,7 +25,7 @@ bool goes_on(const AdapterSection& adapter) { return adapter.kind != AdapterKind
 
 // An adapter that is gone on from brings its vocabulary along.
 bool take_vocabulary(const ModelSection& model, const AdapterSection& adapter, Artifact& artifact, ModelSpec& spec) {
-  spec = with_adapter_vocabulary(std::move(spec), adapter.init);
+  spec = with_adapter_shape(std::move(spec), adapter.init);
   if (!model.tokenizer.empty() || !has_tokenizer(adapter.init)) return false;
   artifact.tokenizer = adapter.init;
   artifact.chat_template.clear();
@@ -85,8 +86,8 @@ NewTokens take_new_tokens(const ModelSection& model, Opened& opened, AdapterSect
   return tokens;
 }
 
-FileTexts own_files(const Artifact& artifact, const Tokenizer& tokenizer) {
-  FileTexts files = files_with_added_tokens(tokenizer);
+FileTexts own_files(const Artifact& artifact, const ModelSpec& spec, const Tokenizer& tokenizer) {
+  FileTexts files = with_pad_token_file(spec, tokenizer, files_with_added_tokens(tokenizer));
   if (const auto own = replaced_template(tokenizer)) files["chat_template.jinja"] = *own;
   if (!artifact.has_weights() || !fs::exists(artifact.tokenizer / "adapter_config.json")) return files;
   for (const auto& name : companion_files(artifact.base)) {

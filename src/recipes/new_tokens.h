@@ -30,7 +30,8 @@ struct NewTokens {
 NewTokens take_new_tokens(const ModelSection&, Opened&, AdapterSection&);
 
 // Companion files that differ from those in the tokenizer's folder, or that it lacks: what added tokens and a replaced
-// chat template change, and the base's own generation settings and licence where the tokenizer came with an adapter.
-FileTexts own_files(const Artifact&, const Tokenizer&);
+// chat template change, the pad token of a score head, and the base's own generation settings and licence where the
+// tokenizer came with an adapter.
+FileTexts own_files(const Artifact&, const ModelSpec&, const Tokenizer&);
 
 }  // namespace prentice

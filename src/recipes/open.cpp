@@ -9,7 +9,7 @@
 #include "adapter/vocabulary.h"
 #include "core/error.h"
 #include "io/file.h"
-#include "model/resize.h"
+#include "recipes/score_head.h"
 
 namespace prentice {
 
@@ -34,12 +34,14 @@ Tokenizer open_tokenizer(const Artifact& artifact, const ModelSpec& spec, const 
 ModelShape open_shape(const ModelSection& section, std::string_view key) {
   Artifact artifact = resolve_model(section, key);
   ModelSpec spec = artifact.has_weights() ? read_spec(artifact.base) : read_spec(artifact_config(artifact));
-  if (!artifact.adapter.empty()) spec = with_adapter_vocabulary(std::move(spec), artifact.adapter);
+  if (!artifact.adapter.empty()) spec = with_adapter_shape(std::move(spec), artifact.adapter);
   return {.artifact = std::move(artifact), .spec = std::move(spec)};
 }
 
 Opened open_model(ModelShape shape, const ModelSection& section, const Machine& machine) {
   Tokenizer tokenizer = open_tokenizer(shape.artifact, shape.spec);
+  // A score head that came with an adapter: the base says nothing of padding for it.
+  if (shape.spec.labels > 0 && !shape.artifact.adapter.empty()) shape.spec = with_padding(shape.spec, tokenizer);
   return {.machine = machine,
           .artifact = std::move(shape.artifact),
           .spec = std::move(shape.spec),
@@ -58,7 +60,7 @@ Model load_weights(const Opened& opened, uint64_t seed) {
          "model.init=random makes weights");
   }
   Model model = opened.random ? random_model(opened.spec, seed, options)
-                              : load_model(opened.artifact.base, options, opened.spec.vocab);
+                              : load_model(opened.artifact.base, options, opened.spec, seed);
   if (!opened.artifact.adapter.empty()) load_peft(model, opened.artifact.adapter);
   return model;
 }

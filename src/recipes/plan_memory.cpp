@@ -71,8 +71,9 @@ Parts parts_of(const StepShape& shape) {
                              : shape.parameters * shape.weight_bytes + (shape.trainable + shape.adapter_frozen) * kF32;
   parts.saved = shape.recompute_blocks ? spec.layers * stream + parts.block : spec.layers * parts.block;
   // Logits of one chunk and their gradient, and the attention's and products' workspace.
-  const int64_t head = std::min(tokens * spec.vocab * kF32, default_logit_bytes(shape.is_gpu)) * 2 +
-                       (shape.scaled_head ? 2 * spec.vocab * spec.hidden * kF32 : 0);
+  const int64_t rows = spec.labels > 0 ? spec.labels : spec.vocab;
+  const int64_t head = std::min(tokens * rows * kF32, default_logit_bytes(shape.is_gpu)) * 2 +
+                       (shape.scaled_head ? 2 * rows * spec.hidden * kF32 : 0);
   parts.working = 3 * stream + 2 * tokens * spec.feed_forward * element + head;
   return parts;
 }

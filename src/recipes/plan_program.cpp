@@ -17,12 +17,11 @@ namespace {
 
 // An export and an evaluation hold one model; a plan of theirs is its size.
 template <class R>
-Plan inference_plan(R recipe, bool promised) {
+Plan inference_plan(R recipe, const PromisedStep& step) {
   std::string wanted;
   if constexpr (requires { recipe.plan; }) wanted = recipe.plan.hardware;
   const auto [machine, hardware] = decide_place(recipe.run, wanted);
-  ModelShape opened = open_shape(recipe.model);
-  opened.promised = promised;
+  const ModelShape opened = promised_shape(recipe.model, step);
   RecipeMistakes mistakes;
   if (check_expressions(recipe, mistakes)) check_fit(recipe, opened, mistakes);
   mistakes.throw_if_any();
@@ -62,7 +61,7 @@ Plan plan_of(const PromisedStep& planned, const Invocation& invocation) {
       plan = recipe.teach.sample.n > 0 ? plan_answers(recipe, opened, hardware)
                                        : prepare_teach(recipe, std::move(opened), hardware).plan;
     } else if constexpr (requires { recipe.model; }) {
-      plan = inference_plan(std::move(recipe), planned.promised);
+      plan = inference_plan(std::move(recipe), planned);
     }
     return plan;
   });

@@ -12,7 +12,6 @@
 #include "recipes/reference.h"
 #include "recipes/training.h"
 #include "recipes/validation.h"
-#include "run/signals.h"
 
 namespace prentice {
 
@@ -21,14 +20,10 @@ namespace {
 EvalReport score_held_out(const Model& model, const Reference& reference, const PreparedRun& run,
                           const DpoRecipe& recipe) {
   EvalReport report;
-  report.preference = score_preference({.data = *run.data.eval,
+  report.preference = score_preference({.rows = held_out_answers(run, recipe),
                                         .section = recipe.preference,
                                         .policy = [&](const Batch& batch) { return answer_sums(model, batch, {}); },
-                                        .reference = [&](const Batch& batch) { return reference.sums(batch); },
-                                        .device = run.opened.machine.device,
-                                        .limit = recipe.eval.limit,
-                                        .micro_tokens = *recipe.train.micro_tokens,
-                                        .stop = [] { return stop_signal() != 0; }});
+                                        .reference = [&](const Batch& batch) { return reference.sums(batch); }});
   report.gates = check_gates(report, recipe.eval.require);
   return report;
 }

@@ -39,6 +39,7 @@ PreparedRun prepare_run(Recipe& recipe, PreparedRun run, const Hardware& hardwar
 // What the objective of a kind reads of its rows.
 template <class Recipe>
 RowUse use_of(const Recipe& recipe) {
+  if constexpr (std::is_same_v<Recipe, RewardRecipe>) return RowUse::pairs;
   if constexpr (requires { recipe.preference; }) {
     return recipe.preference.loss == PreferenceLoss::kto ? RowUse::labels : RowUse::pairs;
   }

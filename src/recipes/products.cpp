@@ -118,6 +118,7 @@ void write_serving(const ProductSource& source, const ServingInfo& info, const f
   write_file_durably(folder.path() / "model_card.md", model_card({.name = info.name,
                                                                   .base_model = source.base_model,
                                                                   .is_adapter = info.peft,
+                                                                  .scores = info.scores,
                                                                   .training = source.training,
                                                                   .results = source.results}));
   if (!source.self_test.empty()) {
@@ -167,6 +168,8 @@ Products write_products(const ProductSource& source, const ExportSection& sectio
                    .peft = fs::exists(out / "adapter"),
                    .has_chat_template = source.tokenizer.chat_template().has_value(),
                    .spaces_after_added = is_built_anew(source.tokenizer),
+                   .scores = source.spec.labels > 0,
+                   .pad_id = source.spec.pad_id,
                    .trained_on_raw_text = source.raw_text,
                    .max_length = source.max_length,
                    .gguf_length = std::min(source.max_length, gguf_context(source.spec))};

@@ -78,11 +78,17 @@ bool names_a_model(const PreferenceSection& section) {
   return section.reference != "start" && section.reference != "precomputed";
 }
 
+ModelShape reference_shape(const PreferenceSection& section) {
+  ModelShape shape = open_shape({.path = section.reference}, kReferenceKey);
+  require_language_model(kReferenceKey, shape.artifact.address, shape.spec);
+  return shape;
+}
+
 std::optional<AskedModel> asked_reference(const DpoRecipe& recipe, const Opened& policy, int64_t trainable) {
   if (!needs_reference(recipe.preference.loss)) return {};
   AskedModel asked{.spec = policy.spec, .every_step = recipe.preference.reference != "precomputed"};
   if (names_a_model(recipe.preference)) {
-    asked.spec = open_shape({.path = recipe.preference.reference}, kReferenceKey).spec;
+    asked.spec = reference_shape(recipe.preference).spec;
     asked.bytes = parameter_count(asked.spec) * static_cast<int64_t>(c10::elementSize(policy.machine.dtype));
   } else if (recipe.preference.reference == "start" && !off_is_start(recipe.adapter)) {
     asked.bytes = trainable * static_cast<int64_t>(sizeof(float));
@@ -102,7 +108,7 @@ Reference::Reference(Model& policy, const DpoRecipe& recipe, const PreparedRun& 
   if (keeps_numbers_) {
     way_ = Way::policy;
   } else if (names_a_model(section)) {
-    const Opened opened = open_model({.path = section.reference}, run.opened.machine, kReferenceKey);
+    const Opened opened = open_model(reference_shape(section), {.path = section.reference}, run.opened.machine);
     require_same_tokens({opened.artifact.address, opened.tokenizer}, run.opened);
     own_ = load_weights(opened, static_cast<uint64_t>(recipe.run.seed));
     way_ = Way::own;

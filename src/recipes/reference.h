@@ -19,6 +19,8 @@ Tensor answer_sums(const Model&, const Batch&, const ForwardOptions&);
 
 // Whether the recipe's reference is a model of its own address.
 bool names_a_model(const PreferenceSection&);
+// The shape of that model. Errors: those of open_shape; `model` for a reward model.
+ModelShape reference_shape(const PreferenceSection&);
 // What a step holds beside the model that trains, and asks: another model, a copy of the adapter that is gone on from,
 // or the model itself. None where the loss has no reference. `trainable`: elements.
 std::optional<AskedModel> asked_reference(const DpoRecipe&, const Opened& policy, int64_t trainable);
@@ -29,7 +31,8 @@ void require_same_tokens(const NamedTokenizer& reference, const Opened& policy);
 class Reference {
  public:
   // `policy` is the model as it is before its first step, also when the run will go on from a checkpoint; it must
-  // outlive this. Errors: `model` when the reference has another vocabulary; those of open_model and load_weights.
+  // outlive this. Errors: `model` when the reference has another vocabulary; those of reference_shape,
+  // open_model and load_weights.
   Reference(Model& policy, const DpoRecipe& recipe, const PreparedRun& run);
 
   // [S] f64, on the batch's device, no gradient; undefined when the loss has no reference.

@@ -13,6 +13,8 @@ namespace prentice {
 
 namespace {
 
+constexpr const char* kTeacherKey = "distill.teacher";
+
 Machine machine_of(const DistillRecipe& recipe, const Machine& of_student, RunUse use) {
   Machine machine = of_student;
   const auto& word = recipe.distill.teacher_device;
@@ -37,7 +39,7 @@ Teacher open_teacher(const DistillRecipe& recipe, const Opened& student, RunUse 
     if (use == RunUse::train) teacher.store.emplace(open_store(recipe, student.tokenizer));
     return teacher;
   }
-  teacher.shape = open_shape(recipe.teacher, "distill.teacher");
+  teacher.shape = open_shape(recipe.teacher, kTeacherKey);
   const Artifact& artifact = teacher.shape->artifact;
   if (use == RunUse::train && !artifact.has_weights()) {
     fail(ExitCode::usage, fmt::format("distill.teacher: {}: these are shapes without weights", artifact.address),
@@ -46,7 +48,7 @@ Teacher open_teacher(const DistillRecipe& recipe, const Opened& student, RunUse 
   if (use == RunUse::plan && (artifact.tokenizer.empty() || recipe.teacher_promised)) return teacher;
   teacher.tokenizer = open_tokenizer(artifact, teacher.shape->spec);
   if (recipe.distill.loss != DistillLoss::uld) {
-    require_same_vocabulary("distill.teacher", {artifact.address, *teacher.tokenizer},
+    require_same_vocabulary(kTeacherKey, {artifact.address, *teacher.tokenizer},
                             {student.artifact.address, student.tokenizer},
                             "distill.loss=uld bridges vocabularies; a teacher of the student's family needs no bridge");
   }
@@ -64,8 +66,10 @@ StoredTeacher open_stored_teacher(const DistillRecipe& recipe, const Tokenizer& 
 
 void check_teacher(Checker& c, const DistillRecipe& recipe, const ModelSpec& student) {
   if (!address_exists(recipe.teacher.path, {}) || names_store(recipe.distill)) return;
-  c.gather("distill.teacher", [&] {
-    const ModelSpec teacher = open_shape(recipe.teacher, "distill.teacher").spec;
+  c.gather(kTeacherKey, [&] {
+    const ModelShape shape = open_shape(recipe.teacher, kTeacherKey);
+    const ModelSpec& teacher = shape.spec;
+    require_language_model(kTeacherKey, shape.artifact.address, teacher);
     const auto refuse = [&](const std::string& layer, const char* of, int64_t number, int64_t layers) {
       c.mistake({.key = "distill.layer_map",
                  .word = layer,

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <map>
+#include <set>
 
 #include "config/address.h"
 #include "config/checker.h"
@@ -38,7 +39,7 @@ void check_tokens(Checker& c, const R& recipe, const PromisedStep& step, ModelSh
     const std::string& reference = recipe.preference.reference;
     if (!names_a_model(recipe.preference) || !address_exists(reference, {})) return;
     c.gather("preference.reference", [&] {
-      const ModelShape other = open_shape({.path = reference}, "preference.reference");
+      const ModelShape other = reference_shape(recipe.preference);
       if (other.artifact.tokenizer.empty() || step.reference_promised) return;
       require_same_tokens({other.artifact.address, open_tokenizer(other.artifact, other.spec)}, student());
     });
@@ -61,8 +62,7 @@ void check_with_model(const PromisedStep& step, RecipeMistakes& mistakes) {
   }
   Checker c(recipe, mistakes);
   c.gather("model.path", [&] {
-    ModelShape shape = open_shape(model);
-    shape.promised = step.promised;
+    ModelShape shape = promised_shape(model, step);
     if (readable) check_fit(recipe, shape, mistakes);
     if constexpr (kTrains<R>) {
       if (told.empty()) check_tokens(c, recipe, step, std::move(shape));
@@ -80,9 +80,11 @@ void check_any_with_model(const PromisedStep& step, RecipeMistakes& mistakes) {
 struct Promises {
   std::map<fs::path, Node> models;    // the model section that the run begins with
   std::map<fs::path, Node> adapters;  // the adapter section that it trains by
+  std::set<fs::path> scorers;         // runs that make a reward model
   std::vector<fs::path> outs;
 
   bool holds(const std::string& path) const { return is_promised(path, outs); }
+  bool score(const fs::path& path) const { return scorers.contains(path) || scorers.contains(path.parent_path()); }
 };
 
 // What the run named by `path` stands for: the run folder itself, or `product` in it.
@@ -103,11 +105,13 @@ void take_promised_model(PromisedStep& next, const Promises& promises) {
   };
   if (const Node* adapter = model->find("adapter"); adapter && adapter->is_scalar() && is_made(adapter->text())) {
     next.promised = true;
+    next.scores = promises.score(parse_address(fs::current_path(), adapter->text()).path);
     std::erase_if(model->members(), [](const Node::Member& member) { return member.key == "adapter"; });
     path = model->find("path");
   }
   if (is_made(address.adapter)) {
     next.promised = true;
+    next.scores = next.scores || promises.score(parse_address(fs::current_path(), address.adapter).path);
     model->set("path", Node::scalar(path->text().substr(0, path->text().size() - address.adapter.size() - 1), true,
                                     path->position()));
   }
@@ -115,6 +119,7 @@ void take_promised_model(PromisedStep& next, const Promises& promises) {
   next.shape_known = begins != nullptr || !promises.holds(address.path);
   if (begins == nullptr) return;
   next.promised = true;
+  next.scores = next.scores || promises.score(address.path);
   for (const char* key : {"path", "tokenizer"}) {
     if (const Node* value = begins->find(key)) model->set(key, *value);
   }
@@ -202,6 +207,13 @@ void take_teacher(DistillRecipe& recipe, const PromisedStep& step) {
   recipe.teacher_promised = true;
 }
 
+ModelShape promised_shape(const ModelSection& model, const PromisedStep& step) {
+  ModelShape shape = open_shape(model);
+  shape.promised = step.promised;
+  if (step.scores) shape.spec = with_score_head(std::move(shape.spec));
+  return shape;
+}
+
 std::vector<PromisedStep> with_promised_models(std::vector<ExpandedStep> steps) {
   std::vector<PromisedStep> all;
   Promises promises;
@@ -217,6 +229,7 @@ std::vector<PromisedStep> with_promised_models(std::vector<ExpandedStep> steps) 
       promises.models.emplace(out, *model);
       const Node* adapter = next.step.recipe.find("adapter");
       promises.adapters.emplace(out, adapter ? *adapter : Node::map());
+      if (next.step.kind == RewardRecipe::kKind) promises.scorers.insert(out);
     }
     promises.outs.push_back(out);
     all.push_back(std::move(next));

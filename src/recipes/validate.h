@@ -20,11 +20,16 @@ std::vector<std::string> validate_recipe(const Node& recipe);
 struct PromisedStep {
   ExpandedStep step;
   bool promised = false;                     // the model is another step's
+  bool scores = false;                       // which makes a reward model of it
   std::optional<ModelSection> teacher = {};  // of a distillation: what the step that makes it begins with
   bool reference_promised = false;           // another step's, of the shape that this begins with
   bool shape_known = true;                   // not so for any other part of what an earlier step makes
   bool data_known = true;                    // not so for rows that an earlier step writes and has not yet written
 };
+struct ModelShape;
+// The model of a step, as far as it is known. Errors: those of open_shape.
+ModelShape promised_shape(const ModelSection&, const PromisedStep&);
+
 // Whether the earlier steps have run already makes no difference: what they left may be half done.
 std::vector<PromisedStep> with_promised_models(std::vector<ExpandedStep> steps);
 

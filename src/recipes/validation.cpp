@@ -6,7 +6,6 @@
 #include "io/publish.h"
 #include "recipes/answers.h"
 #include "recipes/stopping.h"
-#include "run/signals.h"
 
 namespace prentice {
 

@@ -7,10 +7,22 @@
 #include <vector>
 
 #include "config/schema.h"
+#include "eval/preference.h"
 #include "eval/score.h"
 #include "recipes/prepare.h"
+#include "run/signals.h"
 
 namespace prentice {
+
+// The held-out rows of a run that compares answers, which must have some; `run` must outlive it.
+template <class Recipe>
+AnswerRows held_out_answers(const PreparedRun& run, const Recipe& recipe) {
+  return {.data = *run.data.eval,
+          .device = run.opened.machine.device,
+          .limit = recipe.eval.limit,
+          .micro_tokens = *recipe.train.micro_tokens,
+          .stop = [] { return stop_signal() != 0; }};
+}
 
 class Validation {
  public:

@@ -30,4 +30,9 @@ void require_same_vocabulary(const std::string& key, const NamedTokenizer& their
   if (!difference.empty()) fail(ExitCode::model, key + ": " + difference, hint);
 }
 
+void require_language_model(const std::string& key, const std::string& address, const ModelSpec& spec) {
+  if (spec.labels == 0) return;
+  fail(ExitCode::model, key + ": " + address + " is a reward model, which gives a score and no words");
+}
+
 }  // namespace prentice

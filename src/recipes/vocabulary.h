@@ -1,8 +1,10 @@
-// Whether two models read the same tokens: what a reference and a teacher must.
+// What a reference and a teacher must have in common with the model that asks them: they give words, and read the same
+// tokens.
 #pragma once
 
 #include <string>
 
+#include "model/spec.h"
 #include "text/tokenizer.h"
 
 namespace prentice {
@@ -18,5 +20,8 @@ std::string vocabulary_difference(const NamedTokenizer& theirs, const NamedToken
 // Errors: `model`, told of `key`, whose model has another vocabulary.
 void require_same_vocabulary(const std::string& key, const NamedTokenizer& theirs, const NamedTokenizer& ours,
                              const std::string& hint);
+
+// Errors: `model`, told of `key`, for the spec of a reward model.
+void require_language_model(const std::string& key, const std::string& address, const ModelSpec&);
 
 }  // namespace prentice

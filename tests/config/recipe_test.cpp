@@ -58,6 +58,15 @@ TEST(Recipe, DefaultsFollowTheTableOfKinds) {
   EXPECT_EQ(sft({"optim.schedule=linear"}).optim.min_lr, 0.0);
   EXPECT_EQ(sft({"train.batch_tokens=4096"}).train.batch, 0);
   EXPECT_EQ(sft({"train.steps=7"}).train.epochs, 0.0);
+  const auto reward = [](const std::vector<std::string>& words) {
+    return read_recipe<RewardRecipe>(read_recipe_file("tests/config/fixtures/reward.yaml", words));
+  };
+  EXPECT_EQ(reward({}).optim.lr, 1e-4);
+  EXPECT_EQ(reward({}).train.batch, 32);
+  EXPECT_EQ(reward({}).train.epochs, 1.0);
+  EXPECT_EQ(reward({}).exports.merged, "bf16");
+  EXPECT_EQ(reward({"adapter.kind=full"}).optim.lr, 1e-5);
+  EXPECT_EQ(reward({"adapter.kind=full"}).exports.merged, "none");  // merged/ is what was trained
   const auto pretrain = read_recipe<PretrainRecipe>(read_recipe_file("tests/config/fixtures/pretrain.yaml"));
   EXPECT_EQ(pretrain.optim.lr, 1e-3);
   EXPECT_EQ(pretrain.train.batch_tokens, 65536);
@@ -309,7 +318,7 @@ TEST(Explain, SaysDefaultsByKind) {
   EXPECT_NE(explain("distill.distill.weight").find("default: 0.5"), std::string::npos);
   EXPECT_EQ(explain("distill.weight"), explain("distill.distill.weight"));
   EXPECT_EQ(explain("distill.model.path"), explain("model.path"));
-  EXPECT_THROW(explain("reward"), Error);  // not in this version
+  EXPECT_THROW(explain("classify"), Error);  // not in this version
 }
 
 TEST(Configs, AreEmbeddedAndSafeToAsk) {

@@ -110,7 +110,7 @@ TEST(Preference, BadRecordsSayWhatIsWrong) {
       {R"({"chosen": [)" + u + "," + a + R"(], "rejected": [)" + u + R"(,{"role": "user", "content": "r"},)" + a + "]}",
        RowUse::pairs, "chosen and rejected part at message 2, which is not the assistant's on both sides"},
       {R"({"prompt": "q", "completion": "a", "label": true})", RowUse::pairs,
-       "these are rows with a label true or false, and this preference loss compares two answers"},
+       "these are rows with a label true or false, and this recipe compares two answers"},
       {R"({"prompt": "q", "completion": "a"})", RowUse::pairs,
        "these are rows of format completion, which say nothing of a worse answer"},
       {R"({"prompt": "q", "completion": "a"})", RowUse::labels,

@@ -112,6 +112,40 @@ TEST(PreferenceShare, TheCrossEntropyBesideItCountsChosenTokensOnly) {
   EXPECT_NEAR(with - without, -0.7 * (of[0] + of[2] + of[4]) / step.counts.chosen_tokens, 1e-12);
 }
 
+// -log sigmoid of the differences, and their signs: by hand from the table.
+TEST(RewardShare, EveryPackingGivesTheDefinition) {
+  for (const StepOptions& options : {StepOptions{.batch = 7}, StepOptions{.batch = 7, .micro_tokens = 24},
+                                     StepOptions{.batch = 7, .packing = false, .shuffle = false}}) {
+    EncodedSet set = pairs(7);
+    for (size_t i = 0; i < set.sequences.size(); ++i) set.sequences[i].ids[0] = static_cast<int32_t>(i);
+    at::manual_seed(5);
+    const Tensor table = at::randn({14}, at::kDouble).requires_grad_();
+    const Step step = make_step_source(set, options)->step(0);
+    Tensor total;
+    std::map<std::string, double> metrics;
+    for (const auto& batch : step.micros) {
+      Metrics found;
+      const Tensor rows = batch.tokens.index_select(0, batch.starts.narrow(0, 0, batch.role.size(0)).to(at::kLong));
+      const Tensor share = reward_share(at::index_select(table, 0, rows), batch, step.counts, found);
+      total = total.defined() ? total + share : share;
+      for (const auto& [name, value] : found) metrics[name] += value.item<double>();
+    }
+    total.backward();
+    double loss = 0, margin = 0, right = 0;
+    const double *score = table.const_data_ptr<double>(), *slope = table.grad().const_data_ptr<double>();
+    for (int i = 0; i < 7; ++i) {
+      const double difference = score[2 * i] - score[2 * i + 1];
+      loss += std::log1p(std::exp(-difference)) / 7, margin += difference / 7, right += (difference > 0) / 7.0;
+      EXPECT_NEAR(slope[2 * i], -1 / (1 + std::exp(difference)) / 7, 1e-12);
+      EXPECT_NEAR(slope[2 * i + 1], -slope[2 * i], 1e-12);
+    }
+    EXPECT_NEAR(total.item<double>(), loss, 1e-12);
+    EXPECT_NEAR(metrics.at("margin"), margin, 1e-12);
+    EXPECT_NEAR(metrics.at("accuracy"), right, 1e-12);
+    EXPECT_NEAR(metrics.at("rewards.chosen") - metrics.at("rewards.rejected"), margin, 1e-12);
+  }
+}
+
 TEST(KtoShare, PartsOfAStepAddUpAndHaveTheirOwnMeans) {
   EncodedSet set = pairs(4);
   set.group = 1;

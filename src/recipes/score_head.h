@@ -1,0 +1,30 @@
+// What a reward model needs beside a language model: the head, the token it looks past, and what its adapter stores.
+#pragma once
+
+#include "config/schema.h"
+#include "export/hf_folder.h"
+#include "recipes/open.h"
+#include "text/tokenizer.h"
+
+namespace prentice {
+
+// Makes of an opened model the one that a reward run trains: its spec with a score head, and `score` among what a fresh
+// adapter stores whole, as in PEFT. Returns whether the head is new, because the model has none. Errors: those of
+// with_score_head and require_score.
+bool take_score_head(Opened&, AdapterSection&);
+
+// The head among what the adapter of a reward run stores whole. Errors: those of require_score.
+void save_score(const ModelSpec&, AdapterSection&);
+
+// Errors: `usage` when the PEFT folder that adapter.init names has no score head.
+void require_score(const AdapterSection&);
+
+// The spec with a pad_token_id that no answer ends with, so that transformers reads a padded batch at each answer's
+// end: the tokenizer's own, config.json's, the unknown token, the first of a text, or any other special token. As it is
+// when none of these will do.
+ModelSpec with_padding(const ModelSpec&, const Tokenizer&);
+
+// `files` with the pad token of the spec in the tokenizer's settings, where the tokenizer pads with another.
+FileTexts with_pad_token_file(const ModelSpec&, const Tokenizer&, FileTexts files);
+
+}  // namespace prentice
