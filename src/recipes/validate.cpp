@@ -80,7 +80,7 @@ void check_any_with_model(const PromisedStep& step, RecipeMistakes& mistakes) {
 struct Promises {
   std::map<fs::path, Node> models;    // the model section that the run begins with
   std::map<fs::path, Node> adapters;  // the adapter section that it trains by
-  std::set<fs::path> scorers;         // runs that make a reward model
+  std::set<fs::path> scorers;         // runs that make a reward model, or write one
   std::vector<fs::path> outs;
 
   bool holds(const std::string& path) const { return is_promised(path, outs); }
@@ -229,7 +229,7 @@ std::vector<PromisedStep> with_promised_models(std::vector<ExpandedStep> steps) 
       promises.models.emplace(out, *model);
       const Node* adapter = next.step.recipe.find("adapter");
       promises.adapters.emplace(out, adapter ? *adapter : Node::map());
-      if (next.step.kind == RewardRecipe::kKind) promises.scorers.insert(out);
+      if (next.step.kind == RewardRecipe::kKind || next.scores) promises.scorers.insert(out);
     }
     promises.outs.push_back(out);
     all.push_back(std::move(next));

@@ -183,6 +183,8 @@ def test_the_serve_pages_own_lines_give_the_scores(prentice, tmp_path):
 REFUSED = {
     "sft": ["sft", "data.train=rows.jsonl"],
     "dpo": ["dpo", "data.train=rows.jsonl"],
+    "distill": ["distill", "distill.teacher=language", "data.train=rows.jsonl"],
+    "teach": ["teach", "data.train=rows.jsonl"],
     "generate": ["generate", "generate.prompt=hello"],
     "loss": ["eval", "data.eval=rows.jsonl"],
     "gguf": ["export", "export.gguf=[F16]"],
@@ -194,11 +196,21 @@ def test_what_needs_words_refuses_a_reward_model(kind, prentice, tmp_path):
     model = save_language_model("llama", tmp_path / "language")
     shutil.copytree(TOKENIZER, tmp_path / "scores")
     model.save_pretrained(tmp_path / "scores")
-    write_rows(tmp_path / "rows.jsonl", [{"prompt": "a", "completion": "b"}] if kind in ("sft", "loss") else pairs(4, True))
+    write_rows(tmp_path / "rows.jsonl", pairs(4, True) if kind == "dpo" else [{"prompt": "a", "completion": "b"}])
     result = prentice.run(*REFUSED[kind], "model.path=scores", code=None)
     assert result.returncode in (2, 4)
     wanted = "its head gives scores and no words" if kind == "gguf" else "a reward model, which gives one score and no words"
     assert result.stderr.count(wanted) == 1, result.stderr
+
+
+@pytest.mark.parametrize("kind, key", [("dpo", "preference.reference"), ("distill", "distill.teacher")])
+def test_a_reward_model_has_no_words_to_compare_with(kind, key, prentice, tmp_path):
+    model = save_language_model("llama", tmp_path / "language")
+    shutil.copytree(TOKENIZER, tmp_path / "scores")
+    model.save_pretrained(tmp_path / "scores")
+    write_rows(tmp_path / "rows.jsonl", pairs(4, True) if kind == "dpo" else [{"prompt": "a", "completion": "b"}])
+    result = prentice.run(kind, "model.path=language", f"{key}=scores", "data.train=rows.jsonl", code=4)
+    assert result.stderr.count("is a reward model, which gives a score and no words") == 1 and key in result.stderr, result.stderr
 
 
 def test_a_language_model_is_no_judge(prentice, tmp_path):

@@ -128,7 +128,7 @@ def test_what_cannot_work_says_so(words, code, message, prentice, folder):
 
 def test_other_kinds_and_words_lead_here(prentice, folder):
     said = prentice.run("sft", "model.path=model", "data.train=rows.jsonl", "run.out=run", code=3)
-    assert "`recipe: dpo` learns from them" in said.stderr
+    assert "`recipe: dpo` and `recipe: reward` learn from them" in said.stderr
     assert "preference.loss: simpo" in prentice.run("--help").stdout
     assert "preference:" in prentice.run("explain", "orpo").stdout
     prentice.run("init", "simpo", "data.train=rows.jsonl", "model.path=model")
