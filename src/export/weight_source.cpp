@@ -15,6 +15,7 @@
 #include "export/adapter_deltas.h"
 #include "export/encode.h"
 #include "io/safetensors.h"
+#include "model/resize.h"
 #include "model/stored_values.h"
 
 namespace prentice {
@@ -53,6 +54,12 @@ void read_tensor(const Tensor& tensor, int64_t first, int64_t count, std::span<f
   at::from_blob(out.data(), rows.sizes(), at::TensorOptions(at::kFloat)).copy_(rows);
 }
 
+// An adapter may give the vocabulary more rows than the files have, or put a score in its place.
+ModelSpec shape_of_files(const ModelSpec& spec, const std::filesystem::path& base) {
+  ModelSpec stored = read_spec(base);
+  return stored.labels == spec.labels ? with_vocabulary(spec, stored.vocab) : stored;
+}
+
 }  // namespace
 
 RowShape row_shape(const std::vector<int64_t>& shape) {
@@ -67,8 +74,7 @@ WeightSource WeightSource::from_folder(const ModelSpec& spec, const std::filesys
   WeightSource source;
   // Shared, because the entries' functions are copied and the mapping must outlive them all.
   const auto weights = std::make_shared<const WeightFolder>(WeightFolder::open(base));
-  // An adapter may bring another shape than the files have.
-  const ModelSpec stored = adapter.empty() ? spec : read_spec(base);
+  const ModelSpec stored = adapter.empty() ? spec : shape_of_files(spec, base);
   const auto matched = with_context(ExitCode::model, base.string(), [&] { return match_weights(stored, *weights); });
   std::map<std::string, const TensorView*> views;
   for (const auto& tensor : expected_tensors(stored)) views[tensor.name] = matched[views.size()];

@@ -247,7 +247,7 @@ TEST_F(BadFolder, ConfigsAreRefusedByKey) {
   };
   const Row rows[] = {
       {"\"LORA\"", "\"IA3\"", "peft_type: \"IA3\" is not in this version"},
-      {"\"CAUSAL_LM\"", "\"SEQ_CLS\"", "task_type: \"SEQ_CLS\" is not in this version"},
+      {"\"CAUSAL_LM\"", "\"TOKEN_CLS\"", "task_type: \"TOKEN_CLS\" is not in this version"},
       {"\"use_dora\": false", "\"use_dora\": 1", "use_dora: expected a boolean, got integer"},
       {"\"modules_to_save\": null", "\"modules_to_save\": \"lm_head\"", "modules_to_save: expected a list, got string"},
       {"\"bias\": \"none\"", "\"bias\": \"lora_only\"", "bias: \"lora_only\" is not in this version"},
@@ -293,6 +293,20 @@ TEST_F(BadFolder, ConfigsAreRefusedByKey) {
   EXPECT_EQ(load(), "4: " + config_path() + ": expected an object, got list");
   std::ofstream(scratch_ / "adapter_config.json") << "{\"r\": 1, \"r\": 2}";
   EXPECT_TRUE(load().starts_with("4: " + config_path() + ": ")) << load();
+}
+
+// PEFT lists both of its names for a head that it found by itself.
+TEST_F(BadFolder, AnAdapterOfAScoreNamesItsHeadAndFitsNoLanguageModel) {
+  for (const char* listed : {"null", "[\"classifier\", \"score\"]"}) {
+    const std::string key = "\"modules_to_save\": ";
+    config_.replace(config_.find(key + "null"), key.size() + 4, key + listed);
+    EXPECT_FALSE(read_peft_config(scratch_.path()).scores);
+    EXPECT_EQ(load_config("\"CAUSAL_LM\"", "\"SEQ_CLS\""),
+              "4: " + folder() + ": modules_to_save: 'score' is no module of the model");
+    EXPECT_TRUE(read_peft_config(scratch_.path()).scores);
+    EXPECT_EQ(read_peft_config(scratch_.path()).modules_to_save, std::vector<std::string>{"score"});
+    std::ofstream(scratch_ / "adapter_config.json") << config_;
+  }
 }
 
 TEST_F(BadFolder, KeysThatChangeNothingAreIgnored) {

@@ -145,7 +145,7 @@ def test_a_reward_model_of_transformers_trains_on_whole(prentice, tmp_path):
 def test_a_fresh_head_and_adapter(prentice, tmp_path):
     """What PEFT's own task SEQ_CLS writes, and a head drawn as every new weight is."""
     save_folder(make_model("llama"), tmp_path / "model")
-    rows = write_rows(tmp_path / "rows.jsonl", pairs(64, True))
+    rows = write_rows(tmp_path / "rows.jsonl", pairs(64, False))  # worse answers end in two words of their own
     prentice.run("reward", "model.path=model", f"data.train={rows}", "data.eval_split=16", "train.batch=8", "train.epochs=8",
                  "optim.lr=2e-3", "run.out=run", *PLAIN)
     config = json.loads((tmp_path / "run/adapter/adapter_config.json").read_text())
@@ -157,7 +157,7 @@ def test_a_fresh_head_and_adapter(prentice, tmp_path):
         assert file.get_tensor("score.weight").dtype == torch.bfloat16
     assert "lm_head.weight" not in names
     accuracies = read_metrics(tmp_path / "run", "eval.accuracy")
-    assert accuracies[max(accuracies)] > 0.7
+    assert accuracies[max(accuracies)] > 0.9
     assert {"margin", "accuracy", "rewards.chosen", "rewards.rejected"} <= set(
         json.loads((tmp_path / "run/metrics.jsonl").read_text().splitlines()[1]))
     page = (tmp_path / "run/serve/serve.md").read_text()
