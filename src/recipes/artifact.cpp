@@ -32,7 +32,8 @@ fs::path training_run(const fs::path& folder) {
   if (recipe_kind(recipe) != "pipeline") return folder;
   fs::path last;
   for (const auto& step : expand_steps(recipe)) {
-    const fs::path out = folder / step.out.filename();
+    fs::path out = folder / step.out.filename();  // wherever the whole has been moved to
+    if (!fs::exists(out)) out = step.out;
     if (trains(step.kind) && fs::exists(out / "recipe.yaml")) last = out;
   }
   if (last.empty()) fail(ExitCode::model, folder.string() + ": no step of this pipeline has trained a model yet");

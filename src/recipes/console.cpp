@@ -100,8 +100,10 @@ void refuse_plan(const Plan& plan) {
        plan.advice);
 }
 
-std::string asking_words(const Tokenizer& tokenizer) {
-  return tokenizer.chat_template() ? "--chat" : "generate.prompt=\"...\"";
+std::string asking_words(const ModelSpec& spec, const Tokenizer& tokenizer, const std::filesystem::path& address) {
+  const std::string model = "model.path=" + address.string();
+  if (spec.labels > 0) return fmt::format("eval {} eval.tasks=[preference] data.eval=PAIRS.jsonl", model);
+  return fmt::format("generate {} {}", model, tokenizer.chat_template() ? "--chat" : "generate.prompt=\"...\"");
 }
 
 IfDifferent run_policy(const Invocation& invocation) {

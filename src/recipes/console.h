@@ -7,6 +7,7 @@
 #include "config/invocation.h"
 #include "data/encode.h"
 #include "eval/report.h"
+#include "model/spec.h"
 #include "recipes/plan.h"
 #include "recipes/products.h"
 #include "run/run_folder.h"
@@ -30,8 +31,8 @@ std::string overlap_warning(const TrainEvalSets&);
 void print_warnings(const TrainEvalSets&);
 void print_warnings(const std::vector<std::string>&);
 
-// The words behind `prentice generate model.path=OUT` that a person asks the model with.
-std::string asking_words(const Tokenizer&);
+// The words behind `prentice` that a person tries the model at `address` with.
+std::string asking_words(const ModelSpec&, const Tokenizer&, const std::filesystem::path& address);
 
 // What a run folder of another recipe means for this invocation: refused by hand, moved aside by a pipeline.
 IfDifferent run_policy(const Invocation&);

@@ -96,14 +96,6 @@ Json::Object run_results(const TrainResult& result, const fs::path& out) {
   return results;
 }
 
-// What a person does with the model first.
-std::string next_command(const PreparedRun& run, const fs::path& out) {
-  if (run.opened.spec.labels > 0) {
-    return fmt::format("eval model.path={} eval.tasks=[preference] data.eval=PAIRS.jsonl", out.string());
-  }
-  return fmt::format("generate model.path={} {}", out.string(), asking_words(run.opened.tokenizer));
-}
-
 void print_end(const PreparedRun& run, const TrainResult& result, const std::optional<EvalReport>& score,
                const Products& products, const fs::path& out, const Invocation& invocation) {
   if (invocation.json) {
@@ -140,7 +132,7 @@ void print_end(const PreparedRun& run, const TrainResult& result, const std::opt
              human_bytes(static_cast<double>(run.plan.memory.peak())), result.last_loss);
   print_products(products, out, invocation);
   fmt::print("  look    {}\n  try     prentice {}\n  serve   {}\n", (out / "report.html").string(),
-             next_command(run, out), (out / "serve/serve.md").string());
+             asking_words(run.opened.spec, run.opened.tokenizer, out), (out / "serve/serve.md").string());
 }
 
 }  // namespace

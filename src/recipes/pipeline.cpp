@@ -72,7 +72,7 @@ int run_program(PipelineRecipe recipe, const Invocation& invocation) {
     if (const int code = run_step(step, folder.path(), invocation); code != 0) return code;
     results.push_back(Json::Object{{"name", step.name}, {"kind", step.kind}, {"seconds", wall_time() - step_started}});
   }
-  const Story story = tell(steps);
+  const Story story = tell(steps, folder.path());
   publish_file(folder.path() / "report.html", to_html(story_report(story, folder.path())));
   link_products(folder.path(), steps);
   folder.finish({{"steps", results}});

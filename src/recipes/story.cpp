@@ -71,7 +71,7 @@ std::string teaching_line(const Json& results) {
 
 }  // namespace
 
-Story tell(const std::vector<ExpandedStep>& steps) {
+Story tell(const std::vector<ExpandedStep>& steps, const fs::path& out) {
   Story story;
   std::vector<fs::path> evaluations;
   for (const auto& step : steps) {
@@ -102,7 +102,7 @@ Story tell(const std::vector<ExpandedStep>& steps) {
   }
   if (!story.model.empty()) {
     const ModelShape model = open_shape({.path = story.model.string()});
-    story.asking = asking_words(open_tokenizer(model.artifact, model.spec));
+    story.asking = asking_words(model.spec, open_tokenizer(model.artifact, model.spec), fs::relative(out));
   }
   if (evaluations.size() > 1) {
     story.examples = compare_answers(evaluations.front() / kAnswers, evaluations.back() / kAnswers);
@@ -152,9 +152,7 @@ void print_story(const Story& story, const fs::path& out, double seconds, const 
   }
   const fs::path here = fs::relative(out);
   fmt::print("\nDone in {}.\n  look    {}\n", human_duration(seconds), (here / "report.html").string());
-  if (!story.model.empty()) {
-    fmt::print("  try     {} generate model.path={} {}\n", program_word(), here.string(), story.asking);
-  }
+  if (!story.model.empty()) fmt::print("  try     {} {}\n", program_word(), story.asking);
   if (!story.gguf.empty()) {
     fmt::print("  serve   llama-server -m {}    (vLLM, Ollama: {})\n", (here / "gguf" / story.gguf.filename()).string(),
                (here / "serve/serve.md").string());

@@ -22,11 +22,12 @@ struct Story {
   std::vector<StoryStep> steps;
   std::vector<ComparedAnswer> examples;  // of the first and the last evaluation
   std::filesystem::path model;           // the last trained step's run; empty = none
-  std::string asking;                    // asking_words of it
+  std::string asking;                    // asking_words of it, under the pipeline's own address
   std::filesystem::path gguf;            // a file to serve; empty = none
 };
 
-Story tell(const std::vector<ExpandedStep>& steps);
+// `out` is the pipeline's own folder.
+Story tell(const std::vector<ExpandedStep>& steps, const std::filesystem::path& out);
 Report story_report(const Story&, const std::filesystem::path& out);
 void print_story(const Story&, const std::filesystem::path& out, double seconds, const Invocation&);
 
