@@ -72,6 +72,9 @@ if [[ -n $packages || $rust == apt ]]; then
     "as root: apt-get install $packages"
   [[ $rust == apt ]] && packages+=" rustc-web cargo-web"
   phase "  Debian packages" 60 "$log" install_packages "$root" "$packages"
+  # The venv is named after the version of Python, which may have come just now.
+  venv=$(venv_folder "$own_torch")
+  venv_parts=$(missing_venv_parts "$venv" "$profile" "$own_torch" "$own_cuda")
 fi
 [[ $rust == rustup ]] && phase "  Rust $rust_pinned" 40 "$log" rustup toolchain install "$rust_pinned" --profile minimal
 for part in $venv_parts; do
