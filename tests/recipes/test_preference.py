@@ -89,14 +89,18 @@ def test_precomputed_log_probabilities_are_kept_and_bound(prentice, folder):
     same = prentice.run("dpo", "model.path=model", *COMMON, "run.out=other")
     assert same.returncode == 0
     assert read_metrics(folder / "run") == pytest.approx(read_metrics(folder / "other"), rel=1e-6)
-    # Another run's numbers are refused by name.
+    # A run that was stopped does not go on with another run's numbers.
     changed = rows(32)
     changed[3]["chosen"][0]["content"] += "!"
     write(folder / "rows.jsonl", changed)
-    (folder / "third").mkdir()
-    (folder / "third/reference.safetensors").write_bytes(kept.read_bytes())
-    refused = prentice.run(*words[:-1], "run.out=third", code=None)
-    assert refused.returncode in (2, 4) and "third" in refused.stderr
+    prentice.run(*words[:-1], "run.out=third")
+    own = (folder / "third/reference.safetensors").read_bytes()
+    described = json.loads((folder / "third/run.json").read_text())
+    for numbers, code in ((kept.read_bytes(), 4), (own, 0)):
+        (folder / "third/run.json").write_text(json.dumps({**described, "status": "running"}))
+        (folder / "third/reference.safetensors").write_bytes(numbers)
+        said = prentice.run("resume", "third", code=code)
+        assert ("third/reference.safetensors: these log-probabilities are of another model, data" in said.stderr) == bool(code)
 
 
 @pytest.mark.parametrize("words, code, message", [
