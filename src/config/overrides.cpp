@@ -99,7 +99,8 @@ void override_step(Node& recipe, const Override& parsed) {
 // The first key is `recipe:`; `extends:` stands first or second.
 void check_first_keys(const Node& root) {
   if (root.is_null())
-    fail_at(root.position(), "the recipe is empty", "its first key is `recipe:`, for instance `recipe: sft`");
+    fail_at({root.position().file, 1, 1}, "the recipe is empty",
+            "its first key is `recipe:`, for instance `recipe: sft`");
   if (!root.is_map())
     fail_at(root.position(), "expected a recipe, got " + root.described(), "its first key is `recipe:`");
   const auto& members = root.members();
