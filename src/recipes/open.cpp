@@ -13,6 +13,20 @@
 
 namespace prentice {
 
+namespace {
+
+// What to do about a tokenizer that makes ids the model has no row for.
+std::string smaller_tokenizer_hint(const Artifact& artifact) {
+  if (artifact.tokenizer == artifact.adapter) return "model.tokenizer=" + artifact.base.string() + " takes the base's";
+  if (artifact.tokenizer != artifact.base)
+    return "it is another model's: leave model.tokenizer out, or name the model's own";
+  return "the folder's tokenizer is another model's, or tokens were added to it: put its own back; model.add_tokens "
+         "adds "
+         "tokens with their rows";
+}
+
+}  // namespace
+
 Tokenizer open_tokenizer(const Artifact& artifact, const ModelSpec& spec, const std::vector<AddedToken>& more) {
   if (artifact.tokenizer.empty()) {
     fail(ExitCode::usage, artifact.address + ": these are shapes without a tokenizer", "model.tokenizer=FOLDER");
@@ -22,8 +36,7 @@ Tokenizer open_tokenizer(const Artifact& artifact, const ModelSpec& spec, const 
     fail(ExitCode::model,
          fmt::format("{}: the tokenizer has {} ids, the model's embedding {} rows", artifact.tokenizer.string(),
                      tokenizer.vocab_size(), spec.vocab),
-         artifact.tokenizer == artifact.adapter ? "model.tokenizer=" + artifact.base.string() + " takes the base's"
-                                                : "");
+         smaller_tokenizer_hint(artifact));
   }
   if (!artifact.chat_template.empty()) {
     tokenizer.replace_chat_template(read_text_file(artifact.chat_template), artifact.chat_template);

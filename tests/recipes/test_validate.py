@@ -120,6 +120,19 @@ def test_ends_that_train_whole_for_new_tokens_are_no_targets(program):
         assert "r.yaml:7:21: adapter.targets: embed_tokens trains whole where model.add_tokens" in said
 
 
+def test_a_tokenizer_that_is_larger_than_the_embedding_says_what_to_do(program):
+    write(program)
+    shutil.copytree(program.folder / "model", program.folder / "other")
+    file = program.folder / "other/tokenizer.json"
+    tokenizer = json.loads(file.read_text())
+    rows = json.loads((program.folder / "model/config.json").read_text())["vocab_size"]
+    tokenizer["added_tokens"].append({**tokenizer["added_tokens"][0], "id": rows, "content": "<|more|>"})
+    file.write_text(json.dumps(tokenizer))
+    for word, hint in (("model.tokenizer=other", "leave model.tokenizer out"), ("model.path=other", "model.add_tokens adds tokens with their rows")):
+        said = program.run("plan", "r.yaml", word, code=4).stderr
+        assert f"the tokenizer has {rows + 1} ids, the model's embedding {rows} rows" in said and hint in said
+
+
 PIPELINE = """recipe: pipeline
 run: {out: all}
 pipeline:
