@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "io/file.h"
+#include "io/tensor_stream.h"
 
 namespace prentice {
 
@@ -113,20 +114,10 @@ GgufContent parse_gguf(std::span<const std::byte> bytes, const std::string& orig
 
 // Metadata and tensors are declared first, then data streams in the declared order. Alignment 32, offsets and padding
 // exact. Errors: `storage`; `internal` when a call disagrees with the declaration.
-class GgufWriter {
+class GgufWriter : public TensorStream {
  public:
-  // The file must not exist.
   GgufWriter(const std::filesystem::path& path, const std::vector<GgufEntry>& metadata,
-             std::vector<GgufTensorInfo> tensors);
-  // The next tensor, whole or in consecutive parts.
-  void write(std::string_view name, std::span<const std::byte> bytes);
-  void finish();  // every tensor must be complete; fsyncs
-
- private:
-  std::vector<GgufTensorInfo> tensors_;
-  OutputFile file_;
-  size_t next_ = 0;
-  uint64_t written_of_next_ = 0;
+             const std::vector<GgufTensorInfo>& tensors);
 };
 
 }  // namespace prentice

@@ -74,48 +74,19 @@ std::vector<std::byte> head_of(const std::vector<GgufEntry>& metadata, const std
   return builder.head();
 }
 
-uint64_t data_bytes(const std::vector<GgufTensorInfo>& tensors) {
-  uint64_t total = 0;
+std::vector<TensorStream::Part> parts_of(const std::vector<GgufTensorInfo>& tensors) {
+  std::vector<TensorStream::Part> parts;
   for (const auto& tensor : tensors) {
     const uint64_t bytes = gguf_tensor_bytes(tensor);
-    total += bytes + padding(bytes);
+    parts.push_back({tensor.name, bytes, padding(bytes)});
   }
-  return total;
-}
-
-[[noreturn]] void fail_order(const std::filesystem::path& path, const std::string& message) {
-  fail(ExitCode::internal, path.string() + ": " + message);
+  return parts;
 }
 
 }  // namespace
 
 GgufWriter::GgufWriter(const std::filesystem::path& path, const std::vector<GgufEntry>& metadata,
-                       std::vector<GgufTensorInfo> tensors)
-    : tensors_(std::move(tensors)), file_(path, data_bytes(tensors_)) {
-  file_.write(head_of(metadata, tensors_));
-}
-
-void GgufWriter::write(std::string_view name, std::span<const std::byte> bytes) {
-  if (next_ == tensors_.size() || tensors_[next_].name != name) {
-    fail_order(file_.path(), "tensor " + std::string(name) + " is not the next one declared");
-  }
-  const uint64_t wanted = gguf_tensor_bytes(tensors_[next_]);
-  if (bytes.size() > wanted - written_of_next_) {
-    fail_order(file_.path(),
-               "tensor " + std::string(name) + " gets more than its " + std::to_string(wanted) + " bytes");
-  }
-  file_.write(bytes);
-  written_of_next_ += bytes.size();
-  if (written_of_next_ < wanted) return;
-  static constexpr std::byte kZeros[kAlignment] = {};
-  file_.write(std::span(kZeros).first(padding(wanted)));
-  ++next_;
-  written_of_next_ = 0;
-}
-
-void GgufWriter::finish() {
-  if (next_ != tensors_.size()) fail_order(file_.path(), "tensor " + tensors_[next_].name + " is incomplete");
-  file_.finish();
-}
+                       const std::vector<GgufTensorInfo>& tensors)
+    : TensorStream(path, head_of(metadata, tensors), parts_of(tensors)) {}
 
 }  // namespace prentice

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "io/file.h"
+#include "io/tensor_stream.h"
 
 namespace prentice {
 
@@ -86,20 +87,11 @@ class WeightFolder {
 
 // Writes one file, tensor by tensor, in the declared order. Declare wider types first when types mix, so that data
 // stays aligned. Errors: `storage`; `internal` when write() disagrees with the declaration.
-class SafetensorsWriter {
+class SafetensorsWriter : public TensorStream {
  public:
-  // `metadata` is stored with format = "pt" added. The file must not exist.
-  SafetensorsWriter(const std::filesystem::path& path, std::vector<TensorInfo> tensors,
-                    std::map<std::string, std::string> metadata = {});
-  // The next tensor, whole or in consecutive parts.
-  void write(std::string_view name, std::span<const std::byte> bytes);
-  void finish();  // every tensor must be complete; fsyncs
-
- private:
-  std::vector<TensorInfo> tensors_;
-  OutputFile file_;
-  size_t next_ = 0;
-  uint64_t written_of_next_ = 0;
+  // `metadata` is stored with format = "pt" added.
+  SafetensorsWriter(const std::filesystem::path& path, const std::vector<TensorInfo>& tensors,
+                    const std::map<std::string, std::string>& metadata = {});
 };
 
 // How transformers splits a model: tensors in order, a new file when the next tensor would pass the limit.
