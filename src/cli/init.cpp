@@ -6,6 +6,7 @@
 #include <array>
 #include <filesystem>
 
+#include "cli/init_paths.h"
 #include "cli/init_rows.h"
 #include "cli/terminal.h"
 #include "cli/verbs.h"
@@ -39,12 +40,17 @@ constexpr std::array kShown = {"model.path",           "model.init",      "adapt
                                "teach.sample",         "run.out",         "run.seed",
                                "pipeline.steps"};
 
+struct Note {
+  std::string text;
+  bool of_guess = false;  // holds only as long as the guess does
+};
+
 struct Proposal {
-  Node recipe;                     // values that stand uncommented
-  std::vector<std::string> notes;  // what was found, for the first comments
-  bool guessed = false;            // data.prompt and data.completion come from the names of members
-  bool has_data = false;           // data.train was given
-  std::string choices;             // the members that these may be built of
+  Node recipe;              // values that stand uncommented
+  std::vector<Note> notes;  // what was found, for the first comments
+  bool guessed = false;     // data.prompt and data.completion come from the names of members
+  bool has_data = false;    // data.train was given
+  std::string choices;      // the members that these may be built of
 };
 
 // Whether the model named is a folder with a tokenizer and no chat template.
@@ -72,7 +78,7 @@ void propose_rows(Proposal& proposal, const DataLook& look) {
   // A record with a text and more is likelier a question and its answer than a text to continue.
   if (look.format && (look.format != DataFormat::text || look.fields.size() == 1)) {
     proposal.notes.push_back(
-        fmt::format("rows of the format `{}`, which is found by itself", format_word(*look.format)));
+        {fmt::format("rows of the format `{}`, which is found by itself", format_word(*look.format))});
     return;
   }
   const Node* data = proposal.recipe.find("data");
@@ -89,10 +95,10 @@ void propose_rows(Proposal& proposal, const DataLook& look) {
   set_key(proposal.recipe, "data.prompt", Node::scalar("{{ " + question + " }}", true), {});
   set_key(proposal.recipe, "data.completion", Node::scalar(space + "{{ " + answer + filter + " }}", true), {});
   proposal.guessed = true;
-  proposal.notes.push_back("a guess from the field names: check data.prompt and data.completion with `prentice audit`");
+  const auto note = [&](std::string text) { proposal.notes.push_back({.text = std::move(text), .of_guess = true}); };
+  note("a guess from the field names: check data.prompt and data.completion with `prentice audit`");
   if (!guess->others.empty()) {
-    proposal.notes.push_back(
-        printable(fmt::format("not in the prompt, though it may belong there: {}", fmt::join(guess->others, ", "))));
+    note(printable(fmt::format("not in the prompt, though it may belong there: {}", fmt::join(guess->others, ", "))));
   }
 }
 
@@ -102,13 +108,11 @@ void withdraw_guess(Proposal& proposal) {
   std::erase_if(data->members(), [](const Node::Member& member) {
     return member.key == "prompt" || member.key == "completion" || member.key == "fields";
   });
-  std::erase_if(proposal.notes, [](const std::string& note) {
-    return note.starts_with("a guess") || note.starts_with("not in the prompt");
-  });
+  std::erase_if(proposal.notes, [](const Note& note) { return note.of_guess; });
   proposal.guessed = false;
 }
 
-void look_at_files(Proposal& proposal, const std::string& kind, const fs::path& folder) {
+void look_at_files(Proposal& proposal, const std::string& kind) {
   for (const std::string key : {"train", "eval"}) {
     const Node* data = proposal.recipe.find("data");
     const Node* value = data ? data->find(key) : nullptr;
@@ -116,9 +120,6 @@ void look_at_files(Proposal& proposal, const std::string& kind, const fs::path& 
     const fs::path file = value->text();
     const DataLook look = look_at_data(file.string());
     proposal.has_data = proposal.has_data || key == "train";
-    // As typed it is relative to the current folder, in the recipe to the recipe's.
-    const fs::path named = file.is_absolute() ? file : fs::relative(fs::absolute(file), folder);
-    set_key(proposal.recipe, "data." + key, Node::scalar(named.string(), true), {});
     if (key != "train") continue;
     std::string note = fmt::format("{}: {}", file.filename().string(), look.kind);
     if (!look.plain_text) {
@@ -129,7 +130,7 @@ void look_at_files(Proposal& proposal, const std::string& kind, const fs::path& 
       note +=
           fmt::format(", {} {}; fields: {}", look.records, look.records == 1 ? "row" : "rows", fmt::join(names, ", "));
     }
-    proposal.notes.push_back(printable(note));
+    proposal.notes.push_back({printable(note)});
     if ((kind == "sft" || kind == "distill" || kind == "teach") && !look.plain_text) propose_rows(proposal, look);
   }
 }
@@ -144,7 +145,7 @@ std::string first_part(const std::string& help) {
 
 std::string starter_text(const std::string& kind, const std::string& file, const Proposal& proposal) {
   std::string out = fmt::format("# prentice run {}\n", shell_word(file));
-  for (const auto& note : proposal.notes) out += "# " + note + '\n';
+  for (const auto& note : proposal.notes) out += "# " + note.text + '\n';
   out +=
       fmt::format("# Keys behind # show their defaults; `prentice explain {}` has them all.\nrecipe: {}\n", kind, kind);
   std::string section, body;
@@ -227,7 +228,8 @@ int verb_init(const Arguments& arguments) {
   if (fs::exists(file))
     fail(ExitCode::usage, fmt::format("{}: there is a file already", file.string()),
          fmt::format("name another: prentice init {} FILE.yaml", kind));
-  look_at_files(proposal, kind, fs::absolute(file).parent_path());
+  look_at_files(proposal, kind);
+  respell_paths(proposal.recipe, fs::absolute(file).parent_path());
   const bool has_model = proposal.recipe.find("model") && proposal.recipe.find("model")->find("path");
   const bool has_teacher =
       kind != "distill" || (proposal.recipe.find("distill") && proposal.recipe.find("distill")->find("teacher"));
@@ -252,7 +254,7 @@ int verb_init(const Arguments& arguments) {
     return 0;
   }
   std::string next = fmt::format("wrote {}\n", file.string());
-  for (const auto& note : proposal.notes) next += fmt::format("  {}\n", note);
+  for (const auto& note : proposal.notes) next += fmt::format("  {}\n", note.text);
   for (const auto& mistake : mistakes) next += fmt::format("not ready: {}\n", mistake);
   std::vector<std::string> open;
   if (!mistakes.empty()) open.push_back("mend that");

@@ -2,13 +2,12 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <filesystem>
 
+#include "cli/inspect_refusals.h"
 #include "cli/terminal.h"
 #include "cli/verbs.h"
-#include "core/shell_word.h"
 #include "core/utf8.h"
 #include "data/look.h"
 #include "io/file.h"
@@ -165,60 +164,13 @@ Contents of_parquet(const fs::path& path) {
   return {.kind = "parquet", .metadata = {{"rows", look.rows}, {"columns", std::move(columns)}}, .tensors = {}};
 }
 
-struct TextKind {
-  std::string_view extension, what;
-  bool is_data;
-};
-constexpr TextKind kTexts[] = {
-    {".jsonl", "JSON Lines", true}, {".ndjson", "JSON Lines", true}, {".json", "JSON", true},
-    {".csv", "CSV", true},          {".tsv", "TSV", true},           {".txt", "text", true},
-    {".md", "text", true},          {".yaml", "YAML", false},        {".yml", "YAML", false},
-};
-
-// A text is none of the files that are inspected, whose first bytes are counts: other verbs read it.
-void refuse_text(const fs::path& path, std::string_view begin) {
-  if (begin.empty() || begin.find('\0') != begin.npos) return;
-  // The last character may be cut.
-  if (first_bad_utf8(begin) < begin.size() - std::min<size_t>(begin.size(), 4)) return;
-  const auto known = std::ranges::find(kTexts, path.extension().string(), &TextKind::extension);
-  const bool is_known = known != std::end(kTexts);
-  const std::string word = shell_word(path.string());
-  std::string hint =
-      "prentice init sft data.train=" + word + " looks at data; prentice audit RECIPE.yaml shows its rows";
-  const auto lies_beside = [&](const char* name) {
-    std::error_code error;
-    return fs::exists(path.parent_path() / name, error);
-  };
-  if (std::ranges::any_of(std::array{"config.json", "adapter_config.json", "run.json", "manifest.json"}, lies_beside)) {
-    hint = "prentice inspect " + shell_word(path.has_parent_path() ? path.parent_path().string() : ".");
-  } else if (is_known && !known->is_data) {
-    hint = "prentice validate " + word + " checks a recipe";
-  }
-  fail(ExitCode::usage,
-       fmt::format("{}: a {} file; inspect reads safetensors, GGUF and Parquet files, and folders of models, adapters, "
-                   "checkpoints, runs and teacher stores",
-                   path.string(), is_known ? known->what : "text"),
-       hint);
-}
-
 Contents of_file(const fs::path& path) {
-  const std::string extension = path.extension().string();
-  for (const char* pickle : {".bin", ".pt", ".pth", ".ckpt", ".pkl"}) {
-    if (extension == pickle) {
-      fail(ExitCode::model, fmt::format("{}: a pickle can run code when it is read and is refused", path.string()),
-           "convert it: python -c \"import torch, safetensors.torch as s; s.save_file(torch.load('FILE', "
-           "weights_only=True), 'out.safetensors')\"");
-    }
-  }
-  if (extension == ".h5" || extension == ".hdf5")
-    fail(ExitCode::usage, path.string() + ": a file of a teacher store; the store is its folder",
-         "prentice inspect " + shell_word(path.has_parent_path() ? path.parent_path().string() : "."));
   std::string begin(512, '\0');
   InputFile file(path);
   begin.resize(file.read(std::as_writable_bytes(std::span(begin))));
   if (begin.starts_with("GGUF")) return of_gguf(path);
-  if (extension == ".parquet" || begin.starts_with("PAR1")) return of_parquet(path);
-  if (extension != ".safetensors") refuse_text(path, begin);
+  if (path.extension() == ".parquet" || begin.starts_with("PAR1")) return of_parquet(path);
+  refuse_uninspected(path, begin);
   Contents contents{.kind = "safetensors"};
   add_safetensors(contents, SafetensorsFile::open(path));
   return contents;
@@ -289,7 +241,7 @@ std::string to_text(const fs::path& path, const Contents& contents) {
 }  // namespace
 
 int verb_inspect(const Arguments& arguments) {
-  if (arguments.words.size() != 1)
+  if (arguments.words.size() != 1 || arguments.words[0].empty())
     fail(ExitCode::usage, "inspect: expected one path or artifact address", "prentice inspect PATH");
   const fs::path path = arguments.words[0];
   const bool trust = arguments.flags.trust_store;

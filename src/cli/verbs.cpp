@@ -133,26 +133,30 @@ int verb_help_text(const Arguments& arguments) {
   return run_command(about);
 }
 
-constexpr bool kRunsRecipes = true;
+constexpr bool kTakesOverrides = true, kRunsRecipes = true;
+constexpr std::string_view kNoFlags;
 
 constexpr Verb kVerbs[] = {
     {"run", "run FILE [section.key=value ...] [--fresh]", "run a recipe, or continue its unfinished run",
      "A finished run of the same recipe and inputs is left alone. --fresh moves what is in run.out aside.\n", verb_run,
-     kRunsRecipes},
-    {"resume", "resume DIR", "go on with the run in DIR; never a fresh start", "", verb_resume, kRunsRecipes},
+     kTakesOverrides, "--fresh --chat", kRunsRecipes},
+    {"resume", "resume DIR", "go on with the run in DIR; never a fresh start", "", verb_resume, kTakesOverrides,
+     kNoFlags, kRunsRecipes},
     {"plan", "plan FILE [section.key=value ...]", "steps, memory, time, disk, price: before weights load", "",
-     verb_plan, kRunsRecipes},
+     verb_plan, kTakesOverrides, kNoFlags, kRunsRecipes},
     {"validate", "validate FILE [section.key=value ...]", "every mistake of a recipe at once",
-     "A pipeline is checked with all its steps.\n", verb_validate},
+     "A pipeline is checked with all its steps.\n", verb_validate, kTakesOverrides},
     {"audit", "audit FILE [section.key=value ...] [--rows N]", "the first training rows as the model will see them", "",
-     verb_audit, kRunsRecipes},
+     verb_audit, kTakesOverrides, "--rows", kRunsRecipes},
     {"explain", "explain [KIND[.section[.key]]] [--json-schema]", "every key, its default and the reason for it",
-     "--json-schema prints a JSON schema: point your editor's YAML plug-in at it.\n", verb_explain},
+     "--json-schema prints a JSON schema: point your editor's YAML plug-in at it.\n", verb_explain, !kTakesOverrides,
+     "--json-schema"},
     {"recipes", "recipes", "the recipes that ship", "", verb_recipes},
     {"init", "init KIND [FILE] [section.key=value ...]", "write a commented starter recipe",
-     "Looks at data.train first: `prentice init sft data.train=tickets.csv`. FILE defaults to KIND.yaml.\n", verb_init},
+     "Looks at data.train first: `prentice init sft data.train=tickets.csv`. FILE defaults to KIND.yaml.\n", verb_init,
+     kTakesOverrides},
     {"generate", "generate model.path=MODEL generate.prompt=TEXT | --chat",
-     "sample from a model, a run or MODEL+ADAPTER", "", verb_generate, kRunsRecipes},
+     "sample from a model, a run or MODEL+ADAPTER", "", verb_generate, kTakesOverrides, "--chat --fresh", kRunsRecipes},
     {"inspect", "inspect PATH",
      "what is in a safetensors, GGUF or Parquet file, an adapter, checkpoint, run folder or teacher store",
      "Safe on hostile files: nothing in them is trusted, nothing is run. Takes artifact addresses, too: ORG/NAME in "
@@ -160,14 +164,17 @@ constexpr Verb kVerbs[] = {
      "cache, RUN@STEP, BASE+ADAPTER (the adapter).\n",
      verb_inspect},
     {"repro", "repro diff A B | repro run DIR [--out DIR2]", "where two runs part; whether a run gives its bytes again",
-     "", verb_repro, kRunsRecipes},
+     "", verb_repro, !kTakesOverrides, "--out", kRunsRecipes},
     {"download", "download ORG/NAME [--revision NAME]", "fetch a model into the Hugging Face cache, verified",
      "Continues where an earlier attempt broke off. Afterwards `model.path=ORG/NAME` finds it. HF_TOKEN, HF_HOME,\n"
      "HF_ENDPOINT, HTTPS_PROXY and SSL_CERT_FILE are honoured.\n",
-     verb_download},
+     verb_download, !kTakesOverrides, "--revision"},
     {"doctor", "doctor", "versions, devices, limits, and what is missing", "", verb_doctor},
     {"help", "help [VERB]", "this text, or a verb's", "", verb_help_text},
 };
+
+// A recipe kind as verb.
+constexpr Verb kKindAsVerb{.run = run_kind, .takes_overrides = true, .flags = "--fresh", .runs_recipes = true};
 
 std::string kind_help(const std::string& kind) {
   return fmt::format(
@@ -177,24 +184,20 @@ std::string kind_help(const std::string& kind) {
       kind, describe_kind(kind));
 }
 
-// A flag that a verb does not read is a mistake, as an unknown key is.
-void check_flags(const Arguments& a, bool is_kind) {
-  const Invocation none;
-  const auto only_for = [&](bool given, std::string_view flag, bool right_verb) {
-    if (given && !right_verb)
+// A flag or an override that a verb does not read is a mistake, as an unknown key is.
+void check_words(const Arguments& a, const Verb& verb) {
+  for (const auto& flag : a.own_flags) {
+    if (fmt::format(" {} ", verb.flags).find(fmt::format(" {} ", flag)) == std::string::npos)
       fail(ExitCode::usage, fmt::format("{} has no effect with {}", flag, a.verb), "remove the flag");
-  };
-  only_for(a.flags.fresh, "--fresh", a.verb == "run" || is_kind);
-  only_for(a.flags.chat, "--chat", a.verb == "generate" || a.verb == "run");
-  only_for(a.flags.rows != none.rows, "--rows", a.verb == "audit");
-  only_for(a.json_schema, "--json-schema", a.verb == "explain");
-  only_for(!a.out.empty(), "--out", a.verb == "repro");
-  only_for(!a.revision.empty(), "--revision", a.verb == "download");
-  const bool takes_overrides = is_kind || a.verb == "run" || a.verb == "plan" || a.verb == "validate" ||
-                               a.verb == "audit" || a.verb == "init" || a.verb == "generate" || a.verb == "resume";
-  if (!a.overrides.empty() && !takes_overrides) {
-    fail(ExitCode::usage, fmt::format("{} has no effect with {}", a.overrides[0], a.verb), "remove the word");
   }
+  if (!a.overrides.empty() && !verb.takes_overrides)
+    fail(ExitCode::usage, fmt::format("{} has no effect with {}", a.overrides[0], a.verb), "remove the word");
+}
+
+int run_verb(const Arguments& arguments, const Verb& verb) {
+  check_words(arguments, verb);
+  if (verb.runs_recipes) load_cuda_plugin();
+  return verb.run(arguments);
 }
 
 [[noreturn]] void fail_unknown_verb(const std::string& verb) {
@@ -235,20 +238,12 @@ std::string general_help() {
     if (kind != "generate") out += fmt::format("  {:<10} {}\n", kind, describe_kind(kind));
   }
   out += alias_lines();
-  out +=
-      "\nFlags\n"
-      "  --json             one JSON object to stdout, errors too\n"
-      "  --quiet            no progress\n"
-      "  --debug            more about errors\n"
-      "  --fresh            run: move what is in run.out aside\n"
-      "  --configs DIR      use this folder's files before the built-in configs\n"
-      "  --trust-store      open a teacher store without reading it through for its hashes first\n"
-      "  --help, --version\n"
-      "\nExit codes  0 done, 1 a bug, 2 usage or recipe, 3 data, 4 model file, 5 storage, 6 numerical, 7 memory,\n"
-      "            8 distributed, 9 gate not met, 130/143 stopped by a signal after a good checkpoint\n"
-      "\nFirst steps\n"
-      "  prentice run recipes/quickstart.yaml\n"
-      "  prentice init sft data.train=tickets.csv\n";
+  out += "\nFlags\n" + flags_help() +
+         "\nExit codes  0 done, 1 a bug, 2 usage or recipe, 3 data, 4 model file, 5 storage, 6 numerical, 7 memory,\n"
+         "            8 distributed, 9 gate not met, 130/143 stopped by a signal after a good checkpoint\n"
+         "\nFirst steps\n"
+         "  prentice run recipes/quickstart.yaml\n"
+         "  prentice init sft data.train=tickets.csv\n";
   return out;
 }
 
@@ -276,9 +271,7 @@ int run_command(const Arguments& arguments) {
       print_result(verb_help(verb));
       return 0;
     }
-    check_flags(arguments, verb.name == "generate");
-    if (verb.runs_recipes) load_cuda_plugin();
-    return verb.run(arguments);
+    return run_verb(arguments, verb);
   }
   const auto& kinds = recipe_kinds();
   const std::string kind(kind_behind(arguments.verb));
@@ -287,9 +280,7 @@ int run_command(const Arguments& arguments) {
     print_result(kind_help(kind));
     return 0;
   }
-  check_flags(arguments, true);
-  load_cuda_plugin();
-  return run_kind(arguments);
+  return run_verb(arguments, kKindAsVerb);
 }
 
 }  // namespace prentice

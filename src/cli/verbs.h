@@ -15,7 +15,9 @@ struct Verb {
   std::string_view help;   // one line
   std::string_view more;   // the rest of the verb's own help
   int (*run)(const Arguments&);
-  bool runs_recipes = false;  // and so needs the devices
+  bool takes_overrides = false;  // section.key=value
+  std::string_view flags = {};   // those that not every verb reads, apart by spaces
+  bool runs_recipes = false;     // and so needs the devices
 };
 
 std::span<const Verb> verbs();

@@ -1,75 +1,12 @@
-#include <gtest/gtest.h>
-
-#include <cstring>
-#include <filesystem>
-#include <fstream>
-#include <random>
+#include "cli/command.h"
 
 #include "cli/terminal.h"
-#include "cli/verbs.h"
 #include "config/configs.h"
 #include "config/read.h"
-#include "io/gguf.h"
 #include "io/json.h"
-#include "io/safetensors.h"
 
 namespace prentice {
 namespace {
-
-namespace fs = std::filesystem;
-
-class Command : public testing::Test {
- protected:
-  void SetUp() override {
-    before_ = fs::current_path();
-    folder_ = fs::path(testing::TempDir()) / ("command_test_" + std::to_string(getpid()));
-    fs::create_directories(folder_ / "model");
-    fs::current_path(folder_);
-    write("model/config.json", R"({"model_type": "llama", "architectures": ["LlamaForCausalLM"], "hidden_size": 64,
-      "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 4,
-      "vocab_size": 100, "max_position_embeddings": 64, "rms_norm_eps": 1e-5, "tie_word_embeddings": true})");
-    write("tickets.csv", "text,category\n\"late, \"\"again\"\"\",delay\nlost,bag\n");
-    write("rows.jsonl", "{\"prompt\": \"a\", \"completion\": \"b\"}\n");
-  }
-  void TearDown() override {
-    fs::current_path(before_);
-    fs::remove_all(folder_);
-  }
-
-  static void write(const std::string& name, const std::string& text) { std::ofstream(name, std::ios::binary) << text; }
-
-  // stdout of a command that must succeed.
-  static std::string result(const std::vector<std::string>& words) {
-    testing::internal::CaptureStdout();
-    int status = -1;
-    std::string error;
-    try {
-      status = run_command(parse_arguments(words));
-    } catch (const Error& e) {
-      error = e.what();
-    }
-    const std::string out = testing::internal::GetCapturedStdout();
-    EXPECT_EQ(status, 0) << error;
-    return out;
-  }
-
-  // "exit N: message | hint" of a command that must fail.
-  static std::string failure(const std::vector<std::string>& words) {
-    testing::internal::CaptureStdout();
-    std::string text = "no error";
-    try {
-      run_command(parse_arguments(words));
-    } catch (const Error& error) {
-      const auto& first = error.diagnostics().front();
-      text = "exit " + std::to_string(static_cast<int>(error.code())) + ": " + to_string(first);
-      if (!first.hint.empty()) text += " | " + first.hint;
-    }
-    testing::internal::GetCapturedStdout();
-    return text;
-  }
-
-  fs::path before_, folder_;
-};
 
 TEST_F(Command, WordsAreSortedIntoVerbFileOverridesAndFlags) {
   const Arguments a = parse_arguments(
@@ -94,6 +31,9 @@ TEST_F(Command, MistakesOfTheCommandLineAreUsageErrorsWithAHint) {
       {{"run", "a.yaml", "--frsh"}, "exit 2: unknown flag --frsh | did you mean --fresh?"},
       {{"audit", "a.yaml", "--rows"}, "exit 2: --rows: a value is missing | write --rows VALUE"},
       {{"run", "a.yaml", "--rows", "5"}, "exit 2: --rows has no effect with run | remove the flag"},
+      {{"run", "a.yaml", "--json=1"}, "exit 2: --json: expected no value, got 1"},
+      {{"doctor", "--chat"}, "exit 2: --chat has no effect with doctor | remove the flag"},
+      {{"resume", "there", "--fresh"}, "exit 2: --fresh has no effect with resume | remove the flag"},
       {{"plan", "a.yaml", "--fit", "16GB"}, "exit 2: --fit is not in this version"},
       {{"run", "a.yaml", "--nproc", "4"}, "exit 2: --nproc is not in this version"},
       {{"audit", "a.yaml", "--rows", "many"}, "exit 2: --rows: expected an integer of at least 1, got many"},
@@ -115,6 +55,7 @@ TEST_F(Command, MistakesOfTheCommandLineAreUsageErrorsWithAHint) {
        "exit 2: model/config.json: a JSON file; inspect reads safetensors, GGUF and Parquet files, and folders of "
        "models, "
        "adapters, checkpoints, runs and teacher stores | prentice inspect model"},
+      {{"inspect", ""}, "exit 2: inspect: expected one path or artifact address | prentice inspect PATH"},
       {{"init", "sft", "data.train=nowhere.csv"}, "exit 2: nowhere.csv: does not exist"},
       {{"--configs", "nowhere", "recipes"}, "exit 2: --configs: no such folder: nowhere"},
   };
@@ -166,6 +107,30 @@ TEST_F(Command, InitKeepsRawRowsApartWhenTheModelHasNoTemplate) {
   write("model/chat_template.jinja", "x");
   result({"init", "sft", "chat.yaml", "data.train=tickets.csv", "model.path=model"});
   EXPECT_EQ(completion("chat.yaml"), "{{ category }}");
+}
+
+TEST_F(Command, InitSpellsPathsFromTheFolderOfTheRecipe) {
+  write("other.jsonl", "{\"prompt\": \"c\", \"completion\": \"d\"}\n");
+  fs::create_directories("deep/er");
+  const std::string here = fs::current_path().string();
+  result({"init", "sft", "deep/er/r.yaml", "data.train=[rows.jsonl, {path: ./other.jsonl, weight: 2}]",
+          "data.eval=rows.jsonl", "model.path=model", "run.out=there"});
+  const auto sft = read_recipe<SftRecipe>(read_recipe_file("deep/er/r.yaml"));
+  EXPECT_EQ(sft.model.path, here + "/model");
+  EXPECT_EQ(sft.data.train.at(0).path, here + "/rows.jsonl");
+  EXPECT_EQ(sft.data.train.at(1).path, here + "/other.jsonl");
+  EXPECT_EQ(sft.data.eval.at(0).path, here + "/rows.jsonl");
+  EXPECT_EQ(sft.run.out, here + "/there");
+  const std::pair<std::string, std::string> references[] = {
+      {"model", "../../model"},           {"start", "start"},
+      {"model@best", "../../model@best"}, {"org/one", "org/one"},
+      {here + "/model", here + "/model"}, {"model+rows.jsonl", "../../model+../../rows.jsonl"},
+  };
+  for (const auto& [typed, spelled] : references) {
+    fs::remove("deep/er/d.yaml");
+    result({"init", "dpo", "deep/er/d.yaml", "preference.reference=" + typed});
+    EXPECT_EQ(read_recipe_file("deep/er/d.yaml").at("preference").at("reference").text(), spelled);
+  }
 }
 
 TEST_F(Command, InitRenamesFieldsThatAreNoWords) {
@@ -257,110 +222,6 @@ TEST_F(Command, DoctorAlwaysAnswers) {
     EXPECT_FALSE(finding.at("value").as_string().empty());
     EXPECT_EQ(finding.at("good").as_bool(), finding.at("remedy").as_string().empty());
   }
-}
-
-void write_safetensors(const std::string& path) {
-  SafetensorsWriter writer(path, {{.name = "a\033[2J", .dtype = DType::f32, .shape = {2, 3}},
-                                  {.name = "b", .dtype = DType::f16, .shape = {4}}});
-  const std::vector<std::byte> data(24);
-  writer.write("a\033[2J", data);
-  writer.write("b", std::span(data).first(8));
-  writer.finish();
-}
-
-TEST_F(Command, InspectShowsTensorsAndDefusesNames) {
-  write_safetensors("x.safetensors");
-  const std::string text = result({"inspect", "x.safetensors"});
-  EXPECT_NE(text.find("2 tensors, 10 elements"), std::string::npos) << text;
-  EXPECT_NE(text.find("a\\x1b[2J"), std::string::npos);
-  EXPECT_EQ(text.find('\033'), std::string::npos);
-  const Json json = Json::parse(result({"inspect", "x.safetensors", "--json"}));
-  EXPECT_EQ(json.at("kind").as_string(), "safetensors");
-  EXPECT_EQ(json.at("tensors").as_array()[1].at("bytes").as_integer(), 8);
-  EXPECT_EQ(json.at("tensors").as_array()[0].at("shape").as_array()[1].as_integer(), 3);
-}
-
-TEST_F(Command, InspectShowsAGguf) {
-  GgufWriter writer(
-      "x.gguf",
-      {{"general.architecture", std::string("te\xFFst")}, {"list", gguf_array(std::vector<std::string>{"a", "b"})}},
-      {{.name = "w", .type = GgmlType::F32, .dims = {4, 2}}});
-  writer.write("w", std::vector<std::byte>(32));
-  writer.finish();
-  const Json json = Json::parse(result({"inspect", "x.gguf", "--json"}));
-  EXPECT_EQ(json.at("kind").as_string(), "gguf");
-  EXPECT_EQ(json.at("metadata").at("general.architecture").as_string(), "te\\xffst");
-  EXPECT_EQ(json.at("metadata").at("list").as_string(), "[2 x string]");
-  EXPECT_EQ(json.at("tensors").as_array()[0].at("shape").as_array()[0].as_integer(), 2);  // outermost first
-}
-
-TEST_F(Command, InspectKnowsFolders) {
-  fs::create_directories("adapter");
-  write("adapter/adapter_config.json", "{\"r\": 4}");
-  write_safetensors("adapter/adapter_model.safetensors");
-  EXPECT_EQ(Json::parse(result({"inspect", "adapter", "--json"})).at("kind").as_string(), "adapter");
-  fs::create_directories("step");
-  write("step/manifest.json", "{}");
-  write_safetensors("step/adapter.safetensors");
-  const Json step = Json::parse(result({"inspect", "step", "--json"}));
-  EXPECT_EQ(step.at("kind").as_string(), "checkpoint");
-  EXPECT_EQ(step.at("tensors").as_array().size(), 2u);
-  fs::create_directories("run/checkpoints/step-00000000");
-  write("run/run.json", "{\"seed\": 17}");
-  const Json run = Json::parse(result({"inspect", "run", "--json"}));
-  EXPECT_EQ(run.at("kind").as_string(), "run");
-  EXPECT_EQ(run.at("metadata").at("checkpoints").as_array()[0].as_string(), "step-00000000");
-}
-
-TEST_F(Command, InspectTakesAnArtifactAddress) {
-  const auto kind_of = [](const std::string& address) {
-    return Json::parse(result({"inspect", address, "--json"})).at("kind").as_string();
-  };
-  fs::create_directories("run/checkpoints/step-00000120");
-  write("run/checkpoints/step-00000120/manifest.json", "{}");
-  write_safetensors("run/checkpoints/step-00000120/adapter.safetensors");
-  write("run/run.json", "{\"results\": {\"best_step\": 120}}");
-  write("run/recipe.yaml",
-        "recipe: sft\nmodel: {path: " + fs::absolute("model").string() + ", tokenizer: \"\"}\nadapter: {kind: lora}\n");
-  EXPECT_EQ(kind_of("run@120"), "checkpoint");
-  EXPECT_EQ(kind_of("run@best"), "checkpoint");
-  EXPECT_EQ(kind_of("model+run@120"), "checkpoint");
-  EXPECT_EQ(kind_of("llama-3.1-8b"), "shapes");
-  const fs::path cached = "cache/models--org--name";
-  fs::create_directories(cached / "refs");
-  fs::create_directories(cached / "snapshots/abc");
-  write((cached / "refs/main").string(), "abc");
-  fs::copy("model/config.json", cached / "snapshots/abc/config.json");
-  write_safetensors((cached / "snapshots/abc/model.safetensors").string());
-  setenv("HF_HUB_CACHE", fs::absolute("cache").c_str(), 1);
-  EXPECT_EQ(kind_of("org/name"), "safetensors");
-  EXPECT_TRUE(failure({"inspect", "org/other"}).starts_with("exit 2: inspect: 'org/other' is no folder, and not in"));
-  unsetenv("HF_HUB_CACHE");
-}
-
-TEST_F(Command, InspectSurvivesHostileFiles) {
-  write_safetensors("x.safetensors");
-  std::ifstream stream("x.safetensors", std::ios::binary);
-  const std::string good(std::istreambuf_iterator<char>(stream), {});
-  std::mt19937 random(17);
-  for (int i = 0; i < 300; ++i) {
-    std::string bad = good;
-    bad[random() % 120] = static_cast<char>(random());
-    if (i % 3 == 0) bad.resize(random() % bad.size());
-    write("bad.safetensors", bad);
-    testing::internal::CaptureStdout();
-    try {
-      run_command(parse_arguments({"inspect", "bad.safetensors"}));
-    } catch (const Error& error) {
-      EXPECT_EQ(error.code(), ExitCode::model) << error.what();
-    }
-    const std::string out = testing::internal::GetCapturedStdout();
-    EXPECT_EQ(out.find('\033'), std::string::npos);
-  }
-  write("model.bin", "x");
-  EXPECT_EQ(failure({"inspect", "model.bin"}).substr(0, 7), "exit 4:");
-  write("empty", "");
-  EXPECT_EQ(failure({"inspect", "empty"}).substr(0, 7), "exit 4:");
 }
 
 TEST(Terminal, TextOfStrangeFilesIsMadeHarmless) {
