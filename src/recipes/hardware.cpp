@@ -21,6 +21,7 @@ constexpr double kGib = 1024.0 * 1024 * 1024;
 // on 2 cores): the time estimate is no better than these.
 constexpr double kGpuShare = 0.4;
 constexpr double kFlopsPerCore = 30e9;
+constexpr double kLoadBytesPerSecond = 1e9;  // a local disk
 
 Hardware described(const std::string& name) {
   const std::string path = "hardware/" + name + ".yaml";
@@ -65,6 +66,8 @@ Hardware this_machine(const std::string& device, int64_t threads) {
 }
 
 }  // namespace
+
+double loading_seconds(int64_t bytes) { return static_cast<double>(bytes) / kLoadBytesPerSecond; }
 
 double host_flops(int64_t threads) { return kFlopsPerCore * static_cast<double>(threads); }
 

@@ -22,6 +22,8 @@ struct Hardware {
 
 // What a CPU reaches of plain products, flops a second.
 double host_flops(int64_t threads);
+// Seconds that weights take from a local disk into memory and into their type there. `bytes`: there.
+double loading_seconds(int64_t bytes);
 
 // Where a recipe runs, or would run: what is decided there, and what the machine has.
 struct Place {

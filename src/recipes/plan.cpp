@@ -14,9 +14,6 @@ namespace prentice {
 
 namespace {
 
-// Weights from a local disk into memory and into their type there.
-constexpr double kLoadBytesPerSecond = 1e9;
-
 // What sampling, one row a product, reaches of a step's products.
 constexpr double kSamplingShare = 0.05;
 
@@ -57,7 +54,7 @@ double seconds_beside(const Recipe& recipe, const StepShape& shape, const Hardwa
                       double mean_length) {
   double seconds = 0;
   if (const auto& asked = shape.asked) {
-    seconds += static_cast<double>(asked->bytes) / kLoadBytesPerSecond;
+    seconds += loading_seconds(asked->bytes);
     if (asked->place == AskedModel::Place::host) {
       seconds += tokens * forward_flops_per_token(asked->spec, mean_length) / host_flops(*recipe.run.threads);
     }
@@ -89,7 +86,7 @@ Plan make_plan(const Recipe& recipe, const PreparedRun& run, StepShape shape, co
   plan.fits = plan.memory.peak() <= hardware.memory_bytes;
   plan.flops_per_token = flops_per_token(shape, tokens / rows);
   if (hardware.usable_flops > 0) plan.seconds = tokens * run.epochs * plan.flops_per_token / hardware.usable_flops;
-  plan.seconds += static_cast<double>(shape.parameters * shape.weight_bytes) / kLoadBytesPerSecond;
+  plan.seconds += loading_seconds(shape.parameters * shape.weight_bytes);
   plan.seconds += seconds_beside(recipe, shape, hardware, tokens * run.epochs, tokens / rows);
   plan.cost = plan.seconds / 3600 * hardware.price_per_hour;
   const int64_t checkpoint = shape.trainable * 4 * (1 + shape.moments);

@@ -14,9 +14,6 @@ namespace prentice {
 
 namespace {
 
-// Weights from a local disk into memory and into their type there.
-constexpr double kLoadBytesPerSecond = 1e9;
-
 std::vector<TeachBatch> batches_of(const std::vector<Sequence>& sequences, const std::vector<StoreSample>& samples,
                                    int64_t most_tokens, bool packing) {
   std::vector<TeachBatch> batches;
@@ -58,7 +55,7 @@ Plan make_plan(const TeachRecipe& recipe, const PreparedTeach& teach, const Hard
   plan.trained_tokens = static_cast<double>(teach.layout.rows);
   if (hardware.usable_flops > 0)
     plan.seconds = teacher_flops(shape, teach.data.encoded.sequences) / hardware.usable_flops;
-  plan.seconds += static_cast<double>(shape.parameters * shape.weight_bytes) / kLoadBytesPerSecond;
+  plan.seconds += loading_seconds(shape.parameters * shape.weight_bytes);
   plan.cost = plan.seconds / 3600 * hardware.price_per_hour;
   plan.disk_bytes = static_cast<int64_t>(teach.layout.bytes());
   if (!plan.fits) plan.advice = "a device with more memory, run.precision=bf16, or a lower data.max_length";
