@@ -10,7 +10,7 @@
 #include "recipes/on_policy.h"
 #include "recipes/programs.h"
 #include "recipes/retold.h"
-#include "recipes/stopping.h"
+#include "recipes/stop_tokens.h"
 #include "recipes/stored_teacher.h"
 #include "recipes/training.h"
 #include "recipes/validation.h"

@@ -11,7 +11,7 @@
 #include "recipes/open.h"
 #include "recipes/products.h"
 #include "recipes/programs.h"
-#include "recipes/stopping.h"
+#include "recipes/stop_tokens.h"
 #include "run/run_folder.h"
 #include "run/signals.h"
 

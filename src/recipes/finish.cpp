@@ -14,7 +14,7 @@
 #include "recipes/products.h"
 #include "recipes/run_page.h"
 #include "recipes/selftest.h"
-#include "recipes/stopping.h"
+#include "recipes/stop_tokens.h"
 #include "recipes/units.h"
 #include "run/checkpoint.h"
 #include "run/signals.h"

@@ -12,7 +12,7 @@
 #include "data/data_template.h"
 #include "recipes/open.h"
 #include "recipes/programs.h"
-#include "recipes/stopping.h"
+#include "recipes/stop_tokens.h"
 #include "run/signals.h"
 #include "text/chat.h"
 #include "text/stop_cut.h"

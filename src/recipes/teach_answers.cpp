@@ -14,7 +14,7 @@
 #include "recipes/products.h"
 #include "recipes/programs.h"
 #include "recipes/report.h"
-#include "recipes/stopping.h"
+#include "recipes/stop_tokens.h"
 #include "recipes/store_key.h"
 #include "recipes/units.h"
 #include "run/clock.h"

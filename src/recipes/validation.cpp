@@ -5,7 +5,7 @@
 #include "eval/choice.h"
 #include "io/publish.h"
 #include "recipes/answers.h"
-#include "recipes/stopping.h"
+#include "recipes/stop_tokens.h"
 
 namespace prentice {
 

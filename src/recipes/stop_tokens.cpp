@@ -1,4 +1,4 @@
-#include "recipes/stopping.h"
+#include "recipes/stop_tokens.h"
 
 #include <set>
 
