@@ -1,0 +1,12 @@
+// What an eval section contradicts in itself: tasks, and the metrics that gates are set on.
+#pragma once
+
+#include "config/checker.h"
+#include "config/schema.h"
+
+namespace prentice {
+
+// `training`: the kind trains, and each of its evaluations has the loss, too; `pairs`: it trains on pairs of answers.
+void check_eval(Checker& checker, const EvalSection& eval, bool training, bool pairs);
+
+}  // namespace prentice
