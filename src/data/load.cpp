@@ -6,6 +6,7 @@
 #include <cmath>
 #include <filesystem>
 #include <set>
+#include <span>
 
 #include "data/formats.h"
 #include "data/messages.h"
@@ -32,12 +33,24 @@ bool is_mix(const std::vector<WeightedFile>& files) {
   return std::any_of(files.begin(), files.end(), [](const WeightedFile& file) { return file.weight != 1; });
 }
 
-// The format of a file: as the recipe says, else as its first record looks.
-DataFormat format_of(const Source& source, const DataSection& section, const RowMaker& maker) {
+// The first record that looks like one of a format; one before it that does not is bad and must not hide the rest.
+const Record& telling_record(const Source& source, const DataSection& section) {
+  constexpr size_t kLookedAt = 100;
+  const auto tells = [&](const Record& record) {
+    Problems unknown;
+    return unknown.collect({}, [&] { detect_format(renamed(record.value, section.fields)); });
+  };
+  const auto first = std::span(source.records).first(std::min(kLookedAt, source.records.size()));
+  const auto found = std::ranges::find_if(first, tells);
+  return found == first.end() ? first.front() : *found;
+}
+
+// The format of a file: as the recipe says, else as `record` looks.
+DataFormat format_of(const Source& source, const Json& record, const DataSection& section, const RowMaker& maker) {
   if (maker.builds_rows()) return DataFormat::completion;
   auto format = section.format;
   if (format == DataFormat::automatic && source.plain_text) format = DataFormat::text;
-  if (format == DataFormat::automatic) format = detect_format(renamed(source.records.front().value, section.fields));
+  if (format == DataFormat::automatic) format = detect_format(renamed(record, section.fields));
   require_use(format, maker.use());
   return format;
 }
@@ -108,15 +121,16 @@ LoadedRows load_rows(const std::vector<WeightedFile>& files, const DataSection& 
       for (const auto& record : source.records) add_names(record.value, names);
     }
     auto format = DataFormat::automatic;
-    if (!problems.collect({file.path, source.records.front().line, source.records.front().number},
-                          [&] { format = format_of(source, section, maker); })) {
+    const Record& telling = telling_record(source, section);
+    if (!problems.collect({file.path, telling.line, telling.number},
+                          [&] { format = format_of(source, telling.value, section, maker); })) {
       continue;
     }
     maker.is_chat(format);  // the recipe's mistakes come before those of single rows
     if (loaded.format == DataFormat::automatic) loaded.format = format;
     const auto unread = maker.builds_rows() || section.format != DataFormat::automatic
                             ? std::vector<std::string>{}
-                            : unread_members(renamed(source.records.front().value, section.fields), format);
+                            : unread_members(renamed(telling.value, section.fields), format);
     if (!unread.empty()) {
       loaded.warnings.push_back(fmt::format("{}: read as {}; not used: {}", name, format_word(format), joined(unread)));
     }

@@ -243,15 +243,16 @@ TEST(Encode, AllBadRowsOfTrainingAndEvaluationAreToldAtOnce) {
            "}]}\n";
   };
   const std::string silent = row("assistant", "null"), good = row("assistant", R"("b")");
-  auto section = section_for(write_text(
-      scratch, "train.jsonl", good + silent + row("helper", R"("b")") + R"({"conversation": 3})" + "\n" + silent));
+  auto section = section_for(
+      write_text(scratch, "train.jsonl",
+                 "{\"other\": 1}\n" + silent + row("helper", R"("b")") + R"({"conversation": 3})" + "\n" + silent));
   section.eval = {{write_text(scratch, "eval.jsonl", good + silent + "{bad\n"), 1}};
   section.eval_split.reset();
   const auto message = message_of([&] { load_data(section, office_tokenizer(), {.threads = 2}, 1); });
   size_t at = 0;
-  for (const std::string place : {"train.jsonl:2: message 2: the assistant says nothing (3 in all: also ",
-                                  "train.jsonl:3: message 2: unknown role \"helper\"",
-                                  "train.jsonl:4: \"messages\" is missing", "eval.jsonl:3:"}) {
+  for (const std::string place : {"train.jsonl:1: \"messages\" is missing (2 in all: also line 4)",
+                                  "train.jsonl:2: message 2: the assistant says nothing (3 in all: also ",
+                                  "train.jsonl:3: message 2: unknown role \"helper\"", "eval.jsonl:3:"}) {
     const size_t found = message.find(place, at);
     ASSERT_NE(found, std::string::npos) << place << "\n" << message;
     at = found;
