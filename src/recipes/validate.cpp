@@ -53,6 +53,12 @@ void check_with_model(const PromisedStep& step, RecipeMistakes& mistakes) {
   R recipe = bind_recipe<R>(step.step.recipe, {.check_paths = false, .in_pipeline = true}, told);
   if constexpr (requires { recipe.distill; }) take_teacher(recipe, step);
   const bool readable = check_expressions(recipe, mistakes);
+  Checker c(recipe, mistakes);
+  if (step.second_scores) {
+    const bool distils = step.step.kind == DistillRecipe::kKind;
+    c.mistake(distils ? "distill.teacher" : "preference.reference",
+              "an earlier step makes a reward model of it, which gives a score and no words");
+  }
   const auto is_there = [](const std::string& address) { return address.empty() || address_exists(address, {}); };
   const ModelSection& model = recipe.model;
   if (!step.shape_known || model.path.empty() || !is_there(model.path) || !is_there(model.adapter)) return;
@@ -60,7 +66,6 @@ void check_with_model(const PromisedStep& step, RecipeMistakes& mistakes) {
   if constexpr (requires { recipe.adapter; }) {
     if (!starts_fresh(recipe.adapter) && !is_there(recipe.adapter.init)) return;
   }
-  Checker c(recipe, mistakes);
   c.gather("model.path", [&] {
     ModelShape shape = promised_shape(model, step);
     if (readable) check_fit(recipe, shape, mistakes);
@@ -149,6 +154,7 @@ void take_promised_teacher(PromisedStep& next, const Promises& promises) {
   const Address address = parse_address(fs::current_path(), teacher->text());
   const std::string adapter = parse_address(fs::current_path(), address.adapter).path;
   if (!promises.holds(address.path) && !promises.holds(adapter)) return;
+  next.second_scores = promises.score(address.path) || promises.score(adapter);
   next.teacher.emplace();  // nothing is known of it but that it will be there
   if (!promises.holds(address.path)) {
     next.teacher->path = address.path;
@@ -169,7 +175,9 @@ void take_promised_reference(PromisedStep& next, const Promises& promises) {
   if (!reference || !reference->is_scalar()) return;
   const Address address = parse_address(fs::current_path(), reference->text());
   std::string path = reference->text();
-  if (promises.holds(parse_address(fs::current_path(), address.adapter).path)) {
+  const fs::path adapter = parse_address(fs::current_path(), address.adapter).path;
+  next.second_scores = promises.score(address.path) || promises.score(adapter);
+  if (promises.holds(adapter)) {
     path.resize(path.size() - address.adapter.size() - 1);
   }
   if (const Node* begins = left_by(promises.models, address.path, "merged")) {
@@ -210,7 +218,10 @@ void take_teacher(DistillRecipe& recipe, const PromisedStep& step) {
 ModelShape promised_shape(const ModelSection& model, const PromisedStep& step) {
   ModelShape shape = open_shape(model);
   shape.promised = step.promised;
-  if (step.scores) shape.spec = with_score_head(std::move(shape.spec));
+  if (step.scores) {
+    shape.spec = with_score_head(std::move(shape.spec));
+    shape.artifact.address = "what an earlier step makes of " + shape.artifact.address;
+  }
   return shape;
 }
 

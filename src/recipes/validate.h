@@ -21,6 +21,7 @@ struct PromisedStep {
   ExpandedStep step;
   bool promised = false;                     // the model is another step's
   bool scores = false;                       // which makes a reward model of it
+  bool second_scores = false;                // the same of the teacher or the reference
   std::optional<ModelSection> teacher = {};  // of a distillation: what the step that makes it begins with
   bool reference_promised = false;           // another step's, of the shape that this begins with
   bool shape_known = true;                   // not so for any other part of what an earlier step makes

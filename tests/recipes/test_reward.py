@@ -72,6 +72,23 @@ def test_plan_counts_no_vocabulary_and_audit_shows_both_sides(prentice, folder):
     assert "valid recipe of kind reward" in prentice.run("validate", "reward.yaml").stdout
 
 
+def test_a_pipeline_knows_before_it_runs_what_will_have_no_words(prentice, folder):
+    (folder / "dpo.yaml").write_text("recipe: dpo\nmodel: {path: model}\ndata: {train: rows.jsonl}\n")
+    (folder / "distill.yaml").write_text("recipe: distill\nmodel: {path: model}\ndata: {train: tickets.jsonl}\n")
+    (folder / "tickets.jsonl").write_text(TICKETS.read_text())
+    for step, message in [
+        ("dpo.yaml, set: {preference.reference: scorer", "preference.reference: an earlier step makes a reward model of it"),
+        ("dpo.yaml, set: {preference.reference: model+scorer/adapter", "preference.reference: an earlier step makes a reward model of it"),
+        ("distill.yaml, set: {distill.teacher: scorer/merged", "distill.teacher: an earlier step makes a reward model of it"),
+        ("dpo.yaml, set: {model.path: scorer/merged", f"what an earlier step makes of {folder / 'model'}: a reward model"),
+    ]:
+        (folder / "all.yaml").write_text("recipe: pipeline\npipeline:\n  steps:\n"
+                                         "    - {name: scorer, recipe: reward.yaml, set: {run.out: scorer}}\n"
+                                         f"    - {{name: next, recipe: {step}, run.out: next}}}}\n")
+        said = prentice.run("validate", "all.yaml", code=2).stderr
+        assert message in said and said.count("error: ") == 1, said
+
+
 @pytest.mark.parametrize("words, code, message", [
     (["data.train=same.jsonl"], 3, "same.jsonl:2: chosen and rejected are equal"),
     (["data.train=answers.jsonl"], 3, "answers.jsonl:1: these are rows of format completion"),
