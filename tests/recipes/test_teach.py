@@ -94,6 +94,13 @@ def test_the_key_depends_on_what_a_tokenizer_does_and_not_on_where_it_lies(prent
     assert a["teacher"] != b["teacher"]
     for same in ("tokenizer", "chat_template", "data", "vocabulary"):
         assert a[same] == b[same], same
+    tokenizer = json.loads((folder / "other/tokenizer.json").read_text())
+    words = tokenizer["model"]["vocab"]
+    first, second = sorted(words, key=words.get)[-2:]
+    words[first], words[second] = words[second], words[first]
+    (folder / "other/tokenizer.json").write_text(json.dumps(tokenizer))
+    prentice.run("teach", *COMMON, "run.out=c", "data.limit=20", "model.path=other")
+    assert key_of(folder / "c/store")["tokenizer"] != b["tokenizer"]
 
 
 def test_inspect_finds_a_flipped_bit_and_names_the_file(prentice, folder):
@@ -202,8 +209,12 @@ def test_answers_are_the_same_again_and_a_stopped_run_goes_on(prentice, talker):
     (run / "run.json").write_text(json.dumps({**described, "status": "running"}))
     prentice.run("resume", "again")
     assert (run / "answers.jsonl").read_bytes() == wanted
+    assert (run / "sampled.jsonl").read_bytes() == (talker / "whole/sampled.jsonl").read_bytes()
     prentice.run("teach", *COMMON, *SAMPLE, "run.out=other", "run.seed=18")
     assert (talker / "other/answers.jsonl").read_bytes() != wanted
+    (run / "run.json").write_text(json.dumps({**described, "status": "running"}))  # goes on with another run's answers
+    (run / "sampled.jsonl").write_bytes((talker / "other/sampled.jsonl").read_bytes())
+    assert "of another teacher, data, tokenizer or template" in prentice.run("resume", "again", code=4).stderr
 
 
 def test_each_filter_keeps_what_it_says(prentice, talker):
