@@ -108,7 +108,9 @@ LossResult score_loss(const EvalInput& input) {
 }
 
 ExactResult score_exact(const EvalInput& input) {
-  const SampleOptions options{.max_new_tokens = input.section.max_new_tokens, .stop_ids = input.stop_ids};
+  const SampleOptions options{.max_new_tokens = input.section.max_new_tokens,
+                              .stop_ids = input.stop_ids,
+                              .vocab = input.tokenizer.vocab_size()};
   ExactResult result;
   int64_t correct = 0;
   for (int64_t index = 0; index < example_count(input) && !input.stopped(); ++index) {

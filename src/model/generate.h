@@ -18,6 +18,7 @@ struct SampleOptions {
   int64_t top_k = 0;
   uint64_t seed = 17;
   std::vector<int32_t> stop_ids;
+  int64_t vocab = 0;  // tokens of the tokenizer: rows of the head behind them are padding, never chosen; 0 = all rows
 };
 
 // Keys and values of one sequence, grown in place, and the ids they come from.

@@ -28,7 +28,8 @@ std::vector<int32_t> ranked(const std::vector<double>& scores, int64_t top_k) {
 }  // namespace
 
 int32_t choose_token(const Tensor& any, const SampleOptions& options, double draw) {
-  const Tensor host = any.to(at::kCPU, at::kDouble).contiguous();
+  const int64_t known = options.vocab > 0 ? std::min(options.vocab, any.size(0)) : any.size(0);
+  const Tensor host = any.narrow(0, 0, known).to(at::kCPU, at::kDouble).contiguous();
   std::vector<double> scores(host.const_data_ptr<double>(), host.const_data_ptr<double>() + host.numel());
   if (std::any_of(scores.begin(), scores.end(), [](double score) { return std::isnan(score); })) {
     fail(ExitCode::numerical, "the model's scores of the next token are not numbers",

@@ -44,7 +44,8 @@ std::function<void(Step&)> sampling(const DistillRecipe& recipe, const PreparedR
                                 .micro_tokens = *recipe.train.micro_tokens,
                                 .packing = recipe.data.packing,
                                 .seed = static_cast<uint64_t>(recipe.run.seed),
-                                .stop_ids = stop_token_ids(run.opened.artifact, run.opened.spec, run.opened.tokenizer)};
+                                .stop_ids = stop_token_ids(run.opened.artifact, run.opened.spec, run.opened.tokenizer),
+                                .vocab = run.opened.tokenizer.vocab_size()};
   return [&, options](Step& step) { sample_answers(step, forward.step, model, options); };
 }
 

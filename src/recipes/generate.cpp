@@ -89,6 +89,7 @@ int run_program(GenerateRecipe recipe, const Invocation& invocation) {
   Opened opened = open_recipe(recipe);
   std::optional<ChatTemplate> chat = open_chat_template({}, opened.tokenizer);
   const auto stop_ids = stop_token_ids(opened.artifact, opened.spec, opened.tokenizer);
+  const int64_t vocab = opened.tokenizer.vocab_size();
   const GenerateSection& section = recipe.generate;
   const Sampler sampler{.model = load_weights(opened, recipe.run.seed),
                         .tokenizer = std::move(opened.tokenizer),
@@ -98,7 +99,8 @@ int run_program(GenerateRecipe recipe, const Invocation& invocation) {
                                     .top_p = section.top_p,
                                     .top_k = section.top_k,
                                     .seed = static_cast<uint64_t>(section.seed),
-                                    .stop_ids = stop_ids},
+                                    .stop_ids = stop_ids,
+                                    .vocab = vocab},
                         .stop = section.stop};
   if (invocation.chat) return converse(sampler);
 

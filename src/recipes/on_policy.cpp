@@ -42,7 +42,8 @@ Sequence answered(const Sequence& given, const Model& student, const SamplingOpt
                              {.max_new_tokens = std::max<int64_t>(1, std::min(options.max_new_tokens, room)),
                               .temperature = 1,
                               .seed = seed,
-                              .stop_ids = options.stop_ids});
+                              .stop_ids = options.stop_ids,
+                              .vocab = options.vocab});
   Sequence sampled;
   sampled.ids.assign(prompt.begin(), prompt.end());
   sampled.ids.insert(sampled.ids.end(), made.begin(), made.end());
@@ -109,13 +110,13 @@ void sample_answers(Step& step, int64_t index, const Model& student, const Sampl
     const auto* of_batch = batch.sample_key.const_data_ptr<int64_t>();
     keys.insert(keys.end(), of_batch, of_batch + batch.sample_key.size(0));
   }
-  const size_t chosen = draw_count(options.share, keys.size(), options.seed, index);
-  if (chosen == 0) return;
+  const size_t to_answer = draw_count(options.share, keys.size(), options.seed, index);
+  if (to_answer == 0) return;
   std::vector<uint64_t> ranks;
   for (const int64_t key : keys) ranks.push_back(bits_of(options.seed, index, key));
   std::vector<uint64_t> sorted = ranks;
-  std::nth_element(sorted.begin(), sorted.begin() + static_cast<std::ptrdiff_t>(chosen - 1), sorted.end());
-  const uint64_t bound = sorted[chosen - 1];
+  std::nth_element(sorted.begin(), sorted.begin() + static_cast<std::ptrdiff_t>(to_answer - 1), sorted.end());
+  const uint64_t bound = sorted[to_answer - 1];
 
   std::vector<Batch> batches;
   std::vector<Keyed> sampled;

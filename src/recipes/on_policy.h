@@ -29,6 +29,7 @@ struct SamplingOptions {
   bool packing = true;
   uint64_t seed = 17;
   std::vector<int32_t> stop_ids;
+  int64_t vocab = 0;  // as SampleOptions: what pads the head is no answer
 };
 
 // Replaces the last answer of the chosen examples by one that `student` samples at temperature 1, its tokens alone

@@ -133,6 +133,9 @@ TEST(ChooseToken, FollowsTheOptions) {
       {"top_p keeps at least one", {.temperature = 1, .top_p = 0.001}, 0.999, 2},
       {"a low temperature sharpens", {.temperature = 0.5}, 0.70, 2},  // 0.25 of 0.34375 = 0.727
       {"a low temperature still draws", {.temperature = 0.5}, 0.74, 0},
+      {"what pads the head is never greedy", {.temperature = 0, .vocab = 2}, 0.0, 0},
+      {"nor drawn", {.temperature = 1, .vocab = 2}, 0.999, 1},
+      {"a vocabulary larger than the head is all", {.temperature = 1, .vocab = 9}, 0.999, 3},
       {"top_k above the vocabulary is all", {.temperature = 1, .top_k = 99}, 0.999, 3},
   };
   for (const auto& c : cases) EXPECT_EQ(choose_token(at::tensor(kScores), c.options, c.draw), c.chosen) << c.what;

@@ -227,6 +227,16 @@ def test_the_student_samples_its_share(prentice, folder):
     assert read_metrics(folder / "alone", "cross_entropy") == {} and len(read_metrics(folder / "alone", "divergence")) == 2
 
 
+def test_the_student_never_samples_what_pads_its_head(prentice, folder):
+    """The rows behind the vocabulary are so large that nearly every draw would be one of them."""
+    student = make_student(SHAPE["vocab_size"] + 64)
+    with torch.no_grad():
+        student.get_output_embeddings().weight[SHAPE["vocab_size"]:] *= 500
+    save_folder(student, folder / "student")
+    prentice.run("distill", *COMMON, "distill.on_policy=1", "distill.max_new_tokens=6", "run.out=run")
+    assert len(read_metrics(folder / "run", "divergence")) > 0
+
+
 def test_uld_bridges_vocabularies(prentice, shared_data, tmp_path):
     """babyllama105 teaches stories260K: refused as it stands, and with uld the loss falls."""
     models = shared_data / "models"
