@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <filesystem>
 #include <memory>
 #include <span>
@@ -17,6 +18,14 @@ class Sha256 {
   ~Sha256();
   void update(std::span<const std::byte> bytes);
   void update(std::string_view text);
+  // Their number as a uint64, then the values: lists in a row cannot be taken for others. Files on disk are bound by
+  // it.
+  template <class Values>
+  void update_sized(const Values& values) {
+    const uint64_t size = values.size();
+    update(std::as_bytes(std::span(&size, 1)));
+    update(std::as_bytes(std::span(values)));
+  }
   std::string hex();  // 64 lower-case digits; call once, last
 
  private:

@@ -6,7 +6,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <span>
 #include <utility>
 
 #include "core/error.h"
@@ -109,11 +108,7 @@ std::string sampling_binding(const std::vector<Prompt>& prompts, const SampleSec
   Sha256 hash;
   hash.update(fmt::format("{} {} {} {} {} {}\n", teacher_sha256, seed, section.n, section.temperature, section.top_p,
                           section.max_new_tokens));
-  for (const auto& prompt : prompts) {
-    const uint64_t size = prompt.ids.size();
-    hash.update(std::as_bytes(std::span(&size, 1)));
-    hash.update(std::as_bytes(std::span(prompt.ids)));
-  }
+  for (const auto& prompt : prompts) hash.update_sized(prompt.ids);
   return hash.hex();
 }
 

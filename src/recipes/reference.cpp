@@ -42,27 +42,43 @@ std::vector<Sequence*> all_sequences(TrainEvalSets& data) {
 
 std::string binding_of(const std::vector<Sequence*>& sequences, InputHashes& inputs) {
   Sha256 hash;
-  const auto add = [&](const auto& values) {
-    const std::vector<uint64_t> size = {values.size()};
-    hash.update(std::as_bytes(std::span(size)));
-    hash.update(std::as_bytes(std::span(values)));
-  };
-  for (const auto& input : inputs.get()) add(input.key), add(input.sha256);
-  for (const auto* sequence : sequences) add(sequence->ids), add(sequence->labels), add(sequence->weights);
+  for (const auto& input : inputs.get()) hash.update_sized(input.key), hash.update_sized(input.sha256);
+  for (const auto* sequence : sequences) {
+    hash.update_sized(sequence->ids);
+    hash.update_sized(sequence->labels);
+    hash.update_sized(sequence->weights);
+  }
   return hash.hex();
 }
 
-std::string binding_in(const fs::path& path) {
-  const auto file = SafetensorsFile::open(path);
-  const auto found = file.metadata().find("binding");
-  return found == file.metadata().end() ? "" : found->second;
+std::span<const std::byte> bytes_of(const Tensor& numbers) {
+  return {static_cast<const std::byte*>(numbers.const_data_ptr()), numbers.nbytes()};
+}
+
+// Into `numbers`, f64 on the host. Errors: `model` when they are of other inputs, or not those that were written.
+void read_numbers(const fs::path& path, Tensor& numbers, const std::string& binding) {
+  const auto metadata = SafetensorsFile::open(path).metadata();
+  const auto says = [&](const char* key, const std::string& value) {
+    const auto found = metadata.find(key);
+    return found != metadata.end() && found->second == value;
+  };
+  if (!says("binding", binding)) {
+    fail(ExitCode::model, path.string() + ": these log-probabilities are of another model, data, tokenizer or template",
+         "remove the file, and they are computed again");
+  }
+  read_tensors(path, {{"log_probabilities", numbers}});
+  if (!says("sha256", sha256_hex(bytes_of(numbers)))) {
+    fail(ExitCode::model, path.string() + ": these log-probabilities are not the ones that were written (SHA-256)",
+         "remove the file, and they are computed again");
+  }
 }
 
 void write_numbers(const fs::path& path, const Tensor& numbers, const std::string& binding) {
   TempFile file(path);
   fs::remove(file.path());
-  SafetensorsWriter writer(file.path(), {{"log_probabilities", DType::f64, {numbers.size(0)}}}, {{"binding", binding}});
-  writer.write("log_probabilities", {static_cast<const std::byte*>(numbers.const_data_ptr()), numbers.nbytes()});
+  SafetensorsWriter writer(file.path(), {{"log_probabilities", DType::f64, {numbers.size(0)}}},
+                           {{"binding", binding}, {"sha256", sha256_hex(bytes_of(numbers))}});
+  writer.write("log_probabilities", bytes_of(numbers));
   writer.finish();
   file.publish();
 }
@@ -138,12 +154,7 @@ void Reference::precompute(TrainEvalSets& data, const fs::path& folder, InputHas
   const auto count = static_cast<int64_t>(sequences.size());
   Tensor numbers = at::empty({count}, at::kDouble);
   if (fs::exists(path)) {
-    if (binding_in(path) != binding) {
-      fail(ExitCode::model,
-           path.string() + ": these log-probabilities are of another model, data, tokenizer or template",
-           "remove the file, and they are computed again");
-    }
-    read_tensors(path, {{"log_probabilities", numbers}});
+    read_numbers(path, numbers, binding);
   } else {
     if (!quiet) fmt::print(stderr, "reference: log-probabilities of {} answers\n", count);
     const auto device = policy_.embed.device();

@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <span>
 
 #include "data/data_template.h"
 #include "io/sha256.h"
@@ -20,13 +19,6 @@ constexpr const char* kProbe =
     "e, na\xC3\xAFve caf\xC3\xA9; \xE4\xBD\xA0\xE5\xA5\xBD\xEF\xBC\x8C\xE4\xB8\x96\xE7\x95\x8C! "
     "\xD0\x9F\xD1\x80\xD0\xB8\xD0\xB2\xD0\xB5\xD1\x82 \xF0\x9F\x98\x80\xF0\x9F\x91\x8D\xF0\x9F\x8F\xBD ...???";
 
-template <class T>
-void add_values(Sha256& hash, const std::vector<T>& values) {
-  const uint64_t size = values.size();
-  hash.update(std::as_bytes(std::span(&size, 1)));
-  hash.update(std::as_bytes(std::span(values)));
-}
-
 }  // namespace
 
 std::string tokenizer_sha256(const Tokenizer& tokenizer) {
@@ -35,7 +27,7 @@ std::string tokenizer_sha256(const Tokenizer& tokenizer) {
     hash.update(tokenizer.id_to_token(static_cast<int32_t>(id)));
     hash.update(std::string_view("\0", 1));
   }
-  add_values(hash, tokenizer.encode(kProbe, /*add_special=*/true));
+  hash.update_sized(tokenizer.encode(kProbe, /*add_special=*/true));
   return hash.hex();
 }
 
@@ -50,8 +42,8 @@ std::string template_sha256(const DataSection& section, const Tokenizer& tokeniz
 std::string data_sha256(const EncodedSet& set) {
   Sha256 hash;
   for (const auto& sequence : set.sequences) {
-    add_values(hash, sequence.ids);
-    add_values(hash, sequence.labels);
+    hash.update_sized(sequence.ids);
+    hash.update_sized(sequence.labels);
   }
   return hash.hex();
 }
