@@ -31,7 +31,7 @@ std::vector<double> host_values(const Tensor& values) {
   return {host.const_data_ptr<double>(), host.const_data_ptr<double>() + host.numel()};
 }
 
-Sequences chosen_sequences(const AnswerRows& rows) {
+Sequences sequences_to_score(const AnswerRows& rows) {
   Sequences sequences;
   for (const auto& sequence : rows.data.encoded.sequences) {
     if (rows.limit == 0 || sequence.sample < rows.limit) sequences.push_back(&sequence);
@@ -112,7 +112,7 @@ PreferenceResult score_rows(const AnswerRows& rows, const Sequences& sequences,
 
 PreferenceResult score_preference(const PreferenceInput& input) {
   const c10::NoGradGuard no_grad;
-  const Sequences sequences = chosen_sequences(input.rows);
+  const Sequences sequences = sequences_to_score(input.rows);
   const bool single = input.section.loss == PreferenceLoss::kto;
   const Tensor kl = single ? divergence(input, sequences) : Tensor();
   return score_rows(input.rows, sequences, [&](const Batch& batch) {
@@ -122,7 +122,7 @@ PreferenceResult score_preference(const PreferenceInput& input) {
 
 PreferenceResult score_rewards(const AnswerRows& rows, const std::function<Tensor(const Batch&)>& scores) {
   const c10::NoGradGuard no_grad;
-  return score_rows(rows, chosen_sequences(rows), [&](const Batch& batch) -> Scores {
+  return score_rows(rows, sequences_to_score(rows), [&](const Batch& batch) -> Scores {
     const int64_t pairs = batch.role.size(0) / 2;
     const Tensor all = scores(batch);
     const Tensor chosen = of_role(all, batch, kChosen, pairs), rejected = of_role(all, batch, kRejected, pairs);

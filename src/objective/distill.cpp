@@ -18,9 +18,6 @@ namespace prentice {
 
 namespace {
 
-// Of one side's logits of a chunk, of which two live at once: at a vocabulary of 152k a chunk has 128 rows, as many as
-// a product needs to be fast.
-constexpr int64_t kLogitBytes = int64_t{80} << 20;
 constexpr int64_t kBlockBytes = int64_t{8} << 20;  // of each tensor that a formula keeps beside them
 
 HeadInput cut(HeadInput in, const DistillOptions& options) {
@@ -88,7 +85,7 @@ DistillShare mixed_share(const HeadInput& in, const Batch& batch, const Counts& 
     const auto narrow = [&](const Tensor& t) { return t.narrow(0, chunk.begin, chunk.size); };
     return narrow(divergences) * weight + narrow(label_losses) * (1 - weight);
   };
-  const HeadChunks limit{chunks.logit_bytes > 0 ? chunks.logit_bytes : kLogitBytes};
+  const HeadChunks limit{chunks.logit_bytes > 0 ? chunks.logit_bytes : kDistillLogitBytes};
   DistillShare share{.loss = head_share(in, row_weights, limit, losses_of)};
   share.divergence = weighted_sum(divergences, row_weights);
   share.cross_entropy = weighted_sum(label_losses, row_weights);

@@ -9,6 +9,10 @@
 
 namespace prentice {
 
+// Bytes of one side's logits of a chunk when HeadChunks says nothing; two such live at once. At a vocabulary of 152k a
+// chunk has 128 rows, as many as a product needs to be fast.
+inline constexpr int64_t kDistillLogitBytes = int64_t{80} << 20;
+
 struct DistillOptions {
   Divergence divergence = Divergence::forward_kl;
   double beta = 0.5;        // of jsd

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "objective/distill.h"
 #include "objective/head.h"
 #include "recipes/open.h"
 
@@ -28,7 +29,7 @@ int64_t pass_bytes(const AskedModel& asked, int64_t element, int64_t tokens) {
 
 // What it leaves for the pass of the model that trains: states, and its logits of one chunk (objective/distill).
 int64_t kept_bytes(const AskedModel& asked, int64_t element, int64_t tokens) {
-  const int64_t chunk = std::min<int64_t>(tokens * asked.spec.vocab * kF32, int64_t{80} << 20);
+  const int64_t chunk = std::min<int64_t>(tokens * asked.spec.vocab * kF32, kDistillLogitBytes);
   return asked.kept_states * asked.spec.hidden * element * tokens + (asked.logits ? 2 * chunk : 0);
 }
 
