@@ -1,6 +1,8 @@
 """What a teacher is worth at equal steps: stories260K teaches a smaller Llama of random weights on TinyStories; see README.
 
-    python experiments/distill/run.py SHARED_DATA [--binary build/prentice] [--steps 300] [--only NAME ...]
+    python experiments/distill/run.py SHARED_DATA [--binary build/prentice] [--rows 100] [--steps 800] [--tails] [--only NAME ...]
+
+Each run's figures go into result.json (tails.json) as soon as it ends; --only makes some runs anew and keeps the others' figures.
 """
 
 import argparse
@@ -11,20 +13,25 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-STUDENT = {"hidden_size": 32, "intermediate_size": 96, "num_hidden_layers": 4, "num_attention_heads": 4,
+STUDENT = {"hidden_size": 48, "intermediate_size": 128, "num_hidden_layers": 3, "num_attention_heads": 4,
            "num_key_value_heads": 2}
-# name -> (kind, settings); STORE is the teacher's store of 50 entries a token at most
+HELD_OUT = 100  # rows
+LIVE, STORE = "distill.teacher=TEACHER", "distill.teacher=STORE"  # the store holds 50 entries a token at most
+ON_POLICY = ["distill.on_policy=0.25", "distill.max_new_tokens=64"]
+# name -> (kind, settings)
 RUNS = {
     "hard labels": ("sft", []),
-    "live": ("distill", ["distill.teacher=TEACHER"]),
-    "live, distillation alone": ("distill", ["distill.teacher=TEACHER", "distill.weight=1"]),
-    "stored, k = 50": ("distill", ["distill.teacher=STORE"]),
-    "stored, k = 50, renormalized": ("distill", ["distill.teacher=STORE", "distill.tail=renormalize"]),
-    "stored, k = 5": ("distill", ["distill.teacher=STORE", "distill.top_k=5"]),
-    "stored, k = 5, renormalized": ("distill", ["distill.teacher=STORE", "distill.top_k=5", "distill.tail=renormalize"]),
-    "on-policy, 1/4 of the examples": ("distill", ["distill.teacher=TEACHER", "distill.on_policy=0.25", "distill.loss=jsd",
-                                                   "distill.beta=0.1", "distill.weight=0.5", "distill.max_new_tokens=64"]),
+    "live": ("distill", [LIVE]),
+    "live, distillation alone": ("distill", [LIVE, "distill.weight=1"]),
+    "stored, k = 50": ("distill", [STORE]),
+    "stored, k = 50, renormalized": ("distill", [STORE, "distill.tail=renormalize"]),
+    "stored, k = 5": ("distill", [STORE, "distill.top_k=5"]),
+    "stored, k = 5, renormalized": ("distill", [STORE, "distill.top_k=5", "distill.tail=renormalize"]),
+    "on-policy, 1/4 of the examples": ("distill", [LIVE, *ON_POLICY]),
 }
+# What a tail is worth, without labels beside it.
+TAILS = {f"k = {k}, {name}": ("distill", [STORE, f"distill.top_k={k}", f"distill.tail={tail}", "distill.weight=1"])
+         for k in (50, 5) for name, tail in (("tail as an event", "event"), ("renormalized", "renormalize"))}
 
 
 def make_student(folder, teacher):
@@ -39,45 +46,59 @@ def run(binary, folder, *words):
     return subprocess.run([binary, *words], cwd=folder, check=True, capture_output=True, text=True).stdout
 
 
-def held_out(out):
+def figures(out):
+    """Of a run's metrics: [(step, held-out loss)], and the mean share of a step that waited for data."""
     lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
-    return [line["eval.loss"] for line in lines if "eval.loss" in line], sum(line.get("data_share", 0) for line in lines) / max(
-        1, sum("data_share" in line for line in lines))
+    shares = [line["data_share"] for line in lines if "data_share" in line]
+    return [(line["step"], line["eval.loss"]) for line in lines if "eval.loss" in line], sum(shares) / len(shares)
+
+
+def write_store(binary, folder, teacher, words):
+    """-> the store, and its bytes per token."""
+    made = json.loads(run(binary, folder, "teach", f"model.path={teacher}", "run.out=teach", "--json", *words))
+    return folder / "teach/store", made["bytes_per_token"]
 
 
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("data", type=Path)
     parser.add_argument("--binary", type=Path, default=ROOT / "build/prentice")
-    parser.add_argument("--steps", type=int, default=300)
+    parser.add_argument("--rows", type=int, default=100, help="to train on")
+    parser.add_argument("--steps", type=int, default=800)
+    parser.add_argument("--seed", type=int, default=17)
+    parser.add_argument("--tails", action="store_true", help="the runs of the tail instead of those of the teacher")
     parser.add_argument("--only", nargs="*")
+    parser.add_argument("--result", type=Path, help="default: result.json here, or tails.json")
     given = parser.parse_args()
+    result = given.result or ROOT / f"experiments/distill/{'tails' if given.tails else 'result'}.json"
     binary, teacher = given.binary.resolve(), (given.data / "models/stories260K-hf").resolve()
-    rows = f"data.train={(given.data / 'datasets/tinystories/train.jsonl').resolve()}"
-    place = ["run.device=cpu", "run.precision=f32", "run.threads=2"]
-    results = []
+    common = [f"data.train={(given.data / 'datasets/tinystories/train.jsonl').resolve()}", "run.device=cpu", "run.precision=f32",
+              "run.threads=1"]
+    setting = {"rows": given.rows, "held_out_rows": HELD_OUT, "steps": given.steps, "seed": given.seed, "student": STUDENT}
+    found = json.loads(result.read_text()) if result.exists() else {}
+    runs = found["runs"] if all(found.get(key) == value for key, value in setting.items()) else {}
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         make_student(folder / "student", teacher)
-        store, bytes_per_token = folder / "teach/store", None
-        for name, (kind, settings) in RUNS.items():
+        store = bytes_per_token = None
+        for name, (kind, settings) in (TAILS if given.tails else RUNS).items():
             if given.only and name not in given.only:
                 continue
-            if "distill.teacher=STORE" in settings and not store.exists():
-                made = json.loads(run(binary, folder, "teach", f"model.path={teacher}", rows, "run.out=teach", "--json", *place))
-                bytes_per_token = made["bytes_per_token"]
+            stored = STORE in settings
+            if stored and not store:
+                store, bytes_per_token = write_store(binary, folder, teacher, common)
             words = [word.replace("TEACHER", str(teacher)).replace("STORE", str(store)) for word in settings]
-            out = folder / f"run-{len(results)}"
-            run(binary, folder, kind, "model.path=student", "model.init=random", "adapter.kind=full", rows, "data.eval_split=100",
-                f"train.steps={given.steps}", "train.batch=16", "train.eval_every=100", "optim.lr=3e-3", "export.verify=false",
-                f"run.out={out}", *place, *words)
-            losses, waited = held_out(out)
-            results.append({"run": name, "settings": settings, "before": losses[0], "after": losses[-1], "data_share": waited,
-                            "bytes_per_token": bytes_per_token if "distill.teacher=STORE" in settings else None})
-            print(f"{name:32} {losses[0]:.4f} -> {losses[-1]:.4f}   data wait {100 * waited:.1f} %", flush=True)
-    if not given.only:
-        path = ROOT / "experiments/distill/result.json"
-        path.write_text(json.dumps({"steps": given.steps, "student": STUDENT, "runs": results}, indent=1) + "\n")
+            out = folder / f"run-{len(runs)}"
+            run(binary, folder, kind, "model.path=student", "model.init=random", "adapter.kind=full", *common,
+                f"data.limit={given.rows + HELD_OUT}", f"data.eval_split={HELD_OUT}", f"train.steps={given.steps}", "train.batch=4",
+                f"train.eval_every={given.steps // 4}", "optim.lr=5e-3", f"run.seed={given.seed}", "export.verify=false",
+                f"run.out={out}", *words)
+            losses, waited = figures(out)
+            runs[name] = {"settings": settings, "losses": losses, "data_share": waited,
+                          "bytes_per_token": bytes_per_token if stored else None}
+            shutil.rmtree(out)
+            result.write_text(json.dumps({**setting, "runs": runs}, indent=1) + "\n")
+            print(f"{name:32} {'  '.join(f'{loss:.4f}' for _, loss in losses)}   data wait {100 * waited:.2f} %", flush=True)
 
 
 if __name__ == "__main__":
