@@ -10,11 +10,10 @@
 #include "data/audit.h"
 #include "data/load.h"
 #include "recipes/console.h"
-#include "recipes/new_tokens.h"
-#include "recipes/open.h"
 #include "recipes/prepare.h"
 #include "recipes/programs.h"
 #include "recipes/stored_teacher.h"
+#include "recipes/student.h"
 #include "recipes/teacher.h"
 #include "recipes/validate.h"
 
@@ -57,17 +56,15 @@ Json to_json(const Audit& audit, const NewTokens& new_tokens, const std::optiona
 
 // What a recipe trains on, as the model sees it.
 struct ReadData {
-  Opened opened;
-  NewTokens new_tokens;
+  Student model;
   TrainEvalSets sets;
 };
 
 template <class Recipe>
 ReadData read_data(Recipe recipe) {
-  ReadData read{.opened = open_recipe(recipe)};
-  Opened& opened = read.opened;
-  AdapterSection adapter = adapter_of(recipe);
-  read.new_tokens = take_new_tokens(recipe.model, opened, adapter);
+  ReadData read{.model = {.opened = open_recipe(recipe)}};
+  if constexpr (kTrains<Recipe>) read.model = make_student(recipe, std::move(read.model.opened));
+  const Opened& opened = read.model.opened;
   const EncodeOptions encode{.max_length = recipe.data.max_length.value_or(opened.spec.max_positions),
                              .threads = opened.machine.threads,
                              .use = use_of(recipe)};
@@ -91,20 +88,21 @@ void read_rows(const Recipe& recipe) {
 template <class Recipe>
 void print_audit(const Invocation& invocation) {
   auto recipe = read_recipe<Recipe>(invocation.recipe);
-  const auto [opened, new_tokens, data] = read_data(recipe);
+  const auto [model, data] = read_data(recipe);
+  const Tokenizer& tokenizer = model.opened.tokenizer;
   std::optional<TaughtRows> taught;
   if constexpr (requires { recipe.distill; }) {
     recipe.trust_store = invocation.trust_store;
     if (names_store(recipe.distill)) {
-      taught = open_stored_teacher(recipe, opened.tokenizer, data.train).taught(data.train.encoded);
+      taught = open_stored_teacher(recipe, tokenizer, data.train).taught(data.train.encoded);
     }
   }
-  const Audit audit = audit_data(data.train, opened.tokenizer, invocation.rows);
+  const Audit audit = audit_data(data.train, tokenizer, invocation.rows);
   if (invocation.json) {
-    fmt::print("{}\n", to_json(audit, new_tokens, taught).dump());
+    fmt::print("{}\n", to_json(audit, model.new_tokens, taught).dump());
     return;
   }
-  for (const auto& [key, value] : new_tokens.decided) fmt::print("{}: {}\n", key, value);
+  for (const auto& [key, value] : model.new_tokens.decided) fmt::print("{}: {}\n", key, value);
   fmt::print("{}", render_audit(audit, has_colour(STDOUT_FILENO) ? AuditStyle::colour : AuditStyle::brackets));
   if (taught) fmt::print("{}teacher: {}\n", taught->held < taught->rows ? "warning: " : "", to_text(*taught));
   if (const auto line = overlap_warning(data); !line.empty()) fmt::print("warning: {}\n", line);

@@ -15,7 +15,6 @@
 #include "recipes/distill_states.h"
 #include "recipes/on_policy.h"
 #include "recipes/reference.h"
-#include "recipes/score_head.h"
 #include "train/optimizer.h"
 
 namespace prentice {
@@ -124,14 +123,7 @@ double warmup_steps(const OptimSection& optim, int64_t steps) {
 
 template <class Recipe>
 PreparedRun open_run(const Recipe& recipe, const Machine& machine, [[maybe_unused]] RunUse use) {
-  Opened opened = open_recipe(recipe, machine);
-  AdapterSection adapter = adapter_of(recipe);
-  bool new_head = false;
-  if constexpr (std::is_same_v<Recipe, RewardRecipe>) new_head = take_score_head(opened, adapter);
-  NewTokens new_tokens = take_new_tokens(recipe.model, opened, adapter);
-  if (new_head) opened.spec = with_padding(opened.spec, opened.tokenizer);
-  PreparedRun run{
-      .opened = std::move(opened), .adapter = std::move(adapter), .new_tokens = std::move(new_tokens), .teacher = {}};
+  PreparedRun run{make_student(recipe, open_recipe(recipe, machine))};
   if constexpr (requires { recipe.distill; }) {
     if (!recipe.teacher.path.empty()) run.teacher.emplace(open_teacher(recipe, run.opened, use));
   }

@@ -8,17 +8,13 @@
 #include "config/kinds.h"
 #include "data/encode.h"
 #include "data/steps.h"
-#include "recipes/new_tokens.h"
-#include "recipes/open.h"
 #include "recipes/plan.h"
+#include "recipes/student.h"
 #include "recipes/teacher.h"
 
 namespace prentice {
 
-struct PreparedRun {
-  Opened opened;
-  AdapterSection adapter;  // kind full for pretraining
-  NewTokens new_tokens;
+struct PreparedRun : Student {
   std::optional<Teacher> teacher;  // of a distillation
   TrainEvalSets data;
   std::unique_ptr<StepSource> steps;
@@ -27,7 +23,7 @@ struct PreparedRun {
 };
 
 // The models of a recipe for `machine`: all that can be refused before a folder is made or data is read. Errors: those
-// of open_recipe, take_new_tokens and open_teacher.
+// of open_recipe, make_student and open_teacher.
 template <class Recipe>  // a kind that trains
 PreparedRun open_run(const Recipe& recipe, const Machine& machine, RunUse use);
 

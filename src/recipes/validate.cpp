@@ -9,9 +9,9 @@
 #include "config/distill_rules.h"
 #include "config/pipeline.h"
 #include "recipes/fit.h"
-#include "recipes/new_tokens.h"
 #include "recipes/open.h"
 #include "recipes/reference.h"
+#include "recipes/student.h"
 #include "recipes/teacher.h"
 
 namespace prentice {
@@ -23,12 +23,7 @@ namespace fs = std::filesystem;
 // Whether a second model reads the tokens of the one that trains. Takes the tokenizers of both.
 template <class R>
 void check_tokens(Checker& c, const R& recipe, const PromisedStep& step, ModelShape shape) {
-  const auto student = [&] {
-    Opened opened = open_model(std::move(shape), recipe.model, {});
-    AdapterSection adapter = adapter_of(recipe);
-    take_new_tokens(recipe.model, opened, adapter);
-    return opened;
-  };
+  const auto student = [&] { return make_student(recipe, open_model(std::move(shape), recipe.model, {})).opened; };
   if (shape.artifact.tokenizer.empty()) return;
   if constexpr (requires { recipe.distill; }) {
     const std::string& teacher = recipe.distill.teacher;

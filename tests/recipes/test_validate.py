@@ -133,6 +133,20 @@ def test_a_tokenizer_that_is_larger_than_the_embedding_says_what_to_do(program):
         assert f"the tokenizer has {rows + 1} ids, the model's embedding {rows} rows" in said and hint in said
 
 
+def test_audit_and_plan_decide_alike_what_a_reward_run_stores_whole(program):
+    write_pairs(program)
+    words = ["r.yaml", "model.add_tokens=['<|new|>']", "--json"]
+    (program.folder / "r.yaml").write_text(RECIPE.replace("sft", "reward").replace("rows", "pairs").replace(", MORE_DATA", ""))
+    decided = [json.loads(program.run(verb, *words).stdout)["decided"] for verb in ("audit", "plan")]
+    assert decided[0]["adapter.modules_to_save"] == "score; and embed_tokens, where the new tokens' rows train"
+    assert decided[0].items() <= decided[1].items()
+
+
+def write_pairs(program):
+    pairs = [{"prompt": f"q {i}?", "chosen": " yes", "rejected": " no"} for i in range(8)]
+    (program.folder / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in pairs))
+
+
 PIPELINE = """recipe: pipeline
 run: {out: all}
 pipeline:
@@ -167,8 +181,7 @@ def test_what_an_earlier_step_makes_is_planned_as_what_it_begins_with(program, a
 @pytest.mark.parametrize("reference", ["pl/one", "pl/one/merged", "pl/one@best", "model+pl/one/adapter", "model+pl/one", "${steps.one.out}"])
 def test_a_reference_that_an_earlier_step_makes_is_planned_as_what_it_begins_with(program, reference):
     write(program)
-    pairs = [{"prompt": f"q {i}?", "chosen": " yes", "rejected": " no"} for i in range(8)]
-    (program.folder / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in pairs))
+    write_pairs(program)
     (program.folder / "second.yaml").write_text("recipe: dpo\nmodel: {path: model}\ndata: {train: pairs.jsonl, eval_split: 0}\n"
                                                 f"preference: {{reference: '{reference}'}}\n")
     (program.folder / "all.yaml").write_text(PIPELINE)
@@ -181,8 +194,7 @@ def test_a_reference_that_an_earlier_step_makes_is_planned_as_what_it_begins_wit
 
 
 def test_a_reference_that_is_no_model_is_blamed_by_its_own_key(program):
-    pairs = [{"prompt": f"q {i}?", "chosen": " yes", "rejected": " no"} for i in range(8)]
-    (program.folder / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in pairs))
+    write_pairs(program)
     (program.folder / "no_run").mkdir()
     for verb in ("validate", "plan", "dpo"):
         said = program.run(verb, *write_dpo(program), "preference.reference=no_run@5", code=2).stderr

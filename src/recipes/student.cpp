@@ -1,0 +1,21 @@
+#include "recipes/student.h"
+
+#include "recipes/score_head.h"
+
+namespace prentice {
+
+template <class Recipe>
+Student make_student(const Recipe& recipe, Opened opened) {
+  AdapterSection adapter = adapter_of(recipe);
+  bool new_head = false;
+  if constexpr (std::is_same_v<Recipe, RewardRecipe>) new_head = take_score_head(opened, adapter);
+  NewTokens new_tokens = take_new_tokens(recipe.model, opened, adapter);
+  if (new_head) opened.spec = with_padding(opened.spec, opened.tokenizer);
+  return {.opened = std::move(opened), .adapter = std::move(adapter), .new_tokens = std::move(new_tokens)};
+}
+
+#define PRENTICE_STUDENTS(R) template Student make_student<R>(const R&, Opened);
+PRENTICE_TRAINING_KINDS(PRENTICE_STUDENTS)
+#undef PRENTICE_STUDENTS
+
+}  // namespace prentice
