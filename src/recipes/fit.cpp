@@ -29,10 +29,6 @@ namespace fs = std::filesystem;
 
 namespace {
 
-constexpr std::string_view kScoresAlone = "a reward model, which gives one score and no words";
-constexpr std::string_view kWhatReadsScores =
-    "`prentice eval eval.tasks=[preference]` scores pairs with it, `prentice reward` trains it on";
-
 bool check_patterns(Checker& c, const AdapterSection& adapter) {
   const auto& targets = adapter.targets;
   bool good = true;
@@ -135,12 +131,12 @@ void check_gguf(Checker& c, const ExportSection& exports, Model& model) {
 
 void check_trained_products(Checker& c, const AdapterSection& adapter, const ExportSection& exports, ModelSpec spec) {
   const bool continued = adapter.kind != AdapterKind::full && !starts_fresh(adapter);
-  const bool speaks = spec.labels == 0;
-  const auto take_shape = [&] { spec = with_adapter_shape(std::move(spec), adapter.init); };
+  const bool scores = spec.labels > 0;
+  const auto take_shape = [&] {
+    spec = with_adapter_shape(std::move(spec), adapter.init);
+    require_same_head(adapter.init, spec.labels > 0, scores);
+  };
   if (continued && !c.gather("adapter.init", take_shape)) return;
-  if (speaks && spec.labels > 0) {
-    return c.mistake("adapter.init", adapter.init + ": " + std::string(kScoresAlone), std::string(kWhatReadsScores));
-  }
   Model model = make_model(spec, {.dtype = c10::kFloat, .device = c10::kMeta});
   if (!attach_on_meta(c, model, adapter)) return;
   ExportSection asked = exports;

@@ -19,14 +19,19 @@ bool take_score_head(Opened& opened, AdapterSection& adapter) {
 
 void save_score(const ModelSpec& spec, AdapterSection& adapter) {
   if (adapter.kind == AdapterKind::full) return;
-  if (!starts_fresh(adapter)) return require_score(adapter);
+  if (!starts_fresh(adapter)) {
+    return require_same_head(adapter.init, read_peft_config(adapter.init).scores, true);
+  }
   const std::string& head = spec.names.head;
   if (!is_saved(adapter.modules_to_save, head + ".weight")) adapter.modules_to_save.push_back(head);
 }
 
-void require_score(const AdapterSection& adapter) {
-  if (read_peft_config(adapter.init).scores) return;
-  fail(ExitCode::usage, adapter.init + ": this adapter is a language model's and has no score head",
+void require_same_head(const std::string& adapter, bool adapter_scores, bool run_scores) {
+  if (adapter_scores == run_scores) return;
+  if (adapter_scores) {
+    fail(ExitCode::usage, adapter + ": " + std::string(kScoresAlone), std::string(kWhatReadsScores));
+  }
+  fail(ExitCode::usage, adapter + ": this adapter is a language model's and has no score head",
        "merge it first (`prentice export export.merged=bf16`) and take the merged folder as model.path");
 }
 

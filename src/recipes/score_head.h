@@ -1,6 +1,9 @@
 // What a reward model needs beside a language model: the head, the token it looks past, and what its adapter stores.
 #pragma once
 
+#include <string>
+#include <string_view>
+
 #include "config/schema.h"
 #include "export/hf_folder.h"
 #include "recipes/open.h"
@@ -8,16 +11,21 @@
 
 namespace prentice {
 
+inline constexpr std::string_view kScoresAlone = "a reward model, which gives one score and no words";
+inline constexpr std::string_view kWhatReadsScores =
+    "`prentice eval eval.tasks=[preference]` scores pairs with it, `prentice reward` trains it on";
+
 // Makes of an opened model the one that a reward run trains: its spec with a score head, and `score` among what a fresh
 // adapter stores whole, as in PEFT. Returns whether the head is new, because the model has none. Errors: those of
-// with_score_head and require_score.
+// with_score_head and save_score.
 bool take_score_head(Opened&, AdapterSection&);
 
-// The head among what the adapter of a reward run stores whole. Errors: those of require_score.
+// The head among what the adapter of a reward run stores whole. Errors: those of require_same_head, of
+// an adapter that is gone on from.
 void save_score(const ModelSpec&, AdapterSection&);
 
-// Errors: `usage` when the PEFT folder that adapter.init names has no score head.
-void require_score(const AdapterSection&);
+// Errors: `usage` when one of the two has a score head and the other has not: a run, and the adapter it goes on from.
+void require_same_head(const std::string& adapter, bool adapter_scores, bool run_scores);
 
 // The spec with a pad_token_id that no answer ends with, so that transformers reads a padded batch at each answer's
 // end: the tokenizer's own, config.json's, the unknown token, the first of a text, or any other special token. As it is

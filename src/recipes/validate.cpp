@@ -11,6 +11,7 @@
 #include "recipes/fit.h"
 #include "recipes/open.h"
 #include "recipes/reference.h"
+#include "recipes/score_head.h"
 #include "recipes/student.h"
 #include "recipes/teacher.h"
 
@@ -41,6 +42,16 @@ void check_tokens(Checker& c, const R& recipe, const PromisedStep& step, ModelSh
   }
 }
 
+// What the adapter of another step gives is known before that step trains. True where the run takes it.
+template <class R>
+bool check_promised_adapter(const PromisedStep& step, RecipeMistakes& mistakes) {
+  if (!kTrains<R> || !step.adapter) return true;
+  const Node& init = step.adapter->init;
+  return mistakes.gather(init.position(), "adapter.init", [&] {
+    require_same_head(init.text(), step.adapter->scores, std::is_same_v<R, RewardRecipe>);
+  });
+}
+
 // The words have been checked: what is wrong there is told already.
 template <class R>
 void check_with_model(const PromisedStep& step, RecipeMistakes& mistakes) {
@@ -54,6 +65,7 @@ void check_with_model(const PromisedStep& step, RecipeMistakes& mistakes) {
     c.mistake(distils ? "distill.teacher" : "preference.reference",
               "an earlier step makes a reward model of it, which gives a score and no words");
   }
+  if (!check_promised_adapter<R>(step, mistakes)) return;
   const auto is_there = [](const std::string& address) { return address.empty() || address_exists(address, {}); };
   const ModelSection& model = recipe.model;
   if (!step.shape_known || model.path.empty() || !is_there(model.path) || !is_there(model.adapter)) return;
@@ -135,6 +147,7 @@ void take_promised_adapter(PromisedStep& next, const Promises& promises) {
   if (!init || !init->is_scalar()) return;
   const fs::path path = parse_address(fs::current_path(), init->text()).path;
   if (const Node* trained = left_by(promises.adapters, path, "adapter")) {
+    next.adapter = {.init = *init, .scores = promises.score(path)};
     *adapter = Node(*trained);
   } else if (promises.holds(path)) {
     next.shape_known = false;

@@ -18,10 +18,15 @@ std::vector<std::string> validate_recipe(const Node& recipe);
 // A step of a pipeline, with the model and adapter sections of the step that makes them where an earlier one does: it
 // is named by its run folder, a checkpoint of it, or its merged/ or adapter/.
 struct PromisedStep {
+  struct Adapter {
+    Node init;            // as it is written
+    bool scores = false;  // its step trains a reward model
+  };
   ExpandedStep step;
   bool promised = false;                     // the model is another step's
   bool scores = false;                       // which makes a reward model of it
   bool second_scores = false;                // the same of the teacher or the reference
+  std::optional<Adapter> adapter = {};       // another step's, which this one goes on from
   std::optional<ModelSection> teacher = {};  // of a distillation: what the step that makes it begins with
   bool reference_promised = false;           // another step's, of the shape that this begins with
   bool shape_known = true;                   // not so for any other part of what an earlier step makes

@@ -178,6 +178,28 @@ def test_what_an_earlier_step_makes_is_planned_as_what_it_begins_with(program, a
     assert not (program.folder / "pl").exists()
 
 
+@pytest.mark.parametrize("kinds, init, message", [
+    ("sft reward", "pl/one/adapter", "this adapter is a language model's and has no score head"),
+    ("sft reward", "pl/one", "this adapter is a language model's and has no score head"),
+    ("reward sft", "pl/one/adapter", "a reward model, which gives one score and no words"),
+    ("reward dpo", "${steps.one.out}/adapter", "a reward model, which gives one score and no words"),
+    ("reward reward", "pl/one/adapter", ""),
+    ("sft dpo", "pl/one/adapter", ""),
+])
+def test_an_adapter_that_an_earlier_step_makes_has_the_head_of_that_step(program, kinds, init, message):
+    write_pairs(program)
+    for name, kind, adapter in zip(("r.yaml", "second.yaml"), kinds.split(), ("", f"adapter: {{init: '{init}'}}\n")):
+        data = "rows" if kind == "sft" else "pairs"
+        (program.folder / name).write_text(f"recipe: {kind}\nmodel: {{path: model}}\n{adapter}data: {{train: {data}.jsonl, eval_split: 0}}\n")
+    (program.folder / "all.yaml").write_text(PIPELINE.replace(", export.merged: f32", ""))
+    for verb in ("validate", "plan", "run") if message else ("validate", "plan"):
+        said = program.run(verb, "all.yaml", code=2 if message else 0).stderr
+        assert said.count("error:") == bool(message) and message in said
+        if message:
+            assert "second.yaml:3:17: adapter.init: " in said and "pl/one" in said
+    assert not (program.folder / "pl").exists()
+
+
 @pytest.mark.parametrize("reference", ["pl/one", "pl/one/merged", "pl/one@best", "model+pl/one/adapter", "model+pl/one", "${steps.one.out}"])
 def test_a_reference_that_an_earlier_step_makes_is_planned_as_what_it_begins_with(program, reference):
     write(program)
