@@ -54,6 +54,10 @@ Address parse_address(const fs::path& folder, const std::string& address) {
   return {.path = address.substr(0, at), .checkpoint = address.substr(at + 1)};
 }
 
+std::string without_adapter(const Address& address) {
+  return address.checkpoint.empty() ? address.path : address.path + "@" + address.checkpoint;
+}
+
 bool is_hub_address(const fs::path& folder, const std::string& address) {
   const std::string org = address.substr(0, address.find('/'));
   if (!is_hub_name(address) || org == "runs") return false;

@@ -24,6 +24,8 @@ struct Address {
 // What exists below `folder` as it is written is a path, whatever characters it holds; else the last + and then the
 // last @ divide it.
 Address parse_address(const std::filesystem::path& folder, const std::string& address);
+// The text of what stands before the + of an adapter.
+std::string without_adapter(const Address&);
 
 // An address with its paths absolute: RUN@STEP and BASE+ADAPTER by parts; ORG/NAME (where ORG is no folder) and names
 // under configs/models stay as they are.

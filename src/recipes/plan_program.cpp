@@ -7,6 +7,7 @@
 #include "recipes/console.h"
 #include "recipes/prepare.h"
 #include "recipes/programs.h"
+#include "recipes/promises.h"
 #include "recipes/teach.h"
 #include "recipes/teach_answers.h"
 #include "recipes/validate.h"
