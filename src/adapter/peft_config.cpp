@@ -127,7 +127,7 @@ void check_kind(const Json& json) {
 }
 
 // PEFT saves what it finds of `classifier` and `score` whole, whether they are listed or not; here it is `score`.
-void take_score_head(PeftConfig& config) {
+void read_score_task(PeftConfig& config) {
   config.scores = true;
   std::erase(config.modules_to_save, std::string("classifier"));
   const std::string head = "score";
@@ -168,7 +168,7 @@ PeftConfig read(const Json& json) {
   key("alpha_pattern", [&](const Json& v) { config.alpha_pattern = read_patterns(v, read_alpha); });
   key("base_model_name_or_path", [&](const Json& v) { config.base_model = v.as_string(); });
   const Json* task = json.find("task_type");
-  if (task && task->is_string() && task->as_string() == kScoreTask) take_score_head(config);
+  if (task && task->is_string() && task->as_string() == kScoreTask) read_score_task(config);
   if (config.targets.empty()) fail(ExitCode::malformed, "target_modules: expected names or an expression, got none");
   return config;
 }

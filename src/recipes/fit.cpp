@@ -169,6 +169,46 @@ void check_exported(Checker& c, const ExportSection& exports, const ModelShape& 
   if (fits) check_gguf(c, asked, model);
 }
 
+// Gives `spec` and `adapter` of a reward run the head that it trains. False when they can have none.
+bool take_trained_head(Checker& c, ModelSpec& spec, AdapterSection& adapter) {
+  return c.gather("model.path", [&] { spec = with_score_head(std::move(spec)); }) &&
+         c.gather("adapter.init", [&] { store_head_whole(spec, adapter); });
+}
+
+// Whether eval.tasks and the model agree on what it gives: scores, or words.
+bool tasks_fit(Checker& c, const EvalSection& eval, const ModelShape& shape) {
+  const std::string& address = shape.artifact.address;
+  const bool prefers = std::ranges::count(eval.tasks, kPreferenceTask) > 0, scores = shape.spec.labels == 1;
+  if (prefers && !scores) {
+    c.mistake("eval.tasks", "preference asks a reward model, and " + address + " is a language model",
+              "`recipe: reward` trains one");
+  } else if (!prefers && scores) {
+    c.mistake(c.has("eval.tasks") ? "eval.tasks" : "model.path", address + ": " + std::string(kScoresAlone),
+              "eval.tasks=[preference] compares its scores on pairs");
+  }
+  return prefers == scores;
+}
+
+// Whether the model's head is what the kind works with; when it is not, nothing more can be held against that model.
+template <class R>
+bool head_fits(Checker& c, const R& recipe, const ModelShape& shape) {
+  const int64_t labels = shape.spec.labels;
+  const std::string& address = shape.artifact.address;
+  if (std::is_same_v<R, ExportRecipe>) return true;
+  if (labels > 1) {
+    c.mistake("model.path",
+              fmt::format("{}: its head gives {} labels, which no kind of this version works with", address, labels));
+    return false;
+  }
+  if (std::is_same_v<R, RewardRecipe>) return true;
+  if constexpr (std::is_same_v<R, EvalRecipe>) {
+    return tasks_fit(c, recipe.eval, shape);
+  } else {
+    if (labels == 1) c.mistake("model.path", address + ": " + std::string(kScoresAlone), std::string(kWhatReadsScores));
+    return labels == 0;
+  }
+}
+
 }  // namespace
 
 template <class R>
@@ -188,37 +228,6 @@ bool check_expressions(const R& recipe, RecipeMistakes& mistakes) {
   return good;
 }
 
-// Whether the model's head is what the kind works with. Gives `spec` and `adapter` of a reward run the head that it
-// trains. False when it is not, and nothing more can be held against that model.
-template <class R>
-bool check_head(Checker& c, const R& recipe, const ModelShape& shape, ModelSpec& spec, AdapterSection& adapter) {
-  constexpr bool evaluates = std::is_same_v<R, EvalRecipe>;
-  const std::string& address = shape.artifact.address;
-  if constexpr (std::is_same_v<R, RewardRecipe>) {
-    if (!c.gather("model.path", [&] { spec = with_score_head(std::move(spec)); })) return false;
-    if (spec.labels == 1) return c.gather("adapter.init", [&] { save_score(spec, adapter); });
-  }
-  if constexpr (evaluates) {
-    const bool prefers = std::ranges::count(recipe.eval.tasks, kPreferenceTask) > 0;
-    if (prefers && spec.labels == 0) {
-      c.mistake("eval.tasks", "preference asks a reward model, and " + address + " is a language model",
-                "`recipe: reward` trains one");
-    } else if (!prefers && spec.labels == 1) {
-      c.mistake(c.has("eval.tasks") ? "eval.tasks" : "model.path", address + ": " + std::string(kScoresAlone),
-                "eval.tasks=[preference] compares its scores on pairs");
-    }
-    if (spec.labels <= 1) return prefers == (spec.labels == 1);
-  }
-  if constexpr (std::is_same_v<R, ExportRecipe>) return true;
-  if (spec.labels > 1) {
-    c.mistake("model.path", fmt::format("{}: its head gives {} labels, which no kind of this version works with",
-                                        address, spec.labels));
-  } else if (spec.labels == 1) {
-    c.mistake("model.path", address + ": " + std::string(kScoresAlone), std::string(kWhatReadsScores));
-  }
-  return spec.labels == 0;
-}
-
 template <class R>
 void check_fit(const R& recipe, const ModelShape& shape, RecipeMistakes& mistakes) {
   Checker c(recipe, mistakes);
@@ -226,7 +235,8 @@ void check_fit(const R& recipe, const ModelShape& shape, RecipeMistakes& mistake
   check_weights(c, shape, !exports_only, recipe.model.init);
   ModelSpec spec = shape.spec;
   AdapterSection adapter = adapter_of(recipe);
-  if (!check_head(c, recipe, shape, spec, adapter)) return;
+  if (!head_fits(c, recipe, shape)) return;
+  if (std::is_same_v<R, RewardRecipe> && !take_trained_head(c, spec, adapter)) return;
   if constexpr (requires { recipe.data; }) {
     const auto& longest = recipe.data.max_length;
     if (longest && *longest > shape.spec.max_positions) {

@@ -13,11 +13,11 @@ namespace prentice {
 bool take_score_head(Opened& opened, AdapterSection& adapter) {
   const bool is_new = opened.spec.labels == 0;
   opened.spec = with_score_head(std::move(opened.spec));
-  save_score(opened.spec, adapter);
+  store_head_whole(opened.spec, adapter);
   return is_new;
 }
 
-void save_score(const ModelSpec& spec, AdapterSection& adapter) {
+void store_head_whole(const ModelSpec& spec, AdapterSection& adapter) {
   if (adapter.kind == AdapterKind::full) return;
   if (!starts_fresh(adapter)) {
     return require_same_head(adapter.init, read_peft_config(adapter.init).scores, true);

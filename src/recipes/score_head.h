@@ -17,12 +17,12 @@ inline constexpr std::string_view kWhatReadsScores =
 
 // Makes of an opened model the one that a reward run trains: its spec with a score head, and `score` among what a fresh
 // adapter stores whole, as in PEFT. Returns whether the head is new, because the model has none. Errors: those of
-// with_score_head and save_score.
+// with_score_head and store_head_whole.
 bool take_score_head(Opened&, AdapterSection&);
 
 // The head among what the adapter of a reward run stores whole. Errors: those of require_same_head, of
 // an adapter that is gone on from.
-void save_score(const ModelSpec&, AdapterSection&);
+void store_head_whole(const ModelSpec&, AdapterSection&);
 
 // Errors: `usage` when one of the two has a score head and the other has not: a run, and the adapter it goes on from.
 void require_same_head(const std::string& adapter, bool adapter_scores, bool run_scores);
