@@ -91,9 +91,8 @@ void check_start(Checker& c, const ModelShape& shape, bool full) {
 }
 
 void check_weights(Checker& c, const ModelShape& shape, bool may_be_random, const std::string& init) {
-  if (shape.artifact.has_weights() || shape.promised || (may_be_random && init == "random")) return;
-  c.mistake("model.path", shape.artifact.address + ": these are shapes without weights",
-            may_be_random ? "model.init=random makes weights" : "");
+  if (shape.promised || (may_be_random && init == "random")) return;
+  c.gather("model.path", [&] { require_weights("model.path", shape.artifact, may_be_random ? kMakesWeights : ""); });
 }
 
 // New tokens have rows that train whole, so embedding and head cannot have an adapter too.

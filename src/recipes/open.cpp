@@ -66,12 +66,14 @@ Opened open_model(const ModelSection& section, const Machine& machine, std::stri
   return open_model(open_shape(section, key), section, machine);
 }
 
+void require_weights(const std::string& key, const Artifact& artifact, const std::string& hint) {
+  if (artifact.has_weights()) return;
+  fail(ExitCode::usage, key + ": " + artifact.address + ": these are shapes without weights", hint);
+}
+
 Model load_weights(const Opened& opened, uint64_t seed) {
   const LoadOptions options{.dtype = opened.machine.dtype, .device = opened.machine.device};
-  if (!opened.random && !opened.artifact.has_weights()) {
-    fail(ExitCode::usage, opened.artifact.address + ": these are shapes without weights",
-         "model.init=random makes weights");
-  }
+  if (!opened.random) require_weights("model.path", opened.artifact, kMakesWeights);
   Model model = opened.random ? random_model(opened.spec, seed, options)
                               : load_model(opened.artifact.base, options, opened.spec, seed);
   if (!opened.artifact.adapter.empty()) load_peft(model, opened.artifact.adapter);

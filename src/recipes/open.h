@@ -2,6 +2,7 @@
 // because a recipe may name several models, each with its own place to run.
 #pragma once
 
+#include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
@@ -14,6 +15,8 @@
 #include "text/tokenizer.h"
 
 namespace prentice {
+
+inline constexpr const char* kMakesWeights = "model.init=random makes weights";
 
 // What an address leads to and the shape of the model there, with the vocabulary of its adapter: no tokenizer, no
 // weights.
@@ -59,6 +62,9 @@ Opened open_recipe(R& recipe) {
 
 // The tokenizer of an artifact with `more` tokens. Errors: those of open_model.
 Tokenizer open_tokenizer(const Artifact&, const ModelSpec&, const std::vector<AddedToken>& more = {});
+
+// Errors: `usage`, told of `key`, when the artifact is shapes alone; `hint` says what has weights.
+void require_weights(const std::string& key, const Artifact&, const std::string& hint);
 
 // The weights in memory, with the spec's vocabulary and the artifact's adapter attached. `seed` is for those that are
 // made. Errors: `usage` when the artifact is shapes alone and its weights are to be read; `model`.

@@ -41,10 +41,7 @@ Teacher open_teacher(const DistillRecipe& recipe, const Opened& student, RunUse 
   }
   teacher.shape = open_shape(recipe.teacher, kTeacherKey);
   const Artifact& artifact = teacher.shape->artifact;
-  if (use == RunUse::train && !artifact.has_weights()) {
-    fail(ExitCode::usage, fmt::format("distill.teacher: {}: these are shapes without weights", artifact.address),
-         "name the folder of the model, or a run");
-  }
+  if (use == RunUse::train) require_weights(kTeacherKey, artifact, "name the folder of the model, or a run");
   if (use == RunUse::plan && (artifact.tokenizer.empty() || recipe.teacher_promised)) return teacher;
   teacher.tokenizer = open_tokenizer(artifact, teacher.shape->spec);
   if (recipe.distill.loss != DistillLoss::uld) {

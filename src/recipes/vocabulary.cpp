@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "core/error.h"
+#include "recipes/score_head.h"
 
 namespace prentice {
 
@@ -32,7 +33,7 @@ void require_same_vocabulary(const std::string& key, const NamedTokenizer& their
 
 void require_language_model(const std::string& key, const std::string& address, const ModelSpec& spec) {
   if (spec.labels == 0) return;
-  fail(ExitCode::model, key + ": " + address + " is a reward model, which gives a score and no words");
+  fail(ExitCode::model, key + ": " + address + " is " + std::string(kScoresAlone));
 }
 
 }  // namespace prentice
