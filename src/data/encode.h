@@ -4,13 +4,24 @@
 
 #include <optional>
 #include <string>
+#include <type_traits>
 #include <vector>
 
-#include "config/schema.h"
+#include "config/kinds.h"
 #include "data/data_set.h"
 #include "text/tokenizer.h"
 
 namespace prentice {
+
+// What the objective of a kind reads of its rows.
+template <class Recipe>
+RowUse use_of(const Recipe& recipe) {
+  if constexpr (std::is_same_v<Recipe, RewardRecipe>) return RowUse::pairs;
+  if constexpr (requires { recipe.preference; }) {
+    return recipe.preference.loss == PreferenceLoss::kto ? RowUse::labels : RowUse::pairs;
+  }
+  return RowUse::examples;
+}
 
 struct TrainEvalSets {
   DataSet train;

@@ -70,6 +70,12 @@ double seconds_beside(const Recipe& recipe, const StepShape& shape, const Hardwa
 
 }  // namespace
 
+double warmup_steps(const OptimSection& optim, int64_t steps) {
+  const auto all = static_cast<double>(steps);
+  if (!optim.warmup) return std::max(5.0, std::ceil(0.03 * all));
+  return *optim.warmup < 1 ? std::ceil(*optim.warmup * all) : *optim.warmup;
+}
+
 template <class Recipe>
 Plan make_plan(const Recipe& recipe, const PreparedRun& run, StepShape shape, const Hardware& hardware) {
   const auto& sequences = run.data.train.encoded.sequences;

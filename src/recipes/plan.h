@@ -8,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "config/schema.h"
 #include "io/json.h"
 #include "recipes/plan_memory.h"
 #include "recipes/stored_teacher.h"
@@ -39,6 +40,9 @@ Plan make_plan(const Recipe&, const PreparedRun&, StepShape, const Hardware&);
 // Of a model that is only scored or asked, and of one that is exported tensor by tensor. `shape` is step_shape's.
 Plan scoring_plan(StepShape shape, const Hardware&);
 Plan export_plan(const StepShape& shape, const Hardware&);
+
+// Steps of linear rise: optim.warmup, a share rounded up; without it 3 % and at least 5.
+double warmup_steps(const OptimSection&, int64_t steps);
 
 Json to_json(const Plan&);
 std::string to_text(const Plan&);  // the table `plan` prints

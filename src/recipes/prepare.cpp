@@ -3,7 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cmath>
 
 #include "adapter/lora.h"
 #include "adapter/trainable.h"
@@ -115,15 +114,9 @@ StepOptions step_options(const RunSection& run, const DataSection& data, const T
 
 }  // namespace
 
-double warmup_steps(const OptimSection& optim, int64_t steps) {
-  const auto all = static_cast<double>(steps);
-  if (!optim.warmup) return std::max(5.0, std::ceil(0.03 * all));
-  return *optim.warmup < 1 ? std::ceil(*optim.warmup * all) : *optim.warmup;
-}
-
 template <class Recipe>
-PreparedRun open_run(const Recipe& recipe, const Machine& machine, [[maybe_unused]] RunUse use) {
-  PreparedRun run{make_student(recipe, open_recipe(recipe, machine))};
+OpenedRun open_run(const Recipe& recipe, const Machine& machine, [[maybe_unused]] RunUse use) {
+  OpenedRun run{make_student(recipe, open_recipe(recipe, machine))};
   if constexpr (requires { recipe.distill; }) {
     if (!recipe.teacher.path.empty()) run.teacher.emplace(open_teacher(recipe, run.opened, use));
   }
@@ -131,7 +124,8 @@ PreparedRun open_run(const Recipe& recipe, const Machine& machine, [[maybe_unuse
 }
 
 template <class Recipe>
-PreparedRun prepare_run(Recipe& recipe, PreparedRun run, const Hardware& hardware) {
+PreparedRun prepare_run(Recipe& recipe, OpenedRun opened, const Hardware& hardware) {
+  PreparedRun run{std::move(opened)};
   const Machine machine = run.opened.machine;
   if constexpr (requires { recipe.distill; }) {
     auto& device = recipe.distill.teacher_device;
@@ -171,9 +165,9 @@ PreparedRun prepare_run(Recipe& recipe, PreparedRun run, const Hardware& hardwar
   return run;
 }
 
-#define PRENTICE_PREPARES(R)                                          \
-  template PreparedRun open_run<R>(const R&, const Machine&, RunUse); \
-  template PreparedRun prepare_run<R>(R&, PreparedRun, const Hardware&);
+#define PRENTICE_PREPARES(R)                                        \
+  template OpenedRun open_run<R>(const R&, const Machine&, RunUse); \
+  template PreparedRun prepare_run<R>(R&, OpenedRun, const Hardware&);
 PRENTICE_TRAINING_KINDS(PRENTICE_PREPARES)
 #undef PRENTICE_PREPARES
 

@@ -14,8 +14,12 @@
 
 namespace prentice {
 
-struct PreparedRun : Student {
+// The models of a run.
+struct OpenedRun : Student {
   std::optional<Teacher> teacher;  // of a distillation
+};
+
+struct PreparedRun : OpenedRun {
   TrainEvalSets data;
   std::unique_ptr<StepSource> steps;
   double epochs = 0;  // of the whole run
@@ -25,24 +29,11 @@ struct PreparedRun : Student {
 // The models of a recipe for `machine`: all that can be refused before a folder is made or data is read. Errors: those
 // of open_recipe, make_student and open_teacher.
 template <class Recipe>  // a kind that trains
-PreparedRun open_run(const Recipe& recipe, const Machine& machine, RunUse use);
+OpenedRun open_run(const Recipe& recipe, const Machine& machine, RunUse use);
 
 // The rest of what open_run gave, for a machine of this hardware. Errors: whatever can be wrong with a recipe's data
 // and what needs it.
 template <class Recipe>
-PreparedRun prepare_run(Recipe& recipe, PreparedRun run, const Hardware& hardware);
-
-// What the objective of a kind reads of its rows.
-template <class Recipe>
-RowUse use_of(const Recipe& recipe) {
-  if constexpr (std::is_same_v<Recipe, RewardRecipe>) return RowUse::pairs;
-  if constexpr (requires { recipe.preference; }) {
-    return recipe.preference.loss == PreferenceLoss::kto ? RowUse::labels : RowUse::pairs;
-  }
-  return RowUse::examples;
-}
-
-// Steps of linear rise: optim.warmup, a share rounded up; without it 3 % and at least 5.
-double warmup_steps(const OptimSection&, int64_t steps);
+PreparedRun prepare_run(Recipe& recipe, OpenedRun opened, const Hardware& hardware);
 
 }  // namespace prentice

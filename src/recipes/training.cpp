@@ -70,7 +70,7 @@ TrainConfig train_config(const Recipe& recipe, const Training& training, bool qu
 template <class Recipe>
 std::unique_ptr<Training> start_training(Recipe& recipe, const Invocation& invocation) {
   const auto [machine, hardware] = decide_place(recipe.run, "");
-  PreparedRun opened = open_run(recipe, machine, RunUse::train);  // a recipe that is refused leaves no folder
+  OpenedRun opened = open_run(recipe, machine, RunUse::train);  // a recipe that is refused leaves no folder
   std::unique_ptr<Training> training(new Training{.folder{recipe.run.out, invocation.fresh, run_policy(invocation)},
                                                   .run = prepare_run(recipe, std::move(opened), hardware),
                                                   .resolved = to_yaml(to_node(recipe))});
