@@ -20,18 +20,17 @@ namespace prentice {
 namespace {
 
 // Every micro-batch gets its texts as a teacher of another vocabulary reads them.
-void retell(std::optional<Retold>& retold, const DistillRecipe& recipe, PreparedRun& run, bool quiet) {
-  Tokenizer tokenizer = open_tokenizer(run.teacher->shape->artifact, run.teacher->shape->spec);
-  retold.emplace(recipe.data, run.data.train, run.opened.tokenizer, std::move(tokenizer),
-                 run.teacher->shape->spec.max_positions, run.opened.machine.threads);
+void retell(std::optional<Retold>& retold, const DistillRecipe& recipe, const ModelShape& teacher, PreparedRun& run,
+            bool quiet) {
+  retold.emplace(recipe.data, run.data.train, run.opened.tokenizer, open_tokenizer(teacher.artifact, teacher.spec),
+                 teacher.spec.max_positions, run.opened.machine.threads);
   run.steps = annotated(std::move(run.steps), [&](Batch& batch) { retold->attach(batch); });
   if (!quiet) fmt::print(stderr, "uld: {}\n", retold->description());
 }
 
 // The thread that prepares a step reads what the teacher said about its rows.
-void recall(std::optional<StoredTeacher>& stored, const DistillRecipe& recipe, PreparedRun& run) {
-  stored.emplace(recipe.distill.teacher, std::move(*run.teacher->store), recipe.data, run.opened.tokenizer,
-                 run.data.train);
+void recall(std::optional<StoredTeacher>& stored, const DistillRecipe& recipe, TeacherStore store, PreparedRun& run) {
+  stored.emplace(recipe.distill.teacher, std::move(store), recipe.data, run.opened.tokenizer, run.data.train);
   stored->require_all(run.data.train.encoded);
   run.steps = annotated(std::move(run.steps), [&](Batch& batch) { stored->attach(batch); });
 }
@@ -56,14 +55,16 @@ int run_program(DistillRecipe recipe, const Invocation& invocation) {
   const auto training = start_training(recipe, invocation);
   if (!training) return already_done(recipe.run.out, invocation);
   auto& [folder, run, resolved, model, weights, forward] = *training;
+  Teacher teacher = std::move(*run.teacher);
+  run.teacher.reset();
   std::optional<Retold> retold;
-  if (recipe.distill.loss == DistillLoss::uld) retell(retold, recipe, run, invocation.quiet);
+  if (recipe.distill.loss == DistillLoss::uld) retell(retold, recipe, *teacher.shape, run, invocation.quiet);
   std::optional<StoredTeacher> stored;
-  if (run.teacher->store) recall(stored, recipe, run);
+  if (teacher.store) recall(stored, recipe, std::move(*teacher.store), run);
   std::function<void(Step&)> see_step;
   if (recipe.distill.on_policy > 0) see_step = sampling(recipe, run, model, forward);
 
-  const Distillation distillation(recipe, run, model, forward);
+  const Distillation distillation(recipe, run.opened, std::move(teacher), model, forward);
   for (const auto& learned : distillation.learned()) weights.push_back(learned);
   const Objective objective = [&](const Batch& batch, const Counts& counts, Metrics& metrics) {
     return distillation.share(batch, counts, metrics);

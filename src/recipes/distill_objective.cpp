@@ -26,9 +26,12 @@ Divergence divergence_of(DistillLoss loss) {
       return Divergence::tvd;
     case DistillLoss::ce:
       return Divergence::cross_entropy;
-    default:
-      return Divergence::forward_kl;  // not read: states and uld have distances of their own
+    case DistillLoss::hidden_mse:
+    case DistillLoss::hidden_cosine:
+    case DistillLoss::uld:
+      break;  // not read: these have distances of their own
   }
+  return Divergence::forward_kl;
 }
 
 // The cross-entropy of given labels as a mean over them, where a step has sampled ones beside them.
@@ -41,15 +44,15 @@ void note(Metrics& metrics, const char* name, const Tensor& distance, const Tens
 
 }  // namespace
 
-Distillation::Distillation(const DistillRecipe& recipe, PreparedRun& run, const Model& student,
+Distillation::Distillation(const DistillRecipe& recipe, const Opened& opened, Teacher teacher, const Model& student,
                            const ForwardOptions& forward)
-    : section_(recipe.distill), student_(student), forward_(forward), vocab_(run.opened.tokenizer.vocab_size()) {
-  if (!run.teacher->shape) return;
-  teacher_vocab_ = run.teacher->tokenizer->vocab_size();
-  teacher_ = load_teacher(std::move(*run.teacher));
+    : section_(recipe.distill), student_(student), forward_(forward), vocab_(opened.tokenizer.vocab_size()) {
+  if (!teacher.shape) return;
+  teacher_vocab_ = teacher.tokenizer->vocab_size();
+  teacher_ = load_teacher(std::move(teacher));
   if (compares_states(section_.loss)) {
     states_.emplace(section_, student.spec, teacher_->spec, static_cast<uint64_t>(recipe.run.seed),
-                    run.opened.machine.device);
+                    opened.machine.device);
   }
 }
 
@@ -61,11 +64,13 @@ Tensor Distillation::share(const Batch& batch, const Counts& counts, Metrics& me
   return section_.loss == DistillLoss::uld ? retold_share(batch, counts, metrics) : live_share(batch, counts, metrics);
 }
 
+double Distillation::weight_for(const Batch& batch) const { return batch.sampled ? 1.0 : *section_.weight; }
+
 DistillOptions Distillation::options_for(const Batch& batch) const {
   return {.divergence = divergence_of(section_.loss),
           .beta = section_.beta,
           .temperature = section_.temperature,
-          .weight = batch.sampled ? 1.0 : *section_.weight,
+          .weight = weight_for(batch),
           .vocab = vocab_,
           .top_k = section_.top_k.value_or(0),
           .tail = section_.tail == TeacherTail::event ? Tail::event : Tail::none};
@@ -96,7 +101,7 @@ Tensor Distillation::states_share(const Batch& batch, const Counts& counts, Metr
   const Tensor labels =
       cross_entropy_share(ours.hidden, student_.head, student_.spec.final_softcap, batch, counts, forward_);
   note(metrics, "hidden", distance.detach(), labels.detach(), batch, counts);
-  const double weight = batch.sampled ? 1.0 : *section_.weight;
+  const double weight = weight_for(batch);
   return weight == 1 ? distance : distance * weight + labels * (1 - weight);
 }
 
@@ -107,7 +112,7 @@ Tensor Distillation::retold_share(const Batch& batch, const Counts& counts, Metr
     const Tensor labels =
         cross_entropy_share(hidden, student_.head, student_.spec.final_softcap, batch, counts, forward_);
     note(metrics, "divergence", at::zeros_like(labels.detach()), labels.detach(), batch, counts);
-    return labels * (1 - *section_.weight);
+    return labels * (1 - weight_for(batch));
   }
   const Tensor theirs = [&] {
     const c10::NoGradGuard no_grad;

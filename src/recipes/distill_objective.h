@@ -6,15 +6,16 @@
 
 #include "objective/distill.h"
 #include "recipes/distill_states.h"
-#include "recipes/prepare.h"
+#include "recipes/teacher.h"
 
 namespace prentice {
 
 class Distillation {
  public:
-  // Loads the teacher, where it is a model: of a store the batches bring what it said. `student` and `forward` must
-  // outlive this and may change. Errors: those of load_weights.
-  Distillation(const DistillRecipe&, PreparedRun&, const Model& student, const ForwardOptions& forward);
+  // Loads the teacher, where it is a model: of a store the batches bring what it said. `opened` is what `student` was
+  // loaded from; `student` and `forward` must outlive this and may change. Errors: those of load_weights.
+  Distillation(const DistillRecipe&, const Opened& opened, Teacher teacher, const Model& student,
+               const ForwardOptions& forward);
 
   // What trains beside the student: projections of its hidden states.
   NamedTensors learned() const;
@@ -27,6 +28,7 @@ class Distillation {
   Tensor states_share(const Batch&, const Counts&, Metrics&) const;
   Tensor retold_share(const Batch&, const Counts&, Metrics&) const;
   Tensor stored_share(const Batch&, const Counts&, Metrics&) const;
+  double weight_for(const Batch&) const;  // of the distance
   DistillOptions options_for(const Batch&) const;
   Batch at_teacher(const Batch&) const;
 
