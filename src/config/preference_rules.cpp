@@ -10,6 +10,14 @@ bool needs_reference(PreferenceLoss loss) {
   return loss != PreferenceLoss::orpo && loss != PreferenceLoss::simpo && loss != PreferenceLoss::cpo;
 }
 
+bool compares_with_start(const PreferenceSection& section) { return section.reference == "start"; }
+
+bool keeps_log_probs(const PreferenceSection& section) { return section.reference == "precomputed"; }
+
+bool names_a_model(const PreferenceSection& section) {
+  return !compares_with_start(section) && !keeps_log_probs(section);
+}
+
 void check_pairs(Checker& c, const DataSection& data, bool labels) {
   if (data.overlong == Overlong::truncate) {
     c.mistake("data.overlong", "truncate would compare answers that are not whole", "use error or drop");
@@ -40,14 +48,14 @@ void check_preference(Checker& c, const DpoRecipe& recipe) {
   if (loss == kto && *preference.sft_weight > 0) {
     c.mistake("preference.sft_weight", "has no effect " + with, "remove the key");
   }
-  if (has_reference && recipe.adapter.kind == AdapterKind::full && preference.reference == "start") {
+  if (has_reference && recipe.adapter.kind == AdapterKind::full && compares_with_start(preference)) {
     c.mistake(c.has("preference.reference") ? "preference.reference" : "adapter.kind",
               fmt::format("full moves every weight, and nothing is left of the model as it was, with which "
                           "preference.loss: {} compares",
                           word_of(loss)),
               "preference.reference=precomputed keeps its log-probabilities; or name a model");
   }
-  if (loss == kto && preference.reference == "precomputed") {
+  if (loss == kto && keeps_log_probs(preference)) {
     c.mistake("preference.reference", "kto asks the reference for answers to other prompts, anew in every step",
               recipe.adapter.kind == AdapterKind::full ? "name a model" : "use start, or name a model");
   }

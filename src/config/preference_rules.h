@@ -8,6 +8,11 @@ namespace prentice {
 
 // Whether the loss compares the policy with a reference.
 bool needs_reference(PreferenceLoss);
+// What preference.reference says: the model as it was before the first step, the same as log-probabilities that are
+// kept, or else a model of its own address.
+bool compares_with_start(const PreferenceSection&);
+bool keeps_log_probs(const PreferenceSection&);
+bool names_a_model(const PreferenceSection&);
 
 // What rows of pairs forbid of the section that reads them. `labels`: single labelled answers are read too.
 void check_pairs(Checker& checker, const DataSection& data, bool labels);

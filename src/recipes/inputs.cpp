@@ -4,7 +4,7 @@
 
 #include "config/distill_rules.h"
 #include "config/fields.h"
-#include "recipes/reference.h"
+#include "config/preference_rules.h"
 #include "teacher/store_layout.h"
 
 namespace prentice {

@@ -55,8 +55,8 @@ std::span<const std::byte> bytes_of(const Tensor& numbers) {
   return {static_cast<const std::byte*>(numbers.const_data_ptr()), numbers.nbytes()};
 }
 
-// Into `numbers`, f64 on the host. Errors: `model` when they are of other inputs, or not those that were written.
-void read_numbers(const fs::path& path, Tensor& numbers, const std::string& binding) {
+// [count] f64 on the host. Errors: `model` when they are of other inputs, or not those that were written.
+Tensor read_numbers(const fs::path& path, int64_t count, const std::string& binding) {
   const auto metadata = SafetensorsFile::open(path).metadata();
   const auto says = [&](const char* key, const std::string& value) {
     const auto found = metadata.find(key);
@@ -66,11 +66,13 @@ void read_numbers(const fs::path& path, Tensor& numbers, const std::string& bind
     fail(ExitCode::model, path.string() + ": these log-probabilities are of another model, data, tokenizer or template",
          "remove the file, and they are computed again");
   }
+  Tensor numbers = at::empty({count}, at::kDouble);
   read_tensors(path, {{"log_probabilities", numbers}});
   if (!says("sha256", sha256_hex(bytes_of(numbers)))) {
     fail(ExitCode::model, path.string() + ": these log-probabilities are not the ones that were written (SHA-256)",
          "remove the file, and they are computed again");
   }
+  return numbers;
 }
 
 void write_numbers(const fs::path& path, const Tensor& numbers, const std::string& binding) {
@@ -90,10 +92,6 @@ Tensor answer_sums(const Model& model, const Batch& batch, const ForwardOptions&
   return sequence_sums(token_log_probs(hidden, model.head, model.spec.final_softcap, batch, options), batch);
 }
 
-bool names_a_model(const PreferenceSection& section) {
-  return section.reference != "start" && section.reference != "precomputed";
-}
-
 ModelShape reference_shape(const PreferenceSection& section) {
   ModelShape shape = open_shape({.path = section.reference}, kReferenceKey);
   require_language_model(kReferenceKey, shape.artifact.address, shape.spec);
@@ -102,11 +100,11 @@ ModelShape reference_shape(const PreferenceSection& section) {
 
 std::optional<AskedModel> asked_reference(const DpoRecipe& recipe, const Opened& policy, int64_t trainable) {
   if (!needs_reference(recipe.preference.loss)) return {};
-  AskedModel asked{.spec = policy.spec, .every_step = recipe.preference.reference != "precomputed"};
+  AskedModel asked{.spec = policy.spec, .every_step = !keeps_log_probs(recipe.preference)};
   if (names_a_model(recipe.preference)) {
     asked.spec = reference_shape(recipe.preference).spec;
     asked.bytes = parameter_count(asked.spec) * static_cast<int64_t>(c10::elementSize(policy.machine.dtype));
-  } else if (recipe.preference.reference == "start" && !off_is_start(recipe.adapter)) {
+  } else if (compares_with_start(recipe.preference) && !off_is_start(recipe.adapter)) {
     asked.bytes = trainable * static_cast<int64_t>(sizeof(float));
   }
   return asked;
@@ -120,9 +118,8 @@ void require_same_tokens(const NamedTokenizer& reference, const Opened& policy) 
 Reference::Reference(Model& policy, const DpoRecipe& recipe, const PreparedRun& run) : policy_(policy) {
   const PreferenceSection& section = recipe.preference;
   if (!needs_reference(section.loss)) return;
-  keeps_numbers_ = section.reference == "precomputed";
-  if (keeps_numbers_) {
-    way_ = Way::policy;
+  if (keeps_log_probs(section)) {
+    way_ = Way::precomputed;
   } else if (names_a_model(section)) {
     const Opened opened = open_model(reference_shape(section), {.path = section.reference}, run.opened.machine);
     require_same_tokens({opened.artifact.address, opened.tokenizer}, run.opened);
@@ -145,27 +142,33 @@ Tensor Reference::sums(const Batch& batch) const {
   return answer_sums(own_ ? *own_ : policy_, batch, {});
 }
 
+Tensor Reference::compute(const std::vector<Sequence*>& sequences, int64_t micro_tokens) const {
+  Tensor numbers = at::empty({static_cast<int64_t>(sequences.size())}, at::kDouble);
+  const auto device = policy_.embed.device();
+  int64_t next = 0;
+  const std::vector<const Sequence*> readable(sequences.begin(), sequences.end());
+  collate_in_order(readable, micro_tokens, [&](const Batch& batch) {
+    throw_if_stopped(kContinues);
+    const Tensor found = sums(to_device(batch, device)).to(at::kCPU, at::kDouble);
+    numbers.narrow(0, next, found.size(0)).copy_(found);
+    next += found.size(0);
+  });
+  return numbers;
+}
+
 void Reference::precompute(TrainEvalSets& data, const fs::path& folder, InputHashes& inputs, int64_t micro_tokens,
                            bool quiet) const {
-  if (!keeps_numbers_) return;
+  if (way_ != Way::precomputed) return;
   const auto sequences = all_sequences(data);
   const fs::path path = folder / kReferenceFile;
   const std::string binding = binding_of(sequences, inputs);
   const auto count = static_cast<int64_t>(sequences.size());
-  Tensor numbers = at::empty({count}, at::kDouble);
+  Tensor numbers;
   if (fs::exists(path)) {
-    read_numbers(path, numbers, binding);
+    numbers = read_numbers(path, count, binding);
   } else {
     if (!quiet) fmt::print(stderr, "reference: log-probabilities of {} answers\n", count);
-    const auto device = policy_.embed.device();
-    int64_t next = 0;
-    const std::vector<const Sequence*> readable(sequences.begin(), sequences.end());
-    collate_in_order(readable, micro_tokens, [&](const Batch& batch) {
-      throw_if_stopped(kContinues);
-      const Tensor found = sums(to_device(batch, device)).to(at::kCPU, at::kDouble);
-      numbers.narrow(0, next, found.size(0)).copy_(found);
-      next += found.size(0);
-    });
+    numbers = compute(sequences, micro_tokens);
     write_numbers(path, numbers, binding);
   }
   for (int64_t i = 0; i < count; ++i) sequences[i]->reference = numbers.const_data_ptr<double>()[i];

@@ -4,6 +4,7 @@
 
 #include <filesystem>
 #include <optional>
+#include <vector>
 
 #include "config/kinds.h"
 #include "model/model.h"
@@ -17,9 +18,7 @@ namespace prentice {
 // [S] f64: the sum of log-probabilities of each sequence's labels, with gradients where the model has them.
 Tensor answer_sums(const Model&, const Batch&, const ForwardOptions&);
 
-// Whether the recipe's reference is a model of its own address.
-bool names_a_model(const PreferenceSection&);
-// The shape of that model. Errors: those of open_shape; `model` for a reward model.
+// The shape of a reference of its own address. Errors: those of open_shape; `model` for a reward model.
 ModelShape reference_shape(const PreferenceSection&);
 // What a step holds beside the model that trains, and asks: another model, a copy of the adapter that is gone on from,
 // or the model itself. None where the loss has no reference. `trainable`: elements.
@@ -45,11 +44,12 @@ class Reference {
                   bool quiet) const;
 
  private:
-  enum class Way { none, adapter_off, own, policy };
+  enum class Way { none, adapter_off, own, precomputed };
+
+  Tensor compute(const std::vector<Sequence*>&, int64_t micro_tokens) const;
 
   Model& policy_;
   Way way_ = Way::none;
-  bool keeps_numbers_ = false;
   std::optional<Model> own_;
 };
 

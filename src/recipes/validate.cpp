@@ -6,6 +6,7 @@
 #include "config/checker.h"
 #include "config/distill_rules.h"
 #include "config/pipeline.h"
+#include "config/preference_rules.h"
 #include "recipes/fit.h"
 #include "recipes/promises.h"
 #include "recipes/reference.h"
