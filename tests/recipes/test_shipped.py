@@ -3,6 +3,7 @@ is what its script makes, is right, and is split cleanly."""
 
 import csv
 import json
+import shutil
 import re
 import sqlite3
 import subprocess
@@ -28,8 +29,9 @@ def relative(path):
 
 
 def put_into_cache(cache, repository, config):
-    """A model as the Hugging Face cache keeps it, without weights."""
+    """A model as the Hugging Face cache keeps it, without weights; the quickstart's tokenizer stands for its own."""
     model = cache / "hub" / ("models--" + repository.replace("/", "--"))
+    shutil.copytree(TOKENIZER, model / "snapshots/revision")
     for name, text in (("refs/main", "revision"), ("snapshots/revision/config.json", config)):
         (model / name).parent.mkdir(parents=True, exist_ok=True)
         (model / name).write_text(text)
