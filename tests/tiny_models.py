@@ -116,10 +116,24 @@ def save_folder(model, folder):
     return folder
 
 
-def start_adapter(model, folder):
+def make_talker(sharpness, end):
+    """A model that ends its answers: the end token has about 7 % everywhere, by a logit of `end`; the others' logits depend
+    on what stands before them, the more the sharper."""
+    model = make_model("llama")
+    with torch.no_grad():
+        model.model.embed_tokens.weight[:, 0] = 5
+        model.model.norm.weight.fill_(1)
+        model.lm_head.weight *= sharpness
+        model.lm_head.weight[:, 0] = 0
+        model.lm_head.weight[END] = 0
+        model.lm_head.weight[END, 0] = end
+    return model
+
+
+def start_adapter(model, folder, task_type="CAUSAL_LM"):
     """A LoRA whose B is not zero, so that A has a gradient from the first step; saved, and still attached."""
     torch.manual_seed(5)
-    tuned = peft.get_peft_model(model, peft.LoraConfig(r=8, lora_alpha=16, target_modules="all-linear", task_type="CAUSAL_LM"))
+    tuned = peft.get_peft_model(model, peft.LoraConfig(r=8, lora_alpha=16, target_modules="all-linear", task_type=task_type))
     with torch.no_grad():
         for name, parameter in tuned.named_parameters():
             if "lora_B" in name:

@@ -8,12 +8,11 @@ import random
 import shutil
 import time
 
-import peft
 import pytest
 import torch
 from conftest import ROOT, Prentice, full
 from test_resume import assert_same_run, kill_and_continue, tree
-from tiny_models import SHAPE, make_model, save_folder
+from tiny_models import SHAPE, make_model, save_folder, start_adapter
 from transformers import LlamaConfig, LlamaForCausalLM
 
 KILLS = 10 if full() else 2
@@ -22,13 +21,7 @@ TICKETS = ROOT / "data/tickets/train.jsonl"
 
 def make_preferences(folder):
     save_folder(make_model("llama"), folder / "model")
-    torch.manual_seed(5)
-    tuned = peft.get_peft_model(make_model("llama"), peft.LoraConfig(r=8, target_modules="all-linear", task_type="CAUSAL_LM"))
-    with torch.no_grad():
-        for name, parameter in tuned.named_parameters():
-            if "lora_B" in name:
-                parameter.normal_(std=0.02)
-    tuned.save_pretrained(folder / "start")
+    start_adapter(make_model("llama"), folder / "start")
     rows = [json.loads(line)["messages"] for line in TICKETS.read_text().splitlines()[:96]]
     rng = random.Random(1)
     with open(folder / "rows.jsonl", "w") as out:

@@ -41,12 +41,10 @@ def write_rows(path, rows):
     return path
 
 
-def train_reference(model, tokenizer, rows, out, loss, beta):
-    """The losses of TRL's trainer, in file order."""
+def losses_in_order(trainer, config, model, tokenizer, rows, out, **settings):
+    """The losses of one of TRL's trainers, in file order."""
     from datasets import Dataset
     from torch.utils.data import SequentialSampler
-    from trl import DPOConfig, DPOTrainer, KTOConfig, KTOTrainer
-    config, trainer = (KTOConfig, KTOTrainer) if loss == "kto" else (DPOConfig, DPOTrainer)
     losses = []
 
     class InOrder(trainer):
@@ -60,11 +58,18 @@ def train_reference(model, tokenizer, rows, out, loss, beta):
 
     arguments = config(
         output_dir=str(out), per_device_train_batch_size=BATCH, max_steps=STEPS, learning_rate=LR, lr_scheduler_type="constant",
-        warmup_steps=0, weight_decay=0.0, max_grad_norm=1.0, optim="adamw_torch", loss_type=loss if loss == "kto" else [loss], beta=beta, max_length=None,
-        report_to=[], save_strategy="no", disable_tqdm=True, gradient_checkpointing=False, bf16=False, use_cpu=True, seed=1,
-        disable_dropout=True)
+        warmup_steps=0, weight_decay=0.0, max_grad_norm=1.0, optim="adamw_torch", max_length=None, report_to=[],
+        save_strategy="no", disable_tqdm=True, gradient_checkpointing=False, bf16=False, use_cpu=True, seed=1, disable_dropout=True,
+        **settings)
     InOrder(model=model, args=arguments, train_dataset=Dataset.from_list(rows), processing_class=tokenizer).train()
     return losses
+
+
+def train_reference(model, tokenizer, rows, out, loss, beta):
+    from trl import DPOConfig, DPOTrainer, KTOConfig, KTOTrainer
+    if loss == "kto":
+        return losses_in_order(KTOTrainer, KTOConfig, model, tokenizer, rows, out, loss_type=loss, beta=beta)
+    return losses_in_order(DPOTrainer, DPOConfig, model, tokenizer, rows, out, loss_type=[loss], beta=beta)
 
 
 @pytest.mark.parametrize("loss, chat, settings", [

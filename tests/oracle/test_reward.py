@@ -9,11 +9,10 @@ import pytest
 import torch
 from conftest import read_metrics
 from safetensors import safe_open
-from tiny_models import END, TOKENIZER, make_model, save_folder
+from tiny_models import END, TOKENIZER, make_model, save_folder, start_adapter
 from transformers import AutoModelForSequenceClassification, PreTrainedTokenizerFast
-from test_preference import pairs, write_rows
+from test_preference import BATCH, LR, STEPS, losses_in_order, pairs, write_rows
 
-STEPS, BATCH, LR = 10, 4, 5e-3
 FAMILIES = ["llama", "qwen2_tied_window", "gemma2", "phi3", "stablelm_parallel_head_norms"]
 PLAIN = ["run.precision=f32", "run.device=cpu", "run.threads=2", "run.log_every=1"]
 
@@ -31,17 +30,6 @@ def save_language_model(name, folder):
     with torch.no_grad():
         model.score.weight.normal_(std=0.2)
     return model
-
-
-def start_adapter(model, folder):
-    torch.manual_seed(5)
-    tuned = peft.get_peft_model(model, peft.LoraConfig(r=8, lora_alpha=16, target_modules="all-linear", task_type="SEQ_CLS"))
-    with torch.no_grad():
-        for name, parameter in tuned.named_parameters():
-            if "lora_B" in name:
-                parameter.normal_(std=0.02)
-    tuned.save_pretrained(folder)
-    return tuned
 
 
 def padded_scores(model, tokenizer, texts, pad):
@@ -70,26 +58,8 @@ def margins_here(prentice, address, rows):
 
 def train_reference(model, tokenizer, rows, out):
     """The losses of TRL's trainer, in file order."""
-    from datasets import Dataset
-    from torch.utils.data import SequentialSampler
     from trl import RewardConfig, RewardTrainer
-    losses = []
-
-    class InOrder(RewardTrainer):
-        def _get_train_sampler(self, *_):
-            return SequentialSampler(self.train_dataset)
-
-        def compute_loss(self, *words, **options):
-            found = super().compute_loss(*words, **options)
-            losses.append((found[0] if isinstance(found, tuple) else found).item())
-            return found
-
-    arguments = RewardConfig(
-        output_dir=str(out), per_device_train_batch_size=BATCH, max_steps=STEPS, learning_rate=LR, lr_scheduler_type="constant",
-        warmup_steps=0, weight_decay=0.0, max_grad_norm=1.0, optim="adamw_torch", max_length=None, report_to=[],
-        save_strategy="no", disable_tqdm=True, gradient_checkpointing=False, bf16=False, use_cpu=True, seed=1, disable_dropout=True)
-    InOrder(model=model, args=arguments, train_dataset=Dataset.from_list(rows), processing_class=tokenizer).train()
-    return losses
+    return losses_in_order(RewardTrainer, RewardConfig, model, tokenizer, rows, out)
 
 
 def assert_same_losses(run, expected):
@@ -108,7 +78,7 @@ def train(prentice, rows, *words):
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_ten_steps_equal_trl_and_the_folders_score_the_same(name, prentice, tmp_path):
-    tuned = start_adapter(save_language_model(name, tmp_path / "model"), tmp_path / "start")
+    tuned = start_adapter(save_language_model(name, tmp_path / "model"), tmp_path / "start", "SEQ_CLS")
     rows = pairs(STEPS * BATCH, True)
     train(prentice, write_rows(tmp_path / "rows.jsonl", rows), "adapter.init=start", "train.micro_tokens=96")
     # What the chosen answers end with is no padding, and the folder says so.

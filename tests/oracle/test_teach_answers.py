@@ -6,7 +6,7 @@ import json
 import pytest
 import torch
 from conftest import ROOT
-from tiny_models import END, make_model, save_folder
+from tiny_models import END, make_talker, save_folder
 from transformers import PreTrainedTokenizerFast
 
 TICKETS = ROOT / "data/tickets/train.jsonl"
@@ -17,14 +17,7 @@ SAMPLE = ["model.path=model", "run.device=cpu", "run.precision=f32", "teach.samp
 @pytest.fixture
 def talker(tmp_path):
     """A model whose answers depend on what stands before them, and end: the end token has some 7 % everywhere."""
-    model = make_model("llama")
-    with torch.no_grad():
-        model.model.embed_tokens.weight[:, 0] = 5
-        model.model.norm.weight.fill_(1)
-        model.lm_head.weight *= 3
-        model.lm_head.weight[:, 0] = 0
-        model.lm_head.weight[END] = 0
-        model.lm_head.weight[END, 0] = 0.8
+    model = make_talker(3, 0.8)
     save_folder(model, tmp_path / "model")
     return tmp_path, model
 

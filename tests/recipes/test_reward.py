@@ -3,21 +3,9 @@
 import json
 
 import pytest
-from conftest import ROOT, read_metrics
+from conftest import read_metrics
+from test_preference import TICKETS, rows, write
 from tiny_models import make_model, save_folder, start_adapter
-
-TICKETS = ROOT / "data/tickets/train.jsonl"
-
-
-def rows(count):
-    """Tickets with their own answer, against one that is always the same."""
-    tickets = [json.loads(line)["messages"] for line in TICKETS.read_text().splitlines()[:count]]
-    return [{"prompt": [question], "chosen": [answer], "rejected": [{"role": "assistant", "content": "no idea"}]}
-            for question, answer in tickets]
-
-
-def write(path, records):
-    path.write_text("".join(json.dumps(record) + "\n" for record in records))
 
 
 @pytest.fixture
@@ -63,8 +51,9 @@ def test_a_model_learns_to_score_and_a_pipeline_hands_it_on(prentice, folder):
 
 def test_plan_counts_no_vocabulary_and_audit_shows_both_sides(prentice, folder):
     plan = json.loads(prentice.run("plan", "reward.yaml", "--json").stdout)
-    (folder / "dpo.yaml").write_text((folder / "reward.yaml").read_text().replace("recipe: reward", "recipe: dpo"))
-    words = json.loads(prentice.run("plan", "dpo.yaml", "--json").stdout)
+    # ORPO asks no reference, so what it takes longer is its vocabulary.
+    (folder / "orpo.yaml").write_text((folder / "reward.yaml").read_text().replace("recipe: reward", "recipe: orpo"))
+    words = json.loads(prentice.run("plan", "orpo.yaml", "--json").stdout)
     assert plan["steps"] == 20 and plan["fits"]
     assert plan["memory"]["backward"] < words["memory"]["backward"] and plan["seconds"] < words["seconds"]
     shown = prentice.run("audit", "--rows", "1", "reward.yaml")

@@ -5,9 +5,8 @@ import math
 import shutil
 
 import pytest
-import torch
 from conftest import ROOT
-from tiny_models import END, make_model, save_folder
+from tiny_models import make_model, make_talker, save_folder
 
 COMMON = ["model.path=model", "data.train=rows.jsonl", "run.device=cpu", "run.precision=f32"]
 
@@ -154,13 +153,7 @@ SAMPLE = ["data.limit=12", "teach.sample.n=3", "teach.sample.max_new_tokens=40"]
 @pytest.fixture
 def talker(folder):
     """A model that ends its answers: the end token has about 7 % everywhere."""
-    model = make_model("llama")
-    with torch.no_grad():
-        model.model.embed_tokens.weight[:, 0] = 5
-        model.model.norm.weight.fill_(1)
-        model.lm_head.weight[:, 0] = 0
-        model.lm_head.weight[END] = 0
-        model.lm_head.weight[END, 0] = 0.7
+    model = make_talker(1, 0.7)
     save_folder(model, folder / "model")
     return folder
 
