@@ -1,10 +1,10 @@
 #include "adapter/init.h"
 
-#include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>
 
 #include <cmath>
 
+#include "core/parallel.h"
 #include "core/random.h"
 
 namespace prentice {

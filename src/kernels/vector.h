@@ -3,10 +3,10 @@
 #pragma once
 
 #include <ATen/OpMathType.h>
-#include <ATen/Parallel.h>
 
 #include <algorithm>
 
+#include "core/parallel.h"
 #include "core/tensor.h"
 
 // Sanitizers run code before the processor is known, so under them the portable form is the only one.

@@ -1,11 +1,11 @@
 #include "core/random.h"
 
-#include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>
 #include <c10/core/GradMode.h>
 
 #include <cmath>
 
+#include "core/parallel.h"
 #include "model/make.h"
 #include "model/model.h"
 
