@@ -1,49 +1,69 @@
 #include "model/stored_values.h"
 
-#include <ATen/Parallel.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/from_blob.h>
 #include <sys/mman.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cstdint>
 #include <cstring>
+
+#include "core/parallel.h"
 
 namespace prentice {
 
 namespace {
 
 constexpr uintptr_t kHugePage = uintptr_t{2} << 20, kPage = 4096;
-constexpr int64_t kSlice = int64_t{8} << 20;
+constexpr size_t kSliceBytes = size_t{4} << 20;  // of memory: large enough to share out, small enough for the caches
 
 // Memory that nothing has touched yet costs a fault for every 4 kB of it, which is more time than the copy; in large
-// pages it costs next to nothing. Best effort: where the system does not know the advice, loading is only slower.
+// pages it costs next to nothing. The neighbours that share the first and the last large page are advised with it, or
+// the ends of every tensor stayed in small ones. Best effort: where the system does not know the advice, loading is
+// only slower.
 void prefer_huge_pages(void* data, size_t bytes) {
-  const auto begin = (reinterpret_cast<uintptr_t>(data) + kHugePage - 1) & ~(kHugePage - 1);
-  const auto end = (reinterpret_cast<uintptr_t>(data) + bytes) & ~(kHugePage - 1);
-  if (end > begin) ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);
+  const auto begin = reinterpret_cast<uintptr_t>(data) & ~(kHugePage - 1);
+  const auto end = (reinterpret_cast<uintptr_t>(data) + bytes + kHugePage - 1) & ~(kHugePage - 1);
+  ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);
 }
 
-// Maps what is about to be read all at once instead of a few pages a fault.
+// Has a file that is not in memory yet read ahead in one piece instead of a few pages a fault.
 void expect_reading(const std::byte* data, size_t bytes) {
   const auto begin = reinterpret_cast<uintptr_t>(data) & ~(kPage - 1);
   const auto end = reinterpret_cast<uintptr_t>(data) + bytes;
-#ifdef MADV_POPULATE_READ
-  ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_POPULATE_READ);
-#else
   ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_WILLNEED);
-#endif
 }
 
-void copy_bytes(std::byte* to, const std::byte* from, int64_t bytes) {
-  at::parallel_for(0, (bytes + kSlice - 1) / kSlice, 1, [&](int64_t first, int64_t last) {
-    for (int64_t slice = first; slice < last; ++slice) {
-      const int64_t begin = slice * kSlice;
-      const auto size = static_cast<size_t>(std::min(kSlice, bytes - begin));
-      expect_reading(from + begin, size);
-      std::memcpy(to + begin, from + begin, size);
-    }
-  });
+// The values in place, [elements] of the stored type from element `first` on; a copy where the file holds them at an
+// odd address.
+Tensor values_at(const TensorView& view, int64_t first, int64_t elements) {
+  const auto type = at::TensorOptions(*stored_type(view.dtype));
+  const size_t size = c10::elementSize(*stored_type(view.dtype));
+  auto* data = const_cast<std::byte*>(view.bytes.data()) + first * size;  // only read: the mapping is read-only
+  if (reinterpret_cast<uintptr_t>(data) % size == 0) return at::from_blob(data, {elements}, type);
+  Tensor aligned = at::empty({elements}, type);
+  std::memcpy(aligned.mutable_data_ptr(), data, elements * size);
+  return aligned;
+}
+
+struct Slice {
+  const StoredCopy* copy;
+  int64_t first, elements;
+};
+
+void copy_slice(const Slice& slice) {
+  const auto& [destination, view] = *slice.copy;
+  const c10::ScalarType type = *stored_type(view->dtype);
+  const size_t size = c10::elementSize(type);
+  const std::byte* from = view->bytes.data() + slice.first * size;
+  expect_reading(from, slice.elements * size);
+  if (destination.scalar_type() == type) {
+    auto* to = static_cast<std::byte*>(destination.mutable_data_ptr()) + slice.first * size;
+    std::memcpy(to, from, slice.elements * size);
+  } else {
+    destination.view(-1).narrow(0, slice.first, slice.elements).copy_(values_at(*view, slice.first, slice.elements));
+  }
 }
 
 }  // namespace
@@ -69,20 +89,25 @@ Tensor stored_values(const TensorView& view) {
   return values;
 }
 
-void copy_stored(Tensor& destination, const TensorView& view) {
-  const c10::ScalarType type = *stored_type(view.dtype);
-  if (destination.is_cpu()) prefer_huge_pages(destination.mutable_data_ptr(), destination.nbytes());
-  if (destination.is_cpu() && destination.scalar_type() == type && destination.is_contiguous()) {
-    return copy_bytes(static_cast<std::byte*>(destination.mutable_data_ptr()), view.bytes.data(),
-                      static_cast<int64_t>(view.bytes.size()));
+void copy_stored(const std::vector<StoredCopy>& copies) {
+  std::vector<Slice> slices;
+  for (const auto& copy : copies) {
+    const auto& [destination, view] = copy;
+    if (!destination.is_cpu() || !destination.is_contiguous()) {
+      destination.copy_(values_at(*view, 0, destination.numel()).view(view->shape));
+      continue;
+    }
+    prefer_huge_pages(destination.mutable_data_ptr(), destination.nbytes());
+    const auto elements = static_cast<int64_t>(kSliceBytes / destination.element_size());
+    for (int64_t first = 0; first < destination.numel(); first += elements) {
+      slices.push_back({&copy, first, std::min(elements, destination.numel() - first)});
+    }
   }
-  const bool aligned = reinterpret_cast<uintptr_t>(view.bytes.data()) % c10::elementSize(type) == 0;
-  if (!aligned) {
-    destination.copy_(stored_values(view));
-    return;
-  }
-  auto* data = const_cast<std::byte*>(view.bytes.data());  // only read: the mapping is read-only
-  destination.copy_(at::from_blob(data, view.shape, at::TensorOptions(type)));
+  // One slice after the other, by whoever is free: tensors of every size keep all threads busy.
+  std::atomic<size_t> next = 0;
+  at::parallel_for(0, at::get_num_threads(), 1, [&](int64_t, int64_t) {
+    for (size_t i = next++; i < slices.size(); i = next++) copy_slice(slices[i]);
+  });
 }
 
 }  // namespace prentice

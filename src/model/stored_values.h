@@ -4,6 +4,7 @@
 #include <c10/core/ScalarType.h>
 
 #include <optional>
+#include <vector>
 
 #include "core/tensor.h"
 #include "io/safetensors.h"
@@ -16,9 +17,14 @@ inline constexpr const char* kStoredTypes = "supported: F32, BF16, F16, F64";
 // nullopt for a type no weight is stored in (integers, FP8).
 std::optional<c10::ScalarType> stored_type(DType);
 
-// Copies the stored values into `destination` (same shape; any type and device), converted on the way; the file's bytes
-// are never copied whole when they are aligned. `view.dtype` has a stored_type.
-void copy_stored(Tensor& destination, const TensorView& view);
+struct StoredCopy {
+  Tensor destination;        // any type and device
+  const TensorView* source;  // of the same shape, in a stored_type
+};
+
+// Copies the stored values, converted on the way, shared out over the threads; the files' bytes are never copied whole
+// when they are aligned.
+void copy_stored(const std::vector<StoredCopy>&);
 
 // A copy on the CPU in the stored type; it outlives the file's mapping.
 Tensor stored_values(const TensorView& view);
