@@ -138,15 +138,15 @@ Model load_model(const std::filesystem::path& folder, const LoadOptions& options
       const TensorView* view = found->second;
       destinations[view] = tensor.sizes().vec() == view->shape ? tensor : stored_rows(tensor, view->shape[0]);
     });
-    for (const auto& file : weights.files()) {  // in file order, so that pages are read once and let go
-      std::vector<StoredCopy> copies;
+    std::vector<StoredFile> files;  // in file order, so that pages are read once and let go
+    for (const auto& file : weights.files()) {
+      auto& copies = files.emplace_back(StoredFile{.weights = &file}).copies;
       for (const auto& view : file.tensors()) {
         const auto destination = destinations.find(&view);
         if (destination != destinations.end()) copies.push_back({destination->second, &view});
       }
-      copy_stored(copies);
-      file.release_pages();
     }
+    copy_stored(files);
     return model;
   });
 }

@@ -28,10 +28,13 @@ void prefer_huge_pages(void* data, size_t bytes) {
   ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);
 }
 
-// Has a file that is not in memory yet read ahead in one piece instead of a few pages a fault.
+// Has a file that is not in memory yet read ahead in one piece instead of a few pages a fault. Asked of the first page
+// alone: advice on pages that are there costs a search for each of them.
 void expect_reading(const std::byte* data, size_t bytes) {
   const auto begin = reinterpret_cast<uintptr_t>(data) & ~(kPage - 1);
   const auto end = reinterpret_cast<uintptr_t>(data) + bytes;
+  unsigned char resident = 0;
+  if (::mincore(reinterpret_cast<void*>(begin), 1, &resident) == 0 && (resident & 1) != 0) return;
   ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_WILLNEED);
 }
 
@@ -47,9 +50,11 @@ Tensor values_at(const TensorView& view, int64_t first, int64_t elements) {
   return aligned;
 }
 
+// What one thread copies at once.
 struct Slice {
   const StoredCopy* copy;
   int64_t first, elements;
+  size_t file;
 };
 
 void copy_slice(const Slice& slice) {
@@ -63,6 +68,15 @@ void copy_slice(const Slice& slice) {
     std::memcpy(to, from, slice.elements * size);
   } else {
     destination.view(-1).narrow(0, slice.first, slice.elements).copy_(values_at(*view, slice.first, slice.elements));
+  }
+}
+
+void append_slices(const StoredCopy& copy, size_t file, std::vector<Slice>& slices) {
+  const auto& [destination, view] = copy;
+  prefer_huge_pages(destination.mutable_data_ptr(), destination.nbytes());
+  const auto elements = static_cast<int64_t>(kSliceBytes / destination.element_size());
+  for (int64_t first = 0; first < destination.numel(); first += elements) {
+    slices.push_back({&copy, first, std::min(elements, destination.numel() - first), file});
   }
 }
 
@@ -89,24 +103,29 @@ Tensor stored_values(const TensorView& view) {
   return values;
 }
 
-void copy_stored(const std::vector<StoredCopy>& copies) {
+void copy_stored(const std::vector<StoredFile>& files) {
   std::vector<Slice> slices;
-  for (const auto& copy : copies) {
-    const auto& [destination, view] = copy;
-    if (!destination.is_cpu() || !destination.is_contiguous()) {
-      destination.copy_(values_at(*view, 0, destination.numel()).view(view->shape));
-      continue;
+  std::vector<std::atomic<size_t>> left(files.size());  // slices of each file
+  for (size_t file = 0; file < files.size(); ++file) {
+    for (const auto& copy : files[file].copies) {
+      const auto& [destination, view] = copy;
+      if (destination.is_cpu() && destination.is_contiguous()) {
+        append_slices(copy, file, slices);
+      } else {
+        destination.copy_(values_at(*view, 0, destination.numel()).view(view->shape));
+      }
     }
-    prefer_huge_pages(destination.mutable_data_ptr(), destination.nbytes());
-    const auto elements = static_cast<int64_t>(kSliceBytes / destination.element_size());
-    for (int64_t first = 0; first < destination.numel(); first += elements) {
-      slices.push_back({&copy, first, std::min(elements, destination.numel() - first)});
-    }
+    left[file] = std::ranges::count(slices, file, &Slice::file);
+    if (left[file] == 0) files[file].weights->release_pages();
   }
-  // One slice after the other, by whoever is free: tensors of every size keep all threads busy.
+  // One slice after the other, by whoever is free, so that tensors of every size keep all threads busy.
   std::atomic<size_t> next = 0;
   at::parallel_for(0, at::get_num_threads(), 1, [&](int64_t, int64_t) {
-    for (size_t i = next++; i < slices.size(); i = next++) copy_slice(slices[i]);
+    for (size_t i = next++; i < slices.size(); i = next++) {
+      copy_slice(slices[i]);
+      const auto& [weights, copies] = files[slices[i].file];
+      if (--left[slices[i].file] == 0) weights->release_pages();
+    }
   });
 }
 

@@ -22,9 +22,14 @@ struct StoredCopy {
   const TensorView* source;  // of the same shape, in a stored_type
 };
 
+struct StoredFile {
+  const SafetensorsFile* weights;
+  std::vector<StoredCopy> copies;
+};
+
 // Copies the stored values, converted on the way, shared out over the threads; the files' bytes are never copied whole
-// when they are aligned.
-void copy_stored(const std::vector<StoredCopy>&);
+// when they are aligned, and a file's pages are let go when its last tensor is filled.
+void copy_stored(const std::vector<StoredFile>&);
 
 // A copy on the CPU in the stored type; it outlives the file's mapping.
 Tensor stored_values(const TensorView& view);
