@@ -16,6 +16,7 @@ MAY_USE = {
     "hub": "core io",
     "config": "core io hub",
     "text": "core io",
+    "quant": "core io",
     "kernels": "core",
     "data": "core config io text",
     "nn": "core kernels",
@@ -26,8 +27,8 @@ MAY_USE = {
     "teacher": "core io run",
     "train": "core config io data run",
     "eval": "core config io text data nn model objective",
-    "export": "core io text model adapter",
-    "recipes": "core io hub config text kernels data model adapter objective run teacher train eval export",
+    "export": "core io text quant model adapter",
+    "recipes": "core io hub config text quant kernels data model adapter objective run teacher train eval export",
     "cli": "core io hub config kernels data run teacher recipes",
 }
 # Each library is seen by one file, so that replacing it stays a one-file change.

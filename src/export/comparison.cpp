@@ -3,7 +3,7 @@
 #include <cmath>
 #include <utility>
 
-#include "export/encode.h"
+#include "quant/encode.h"
 
 namespace prentice {
 

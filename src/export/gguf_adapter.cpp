@@ -12,11 +12,11 @@
 #include "adapter/choice.h"
 #include "adapter/lora.h"
 #include "core/error.h"
-#include "export/encode.h"
 #include "export/gguf_features.h"
 #include "export/gguf_metadata.h"
 #include "export/gguf_names.h"
 #include "model/make.h"
+#include "quant/encode.h"
 
 namespace prentice {
 

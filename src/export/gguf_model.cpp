@@ -4,9 +4,9 @@
 #include <map>
 
 #include "core/error.h"
-#include "export/encode.h"
 #include "export/gguf_features.h"
 #include "export/gguf_names.h"
+#include "quant/encode.h"
 
 namespace prentice {
 

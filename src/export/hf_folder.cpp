@@ -3,11 +3,11 @@
 #include <algorithm>
 
 #include "core/error.h"
-#include "export/encode.h"
 #include "io/file.h"
 #include "io/json.h"
 #include "io/model_files.h"
 #include "io/safetensors.h"
+#include "quant/encode.h"
 
 namespace prentice {
 

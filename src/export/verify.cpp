@@ -5,9 +5,9 @@
 #include <algorithm>
 #include <set>
 
-#include "export/encode.h"
 #include "io/json.h"
 #include "io/safetensors.h"
+#include "quant/encode.h"
 
 namespace prentice {
 

@@ -13,10 +13,11 @@
 #include "adapter/saved_modules.h"
 #include "core/error.h"
 #include "export/adapter_deltas.h"
-#include "export/encode.h"
 #include "io/safetensors.h"
 #include "model/resize.h"
 #include "model/stored_values.h"
+#include "quant/encode.h"
+#include "quant/encode_blocks.h"
 
 namespace prentice {
 
@@ -146,10 +147,7 @@ void WeightSource::read_rows(size_t index, int64_t first, int64_t count, std::sp
     Tensor rows = at::from_blob(out.data(), {count, entry.delta.a.size(1)}, at::TensorOptions(at::kFloat));
     apply_delta(entry.delta, first, rows);
   }
-  // One pass without branches: infinities and NaNs are what becomes NaN times zero.
-  float poisoned = 0;
-  for (const float value : out) poisoned += value * 0.0f;
-  if (std::isfinite(poisoned)) return;
+  if (all_below(out, HUGE_VALF)) return;
   fail(ExitCode::numerical, "tensor " + tensors_[index].name + " has a value that is not finite");
 }
 

@@ -7,7 +7,6 @@
 
 #include "adapter/peft.h"
 #include "core/error.h"
-#include "export/encode.h"
 #include "export/gguf_adapter.h"
 #include "export/gguf_features.h"
 #include "export/gguf_model.h"
@@ -19,6 +18,7 @@
 #include "io/lines.h"
 #include "io/publish.h"
 #include "io/sha256.h"
+#include "quant/encode.h"
 #include "run/signals.h"
 
 namespace prentice {

@@ -2,11 +2,11 @@
 
 #include <fstream>
 
-#include "export/encode.h"
 #include "export/gguf_features.h"
 #include "export/gguf_names.h"
 #include "export/tiny.h"
 #include "export/verify.h"
+#include "quant/encode.h"
 
 namespace prentice {
 namespace {

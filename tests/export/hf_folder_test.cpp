@@ -4,10 +4,10 @@
 
 #include <fstream>
 
-#include "export/encode.h"
 #include "export/tiny.h"
 #include "export/verify.h"
 #include "io/file.h"
+#include "quant/encode.h"
 
 namespace prentice {
 namespace {

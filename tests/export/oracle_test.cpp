@@ -4,11 +4,11 @@
 
 #include <cstdlib>
 
-#include "export/encode.h"
 #include "export/gguf_model.h"
 #include "export/hf_folder.h"
 #include "export/tiny.h"
 #include "export/verify.h"
+#include "quant/encode.h"
 
 namespace prentice {
 namespace {

