@@ -1,5 +1,7 @@
 #include "recipes/validate.h"
 
+#include <fmt/format.h>
+
 #include <filesystem>
 
 #include "config/address.h"
@@ -49,6 +51,15 @@ bool check_promised_adapter(const PromisedStep& step, RecipeMistakes& mistakes) 
   });
 }
 
+// A store keeps no more entries a row than the teacher has tokens.
+void check_entries(Checker& c, const TeachRecipe& recipe, const ModelShape& teacher) {
+  if (recipe.teach.sample.n > 0 || teacher.artifact.tokenizer.empty()) return;
+  const int64_t tokens = open_tokenizer(teacher.artifact, teacher.spec).vocab_size();
+  if (recipe.teach.top_k <= tokens) return;
+  c.mistake("teach.top_k", fmt::format("expected 1 to {}, got {}", tokens, recipe.teach.top_k),
+            fmt::format("the teacher has {} tokens, and no more can be kept of a row", tokens));
+}
+
 // The words have been checked: what is wrong there is told already.
 template <class R>
 void check_with_model(const PromisedStep& step, RecipeMistakes& mistakes) {
@@ -73,6 +84,7 @@ void check_with_model(const PromisedStep& step, RecipeMistakes& mistakes) {
   c.gather("model.path", [&] {
     ModelShape shape = promised_shape(model, step);
     if (readable) check_fit(recipe, shape, mistakes);
+    if constexpr (std::is_same_v<R, TeachRecipe>) check_entries(c, recipe, shape);
     if constexpr (kTrains<R>) {
       if (told.empty()) check_tokens(c, recipe, step, std::move(shape));
     }
