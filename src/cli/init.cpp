@@ -12,6 +12,7 @@
 #include "cli/verbs.h"
 #include "config/bind.h"
 #include "config/pipeline.h"
+#include "config/preference_rules.h"
 #include "config/read.h"
 #include "core/shell_word.h"
 #include "data/formats.h"
@@ -143,18 +144,19 @@ std::string first_part(const std::string& help) {
   return help.size() <= kReach ? help : help.substr(0, help.find_last_of(";,", kReach));
 }
 
-std::string starter_text(const std::string& kind, const std::string& file, const Proposal& proposal) {
+// `word`: the kind, or another name of it.
+std::string starter_text(const std::string& word, const std::string& file, const Proposal& proposal) {
   std::string out = fmt::format("# prentice run {}\n", shell_word(file));
   for (const auto& note : proposal.notes) out += "# " + note.text + '\n';
   out +=
-      fmt::format("# Keys behind # show their defaults; `prentice explain {}` has them all.\nrecipe: {}\n", kind, kind);
+      fmt::format("# Keys behind # show their defaults; `prentice explain {}` has them all.\nrecipe: {}\n", word, word);
   std::string section, body;
   bool live = false;
   const auto flush = [&] {
     if (!section.empty()) out += fmt::format("\n{}{}:\n{}", live ? "" : "# ", section, body);
     body.clear(), live = false;
   };
-  for (const auto& doc : describe_fields(kind)) {
+  for (const auto& doc : describe_fields(word)) {
     const Node* chosen_section = proposal.recipe.find(doc.section);
     const Node* chosen = chosen_section ? chosen_section->find(doc.key) : nullptr;
     const bool shown = std::find(kShown.begin(), kShown.end(), doc.name()) != kShown.end();
@@ -219,6 +221,10 @@ int verb_init(const Arguments& arguments) {
     fail(ExitCode::usage, words.empty() ? "init: a kind is needed" : "init: expected one file, got also " + words[2],
          fmt::format("prentice init KIND [FILE]; kinds: {}", fmt::join(recipe_kinds(), ", ")));
   }
+  if (const std::string loss = words_for_loss(words[0]); !loss.empty()) {
+    fail(ExitCode::usage, fmt::format("init: {} is no kind but a loss", words[0]),
+         fmt::format("did you mean: prentice init {}", loss));
+  }
   Proposal proposal{.recipe = recipe_from_words(words[0], arguments.overrides)};
   const std::string kind = recipe_kind(proposal.recipe);
   const fs::path file = words.size() == 2 ? fs::path(words[1]) : fs::path(words[0] + ".yaml");
@@ -241,7 +247,7 @@ int verb_init(const Arguments& arguments) {
     mistakes = refused(false);
   }
   if (mistakes.empty() && has_model && has_teacher) mistakes = refused(true);
-  const std::string text = starter_text(kind, file.string(), proposal);
+  const std::string text = starter_text(words[0], file.string(), proposal);
   publish_file(fs::absolute(file), text, IfExists::refuse);
   if (arguments.flags.json) {
     print_result(Json(Json::Object{{"schema", 1},

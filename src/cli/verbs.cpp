@@ -10,6 +10,7 @@
 #include "cli/version.h"
 #include "config/bind.h"
 #include "config/configs.h"
+#include "config/preference_rules.h"
 #include "config/read.h"
 #include "io/json.h"
 #include "kernels/cuda_plugin.h"
@@ -207,6 +208,9 @@ int run_verb(const Arguments& arguments, const Verb& verb) {
   const auto later = later_kinds();
   if (std::find(later.begin(), later.end(), verb) != later.end())
     fail(ExitCode::usage, verb + " is not in this version");
+  if (const std::string loss = words_for_loss(verb); !loss.empty()) {
+    fail(ExitCode::usage, verb + " is no verb but a loss", "did you mean prentice " + loss + "?");
+  }
   std::vector<std::string> known = recipe_kinds();
   for (const auto& alias : kind_aliases()) known.emplace_back(alias.word);
   for (const auto& candidate : kVerbs) known.emplace_back(candidate.name);

@@ -174,9 +174,13 @@ void FieldReader::finish() {
   }
 }
 
-std::vector<FieldDoc> describe_fields(std::string_view kind) {
+std::vector<FieldDoc> describe_fields(std::string_view word) {
+  const std::string_view kind = kind_behind(word);
   const auto list = [&](auto recipe) {
     recipe.run.out = "runs/NAME";
+    if constexpr (requires { recipe.preference; }) {
+      if (const KindAlias* alias = find_alias(word)) recipe.preference.loss = alias->loss;
+    }
     resolve_defaults(recipe);
     std::vector<FieldDoc> docs;
     sections([&](const char* name, auto& section) { fields(FieldLister(kind, name, docs), section); }, recipe);

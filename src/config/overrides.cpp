@@ -6,6 +6,7 @@
 
 #include "config/address.h"
 #include "config/pipeline.h"
+#include "config/preference_rules.h"
 #include "config/read.h"
 #include "config/yaml.h"
 
@@ -192,6 +193,9 @@ std::string recipe_kind(const Node& recipe) {
   const auto later = later_kinds();
   if (std::find(later.begin(), later.end(), word) != later.end()) {
     fail_at(kind->position(), fmt::format("recipe: {} is not in this version", word));
+  }
+  if (const std::string loss = words_for_loss(word); !loss.empty()) {
+    fail_at(kind->position(), fmt::format("recipe: {} is no kind but a loss", word), "did you mean " + loss + "?");
   }
   std::vector<std::string> known = kinds;
   for (const auto& alias : kind_aliases()) known.emplace_back(alias.word);

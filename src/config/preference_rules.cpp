@@ -2,9 +2,17 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "config/words.h"
 
 namespace prentice {
+
+std::string words_for_loss(std::string_view word) {
+  const auto is_word = [&](const auto& loss) { return loss.word == word; };
+  const bool known = std::ranges::any_of(Words<PreferenceLoss>::table, is_word) && !find_alias(word);
+  return known ? fmt::format("{} preference.loss={}", DpoRecipe::kKind, word) : "";
+}
 
 bool needs_reference(PreferenceLoss loss) {
   return loss != PreferenceLoss::orpo && loss != PreferenceLoss::simpo && loss != PreferenceLoss::cpo;

@@ -1,10 +1,16 @@
 // What a preference section contradicts in itself or in the rest of its recipe, and what pairs of answers forbid.
 #pragma once
 
+#include <string>
+#include <string_view>
+
 #include "config/checker.h"
 #include "config/kinds.h"
 
 namespace prentice {
+
+// What to type for a word that is a loss and no kind: "dpo preference.loss=cpo"; "" for any other word.
+std::string words_for_loss(std::string_view word);
 
 // Whether the loss compares the policy with a reference.
 bool needs_reference(PreferenceLoss);

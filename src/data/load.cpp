@@ -13,6 +13,7 @@
 #include "data/parallel.h"
 #include "data/problems.h"
 #include "data/source.h"
+#include "data/wanted_format.h"
 
 namespace prentice {
 
@@ -34,11 +35,11 @@ bool is_mix(const std::vector<WeightedFile>& files) {
 }
 
 // The first record that looks like one of a format; one before it that does not is bad and must not hide the rest.
-const Record& telling_record(const Source& source, const DataSection& section) {
+const Record& telling_record(const Source& source, const DataSection& section, RowUse use) {
   constexpr size_t kLookedAt = 100;
   const auto tells = [&](const Record& record) {
     Problems unknown;
-    return unknown.collect({}, [&] { detect_format(renamed(record.value, section.fields)); });
+    return unknown.collect({}, [&] { wanted_format(renamed(record.value, section.fields), use); });
   };
   const auto first = std::span(source.records).first(std::min(kLookedAt, source.records.size()));
   const auto found = std::ranges::find_if(first, tells);
@@ -50,7 +51,7 @@ DataFormat format_of(const Source& source, const Json& record, const DataSection
   if (maker.builds_rows()) return DataFormat::completion;
   auto format = section.format;
   if (format == DataFormat::automatic && source.plain_text) format = DataFormat::text;
-  if (format == DataFormat::automatic) format = detect_format(renamed(record, section.fields));
+  if (format == DataFormat::automatic) format = wanted_format(renamed(record, section.fields), maker.use());
   require_use(format, maker.use());
   return format;
 }
@@ -121,7 +122,7 @@ LoadedRows load_rows(const std::vector<WeightedFile>& files, const DataSection& 
       for (const auto& record : source.records) add_names(record.value, names);
     }
     auto format = DataFormat::automatic;
-    const Record& telling = telling_record(source, section);
+    const Record& telling = telling_record(source, section, maker.use());
     if (!problems.collect({file.path, telling.line, telling.number},
                           [&] { format = format_of(source, telling.value, section, maker); })) {
       continue;

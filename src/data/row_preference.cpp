@@ -76,7 +76,8 @@ bool label_of(const Json& label) {
     std::transform(word.begin(), word.end(), word.begin(), [](unsigned char c) { return std::tolower(c); });
     if (word == "true" || word == "false") return word == "true";
   }
-  bad_record(fmt::format("\"label\": expected true or false, got {}", label.dump()));
+  bad_record(fmt::format("\"label\": expected true or false, got {}", label.dump()),
+             "it says whether the answer is a good one; data.fields names the member");
 }
 
 }  // namespace

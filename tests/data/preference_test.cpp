@@ -10,6 +10,7 @@
 #include "data/row.h"
 #include "data/steps.h"
 #include "data/support.h"
+#include "data/wanted_format.h"
 
 namespace prentice {
 namespace {
@@ -36,7 +37,7 @@ std::string show(const Row& row) {
 std::string row_of(const std::string& record, RowUse use, const DataSection& section = {}) {
   const RowMaker maker(section, true, use);
   const auto json = Json::parse(record);
-  const auto format = detect_format(json);
+  const auto format = wanted_format(json, use);
   require_use(format, use);
   return show(maker.make(json, format));
 }
@@ -115,6 +116,8 @@ TEST(Preference, BadRecordsSayWhatIsWrong) {
        "these are rows of format completion, which say nothing of a worse answer"},
       {R"({"prompt": "q", "completion": "a"})", RowUse::labels,
        "these are rows of format completion, which say nothing of a worse answer"},
+      {R"({"prompt": "q", "completion": "a", "label": "yes"})", RowUse::labels,
+       "\"label\": expected true or false, got \"yes\""},
   };
   for (const auto& bad : rows) {
     EXPECT_EQ(message_of([&] { row_of(bad.record, bad.use); }), bad.message) << bad.record;

@@ -138,7 +138,26 @@ def test_other_kinds_and_words_lead_here(prentice, folder):
     assert "preference:" in prentice.run("explain", "orpo").stdout
     prentice.run("init", "simpo", "data.train=rows.jsonl", "model.path=model")
     starter = (folder / "simpo.yaml").read_text()
-    assert "recipe: dpo" in starter and "loss: simpo" in starter
+    assert "recipe: simpo" in starter and "loss: simpo" in starter and "beta: 2" in starter and "explain simpo" in starter
     prentice.run("validate", "simpo.yaml")
+    for words in (["init", "cpo"], ["cpo"], ["run", "cpo.yaml"]):
+        (folder / "cpo.yaml").write_text("recipe: cpo\n")
+        said = prentice.run(*words, code=2).stderr
+        assert "is no" in said and "dpo preference.loss=cpo" in said, said
+
+
+def test_members_of_other_names_are_told_by_the_keys_of_the_kind(prentice, folder):
+    (folder / "pref.csv").write_text("question,good,bad\na,b,c\nd,e,f\n")
+    for kind, members in (("dpo", "prompt: question, chosen: good, rejected: bad"), ("reward", "prompt: question, chosen: good"),
+                          ("kto", "prompt: question, completion: good, label: bad")):
+        said = prentice.run(kind, "model.path=model", "data.train=pref.csv", "run.device=cpu", "run.out=run", code=3).stderr
+        assert f"data.fields='{{{members}" in said and "data.prompt" not in said, said
+    write(folder / "labels.jsonl", [{"prompt": "a", "completion": " b", "label": True},
+                                    {"prompt": "a", "completion": " c", "label": "yes"}])
+    said = prentice.run("kto", "model.path=model", "data.train=labels.jsonl", "run.device=cpu", "run.out=run", code=3).stderr
+    assert 'labels.jsonl:2: "label": expected true or false, got "yes"' in said and "format completion" not in said
+    write(folder / "labels.jsonl", [{"prompt": "a", "completion": " b", "label": "yes"}])
+    said = prentice.run("kto", "model.path=model", "data.train=labels.jsonl", "run.device=cpu", "run.out=run", code=3).stderr
+    assert 'labels.jsonl:1: "label": expected true or false, got "yes"' in said and "format completion" not in said
     schema = json.loads(prentice.run("explain", "--json-schema").stdout)
     assert {"dpo", "kto", "orpo", "simpo"} <= set(schema["properties"]["recipe"]["enum"])
