@@ -65,7 +65,8 @@ void fields(V&& v, PreferenceSection& s) {
   v("loss", s.loss,
     About{.help =
               "sigmoid = DPO; robust and cdpo for labels that are partly wrong; ipo, hinge; orpo, simpo and cpo need "
-              "no reference; kto learns from single answers"});
+              "no reference; kto learns from single answers. What orpo and cpo add of the chosen answers' "
+              "cross-entropy counts the answers' tokens alone (TRL's orpo: the prompt's, too)"});
   v("beta", s.beta,
     About{.help = "how strongly the model is held to its reference: larger = closer (ipo: tau; simpo and cpo: scale of "
                   "the log-probabilities)",
@@ -82,7 +83,8 @@ void fields(V&& v, PreferenceSection& s) {
           .why = "1 for simpo",
           .min = 0});
   v("sft_weight", s.sft_weight,
-    About{.help = "weight of the cross-entropy of the chosen answers beside the loss",
+    About{.help = "weight of the cross-entropy of the chosen answers beside the loss: of their own tokens alone, also "
+                  "for orpo (TRL's orpo counts the prompt's, too)",
           .why = "1 for cpo and orpo, which are defined with it, else 0",
           .min = 0});
   v("reference", s.reference,

@@ -21,7 +21,8 @@ struct PairScores {
 //   robust   (-(1-e) log s(b D) + e log s(-b D)) / (1 - 2e)   Chowdhury et al. 2024
 //   hinge    max(0, 1 - b D)                                  SLiC, Zhao et al. 2023
 //   ipo      (D - 1/(2b))^2, log-ratios averaged over tokens  Azar et al. 2023, eq. 17
-//   orpo     -b log s(log odds(chosen) - log odds(rejected))  Hong et al. 2024, eq. 7, without its NLL term
+//   orpo     -b log s(log odds(chosen) - log odds(rejected))  Hong et al. 2024, eq. 7, without its NLL term,
+//            which is here that of the chosen completion alone (the paper's eq. 6; TRL's is of its prompt, too)
 //   simpo    cdpo of b (p_chosen - p_rejected) - gamma        Meng et al. 2024
 //   cpo      cdpo of b (chosen - rejected)                    Xu et al. 2024, without its NLL term
 
