@@ -18,7 +18,7 @@ namespace prentice {
 // [S] f64: the sum of log-probabilities of each sequence's labels, with gradients where the model has them.
 Tensor answer_sums(const Model&, const Batch&, const ForwardOptions&);
 
-// The shape of a reference of its own address. Errors: those of open_shape; `model` for a reward model.
+// The shape of a reference of its own address. Errors: those of open_shape; `usage` for a reward model.
 ModelShape reference_shape(const PreferenceSection&);
 // What a step holds beside the model that trains, and asks: another model, a copy of the adapter that is gone on from,
 // or the model itself. None where the loss has no reference. `trainable`: elements.

@@ -33,7 +33,9 @@ void require_same_vocabulary(const std::string& key, const NamedTokenizer& their
 
 void require_language_model(const std::string& key, const std::string& address, const ModelSpec& spec) {
   if (spec.labels == 0) return;
-  fail(ExitCode::model, key + ": " + address + " is " + std::string(kScoresAlone));
+  fail(ExitCode::usage, key + ": " + address + " is " + std::string(kScoresAlone),
+       "name a language model, for instance the one that the reward model began with; `prentice eval "
+       "eval.tasks=[preference]` scores pairs with a reward model");
 }
 
 }  // namespace prentice

@@ -21,7 +21,7 @@ std::string vocabulary_difference(const NamedTokenizer& theirs, const NamedToken
 void require_same_vocabulary(const std::string& key, const NamedTokenizer& theirs, const NamedTokenizer& ours,
                              const std::string& hint);
 
-// Errors: `model`, told of `key`, for the spec of a reward model.
+// Errors: `usage`, told of `key`, for the spec of a reward model: the recipe names a wrong one.
 void require_language_model(const std::string& key, const std::string& address, const ModelSpec&);
 
 }  // namespace prentice

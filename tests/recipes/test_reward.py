@@ -106,6 +106,22 @@ def test_what_cannot_work_says_so_once(words, code, message, prentice, folder):
     assert not (folder / "run/checkpoints").exists()
 
 
+@pytest.mark.parametrize("words", [["run", "dpo.yaml", "model.path=scorer"], ["run", "dpo.yaml", "preference.reference=scorer"],
+                                   ["run", "distill.yaml", "distill.teacher=scorer"]], ids=["model", "reference", "teacher"])
+def test_a_reward_model_in_a_wrong_place_is_a_mistake_of_the_recipe(words, prentice, folder):
+    (folder / "dpo.yaml").write_text("recipe: dpo\nmodel: {path: model}\ndata: {train: rows.jsonl}\n")
+    (folder / "distill.yaml").write_text("recipe: distill\nmodel: {path: model}\ndata: {train: tickets.jsonl}\n")
+    (folder / "tickets.jsonl").write_text(TICKETS.read_text())
+    save_folder(make_model("llama"), folder / "scorer")
+    config = json.loads((folder / "scorer/config.json").read_text())
+    (folder / "scorer/config.json").write_text(json.dumps(config | {"architectures": ["LlamaForSequenceClassification"],
+                                                                     "id2label": {"0": "LABEL_0"}}))
+    said = prentice.run(*words, "run.out=run", code=2).stderr
+    key = words[-1].split("=")[0]
+    assert f"command line: {key}: " in said and "a reward model" in said and "hint: " in said, said
+    assert not (folder / "run").exists()
+
+
 def test_a_starter_is_ready(prentice, folder):
     told = prentice.run("init", "reward", "mine.yaml", "data.train=rows.jsonl", "model.path=model").stdout
     assert "not ready" not in told and "fields: prompt, chosen, rejected" in told

@@ -120,7 +120,7 @@ def test_inspect_finds_a_flipped_bit_and_names_the_file(prentice, folder):
 @pytest.mark.parametrize("words, message", [
     (["data.eval=rows.jsonl"], "data.eval"), (["data.eval_split=0.1"], "data.eval_split"), (["data.shuffle=false"], "data.shuffle"),
     (["optim.lr=1"], "optim"), (["teach.topk=5"], "did you mean top_k"), (["teach.values=q4"], "q8, f16 or f32"),
-    (["teach.top_k=9999"], "expected 1 to 1536"), (["teach.tail=1"], "0 to 0.999"), (["teach.sample={temperature: 0.7}"], "n is missing"),
+    (["teach.top_k=9999"], "command line: teach.top_k: expected 1 to 1536, got 9999"), (["teach.tail=1"], "0 to 0.999"), (["teach.sample={temperature: 0.7}"], "n is missing"),
     (["teach.sample.n=2", "teach.top_k=10"], "teach.top_k"), (["teach.sample.m=2"], "unknown key"),
     (["teach.sample={n: 2, agree: 3}"], "3 of 2 answers"), (["teach.sample={n: 2, temperature: 0}"], "temperature 0"),
 ])
@@ -128,6 +128,8 @@ def test_what_has_no_effect_or_no_sense_is_refused(words, message, prentice, fol
     error = prentice.run("teach", *COMMON, *words, "run.out=run", code=2).stderr
     assert message in error, error
     assert not (folder / "run").exists()
+    (folder / "teach.yaml").write_text("recipe: teach\nmodel: {path: model}\ndata: {train: rows.jsonl}\n")
+    assert message in prentice.run("validate", "teach.yaml", *words, code=2).stderr
 
 
 def test_the_shipped_recipes_run_on_a_tiny_model(prentice, folder):
