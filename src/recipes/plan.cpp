@@ -8,6 +8,7 @@
 #include "config/words.h"
 #include "eval/score.h"
 #include "recipes/prepare.h"
+#include "recipes/reference.h"
 #include "recipes/units.h"
 
 namespace prentice {
@@ -46,6 +47,14 @@ std::string advice(const StepShape& shape, int64_t group, bool refuses_long_rows
     words += fmt::format(" data.max_length={}{}", smaller.max_length, refuses_long_rows ? " data.overlong=drop" : "");
   }
   return fmt::format("{} would do with{}", human_bytes(static_cast<double>(smaller.peak_bytes)), words);
+}
+
+Json to_json(const LengthStats& lengths) {
+  return Json::Object{{"p50", lengths.p50}, {"p95", lengths.p95}, {"max", lengths.max}};
+}
+
+std::string to_text(const LengthStats& lengths) {
+  return lengths.max == 0 ? "none" : fmt::format("p50 {}, p95 {}, max {}", lengths.p50, lengths.p95, lengths.max);
 }
 
 // Seconds that a second model and sampling add to the step's own products.
@@ -112,6 +121,10 @@ Plan make_plan(const Recipe& recipe, const PreparedRun& run, StepShape shape, co
     const auto& device = recipe.distill.teacher_device;
     if (device) plan.decided.emplace_back("distill.teacher_device", *device);
   }
+  if constexpr (requires { recipe.preference; }) plan.reference = reference_words(recipe);
+  if (use_of(recipe) != RowUse::examples) {
+    plan.pairs = {lengths_of_role(sequences, kChosen), lengths_of_role(sequences, kRejected)};
+  }
   if (!plan.fits) plan.advice = advice(shape, run.data.train.encoded.group, refuses_long_rows(recipe.data), hardware);
   plan.decided.insert(plan.decided.end(), run.new_tokens.decided.begin(), run.new_tokens.decided.end());
   return plan;
@@ -155,6 +168,11 @@ Json to_json(const Plan& plan) {
       {"decided", decided},
   };
   if (plan.taught) json.emplace_back("teacher", to_json(*plan.taught));
+  if (plan.pairs) {
+    json.emplace_back(
+        "pairs", Json::Object{{"chosen", to_json(plan.pairs->chosen)}, {"rejected", to_json(plan.pairs->rejected)}});
+  }
+  if (!plan.reference.empty()) json.emplace_back("reference", plan.reference);
   return json;
 }
 
@@ -174,6 +192,11 @@ std::string to_text(const Plan& plan) {
   text += fmt::format("memory      {} at the peak: {}\n", human_bytes(memory.peak()), by_phase);
   if (plan.disk_bytes > 0) text += fmt::format("disk        {}\n", human_bytes(plan.disk_bytes));
   if (plan.taught) text += fmt::format("teacher     {}\n", to_text(*plan.taught));
+  if (plan.pairs) {
+    text += fmt::format("answers     tokens with the prompt: chosen {}; rejected {}\n", to_text(plan.pairs->chosen),
+                        to_text(plan.pairs->rejected));
+  }
+  if (!plan.reference.empty()) text += fmt::format("reference   {}\n", plan.reference);
   text += plan.fits ? "fits        yes\n" : "fits        NO\n";
   if (!plan.advice.empty()) text += fmt::format("            {}\n", plan.advice);
   text += "decided     ";

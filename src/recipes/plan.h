@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "config/schema.h"
+#include "data/lengths.h"
 #include "io/json.h"
 #include "recipes/plan_memory.h"
 #include "recipes/stored_teacher.h"
@@ -16,6 +17,11 @@
 namespace prentice {
 
 struct PreparedRun;
+
+// Tokens of answers with their prompts.
+struct PairLengths {
+  LengthStats chosen, rejected;
+};
 
 struct Plan {
   bool fits = true;
@@ -31,6 +37,8 @@ struct Plan {
   MemoryByPhase memory;
   std::vector<std::pair<std::string, std::string>> decided;  // key -> value of every auto
   std::optional<TaughtRows> taught;                          // of a distillation from a store
+  std::optional<PairLengths> pairs;                          // of preferences
+  std::string reference;                                     // of preferences: reference_words
   std::string advice;  // of a training run that does not fit: the smallest change that does, or what is in the way
 };
 

@@ -8,6 +8,7 @@
 #include "adapter/lora.h"
 #include "config/adapter_rules.h"
 #include "config/preference_rules.h"
+#include "config/words.h"
 #include "core/error.h"
 #include "data/steps.h"
 #include "io/publish.h"
@@ -108,6 +109,16 @@ std::optional<AskedModel> asked_reference(const DpoRecipe& recipe, const Opened&
     asked.bytes = trainable * static_cast<int64_t>(sizeof(float));
   }
   return asked;
+}
+
+std::string reference_words(const DpoRecipe& recipe) {
+  const PreferenceSection& section = recipe.preference;
+  if (!needs_reference(section.loss)) {
+    return fmt::format("none, preference.loss: {} has no use for one", word_of(section.loss));
+  }
+  if (keeps_log_probs(section)) return "precomputed: the start's log-probabilities, kept in the run folder";
+  if (names_a_model(section)) return "another model: " + section.reference;
+  return off_is_start(recipe.adapter) ? "the model itself with its adapter off" : "a copy of the adapter as it starts";
 }
 
 void require_same_tokens(const NamedTokenizer& reference, const Opened& policy) {

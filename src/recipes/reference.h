@@ -24,6 +24,9 @@ ModelShape reference_shape(const PreferenceSection&);
 // or the model itself. None where the loss has no reference. `trainable`: elements.
 std::optional<AskedModel> asked_reference(const DpoRecipe&, const Opened& policy, int64_t trainable);
 
+// Where the log-probabilities that the recipe compares with come from, for people; it stands in the plan.
+std::string reference_words(const DpoRecipe&);
+
 // Errors: `model` when a reference of its own address reads other tokens than `policy`.
 void require_same_tokens(const NamedTokenizer& reference, const Opened& policy);
 

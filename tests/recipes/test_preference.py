@@ -66,6 +66,10 @@ def test_audit_shows_both_sides_and_plan_counts_the_reference(prentice, folder):
     assert weights == sum(parameter.numel() for parameter in make_model("llama").parameters()) * 4
     assert off["memory"] == none["memory"]  # no second copy of the base
     assert off["seconds"] > none["seconds"]
+    assert off["reference"] == "the model itself with its adapter off" and none["reference"].startswith("none")
+    assert second["reference"].startswith("another model: ") and off["pairs"]["chosen"]["max"] > off["pairs"]["chosen"]["p50"] > 0
+    text = prentice.run("plan", write_recipe(folder, "preference: {reference: precomputed}\n")).stdout
+    assert "reference   precomputed" in text and "answers     tokens with the prompt: chosen p50" in text
 
 
 def write_recipe(folder, more):
