@@ -81,7 +81,9 @@ std::string reason() {
        full ? "free some space there, then run the same command again: it continues" : "");
 }
 
-[[noreturn]] void fail_read(const std::string& what) { fail(ExitCode::malformed, what + ": " + reason()); }
+[[noreturn]] void fail_read(const std::string& what, const std::string& hint = "") {
+  fail(ExitCode::malformed, what + ": " + reason(), hint);
+}
 
 // Calls that fail only by a mistake in this file.
 void must(herr_t status, const char* what) {
@@ -269,7 +271,9 @@ void Hdf5File::read_chunk(const std::string& table, uint64_t chunk, std::span<st
   const hsize_t count = from.table.chunk_elements;
   const Id memory(H5Screate_simple(1, &count, nullptr), H5Sclose), file(select_chunk(from.table, chunk), H5Sclose);
   if (H5Dread(from.dataset, from.memory_type, memory, file, H5P_DEFAULT, bytes.data()) < 0)
-    fail_read(fmt::format("{}: chunk {} of {} cannot be read", path_.string(), chunk, table));
+    fail_read(fmt::format("{}: chunk {} of {} cannot be read", path_.string(), chunk, table),
+              "the file was changed or damaged since it was written: fetch it again, or delete the store and run "
+              "`prentice teach` again");
 }
 
 void Hdf5File::put_number(const std::string& name, uint64_t value) {

@@ -119,7 +119,7 @@ Plan make_plan(const Recipe& recipe, const PreparedRun& run, StepShape shape, co
                   {"train.recompute", std::string(word_of(*recipe.train.recompute))}};
   if constexpr (requires { recipe.distill; }) {
     const auto& device = recipe.distill.teacher_device;
-    if (device) plan.decided.emplace_back("distill.teacher_device", *device);
+    if (device && run.teacher) plan.decided.emplace_back("distill.teacher_device", *device);
   }
   if constexpr (requires { recipe.preference; }) plan.reference = reference_words(recipe);
   if (use_of(recipe) != RowUse::examples) {

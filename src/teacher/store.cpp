@@ -73,7 +73,7 @@ TeacherStore::State::Chunk TeacherStore::State::chunk(uint64_t index) {
   const Hdf5File& file = *shards[shard];  // opened as far as rows are committed
   EncodedChunk read{std::vector<std::byte>(layout.chunk_rows * kRowRecordBytes),
                     std::vector<std::byte>(layout.chunk_pool_bytes())};
-  with_context(ExitCode::model, path.string(), [&] {
+  with_context(ExitCode::model, "", [&] {
     file.read_chunk("rows", index % layout.shard_chunks, read.rows);
     file.read_chunk("pool", index % layout.shard_chunks, read.pool);
   });
@@ -136,7 +136,7 @@ StoreSummary TeacherStore::summary() const {
     if (row % layout.chunk_rows == 0) {
       const uint64_t chunk = row / layout.chunk_rows;
       const std::lock_guard lock(state_->mutex);
-      with_context(ExitCode::model, state_->path.string(), [&] {
+      with_context(ExitCode::model, "", [&] {
         state_->shards[chunk / layout.shard_chunks]->read_chunk("rows", chunk % layout.shard_chunks, records);
       });
     }

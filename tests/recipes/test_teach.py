@@ -115,6 +115,12 @@ def test_inspect_finds_a_flipped_bit_and_names_the_file(prentice, folder):
     assert "shard-00000.h5" in error and "SHA-256" in error
     trusted = prentice.run("inspect", "run/store", "--trust-store", "--json", code=None)
     assert trusted.returncode in (0, 4) and "SHA-256" not in trusted.stderr
+    whole = bytearray(shard.read_bytes())
+    for start in range(2048, len(whole), 64):  # every chunk is hit
+        whole[start] ^= 4
+    shard.write_bytes(whole)
+    error = prentice.run("distill", "distill.teacher=run/store", *COMMON, "data.limit=200", "run.out=taught", "--trust-store", code=4).stderr
+    assert "run/store/shard-00000.h5" in error and "run `prentice teach` again" in error and error.count("shard-00000.h5") == 1, error
 
 
 @pytest.mark.parametrize("words, message", [
