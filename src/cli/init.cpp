@@ -227,6 +227,7 @@ int verb_init(const Arguments& arguments) {
   }
   Proposal proposal{.recipe = recipe_from_words(words[0], arguments.overrides)};
   const std::string kind = recipe_kind(proposal.recipe);
+  unfold_words(proposal.recipe, kind);
   const fs::path file = words.size() == 2 ? fs::path(words[1]) : fs::path(words[0] + ".yaml");
   if (const auto* alias = find_alias(words[0])) {
     set_default(proposal.recipe, "preference.loss", Node::scalar(std::string(word_of(alias->loss))));

@@ -1,5 +1,6 @@
 #include "cli/init_paths.h"
 
+#include <algorithm>
 #include <string>
 
 #include "config/address.h"
@@ -46,6 +47,13 @@ Node respelled(PathKind kind, const fs::path& folder, const Node& typed, const s
   return value;
 }
 
+// Whether values of this JSON schema may be lists or maps.
+bool may_be_nested(const Json& schema) {
+  if (const Json* choices = schema.find("anyOf")) return std::ranges::any_of(choices->as_array(), may_be_nested);
+  const Json* type = schema.find("type");
+  return type && (*type == Json("array") || *type == Json("object"));
+}
+
 }  // namespace
 
 void respell_paths(Node& recipe, const fs::path& folder) {
@@ -57,6 +65,14 @@ void respell_paths(Node& recipe, const fs::path& folder) {
       if (kind == PathKind::none || kind == PathKind::output) continue;
       member.value = respelled(kind, fs::absolute(folder).lexically_normal(), member.value, key);
     }
+  }
+}
+
+void unfold_words(Node& recipe, const std::string& kind) {
+  for (const auto& doc : describe_fields(kind)) {
+    Node* section = recipe.find(doc.section);
+    Node* value = section && section->is_map() ? section->find(doc.key) : nullptr;
+    if (value && may_be_nested(doc.schema)) *value = unfolded(*value, doc.name());
   }
 }
 

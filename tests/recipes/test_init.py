@@ -69,3 +69,19 @@ def test_a_starter_that_teaches_is_tried_on_its_rows_and_one_that_distils_asks_f
     (prentice.folder / "good.jsonl").write_text(json.dumps(rows[0]) + "\n")
     told = prentice.run("init", "distill", "distill.yaml", "data.train=good.jsonl", f"model.path={model}").stdout
     assert "next: set distill.teacher in it, then" in told and "not ready" not in told
+
+
+def test_lists_and_maps_on_the_command_line_are_lists_and_maps_of_the_recipe(prentice, model):
+    rows = [{"question": f"q {i}?", "good": " yes", "bad": " no"} for i in range(8)]
+    (prentice.folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    for kind, words, wanted in [
+        ("dpo", ["data.fields={prompt: question, chosen: good, rejected: bad}", "adapter.targets=[q_proj, v_proj]"],
+         ["  fields: {prompt: question, chosen: good, rejected: bad}", "  targets: [q_proj, v_proj]"]),
+        ("sft", ["data.prompt={{ question }}", "data.completion=[{{ good }}]", "optim.betas=[0.9, 0.95]"],
+         ['  prompt: "{{ question }}"', '  completion: "[{{ good }}]"', "  betas: [0.9, 0.95]"]),
+    ]:
+        told = json.loads(prentice.run("init", kind, f"{kind}.yaml", "data.train=rows.jsonl", f"model.path={model}", *words, "--json").stdout)
+        assert told["open"] == [] and all(line in told["text"] for line in wanted), told
+        prentice.run("validate", f"{kind}.yaml")
+        prentice.run("audit", f"{kind}.yaml")
+    assert "never closed" in prentice.run("init", "dpo", "no.yaml", "data.fields={prompt: question", code=2).stderr
