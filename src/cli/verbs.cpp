@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <iterator>
 
 #include "cli/terminal.h"
 #include "cli/version.h"
@@ -85,7 +86,8 @@ int verb_audit(const Arguments& arguments) { return audit_recipe(open_recipe(arg
 
 int verb_validate(const Arguments& arguments) {
   const Invocation invocation = open_recipe(arguments);
-  const auto warnings = validate_recipe(invocation.recipe);
+  auto warnings = validate_recipe(invocation.recipe);
+  std::ranges::move(warnings_of_rows(invocation.recipe), std::back_inserter(warnings));
   if (invocation.json) {
     Json::Array list;
     for (const auto& warning : warnings) list.emplace_back(warning);

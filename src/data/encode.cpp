@@ -9,6 +9,7 @@
 #include "data/formats.h"
 #include "data/load.h"
 #include "data/problems.h"
+#include "data/raw_text.h"
 #include "data/row_encoder.h"
 #include "data/split.h"
 
@@ -18,15 +19,9 @@ namespace {
 
 std::string rows_are(int64_t count) { return count == 1 ? "1 row is" : with_commas(count) + " rows are"; }
 
-void add_warnings(const DataSection& section, const Tokenizer& tokenizer, const ChatTemplate* chat_template,
-                  DataSet& set) {
+void add_warnings(const DataSection& section, const ChatTemplate* chat_template, DataSet& set) {
   auto& warnings = set.encoded.warnings;
-  const bool raw_pairs = !set.chat && set.format != DataFormat::text;
-  if (raw_pairs && (chat_template || tokenizer.chat_template())) {
-    warnings.push_back(
-        "these rows are raw text although the tokenizer has a chat template: serve the model as raw completion, or set "
-        "data.chat: on");
-  }
+  if (chat_template && are_raw(set.format, set.chat)) warnings.emplace_back(kRawTextWarning);
   if (set.chat && chat_template->asks_for_the_date() && !section.template_args.contains("date_string")) {
     warnings.push_back(fmt::format("{} writes a date into every row; data.template_args.date_string fixes which",
                                    chat_template->origin()));
@@ -68,7 +63,7 @@ DataSet encode_rows(std::vector<Row> rows, const Provenance& from, const DataSec
                      rows_are(set.encoded.dropped), cut ? " even without all that may be cut" : ""),
          "raise data.max_length");
   }
-  add_warnings(section, tokenizer, chat_template, set);
+  add_warnings(section, chat_template, set);
   return set;
 }
 

@@ -9,6 +9,9 @@
 #include "config/distill_rules.h"
 #include "config/pipeline.h"
 #include "config/preference_rules.h"
+#include "data/data_template.h"
+#include "data/encode.h"
+#include "data/raw_text.h"
 #include "recipes/fit.h"
 #include "recipes/promises.h"
 #include "recipes/reference.h"
@@ -97,6 +100,26 @@ void check_any_with_model(const PromisedStep& step, RecipeMistakes& mistakes) {
   });
 }
 
+// The warning about rows of raw text on a model with a chat template; "" where there is none, and where a part of the
+// recipe is not there yet or cannot be read, which a run tells.
+template <class R>
+std::string raw_text_warning(const PromisedStep& step) {
+  RecipeMistakes unreadable;
+  const R recipe = bind_recipe<R>(step.step.recipe, {.check_paths = false, .in_pipeline = true}, unreadable);
+  if constexpr (requires { recipe.teach; }) {
+    if (recipe.teach.sample.n > 0) return "";  // rows are prompts to it
+  }
+  if (!step.shape_known || !step.data_known) return "";
+  bool warns = false;
+  unreadable.gather({}, "", [&] {
+    if (!begin_raw(recipe.data, use_of(recipe))) return;
+    const ModelShape shape = promised_shape(recipe.model, step);
+    const Tokenizer tokenizer = open_tokenizer(shape.artifact, shape.spec);
+    warns = open_chat_template(recipe.data, tokenizer).has_value();
+  });
+  return warns ? std::string(kRawTextWarning) : "";
+}
+
 }  // namespace
 
 std::vector<std::string> validate_recipe(const Node& recipe) {
@@ -111,6 +134,24 @@ std::vector<std::string> validate_recipe(const Node& recipe) {
     }
   }
   mistakes.throw_if_any();
+  return warnings;
+}
+
+std::vector<std::string> warnings_of_rows(const Node& recipe) {
+  std::vector<std::string> warnings;
+  const auto look = [&](const PromisedStep& step) {
+    with_kind(recipe_kind(step.step.recipe), [&]<class R>() {
+      if constexpr (kReadsTrain<R>) {
+        const std::string warning = raw_text_warning<R>(step), &name = step.step.name;
+        if (!warning.empty()) warnings.push_back(name.empty() ? warning : name + ": " + warning);
+      }
+    });
+  };
+  if (recipe_kind(recipe) != PipelineRecipe::kKind) {
+    look({.step = {.recipe = recipe}});
+  } else {
+    for (const auto& step : with_promised_models(expand_steps(recipe))) look(step);
+  }
   return warnings;
 }
 

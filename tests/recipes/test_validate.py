@@ -248,3 +248,22 @@ def test_what_a_template_leaves_out_is_said_once_by_every_verb_that_reads_the_ro
         assert text.count(wanted) == 1 and "tools.jsonl:4: " in text, text
     said = program.run("eval", "model.path=model", "data.eval=tools.jsonl", words[1], "run.out=scored", "run.device=cpu").stderr
     assert said.count(wanted) == 1
+
+
+def test_raw_rows_on_a_model_with_a_template_are_warned_of_by_every_verb(program):
+    write_pairs(program)
+    (program.folder / "pairs.yaml").write_text("recipe: dpo\nmodel: {path: model}\ndata: {train: pairs.jsonl, eval_split: 0}\n")
+    words = "these rows are raw text although the tokenizer has a chat template: serve the model as raw completion, or set data.chat: on"
+    assert program.run("validate", "pairs.yaml").stderr == program.run("plan", "pairs.yaml").stderr == f"warning: {words}\n"
+    assert json.loads(program.run("validate", "pairs.yaml", "--json").stdout)["warnings"] == [words]
+    assert words in program.run("audit", "pairs.yaml").stdout
+    (program.folder / "all.yaml").write_text("recipe: pipeline\npipeline: {steps: [{name: one, recipe: pairs.yaml}]}\n")
+    assert program.run("validate", "all.yaml").stderr == f"warning: one: {words}\n"
+    plain = shutil.copytree(program.folder / "model", program.folder / "plain")
+    (plain / "chat_template.jinja").unlink(missing_ok=True)
+    config = json.loads((plain / "tokenizer_config.json").read_text())
+    config.pop("chat_template", None)
+    (plain / "tokenizer_config.json").write_text(json.dumps(config))
+    unreadable = ["data.train=rows.jsonl", "data.format=preference"]
+    for quiet in (["data.chat=on"], ["model.path=plain"], unreadable):
+        assert program.run("validate", "pairs.yaml", *quiet).stderr == "", quiet
