@@ -12,62 +12,38 @@ namespace prentice {
 
 namespace {
 
+using Kinds = std::span<const std::string_view>;
+
+constexpr std::string_view kPretrain[] = {"pretrain"}, kReward[] = {"reward"}, kTeach[] = {"teach"};
+constexpr std::string_view kEval[] = {"eval"}, kGenerate[] = {"generate"};
+constexpr std::string_view kOfPairs[] = {"dpo", "reward"};
+constexpr std::string_view kOfAllRows[] = {"eval", "teach"};  // nothing is held out or put into another order
+constexpr std::string_view kInference[] = {"eval", "export", "generate"};
+
 struct Unused {
-  std::string_view kind;
+  Kinds kinds;
   std::string_view key;  // "section.key"
 };
 
 // Keys that stand in a section a kind has, and that the kind has no use for.
 constexpr Unused kUnused[] = {
-    {"pretrain", "data.system"},
-    {"pretrain", "data.prompt"},
-    {"pretrain", "data.completion"},
-    {"pretrain", "data.chat"},
-    {"pretrain", "data.template"},
-    {"pretrain", "data.template_args"},
-    {"pretrain", "data.train_on"},
-    {"pretrain", "model.quantize"},
-    {"pretrain", "model.adapter"},
-    {"pretrain", "export.peft"},
-    {"pretrain", "export.dtype"},
-    {"pretrain", "export.gguf_adapter"},
-    {"dpo", "data.prompt"},
-    {"dpo", "data.completion"},
-    {"dpo", "data.train_on"},
-    {"dpo", "data.lines"},
-    {"dpo", "eval.tasks"},
-    {"dpo", "eval.choices"},
-    {"dpo", "eval.normalize"},
-    {"dpo", "eval.max_new_tokens"},
-    {"reward", "data.prompt"},
-    {"reward", "data.completion"},
-    {"reward", "data.train_on"},
-    {"reward", "data.lines"},
-    {"reward", "eval.tasks"},
-    {"reward", "eval.choices"},
-    {"reward", "eval.normalize"},
-    {"reward", "eval.max_new_tokens"},
-    {"reward", "export.gguf"},
-    {"reward", "export.types"},
-    {"reward", "export.gguf_adapter"},
-    {"eval", "run.log_every"},
-    {"eval", "data.eval_split"},
-    {"eval", "data.split_by"},
-    {"eval", "data.stratify"},
-    {"eval", "data.packing"},
-    {"eval", "data.shuffle"},
-    {"export", "run.log_every"},
-    {"generate", "run.out"},
-    {"generate", "run.log_every"},
-    {"eval", "model.add_tokens"},
-    {"export", "model.add_tokens"},
-    {"generate", "model.add_tokens"},
-    {"teach", "data.eval"},
-    {"teach", "data.eval_split"},
-    {"teach", "data.split_by"},
-    {"teach", "data.stratify"},
-    {"teach", "data.shuffle"},
-    {"teach", "model.add_tokens"},
+    {kPretrain, "data.system"},       {kPretrain, "data.prompt"},
+    {kPretrain, "data.completion"},   {kPretrain, "data.chat"},
+    {kPretrain, "data.template"},     {kPretrain, "data.template_args"},
+    {kPretrain, "data.train_on"},     {kPretrain, "model.quantize"},
+    {kPretrain, "model.adapter"},     {kPretrain, "export.peft"},
+    {kPretrain, "export.dtype"},      {kPretrain, "export.gguf_adapter"},
+    {kOfPairs, "data.prompt"},        {kOfPairs, "data.completion"},
+    {kOfPairs, "data.train_on"},      {kOfPairs, "data.lines"},
+    {kOfPairs, "eval.tasks"},         {kOfPairs, "eval.choices"},
+    {kOfPairs, "eval.normalize"},     {kOfPairs, "eval.max_new_tokens"},
+    {kReward, "export.gguf"},         {kReward, "export.types"},
+    {kReward, "export.gguf_adapter"}, {kOfAllRows, "data.eval_split"},
+    {kOfAllRows, "data.split_by"},    {kOfAllRows, "data.stratify"},
+    {kOfAllRows, "data.shuffle"},     {kTeach, "data.eval"},
+    {kTeach, "model.add_tokens"},     {kEval, "data.packing"},
+    {kInference, "model.add_tokens"}, {kInference, "run.log_every"},
+    {kGenerate, "run.out"},
 };
 
 constexpr std::string_view kLaterKinds[] = {"imatrix", "verify", "compare", "classify", "embed",    "route",
@@ -116,6 +92,15 @@ void resolve_preference(PreferenceSection& preference) {
 void resolve_export(ExportSection& exports) {
   if (exports.gguf_adapter == "true") exports.gguf_adapter = "F32";
   if (exports.gguf_adapter == "false") exports.gguf_adapter = "none";
+}
+
+// Of a kind that trains an adapter or every weight; true where it is every weight.
+template <class R>
+bool resolve_adapter(R& r) {
+  const bool full = r.adapter.kind == AdapterKind::full;
+  if (!full && starts_fresh(r.adapter)) decide(r.adapter.alpha, r.adapter.rslora ? 8.0 : 32.0);
+  if (full && !r.has("export.peft")) r.exports.peft = false;
+  return full;
 }
 
 // One of batch and batch_tokens, one of epochs and steps: the other is 0.
@@ -179,8 +164,9 @@ std::string_view describe_kind(std::string_view kind) {
 }
 
 bool consumes(std::string_view kind, std::string_view section_key) {
-  return std::none_of(std::begin(kUnused), std::end(kUnused),
-                      [&](const Unused& unused) { return unused.kind == kind && unused.key == section_key; });
+  return std::ranges::none_of(kUnused, [&](const Unused& unused) {
+    return unused.key == section_key && std::ranges::find(unused.kinds, kind) != unused.kinds.end();
+  });
 }
 
 void resolve_defaults(PretrainRecipe& r) {
@@ -194,49 +180,41 @@ void resolve_defaults(PretrainRecipe& r) {
 }
 
 void resolve_defaults(SftRecipe& r) {
-  const bool full = r.adapter.kind == AdapterKind::full;
+  const bool full = resolve_adapter(r);
   resolve_run(r.run, r);
-  if (!full && starts_fresh(r.adapter)) decide(r.adapter.alpha, r.adapter.rslora ? 8.0 : 32.0);
   resolve_optimizer(r.optim, full ? 1e-5 : 2e-4, {0.9, 0.999}, 0.0);
   resolve_amount(r.train, 16, 0, 3);
-  if (full && !r.has("export.peft")) r.exports.peft = false;
   resolve_export(r.exports);
 }
 
 void resolve_defaults(DpoRecipe& r) {
-  const bool full = r.adapter.kind == AdapterKind::full;
+  const bool full = resolve_adapter(r);
   resolve_run(r.run, r);
-  if (!full && starts_fresh(r.adapter)) decide(r.adapter.alpha, r.adapter.rslora ? 8.0 : 32.0);
   resolve_preference(r.preference);
   resolve_optimizer(r.optim, preference_rate(r.preference.loss, full), {0.9, 0.999}, 0.0);
   decide(r.optim.warmup, 0.1);
   resolve_amount(r.train, 32, 0, 1);
   r.eval.tasks = {std::string(kPreferenceTask)};
-  if (full && !r.has("export.peft")) r.exports.peft = false;
   resolve_export(r.exports);
 }
 
 void resolve_defaults(DistillRecipe& r) {
-  const bool full = r.adapter.kind == AdapterKind::full, samples = r.distill.on_policy > 0;
+  const bool full = resolve_adapter(r), samples = r.distill.on_policy > 0;
   resolve_run(r.run, r);
-  if (!full && starts_fresh(r.adapter)) decide(r.adapter.alpha, r.adapter.rslora ? 8.0 : 32.0);
   decide(r.distill.weight, samples ? 1.0 : 0.5);
   resolve_optimizer(r.optim, full ? 1e-5 : samples ? 1e-4 : 2e-4, {0.9, 0.999}, 0.0);
   resolve_amount(r.train, 16, 0, samples ? 1 : 3);
-  if (full && !r.has("export.peft")) r.exports.peft = false;
   resolve_export(r.exports);
   r.teacher.path = r.distill.teacher;
 }
 
 // What a reward model is used as is the folder with its score head: it is written by itself.
 void resolve_defaults(RewardRecipe& r) {
-  const bool full = r.adapter.kind == AdapterKind::full;
+  const bool full = resolve_adapter(r);
   resolve_run(r.run, r);
-  if (!full && starts_fresh(r.adapter)) decide(r.adapter.alpha, r.adapter.rslora ? 8.0 : 32.0);
   resolve_optimizer(r.optim, full ? 1e-5 : 1e-4, {0.9, 0.999}, 0.0);
   resolve_amount(r.train, 32, 0, 1);
   r.eval.tasks = {std::string(kPreferenceTask)};
-  if (full && !r.has("export.peft")) r.exports.peft = false;
   if (!full && !r.has("export.merged")) r.exports.merged = "bf16";
 }
 
