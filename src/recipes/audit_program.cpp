@@ -121,6 +121,14 @@ void print_audit(const Invocation& invocation) {
                      : "with what the pipeline sets for a step behind its file: prentice audit FILE section.key=value");
 }
 
+std::string kinds_with_rows() {
+  std::string kinds;
+  for_each_kind([&]<class R>(const R&) {
+    if constexpr (kReadsTrain<R>) kinds.append(kinds.empty() ? "" : ", ").append(R::kKind);
+  });
+  return kinds;
+}
+
 }  // namespace
 
 std::vector<Diagnostic> audit_mistakes(const Node& recipe, bool with_model) {
@@ -146,7 +154,7 @@ int audit_recipe(const Invocation& invocation) {
       print_audit<R>(invocation);
     } else {
       fail(ExitCode::usage, "audit: a recipe of kind '" + invocation.kind + "' trains on no data",
-           "audit takes a recipe that trains or teaches: sft, dpo, distill, reward, pretrain, teach");
+           "audit takes a recipe that trains or teaches: " + kinds_with_rows());
     }
   });
   return 0;
