@@ -32,15 +32,11 @@ std::vector<TeachBatch> batches_of(const std::vector<Sequence>& sequences, const
   return batches;
 }
 
-// Two operations a weight and token; causal attention reads half of the keys on average.
-double teacher_flops(const StepShape& shape, const std::vector<Sequence>& sequences) {
-  const ModelSpec& spec = shape.spec;
-  const double embedding = spec.tied_head ? 0 : static_cast<double>(spec.vocab) * static_cast<double>(spec.hidden);
-  const auto width = static_cast<double>(spec.layers * spec.heads * spec.head_dim);
+double teacher_flops(const ModelSpec& spec, const std::vector<Sequence>& sequences) {
   double flops = 0;
   for (const auto& sequence : sequences) {
     const auto length = static_cast<double>(sequence.size());
-    flops += length * (2 * (static_cast<double>(shape.parameters) - embedding) + 2 * width * length);
+    flops += length * forward_flops_per_token(spec, length);
   }
   return flops;
 }
@@ -53,8 +49,9 @@ Plan make_plan(const TeachRecipe& recipe, const PreparedTeach& teach, const Hard
   plan.steps = static_cast<int64_t>(teach.batches.size());
   plan.tokens_per_step = static_cast<double>(totals.tokens) / static_cast<double>(plan.steps);
   plan.trained_tokens = static_cast<double>(teach.layout.rows);
-  if (hardware.usable_flops > 0)
-    plan.seconds = teacher_flops(shape, teach.data.encoded.sequences) / hardware.usable_flops;
+  if (hardware.usable_flops > 0) {
+    plan.seconds = teacher_flops(shape.spec, teach.data.encoded.sequences) / hardware.usable_flops;
+  }
   plan.seconds += loading_seconds(shape.parameters * shape.weight_bytes);
   plan.cost = plan.seconds / 3600 * hardware.price_per_hour;
   plan.disk_bytes = static_cast<int64_t>(teach.layout.bytes());
