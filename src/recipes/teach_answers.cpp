@@ -5,7 +5,6 @@
 #include <algorithm>
 
 #include "config/words.h"
-#include "core/device_memory.h"
 #include "core/error.h"
 #include "io/publish.h"
 #include "recipes/answer_sampler.h"
@@ -17,7 +16,6 @@
 #include "recipes/stop_tokens.h"
 #include "recipes/store_key.h"
 #include "recipes/units.h"
-#include "run/clock.h"
 #include "run/progress.h"
 
 namespace prentice {
@@ -74,20 +72,12 @@ PromptSet open_prompts(const TeachRecipe& recipe, const Opened& opened) {
 
 void sample_all(const AnswerSampler& sampler, const PromptSet& set, SampledFile& file, int64_t log_every, bool quiet) {
   const size_t first = file.answers().size(), all = set.prompts.size();
-  const double started = wall_time();
-  ProgressPrinter printer(quiet);
-  int64_t tokens = 0;
+  SessionProgress progress(first, all, log_every, sampler.model.embed.device(), quiet);
   for (size_t i = first; i < all; ++i) {
     file.append(sampler.answers(set.prompts[i], i));
+    int64_t tokens = 0;
     for (const auto& answer : file.answers().back()) tokens += answer.tokens;
-    if ((i + 1) % static_cast<size_t>(log_every) != 0 && i + 1 != all) continue;
-    const double seconds = std::max(1e-9, wall_time() - started);
-    printer.show(progress_line(
-        {.step = static_cast<int64_t>(i + 1),
-         .steps = static_cast<int64_t>(all),
-         .tokens_per_second = static_cast<double>(tokens) / seconds,
-         .memory = memory_use(sampler.model.embed.device()),
-         .seconds_left = seconds * static_cast<double>(all - i - 1) / static_cast<double>(i + 1 - first)}));
+    progress.done(tokens);
   }
 }
 

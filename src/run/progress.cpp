@@ -4,8 +4,11 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
+
+#include "run/clock.h"
 
 namespace prentice {
 
@@ -76,6 +79,28 @@ void ProgressPrinter::note(const std::string& line) {
   std::fprintf(stderr, "%s%s\n", open_line_ ? "\n" : "", line.c_str());
   std::fflush(stderr);
   open_line_ = false;
+}
+
+SessionProgress::SessionProgress(size_t first, size_t steps, int64_t every, c10::Device device, bool quiet)
+    : first_(first),
+      done_(first),
+      steps_(steps),
+      every_(every),
+      device_(device),
+      printer_(quiet),
+      started_(monotonic_seconds()) {}
+
+void SessionProgress::done(int64_t tokens) {
+  ++done_;
+  tokens_ += tokens;
+  if (done_ % static_cast<size_t>(every_) != 0 && done_ != steps_) return;
+  const double seconds = std::max(1e-9, monotonic_seconds() - started_);
+  const double left = static_cast<double>(steps_ - done_) / static_cast<double>(done_ - first_);
+  printer_.show(progress_line({.step = static_cast<int64_t>(done_),
+                               .steps = static_cast<int64_t>(steps_),
+                               .tokens_per_second = static_cast<double>(tokens_) / seconds,
+                               .memory = memory_use(device_),
+                               .seconds_left = seconds * left}));
 }
 
 }  // namespace prentice

@@ -2,6 +2,8 @@
 // in a pipe, nothing when quiet).
 #pragma once
 
+#include <c10/core/Device.h>
+
 #include <cstdint>
 #include <optional>
 #include <string>
@@ -38,6 +40,23 @@ class ProgressPrinter {
 
  private:
   bool quiet_, terminal_, open_line_ = false;
+};
+
+// The line of work that goes on where an earlier session stopped: tokens a second and the time left are those of this
+// session.
+class SessionProgress {
+ public:
+  // `first` of `steps` are done; a line is shown every `every` steps and at the end.
+  SessionProgress(size_t first, size_t steps, int64_t every, c10::Device device, bool quiet);
+
+  void done(int64_t tokens);  // one more step
+
+ private:
+  size_t first_, done_, steps_;
+  int64_t every_, tokens_ = 0;
+  c10::Device device_;
+  ProgressPrinter printer_;
+  double started_;
 };
 
 }  // namespace prentice
