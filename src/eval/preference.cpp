@@ -130,4 +130,13 @@ PreferenceResult score_rewards(const AnswerRows& rows, const std::function<Tenso
   });
 }
 
+EvalReport preference_report(const EvalSection& section, const std::function<PreferenceResult()>& score) {
+  EvalReport report;
+  report.preference.emplace();
+  check_gates(report, section.require);  // names first: a mistake must not wait for the scores
+  report.preference = score();
+  report.gates = check_gates(report, section.require);
+  return report;
+}
+
 }  // namespace prentice

@@ -36,4 +36,8 @@ PreferenceResult score_preference(const PreferenceInput&);
 // The same of a reward model: `scores` gives that of each sequence, [S] f64; the loss is reward_losses.
 PreferenceResult score_rewards(const AnswerRows&, const std::function<Tensor(const Batch&)>& scores);
 
+// The report of pairs as the one task, of which `score` gives the result. Errors: `usage`, before anything is scored,
+// for a metric of section.require that they do not give.
+EvalReport preference_report(const EvalSection& section, const std::function<PreferenceResult()>& score);
+
 }  // namespace prentice

@@ -35,9 +35,8 @@ std::vector<std::string> choices_of(const EvalRecipe& recipe, const Tokenizer& t
 using ShowProgress = std::function<void(const std::string& task, int64_t done, int64_t total)>;
 
 // The one task of a reward model.
-EvalReport score_pairs(const Model& model, const DataSet& data, const EvalSection& section,
-                       const ShowProgress& progress) {
-  EvalReport report;
+PreferenceResult score_pairs(const Model& model, const DataSet& data, const EvalSection& section,
+                             const ShowProgress& progress) {
   const auto all = static_cast<int64_t>(data.examples.size());
   const int64_t total = section.limit > 0 ? std::min(all, section.limit) : all;
   const AnswerRows rows{.data = data,
@@ -45,9 +44,7 @@ EvalReport score_pairs(const Model& model, const DataSet& data, const EvalSectio
                         .limit = section.limit,
                         .micro_tokens = kEvalMicroTokens,
                         .progress = [&](int64_t done) { progress(std::string(kPreferenceTask), done, total); }};
-  report.preference = score_rewards(rows, [&](const Batch& batch) { return sequence_scores(model, batch, {}); });
-  report.gates = check_gates(report, section.require);
-  return report;
+  return score_rewards(rows, [&](const Batch& batch) { return sequence_scores(model, batch, {}); });
 }
 
 int print_score(const EvalReport& report, const std::filesystem::path& out, const Invocation& invocation) {
@@ -87,7 +84,7 @@ int run_program(EvalRecipe recipe, const Invocation& invocation) {
   };
   EvalReport report;
   if (opened.spec.labels > 0) {
-    report = score_pairs(model, data, recipe.eval, progress);
+    report = preference_report(recipe.eval, [&] { return score_pairs(model, data, recipe.eval, progress); });
   } else {
     report = evaluate({.model = model,
                        .tokenizer = tokenizer,

@@ -17,15 +17,12 @@ namespace prentice {
 
 namespace {
 
-EvalReport score_held_out(const Model& model, const Reference& reference, const PreparedRun& run,
-                          const DpoRecipe& recipe) {
-  EvalReport report;
-  report.preference = score_preference({.rows = held_out_answers(run, recipe),
-                                        .section = recipe.preference,
-                                        .policy = [&](const Batch& batch) { return answer_sums(model, batch, {}); },
-                                        .reference = [&](const Batch& batch) { return reference.sums(batch); }});
-  report.gates = check_gates(report, recipe.eval.require);
-  return report;
+PreferenceResult score_held_out(const Model& model, const Reference& reference, const PreparedRun& run,
+                                const DpoRecipe& recipe) {
+  return score_preference({.rows = held_out_answers(run, recipe),
+                           .section = recipe.preference,
+                           .policy = [&](const Batch& batch) { return answer_sums(model, batch, {}); },
+                           .reference = [&](const Batch& batch) { return reference.sums(batch); }});
 }
 
 // The divergence of the whole step before its first share, and how many answers of each kind it has.
@@ -64,7 +61,8 @@ int run_program(DpoRecipe recipe, const Invocation& invocation) {
     return single_answers ? kto_share(sums, of_reference, kto, batch, counts, recipe.preference, metrics)
                           : preference_share(sums, of_reference, batch, counts, recipe.preference, metrics);
   };
-  const Validation validation(run, [&] { return score_held_out(model, reference, run, recipe); });
+  const auto score = [&] { return score_held_out(model, reference, run, recipe); };
+  const Validation validation(run, [&] { return preference_report(recipe.eval, score); });
   std::function<void(Step&)> see_step;
   if (single_answers) {
     see_step = [&](const Step& step) { kto = look_at_step(model, reference, step, run.opened.machine.device); };

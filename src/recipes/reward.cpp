@@ -17,13 +17,11 @@ int run_program(RewardRecipe recipe, const Invocation& invocation) {
   const Objective objective = [&](const Batch& batch, const Counts& counts, Metrics& metrics) {
     return reward_share(sequence_scores(model, batch, forward), batch, counts, metrics);
   };
-  const Validation validation(run, [&] {
-    EvalReport report;
-    report.preference = score_rewards(held_out_answers(run, recipe),
-                                      [&](const Batch& batch) { return sequence_scores(model, batch, {}); });
-    report.gates = check_gates(report, recipe.eval.require);
-    return report;
-  });
+  const auto score = [&] {
+    return score_rewards(held_out_answers(run, recipe),
+                         [&](const Batch& batch) { return sequence_scores(model, batch, {}); });
+  };
+  const Validation validation(run, [&] { return preference_report(recipe.eval, score); });
   return finish_training(*training, recipe, objective, validation, invocation);
 }
 
