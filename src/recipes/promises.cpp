@@ -35,16 +35,32 @@ const Node* left_by(const std::map<fs::path, Node>& runs, const fs::path& path, 
   return found == runs.end() ? nullptr : &found->second;
 }
 
+// A word that may lead to another step, and the section it stands in.
+struct Word {
+  Node* section = nullptr;
+  const Node* node = nullptr;
+
+  explicit operator bool() const { return node != nullptr; }
+};
+
+// None where the key is not there, or is no word.
+Word word_at(PromisedStep& step, const char* section, const char* key) {
+  Node* found = step.step.recipe.find(section);
+  const Node* node = found ? found->find(key) : nullptr;
+  return node && node->is_scalar() ? Word{found, node} : Word{};
+}
+
 // Shape and tokenizer are those that the earlier step began with.
 void take_promised_model(PromisedStep& next, const Promises& promises) {
-  Node* model = next.step.recipe.find("model");
-  const Node* path = model ? model->find("path") : nullptr;
-  if (!path || !path->is_scalar()) return;
+  const Word word = word_at(next, "model", "path");
+  if (!word) return;
+  Node* const model = word.section;
+  const Node* path = word.node;
   const Address address = here(path->text());
   const auto is_made = [&](const std::string& adapter) { return promises.holds(here(adapter).path); };
-  if (const Node* adapter = model->find("adapter"); adapter && adapter->is_scalar() && is_made(adapter->text())) {
+  if (const Word adapter = word_at(next, "model", "adapter"); adapter && is_made(adapter.node->text())) {
     next.promised = true;
-    next.scores = promises.is_scorer(here(adapter->text()).path);
+    next.scores = promises.is_scorer(here(adapter.node->text()).path);
     std::erase_if(model->members(), [](const Node::Member& member) { return member.key == "adapter"; });
     path = model->find("path");
   }
@@ -68,13 +84,12 @@ void take_promised_model(PromisedStep& next, const Promises& promises) {
 
 // An adapter to go on from is as large as the section says that the earlier step trains by.
 void take_promised_adapter(PromisedStep& next, const Promises& promises) {
-  Node* adapter = next.step.recipe.find("adapter");
-  const Node* init = adapter ? adapter->find("init") : nullptr;
-  if (!init || !init->is_scalar()) return;
-  const fs::path path = here(init->text()).path;
+  const Word init = word_at(next, "adapter", "init");
+  if (!init) return;
+  const fs::path path = here(init.node->text()).path;
   if (const Node* trained = left_by(promises.adapters, path, "adapter")) {
-    next.adapter = {.init = *init, .scores = promises.is_scorer(path)};
-    *adapter = Node(*trained);
+    next.adapter = {.init = *init.node, .scores = promises.is_scorer(path)};
+    *init.section = Node(*trained);
   } else if (promises.holds(path)) {
     next.shape_known = false;
   }
@@ -82,10 +97,9 @@ void take_promised_adapter(PromisedStep& next, const Promises& promises) {
 
 // The section as text is enough: what is wrong with it is told of its own step.
 void take_promised_teacher(PromisedStep& next, const Promises& promises) {
-  Node* distill = next.step.recipe.find("distill");
-  const Node* teacher = distill ? distill->find("teacher") : nullptr;
-  if (!teacher || !teacher->is_scalar()) return;
-  const Address address = here(teacher->text());
+  const Word teacher = word_at(next, "distill", "teacher");
+  if (!teacher) return;
+  const Address address = here(teacher.node->text());
   const std::string adapter = here(address.adapter).path;
   if (!promises.holds(address.path) && !promises.holds(adapter)) return;
   next.second_scores = promises.is_scorer(address.path) || promises.is_scorer(adapter);
@@ -104,21 +118,21 @@ void take_promised_teacher(PromisedStep& next, const Promises& promises) {
 
 // Another model to compare with is as large as the one that its run begins with.
 void take_promised_reference(PromisedStep& next, const Promises& promises) {
-  Node* preference = next.step.recipe.find("preference");
-  const Node* reference = preference ? preference->find("reference") : nullptr;
-  if (!reference || !reference->is_scalar()) return;
-  const Address address = here(reference->text());
+  const Word reference = word_at(next, "preference", "reference");
+  if (!reference) return;
+  const std::string& written = reference.node->text();
+  const Address address = here(written);
   const std::string adapter = here(address.adapter).path;
   next.second_scores = promises.is_scorer(address.path) || promises.is_scorer(adapter);
-  std::string path = promises.holds(adapter) ? without_adapter(address) : reference->text();
+  std::string path = promises.holds(adapter) ? without_adapter(address) : written;
   if (const Node* begins = left_by(promises.models, address.path, "merged")) {
     const Node* base = begins->find("path");
     if (base && base->is_scalar()) path = absolute_address(folder_of(base->position()), base->text());
   } else if (promises.holds(address.path)) {
     next.shape_known = false;
   }
-  next.reference_promised = path != reference->text();
-  preference->set("reference", Node::scalar(path, true, reference->position()));
+  next.reference_promised = path != written;
+  reference.section->set("reference", Node::scalar(path, true, reference.node->position()));
 }
 
 // Whether the rows to train on are in a file that is not there yet: their number and lengths are not known.
