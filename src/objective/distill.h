@@ -15,12 +15,13 @@ inline constexpr int64_t kDistillLogitBytes = int64_t{80} << 20;
 
 struct DistillOptions {
   Divergence divergence = Divergence::forward_kl;
-  double beta = 0.5;        // of jsd
-  double temperature = 1;   // T above 0: both sides' logits are divided by it and the divergence is multiplied by T^2
-  double weight = 0.5;      // w from 0 to 1: share of the distillation, the rest is cross-entropy on the labels
-  int64_t vocab = 0;        // true size of the vocabulary: rows behind it of either head take no part; 0 = all rows
-  int64_t top_k = 0;        // so many of the teacher's likeliest ids are compared one by one; 0 = all that are known
-  Tail tail = Tail::event;  // what stands for the ids that top_k leaves out of a live teacher; a store's says it itself
+  double beta = 0.5;       // of jsd
+  double temperature = 1;  // T above 0: both sides' logits are divided by it and the divergence is multiplied by T^2
+  double weight = 0.5;     // w from 0 to 1: share of the distillation, the rest is cross-entropy on the labels
+  int64_t vocab = 0;       // true size of the vocabulary: rows behind it of either head take no part; 0 = all rows
+  int64_t top_k = 0;       // so many of the teacher's likeliest ids are compared one by one; 0 = all that are known
+  // What stands for the ids that top_k leaves out of a live teacher; a store's says it itself.
+  TeacherTail tail = TeacherTail::event;
 };
 
 // A model that has seen the same tokens.

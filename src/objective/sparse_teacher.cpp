@@ -119,11 +119,6 @@ Tensor without_tail(const SparseTeacher& teacher, Divergence kind, double beta, 
 
 }  // namespace
 
-Tensor tail_of(const Tensor& log_probs, const Tensor& counts) {
-  const Tensor known = known_entries(counts, log_probs.size(1));
-  return at::where(known, log_probs.to(at::kDouble).exp(), 0).sum(1).neg_().add_(1).clamp_min_(0);
-}
-
 SparseTeacher narrow_rows(const SparseTeacher& teacher, const Chunk& chunk) {
   SparseTeacher some = teacher;
   for (Tensor* t : {&some.ids, &some.log_probs, &some.counts, &some.tail}) {
@@ -157,8 +152,9 @@ SparseTeacher likeliest_entries(const Tensor& log_probs, int64_t top_k) {
 
 Tensor sparse_divergences(const SparseTeacher& teacher, Divergence kind, double beta, double temperature,
                           Tensor& log_probs, bool gradients) {
-  return teacher.convention == Tail::event ? with_tail(teacher, kind, beta, temperature, log_probs, gradients)
-                                           : without_tail(teacher, kind, beta, temperature, log_probs, gradients);
+  return teacher.convention == TeacherTail::event
+             ? with_tail(teacher, kind, beta, temperature, log_probs, gradients)
+             : without_tail(teacher, kind, beta, temperature, log_probs, gradients);
 }
 
 }  // namespace prentice

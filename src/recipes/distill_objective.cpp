@@ -73,7 +73,7 @@ DistillOptions Distillation::options_for(const Batch& batch) const {
           .weight = weight_for(batch),
           .vocab = vocab_,
           .top_k = section_.top_k.value_or(0),
-          .tail = section_.tail == TeacherTail::event ? Tail::event : Tail::none};
+          .tail = section_.tail};
 }
 
 Batch Distillation::at_teacher(const Batch& batch) const { return to_device(batch, teacher_->embed.device()); }

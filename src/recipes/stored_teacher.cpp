@@ -69,7 +69,7 @@ void StoredTeacher::attach(Batch& batch) const {
   batch.teacher_tail = std::move(rows.tail);
 }
 
-SparseTeacher stored_targets(const Batch& batch, Tail tail) {
+SparseTeacher stored_targets(const Batch& batch, TeacherTail tail) {
   return {.ids = batch.teacher_ids,
           .log_probs = batch.teacher_log_probs,
           .counts = batch.teacher_counts,

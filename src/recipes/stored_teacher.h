@@ -44,6 +44,6 @@ class StoredTeacher {
 };
 
 // What attach() put there.
-SparseTeacher stored_targets(const Batch& batch, Tail tail);
+SparseTeacher stored_targets(const Batch& batch, TeacherTail tail);
 
 }  // namespace prentice

@@ -21,6 +21,7 @@
 #include "objective/hidden.h"
 #include "objective/preference.h"
 #include "objective/sequence_sums.h"
+#include "objective/sparse_rows.h"
 #include "objective/uld.h"
 
 namespace prentice {
@@ -104,7 +105,7 @@ TEST(Oracle, WritesPreferenceLosses) {
 SparseTeacher likeliest(const Tensor& logits, int64_t k, bool tail) {
   const auto [log_probs, ids] = at::topk(at::log_softmax(logits, 1), k, 1);
   const Tensor counts = at::full({logits.size(0)}, k, at::kLong);
-  return {ids, log_probs, counts, tail_of(log_probs, counts), tail ? Tail::event : Tail::none};
+  return {ids, log_probs, counts, tail_of(log_probs, counts), tail ? TeacherTail::event : TeacherTail::renormalize};
 }
 
 // sizes.txt: N D V D' V' VOCAB; student_hidden [N, D], student_weight [V, D], teacher_hidden [N, D'], teacher_weight

@@ -8,13 +8,14 @@
 
 #include "objective/distill.h"
 #include "objective/finite_differences.h"
+#include "objective/sparse_rows.h"
 #include "objective/two_models.h"
 
 namespace prentice {
 namespace {
 
 // The k likeliest entries of rows of logits.
-SparseTeacher likeliest(const Tensor& logits, int64_t k, Tail convention = Tail::event) {
+SparseTeacher likeliest(const Tensor& logits, int64_t k, TeacherTail convention = TeacherTail::event) {
   const Tensor log_q = at::log_softmax(logits.detach(), 1);
   const auto [values, ids] = at::topk(log_q, k, 1);
   const Tensor counts = at::full({logits.size(0)}, k, at::kLong);
@@ -22,7 +23,7 @@ SparseTeacher likeliest(const Tensor& logits, int64_t k, Tail convention = Tail:
 }
 
 // Row i keeps 1 + i mod k entries; what stands behind them is rubbish.
-SparseTeacher ragged(const Tensor& logits, int64_t k, Tail convention = Tail::event) {
+SparseTeacher ragged(const Tensor& logits, int64_t k, TeacherTail convention = TeacherTail::event) {
   SparseTeacher teacher = likeliest(logits, k, convention);
   teacher.counts = at::arange(logits.size(0), at::kLong).remainder(k).add(1);
   for (int64_t row = 0; row < logits.size(0); ++row) {
@@ -75,7 +76,7 @@ Tensor plain_sparse(const DivergenceKind& kind, const Tensor& logits, const Spar
     const int64_t count = teacher.counts[row].item<int64_t>();
     const Tensor ids = teacher.ids[row].narrow(0, 0, count), log_q = teacher.log_probs[row].narrow(0, 0, count);
     Tensor value;
-    if (teacher.convention == Tail::event) {
+    if (teacher.convention == TeacherTail::event) {
       const Tensor log_p = at::log_softmax(logits[row], 0).index_select(0, ids);
       const Tensor rest = (1 - log_p.exp().sum()).log().unsqueeze(0), tail = teacher.tail[row].log().unsqueeze(0);
       value = plain_row(kind, at::log_softmax(at::cat({log_p, rest}) / temperature, 0),
@@ -96,7 +97,8 @@ TEST(SparseTeacher, TwoEntriesHaveTheirGoldenNumbersInBothConventions) {
   const Tensor counts = at::full({2}, 2, at::kLong);
   for (const auto type : {at::kDouble, at::kFloat}) {
     const Tensor log_q = at::log_softmax(teacher, 1).gather(1, ids).to(type);
-    const SparseTeacher zero{ids, log_q, counts, {}, Tail::none}, event{ids, log_q, counts, tail_of(log_q, counts)};
+    const SparseTeacher zero{ids, log_q, counts, {}, TeacherTail::renormalize},
+        event{ids, log_q, counts, tail_of(log_q, counts)};
     const double tolerance = type == at::kDouble ? 1e-9 : 1e-5 * 0.26;
     for (const bool gradients : {false, true}) {
       const auto values = [&](const SparseTeacher& of) {
@@ -114,7 +116,7 @@ TEST(SparseTeacher, TwoEntriesHaveTheirGoldenNumbersInBothConventions) {
 TEST(SparseTeacher, AllEntriesAreTheLiveTeacher) {
   const TwoModels m = two_models();
   const Tensor logits = teacher_logits(m);
-  for (const Tail convention : {Tail::event, Tail::none}) {
+  for (const TeacherTail convention : {TeacherTail::event, TeacherTail::renormalize}) {
     const SparseTeacher all = likeliest(logits, TwoModels::kVocab, convention);
     for (const DivergenceKind& kind : kDivergenceKinds) {
       for (const double temperature : {1.0, 2.0, 0.5}) {
@@ -133,12 +135,12 @@ TEST(SparseTeacher, AllEntriesAreTheLiveTeacher) {
 
 TEST(SparseTeacher, LossAndEveryGradientEqualThePlainComputationForAnyChunk) {
   const TwoModels m = two_models();
-  for (const Tail convention : {Tail::event, Tail::none}) {
+  for (const TeacherTail convention : {TeacherTail::event, TeacherTail::renormalize}) {
     const SparseTeacher teacher = ragged(teacher_logits(m), 5, convention);
     for (const DivergenceKind& kind : kDivergenceKinds) {
       for (const auto& [temperature, weight] : {std::pair{1.0, 0.5}, {2.0, 1.0}, {0.7, 0.3}}) {
         SCOPED_TRACE(testing::Message() << kind.name << " T " << temperature << " tail "
-                                        << (convention == Tail::event));
+                                        << (convention == TeacherTail::event));
         const Tensor values = plain_sparse(kind, student_logits(m), teacher, temperature);
         const Tensor want = plain_share(m, weight * values + (1 - weight) * plain_cross_entropy(m));
         const auto want_grads = gradients_of(m, want);
@@ -155,7 +157,7 @@ TEST(SparseTeacher, LossAndEveryGradientEqualThePlainComputationForAnyChunk) {
 
 TEST(SparseTeacher, GradientsAreFiniteDifferences) {
   const TwoModels m = two_models();
-  for (const Tail convention : {Tail::event, Tail::none}) {
+  for (const TeacherTail convention : {TeacherTail::event, TeacherTail::renormalize}) {
     const SparseTeacher teacher = ragged(teacher_logits(m), 5, convention);
     for (const DivergenceKind& kind : kDivergenceKinds) {
       const DistillOptions options = options_of(kind, 2, 0.7);
@@ -175,7 +177,8 @@ TEST(SparseTeacher, WithTheTailAStudentThatAgreesHasNothingToLearn) {
     EXPECT_NEAR(event.loss.item<double>(), 0, 1e-13) << kind.name;
     for (const Tensor& grad : gradients_of(m, event.loss)) EXPECT_LT(grad.norm().item<double>(), 1e-13) << kind.name;
   }
-  const DistillShare none = share_of(m, likeliest(logits, 4, Tail::none), options_of(kDivergenceKinds[0], 2, 1));
+  const DistillShare none =
+      share_of(m, likeliest(logits, 4, TeacherTail::renormalize), options_of(kDivergenceKinds[0], 2, 1));
   EXPECT_GT(none.loss.item<double>(), 0.1);
 }
 
@@ -213,13 +216,6 @@ TEST(SparseTeacher, F32DiffersFromF64ByRoundingOnlyEvenWithATinyTail) {
   }
 }
 
-TEST(SparseTeacher, TheTailIsWhatTheEntriesLeave) {
-  const Tensor log_probs =
-      at::tensor({0.5, 0.25, 0.125, 0.75, 9.0, 9.0, 1.0, 1e-9, 9.0}, at::kDouble).log().view({3, 3});
-  const Tensor tail = tail_of(log_probs, at::tensor({3, 1, 2}, at::kLong));
-  EXPECT_TRUE(at::allclose(tail, at::tensor({0.125, 0.25, 0.0}, at::kDouble), 0, 1e-15));
-}
-
 // What is cut later is as if it had never been written.
 TEST(SparseTeacher, EntriesThatAreCutJoinTheTail) {
   const TwoModels m = two_models();
@@ -245,7 +241,7 @@ TEST(SparseTeacher, EntriesThatAreCutJoinTheTail) {
 
 TEST(SparseTeacher, ALiveTeacherThatIsCutIsAStore) {
   for (const auto& kind : kDivergenceKinds) {
-    for (const Tail tail : {Tail::event, Tail::none}) {
+    for (const TeacherTail tail : {TeacherTail::event, TeacherTail::renormalize}) {
       const TwoModels m = two_models();
       DistillOptions options = options_of(kind, 1.7, 0.6);
       options.top_k = 5, options.tail = tail;

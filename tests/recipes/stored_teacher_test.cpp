@@ -132,7 +132,7 @@ TEST(StoredTeacher, ATeacherThatIsStoredWholeTeachesAsTheLiveOne) {
     const Tensor theirs = forward_hidden(lesson.teacher, batch, {});
     for (const double temperature : {1.0, 2.0}) {
       const double live = share_of(LiveTeacher{theirs, lesson.teacher.head, 0}, temperature).loss.item<double>();
-      const double found = share_of(stored_targets(batch, Tail::event), temperature).loss.item<double>();
+      const double found = share_of(stored_targets(batch, TeacherTail::event), temperature).loss.item<double>();
       EXPECT_NEAR(found, live, 1e-6 * live) << "temperature " << temperature;
     }
   }
