@@ -35,8 +35,9 @@ class Hdf5File {
   enum class Access { read, read_write };
 
   // Makes an empty file in the earliest format, without times, so that equal contents are equal bytes. It must not
-  // exist. Errors of everything that writes: `storage`.
-  static Hdf5File create(const std::filesystem::path& path);
+  // exist. `chunks`: of its largest table; the indexes are no larger than these need. Errors of everything that writes:
+  // `storage`.
+  static Hdf5File create(const std::filesystem::path& path, uint64_t chunks);
   // Errors: `usage` when missing, `malformed` when it is no HDF5 file.
   static Hdf5File open(const std::filesystem::path& path, Access access);
   Hdf5File(Hdf5File&& other) noexcept;

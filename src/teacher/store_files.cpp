@@ -39,8 +39,9 @@ void make_samples(const fs::path& path, const StoreLayout& layout, std::span<con
     contents.push_back(sample.content);
   }
   TempFile file(path);
-  Hdf5File hdf5 = Hdf5File::create(file.path());
-  write_numbers(hdf5, layout.first_row_table(), std::move(first_rows));
+  const Hdf5Table numbers = layout.first_row_table();
+  Hdf5File hdf5 = Hdf5File::create(file.path(), numbers.elements / numbers.chunk_elements);
+  write_numbers(hdf5, numbers, std::move(first_rows));
   write_numbers(hdf5, layout.content_table(), std::move(contents));
   hdf5.put_number("samples", layout.samples);
   hdf5.close();
@@ -49,7 +50,7 @@ void make_samples(const fs::path& path, const StoreLayout& layout, std::span<con
 
 void make_shard(const fs::path& path, const StoreLayout& layout, uint64_t shard, const std::string& store_sha256) {
   TempFile file(path);
-  Hdf5File hdf5 = Hdf5File::create(file.path());
+  Hdf5File hdf5 = Hdf5File::create(file.path(), layout.chunks_of(shard));
   hdf5.put_text("store", store_sha256);
   hdf5.put_number("shard", shard);
   hdf5.put_number("rows", layout.shard_rows(shard));

@@ -114,9 +114,10 @@ uint64_t StoreLayout::shard_rows(uint64_t shard) const {
 uint64_t StoreLayout::chunks_of(uint64_t shard) const { return (shard_rows(shard) + chunk_rows - 1) / chunk_rows; }
 
 uint64_t StoreLayout::bytes() const {
-  const uint64_t a_shard = 8192, a_chunk = 512;  // heads and indexes of the files, lines of the manifest
-  return chunks() * (chunk_rows * (kRowRecordBytes + pool_row_bytes) + a_chunk) + shards() * a_shard +
-         2 * first_row_table().elements * 8 + a_shard;
+  // Heads and indexes of the files, lines of the manifest; store.json.
+  const uint64_t a_file = 2560, a_chunk = 320, description = 1536;
+  return chunks() * (chunk_rows * (kRowRecordBytes + pool_row_bytes) + a_chunk) + shards() * a_file +
+         2 * first_row_table().elements * 8 + a_file + description;
 }
 
 Hdf5Table StoreLayout::row_table(uint64_t shard) const {

@@ -27,7 +27,7 @@ std::vector<std::byte> bytes_of(size_t count, int start) {
 }
 
 void write_file(const fs::path& path) {
-  Hdf5File file = Hdf5File::create(path);
+  Hdf5File file = Hdf5File::create(path, 4);
   file.put_text("store", "name");
   file.put_number("committed_rows", 0);
   file.make_table(kNumbers);
@@ -62,7 +62,7 @@ TEST(Hdf5, EqualContentsAreEqualBytesWhateverTheTimeAndThePauses) {
   const std::string whole = read_text_file(scratch / "a.h5");
   ::sleep(1);
   {
-    Hdf5File file = Hdf5File::create(scratch / "b.h5");
+    Hdf5File file = Hdf5File::create(scratch / "b.h5", 4);
     file.put_text("store", "name");
     file.put_number("committed_rows", 0);
     file.make_table(kNumbers);
@@ -83,7 +83,7 @@ TEST(Hdf5, EqualContentsAreEqualBytesWhateverTheTimeAndThePauses) {
 
 TEST(Hdf5, AFreshTableIsZerosWithChecksumsAndTakesItsWholeSpace) {
   const Scratch scratch;
-  Hdf5File file = Hdf5File::create(scratch / "a.h5");
+  Hdf5File file = Hdf5File::create(scratch / "a.h5", 4);
   file.make_table({"pool", {{"", Hdf5Scalar::u8}}, 1 << 20, 1 << 16});
   std::vector<std::byte> chunk(1 << 16, std::byte{1});
   file.read_chunk("pool", 15, chunk);
@@ -190,7 +190,7 @@ int on_a_full_disk() {
   ExitCode code{};
   const std::string message = message_of(
       [&] {
-        Hdf5File file = Hdf5File::create(scratch / "a.h5");
+        Hdf5File file = Hdf5File::create(scratch / "a.h5", 4);
         file.make_table({"pool", {{"", Hdf5Scalar::u8}}, 1 << 20, 1 << 16});
         file.close();
       },
