@@ -1,5 +1,4 @@
-// What the fused CPU loops share: rows of a matrix that may lie inside a wider one, parallel loops over rows, and a
-// function attribute that compiles a loop for several instruction sets and picks one when the program starts.
+// What the fused CPU loops share: rows of a matrix that may lie inside a wider one, and parallel loops over rows.
 #pragma once
 
 #include <ATen/OpMathType.h>
@@ -8,14 +7,7 @@
 
 #include "core/parallel.h"
 #include "core/tensor.h"
-
-// Sanitizers run code before the processor is known, so under them the portable form is the only one.
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && !defined(__SANITIZE_ADDRESS__) && \
-    !defined(__SANITIZE_THREAD__)
-#define PRENTICE_VECTORISED __attribute__((target_clones("arch=x86-64-v4", "arch=x86-64-v3", "default")))
-#else
-#define PRENTICE_VECTORISED
-#endif
+#include "core/vectorised.h"
 
 namespace prentice {
 

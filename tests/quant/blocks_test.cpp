@@ -1,4 +1,4 @@
-// Bytes of block types: against hashes of ggml's (scripts/golden/quant.py), and against ggml itself where it is there.
+// Bytes of block types: against hashes of ggml's (scripts/golden/blocks.py), and against ggml itself where it is there.
 #include "quant/blocks.h"
 
 #include <gtest/gtest.h>

@@ -1,4 +1,4 @@
-// Tensors that block encoders are tried on, made of integers and exact sums so that scripts/golden/quant.py makes the
+// Tensors that block encoders are tried on, made of integers and exact sums so that scripts/golden/blocks.py makes the
 // same ones.
 #pragma once
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Hashes of the blocks that ggml makes of the samples in tests/quant/sample_tensors.h: tests/golden/quant/blocks.json.
 
-Run: PRENTICE_NODE_MODULES=... PYTHON scripts/golden/quant.py   (the npm packages that tests/oracle pins)
+Run: PRENTICE_NODE_MODULES=... PYTHON scripts/golden/blocks.py   (the npm packages that tests/oracle pins)
 
 The samples are made here a second time, from the same integers; {type: [sha256 of all bytes, the same with importance]}.
 """
