@@ -184,11 +184,14 @@ void add_placeholders(Proposal& proposal, const std::string& kind) {
     set_default(proposal.recipe, "pipeline.steps", Node::list({step}));
     return;
   }
-  set_default(proposal.recipe, "model.path", Node::scalar("MODEL", true));
+  const bool compares = kind == CompareRecipe::kKind;
+  if (!compares) set_default(proposal.recipe, "model.path", Node::scalar("MODEL", true));
+  if (compares) set_default(proposal.recipe, "compare.a", Node::scalar("OLD", true));
+  if (compares) set_default(proposal.recipe, "compare.b", Node::scalar("NEW", true));
   if (kind == "pretrain") set_default(proposal.recipe, "model.init", Node::scalar("random"));
   if (reads_train(kind)) set_default(proposal.recipe, "data.train", Node::scalar("train.jsonl", true));
   if (kind == "distill") set_default(proposal.recipe, "distill.teacher", Node::scalar("TEACHER", true));
-  if (kind == "eval") set_default(proposal.recipe, "data.eval", Node::scalar("test.jsonl", true));
+  if (kind == "eval" || compares) set_default(proposal.recipe, "data.eval", Node::scalar("test.jsonl", true));
   if (kind == "generate") set_default(proposal.recipe, "generate.prompt", Node::scalar("Hello", true));
 }
 

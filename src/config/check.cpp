@@ -267,7 +267,8 @@ void check_recipe(R& r, const Node& root, RecipeMistakes& mistakes) {
   } else if constexpr (
       requires { r.data; } && !requires { r.preference; }) {
     bool pairs = false;
-    if constexpr (std::is_same_v<R, EvalRecipe>) pairs = std::ranges::count(r.eval.tasks, kPreferenceTask) > 0;
+    if constexpr (std::is_same_v<R, EvalRecipe> || std::is_same_v<R, CompareRecipe>)
+      pairs = std::ranges::count(r.eval.tasks, kPreferenceTask) > 0;
     pairs ? check_pairs(c, r.data, false) : check_examples(c, r.data, R::kKind);
   }
   if constexpr (training) {
@@ -280,6 +281,7 @@ void check_recipe(R& r, const Node& root, RecipeMistakes& mistakes) {
   }
   if constexpr (requires { r.teach; }) check_teach(c, r);
   if constexpr (requires { r.eval; }) check_eval(c, r.eval, training, kComparesAnswers<R>);
+  if constexpr (requires { r.compare; }) check_compare(c, r.compare, r.eval);
   if constexpr (requires { r.exports; }) check_export(c, r.exports);
   if constexpr (requires { r.generate; }) check_generate(c, r.generate);
   if constexpr (std::is_same_v<R, ExportRecipe>) {

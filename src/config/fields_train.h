@@ -164,6 +164,20 @@ void fields(V&& v, EvalSection& s) {
 }
 
 template <class V>
+void fields(V&& v, CompareSection& s) {
+  v("a", s.a, About{.help = "what b is measured against, any artifact address", .path = PathKind::address});
+  v("b", s.b, About{.help = "what may take a's place, any artifact address", .path = PathKind::address});
+  v("metric", s.metric,
+    About{.help = "what decides: auto = the accuracy where a task of eval.tasks gives one, else the loss",
+          .choices = kCompared});
+  v("margin", s.margin,
+    About{.help = "how much worse b may be, in the metric's own unit (0.01 = one answer in a hundred, or 0.01 nats a "
+                  "token); worse, or too few rows to tell = exit 9",
+          .min = 0});
+  v("confidence", s.confidence, About{.help = "of the interval of the difference", .min = 0.5, .max = 0.9999});
+}
+
+template <class V>
 void fields(V&& v, ExportSection& s) {
   v("peft", s.peft, About{.help = "the adapter as a PEFT folder"});
   v("merged", s.merged,

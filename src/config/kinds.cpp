@@ -15,10 +15,12 @@ namespace {
 using Kinds = std::span<const std::string_view>;
 
 constexpr std::string_view kPretrain[] = {"pretrain"}, kReward[] = {"reward"}, kTeach[] = {"teach"};
-constexpr std::string_view kEval[] = {"eval"}, kGenerate[] = {"generate"};
+constexpr std::string_view kGenerate[] = {"generate"}, kCompare[] = {"compare"};
+constexpr std::string_view kScoring[] = {"eval", "compare"};
 constexpr std::string_view kOfPairs[] = {"dpo", "reward"};
-constexpr std::string_view kOfAllRows[] = {"eval", "teach"};  // nothing is held out or put into another order
-constexpr std::string_view kInference[] = {"eval", "export", "generate"};
+constexpr std::string_view kOfAllRows[] = {"eval", "teach",
+                                           "compare"};  // nothing is held out or put into another order
+constexpr std::string_view kInference[] = {"eval", "export", "generate", "compare"};
 
 struct Unused {
   Kinds kinds;
@@ -27,28 +29,23 @@ struct Unused {
 
 // Keys that stand in a section a kind has, and that the kind has no use for.
 constexpr Unused kUnused[] = {
-    {kPretrain, "data.system"},       {kPretrain, "data.prompt"},
-    {kPretrain, "data.completion"},   {kPretrain, "data.chat"},
-    {kPretrain, "data.template"},     {kPretrain, "data.template_args"},
-    {kPretrain, "data.train_on"},     {kPretrain, "model.quantize"},
-    {kPretrain, "model.adapter"},     {kPretrain, "export.peft"},
-    {kPretrain, "export.dtype"},      {kPretrain, "export.gguf_adapter"},
-    {kOfPairs, "data.prompt"},        {kOfPairs, "data.completion"},
-    {kOfPairs, "data.train_on"},      {kOfPairs, "data.lines"},
-    {kOfPairs, "eval.tasks"},         {kOfPairs, "eval.choices"},
-    {kOfPairs, "eval.normalize"},     {kOfPairs, "eval.max_new_tokens"},
-    {kReward, "export.gguf"},         {kReward, "export.types"},
-    {kReward, "export.gguf_adapter"}, {kOfAllRows, "data.eval_split"},
-    {kOfAllRows, "data.split_by"},    {kOfAllRows, "data.stratify"},
-    {kOfAllRows, "data.shuffle"},     {kTeach, "data.eval"},
-    {kTeach, "model.add_tokens"},     {kEval, "data.packing"},
-    {kInference, "model.add_tokens"}, {kInference, "run.log_every"},
+    {kPretrain, "data.system"},    {kPretrain, "data.prompt"},        {kPretrain, "data.completion"},
+    {kPretrain, "data.chat"},      {kPretrain, "data.template"},      {kPretrain, "data.template_args"},
+    {kPretrain, "data.train_on"},  {kPretrain, "model.quantize"},     {kPretrain, "model.adapter"},
+    {kPretrain, "export.peft"},    {kPretrain, "export.dtype"},       {kPretrain, "export.gguf_adapter"},
+    {kOfPairs, "data.prompt"},     {kOfPairs, "data.completion"},     {kOfPairs, "data.train_on"},
+    {kOfPairs, "data.lines"},      {kOfPairs, "eval.tasks"},          {kOfPairs, "eval.choices"},
+    {kOfPairs, "eval.normalize"},  {kOfPairs, "eval.max_new_tokens"}, {kReward, "export.gguf"},
+    {kReward, "export.types"},     {kReward, "export.gguf_adapter"},  {kOfAllRows, "data.eval_split"},
+    {kOfAllRows, "data.split_by"}, {kOfAllRows, "data.stratify"},     {kOfAllRows, "data.shuffle"},
+    {kTeach, "data.eval"},         {kTeach, "model.add_tokens"},      {kScoring, "data.packing"},
+    {kCompare, "eval.require"},    {kInference, "model.add_tokens"},  {kInference, "run.log_every"},
     {kGenerate, "run.out"},
 };
 
-constexpr std::string_view kLaterKinds[] = {"imatrix", "verify", "compare", "classify", "embed",    "route",
-                                            "prune",   "rlhf",   "sweep",   "bench",    "registry", "drift"};
-constexpr std::string_view kLaterSections[] = {"verify", "compare"};
+constexpr std::string_view kLaterKinds[] = {"imatrix", "verify", "classify", "embed",    "route", "prune",
+                                            "rlhf",    "sweep",  "bench",    "registry", "drift"};
+constexpr std::string_view kLaterSections[] = {"verify"};
 
 constexpr KindAlias kAliases[] = {{"kto", "dpo", PreferenceLoss::kto},
                                   {"orpo", "dpo", PreferenceLoss::orpo},
@@ -155,6 +152,7 @@ std::string_view describe_kind(std::string_view kind) {
       {"eval", "score a model on tasks; eval.require makes it a gate"},
       {"export", "an adapter or model as PEFT, merged Hugging Face folder, GGUF"},
       {"generate", "sample from a model; --chat in a terminal"},
+      {"compare", "two artifacts on the same rows, with a paired test; worse or undecided is exit 9"},
       {"pipeline", "run recipes in order; a step that is done and unchanged is skipped"},
   };
   for (const auto& [name, help] : kHelp) {
@@ -234,6 +232,11 @@ void resolve_defaults(ExportRecipe& r) {
 }
 
 void resolve_defaults(GenerateRecipe&) {}
+
+void resolve_defaults(CompareRecipe& r) {
+  resolve_run(r.run, r);
+  if (r.eval.tasks.empty()) r.eval.tasks = {"loss"};
+}
 
 void resolve_defaults(PipelineRecipe& r) { resolve_run(r.run, r); }
 

@@ -127,6 +127,14 @@ struct GenerateRecipe : RecipeFacts {
   GenerateSection generate;
 };
 
+struct CompareRecipe : RecipeFacts {
+  static constexpr std::string_view kKind = "compare";
+  RunSection run;
+  DataSection data;
+  EvalSection eval;
+  CompareSection compare;
+};
+
 struct PipelineRecipe : RecipeFacts {
   static constexpr std::string_view kKind = "pipeline";
   RunSection run;
@@ -176,6 +184,10 @@ void sections(V&& v, GenerateRecipe& r) {
   v("run", r.run), v("model", r.model), v("generate", r.generate);
 }
 template <class V>
+void sections(V&& v, CompareRecipe& r) {
+  v("run", r.run), v("data", r.data), v("eval", r.eval), v("compare", r.compare);
+}
+template <class V>
 void sections(V&& v, PipelineRecipe& r) {
   v("run", r.run), v("pipeline", r.pipeline);
 }
@@ -184,7 +196,7 @@ void sections(V&& v, PipelineRecipe& r) {
 #define PRENTICE_TRAINING_KINDS(X) X(PretrainRecipe) X(SftRecipe) X(DpoRecipe) X(DistillRecipe) X(RewardRecipe)
 #define PRENTICE_MODEL_KINDS(X) \
   PRENTICE_TRAINING_KINDS(X) X(TeachRecipe) X(EvalRecipe) X(ExportRecipe) X(GenerateRecipe)
-#define PRENTICE_KINDS(X) PRENTICE_MODEL_KINDS(X) X(PipelineRecipe)
+#define PRENTICE_KINDS(X) PRENTICE_MODEL_KINDS(X) X(CompareRecipe) X(PipelineRecipe)
 
 // Calls f with a default recipe of each kind.
 template <class F>

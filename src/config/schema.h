@@ -159,6 +159,13 @@ struct EvalSection {
   std::map<std::string, double> require;  // metric -> bound (an upper bound for losses, a lower one otherwise)
 };
 
+struct CompareSection {
+  std::string a, b;  // artifact addresses
+  std::string metric = "auto";
+  double margin = 0.01;
+  double confidence = 0.95;
+};
+
 struct ExportSection {
   bool peft = true;
   std::string merged = "none";        // none, f32, bf16, f16; bf16 of a reward model

@@ -188,6 +188,8 @@ inline constexpr Choice kMaster[] = {{"auto"}, {"stochastic", kLater}};
 inline constexpr Choice kTasks[] = {
     {"loss"},        {"choice"},           {"exact"},        {"preference"}, {"json", kLater},
     {"sql", kLater}, {"grounded", kLater}, {"rouge", kLater}};
+inline constexpr Choice kCompared[] = {
+    {"auto"}, {"loss"}, {"accuracy"}, {"choice.accuracy"}, {"exact.accuracy"}, {"preference.accuracy"}};
 inline constexpr Choice kMerged[] = {{"none"}, {"f32"}, {"bf16"}, {"f16"}, {"nf4", kLater}};
 inline constexpr Choice kAdapterDtype[] = {{"f32"}, {"bf16"}, {"f16"}};
 inline constexpr Choice kGgufAdapter[] = {{"none"}, {"F32"}, {"F16"}, {"BF16"}, {"Q8_0"}, {"true"}, {"false"}};

@@ -34,6 +34,16 @@ std::vector<std::string> missed_gates_of(const std::filesystem::path& out) {
   return with_context(ExitCode::model, file.string(), [&] { return missed_gates(Json::parse_file(file)); });
 }
 
+// Of a finished comparison: what it did not pass, as it said then; "" where it passed, and for other kinds.
+std::string missed_comparison(const std::filesystem::path& out) {
+  const auto file = out / "compare.json";
+  if (!std::filesystem::exists(file)) return "";
+  return with_context(ExitCode::model, file.string(), [&] {
+    const Json found = Json::parse_file(file);
+    return found.at("passed").as_bool() ? std::string() : std::string(found.at("summary").as_string());
+  });
+}
+
 }  // namespace
 
 int already_done(const std::filesystem::path& out, const Invocation& invocation) {
@@ -49,7 +59,13 @@ int already_done(const std::filesystem::path& out, const Invocation& invocation)
   } else {
     fmt::print("already done: {} (--fresh runs it again)\n", out.string());
   }
-  return tell_missed(missed);
+  const std::string comparison = missed_comparison(out);
+  return comparison.empty() ? tell_missed(missed) : tell_comparison(comparison);
+}
+
+int tell_comparison(const std::string& summary) {
+  fmt::print(stderr, "error: compare: not passed: {}\n", summary);
+  return static_cast<int>(ExitCode::gate);
 }
 
 int tell_gates(const EvalReport& report) { return tell_missed(missed_gates(to_json(report))); }

@@ -20,6 +20,8 @@ namespace prentice {
 int already_done(const std::filesystem::path& out, const Invocation&);
 // Names each gate that was not met on stderr; returns the exit status, 0 or 9.
 int tell_gates(const EvalReport&);
+// Of a comparison that did not pass: says so on stderr; returns 9.
+int tell_comparison(const std::string& summary);
 // "verified: ..." and a line per product with its size.
 void print_products(const Products&, const std::filesystem::path& out, const Invocation&);
 // Errors: `memory`, saying what is needed, what is there, and the smallest change that fits, or what is in the way.

@@ -258,5 +258,6 @@ void check_fit(const R& recipe, const ModelShape& shape, RecipeMistakes& mistake
   template void check_fit<R>(const R&, const ModelShape&, RecipeMistakes&);
 PRENTICE_MODEL_KINDS(PRENTICE_FITS)
 #undef PRENTICE_FITS
+template bool check_expressions<CompareRecipe>(const CompareRecipe&, RecipeMistakes&);
 
 }  // namespace prentice

@@ -56,10 +56,16 @@ void add_model(const std::string& key, const std::string& address, std::vector<I
 template <class R>
 std::vector<InputPath> inputs_of(const R& recipe, const Artifact& artifact) {
   std::vector<InputPath> inputs;
-  if (artifact.has_weights()) inputs.push_back({"model.path", artifact.base});
-  if (!artifact.adapter.empty()) inputs.push_back({"model.adapter", artifact.adapter});
-  if (!artifact.tokenizer.empty() && artifact.tokenizer != artifact.base)
-    inputs.push_back({"model.tokenizer", artifact.tokenizer});
+  if constexpr (requires { recipe.model; }) {
+    if (artifact.has_weights()) inputs.push_back({"model.path", artifact.base});
+    if (!artifact.adapter.empty()) inputs.push_back({"model.adapter", artifact.adapter});
+    if (!artifact.tokenizer.empty() && artifact.tokenizer != artifact.base)
+      inputs.push_back({"model.tokenizer", artifact.tokenizer});
+  }
+  if constexpr (requires { recipe.compare; }) {
+    add_model("compare.a", recipe.compare.a, inputs);
+    add_model("compare.b", recipe.compare.b, inputs);
+  }
   if constexpr (requires { recipe.preference; }) {
     if (names_a_model(recipe.preference)) add_model("preference.reference", recipe.preference.reference, inputs);
   }
@@ -79,6 +85,7 @@ std::vector<InputPath> inputs_of(const R& recipe, const Artifact& artifact) {
 
 #define PRENTICE_LISTS(R) template std::vector<InputPath> inputs_of<R>(const R&, const Artifact&);
 PRENTICE_MODEL_KINDS(PRENTICE_LISTS)
+PRENTICE_LISTS(CompareRecipe)
 #undef PRENTICE_LISTS
 
 }  // namespace prentice

@@ -1,6 +1,8 @@
 // `plan`: what a recipe needs and takes, before weights load; of a pipeline, step by step.
 #include <fmt/format.h>
 
+#include <algorithm>
+
 #include "config/distill_rules.h"
 #include "config/read.h"
 #include "core/error.h"
@@ -28,6 +30,19 @@ Plan inference_plan(R recipe, const PromisedStep& step) {
   mistakes.throw_if_any();
   const StepShape shape = step_shape(opened.spec, machine, hardware);
   Plan plan = std::is_same_v<R, ExportRecipe> ? export_plan(shape, hardware) : scoring_plan(shape, hardware);
+  plan.decided = {{"run.device", *recipe.run.device}};
+  return plan;
+}
+
+// One model after the other is held: the plan of the larger.
+Plan comparison_plan(CompareRecipe recipe) {
+  const auto [machine, hardware] = decide_place(recipe.run, "");
+  std::vector<Plan> plans;
+  for (const auto& [key, address] : {std::pair("compare.a", recipe.compare.a), {"compare.b", recipe.compare.b}}) {
+    const ModelShape shape = open_shape({.path = address}, key);
+    plans.push_back(scoring_plan(step_shape(shape.spec, machine, hardware), hardware));
+  }
+  Plan plan = *std::ranges::max_element(plans, {}, [](const Plan& one) { return one.memory.peak(); });
   plan.decided = {{"run.device", *recipe.run.device}};
   return plan;
 }
@@ -63,6 +78,8 @@ Plan plan_of(const PromisedStep& planned, const Invocation& invocation) {
                                        : prepare_teach(recipe, std::move(opened), hardware).plan;
     } else if constexpr (requires { recipe.model; }) {
       plan = inference_plan(std::move(recipe), planned);
+    } else if constexpr (requires { recipe.compare; }) {
+      plan = comparison_plan(std::move(recipe));
     }
     return plan;
   });

@@ -1,0 +1,142 @@
+#include "recipes/comparison_page.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "export/serving.h"
+#include "recipes/units.h"
+
+namespace prentice {
+
+namespace {
+
+constexpr size_t kShownTurns = 12;
+
+bool is_share(const ComparedMetric& metric) { return !metric.lower_is_better; }
+
+std::string value_text(const ComparedMetric& metric, double value) {
+  return is_share(metric) ? fmt::format("{:.1f} %", 100 * value) : fmt::format("{:.4f}", value);
+}
+
+std::string change_text(const ComparedMetric& metric, double value) {
+  return is_share(metric) ? fmt::format("{:+.1f} %", 100 * value) : fmt::format("{:+.4f}", value);
+}
+
+// Header and rows, for both kinds of table.
+std::vector<std::vector<std::string>> table_of(const ComparisonPage& page) {
+  const std::string interval = fmt::format("{:g} % interval", 100 * page.confidence);
+  std::vector<std::vector<std::string>> rows = {{"", "a", "b", "b - a", interval, "p"}};
+  for (const auto& metric : page.comparison.metrics) {
+    const auto& found = metric.found;
+    rows.push_back({metric.name, value_text(metric, found.a), value_text(metric, found.b),
+                    change_text(metric, found.difference),
+                    change_text(metric, found.low) + " to " + change_text(metric, found.high),
+                    fmt::format("{:.2g}", found.p_value)});
+  }
+  std::vector<std::string> sizes = {"weights"};
+  for (const auto& [address, bytes] : page.artifacts) sizes.push_back(human_bytes(static_cast<double>(bytes)));
+  rows.push_back(sizes);
+  return rows;
+}
+
+const ComparedMetric& decisive(const ComparisonPage& page) { return *find_metric(page.comparison, page.metric); }
+
+Json number_or_null(const std::optional<int64_t>& number) { return number ? Json(*number) : Json(); }
+
+}  // namespace
+
+Json to_json(const ComparisonPage& page) {
+  Json::Object metrics;
+  for (const auto& [name, lower_is_better, found] : page.comparison.metrics) {
+    metrics.emplace_back(name, Json::Object{{"a", found.a},
+                                            {"b", found.b},
+                                            {"difference", found.difference},
+                                            {"interval", Json::Array{found.low, found.high}},
+                                            {"p_value", found.p_value},
+                                            {"rows", found.count}});
+  }
+  Json::Object sizes;
+  for (size_t i = 0; i < page.artifacts.size(); ++i) {
+    sizes.emplace_back(i == 0 ? "a" : "b", static_cast<int64_t>(page.artifacts[i].second));
+  }
+  Json::Array data, turned;
+  for (const auto& [path, sha256, rows] : page.data) {
+    data.push_back(Json::Object{{"path", path}, {"sha256", sha256}, {"rows", rows}});
+  }
+  for (const auto& row : page.comparison.turned) {
+    turned.push_back(Json::Object{
+        {"index", row.index}, {"expected", row.expected}, {"a", row.a}, {"b", row.b}, {"b_is_right", row.b_is_right}});
+  }
+  return Json::Object{{"schema", 1},
+                      {"a", page.artifacts.at(0).first},
+                      {"b", page.artifacts.at(1).first},
+                      {"metrics", std::move(metrics)},
+                      {"metric", page.metric},
+                      {"margin", page.margin},
+                      {"confidence", page.confidence},
+                      {"decision", verdict_name(page.decision.verdict)},
+                      {"passed", page.decision.passed()},
+                      {"summary", sentence(page)},
+                      {"rows_needed", number_or_null(page.decision.rows_needed)},
+                      {"weight_bytes", std::move(sizes)},
+                      {"turned", std::move(turned)},
+                      {"data", std::move(data)}};
+}
+
+std::string sentence(const ComparisonPage& page) {
+  const ComparedMetric& metric = decisive(page);
+  const std::string verdict =
+      page.decision.verdict == Verdict::undecided
+          ? "undecided"
+          : fmt::format("b is {}",
+                        page.decision.verdict == Verdict::equal ? "as good as a" : verdict_name(page.decision.verdict));
+  std::string text =
+      fmt::format("{}: {} {} ({:g} % interval {} to {}, margin {}) on {} rows", verdict, metric.name,
+                  change_text(metric, metric.found.difference), 100 * page.confidence,
+                  change_text(metric, metric.found.low), change_text(metric, metric.found.high),
+                  is_share(metric) ? fmt::format("{:g} %", 100 * page.margin) : fmt::format("{:g}", page.margin),
+                  metric.found.count);
+  if (page.decision.rows_needed) text += fmt::format("; about {} rows would tell", *page.decision.rows_needed);
+  return text;
+}
+
+std::string to_text(const ComparisonPage& page) {
+  const auto rows = table_of(page);
+  std::vector<size_t> widths(rows[0].size());
+  for (const auto& row : rows) {
+    for (size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], row[i].size());
+  }
+  std::string text = fmt::format("a  {}\nb  {}\n\n", page.artifacts.at(0).first, page.artifacts.at(1).first);
+  for (const auto& row : rows) {
+    std::string line = fmt::format("{:<{}}", row[0], widths[0]);
+    for (size_t i = 1; i < row.size(); ++i) line += fmt::format("  {:>{}}", row[i], widths[i]);
+    text += line.substr(0, line.find_last_not_of(' ') + 1) + "\n";
+  }
+  return text + "\n" + sentence(page) + "\n";
+}
+
+std::string to_markdown(const ComparisonPage& page) {
+  std::string text = fmt::format("# Comparison\n\n{}.\n\n- a: {}\n- b: {}\n\n", sentence(page),
+                                 markdown_text(page.artifacts.at(0).first), markdown_text(page.artifacts.at(1).first));
+  auto rows = table_of(page);
+  for (size_t r = 0; r < rows.size(); ++r) {
+    rows[r].resize(rows[0].size());
+    for (const auto& cell : rows[r]) text += "| " + markdown_text(cell) + " ";
+    text += "|\n";
+    if (r == 0) text += "|---|---:|---:|---:|---:|---:|\n";
+  }
+  const auto& turned = page.comparison.turned;
+  if (turned.empty()) return text;
+  const auto won = std::ranges::count(turned, true, &TurnedRow::b_is_right);
+  text += fmt::format("\n{} rows only b has right, {} only a.\n\n| row | expected | a | b |\n|---:|---|---|---|\n", won,
+                      static_cast<int64_t>(turned.size()) - won);
+  for (size_t i = 0; i < std::min(turned.size(), kShownTurns); ++i) {
+    text += fmt::format("| {} | {} | {} | {} |\n", turned[i].index, markdown_text(turned[i].expected),
+                        markdown_text(turned[i].a), markdown_text(turned[i].b));
+  }
+  if (turned.size() > kShownTurns) text += fmt::format("\n{} more in compare.json.\n", turned.size() - kShownTurns);
+  return text;
+}
+
+}  // namespace prentice

@@ -1,0 +1,72 @@
+"""`recipe: compare` as CI meets it: the decision is the exit code, and a repetition does not change it."""
+
+import json
+
+import pytest
+from tiny_models import make_model, save_folder
+
+ROWS = [f"Box {number} stands in the {place} and holds {thing}." for number in range(6)
+        for place in ("hall", "yard") for thing in ("nails", "paper")]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    save_folder(make_model("llama"), tmp_path / "model")
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps({"text": row}) + "\n" for row in ROWS))
+    (tmp_path / "compare.yaml").write_text(
+        "recipe: compare\ncompare: {a: model, b: tuned}\ndata: {eval: rows.jsonl}\nrun: {device: cpu, precision: f32}\n")
+    return tmp_path
+
+
+def mean_loss(prentice, folder, model):
+    prentice.run("eval", f"model.path={model}", "data.eval=rows.jsonl", f"run.out=eval-{model}", "run.device=cpu",
+                 "run.precision=f32")
+    return json.loads((folder / f"eval-{model}/eval.json").read_text())["tasks"]["loss"]
+
+
+def test_the_decision_follows_the_models_and_is_the_exit_code(prentice, folder):
+    prentice.run("pretrain", "model.path=model", "model.init=weights", "data.train=rows.jsonl", "train.steps=8", "train.batch=8",
+                 "train.batch_tokens=0", "optim.lr=3e-3", "run.out=tuned", "run.device=cpu", "run.precision=f32")
+    assert json.loads(prentice.run("plan", "compare.yaml", "--json").stdout)["memory"]["peak"] > 0
+    found = json.loads(prentice.run("run", "compare.yaml", "run.out=forth", "--json").stdout)
+    assert found == json.loads((folder / "forth/compare.json").read_text())
+    assert found["decision"] == "better" and found["passed"] and found["rows_needed"] is None
+    loss = found["metrics"]["loss"]
+    for side, model in (("a", "model"), ("b", "tuned")):
+        assert loss[side] == pytest.approx(mean_loss(prentice, folder, model)["mean"], rel=1e-9)
+    assert loss["interval"][0] < loss["difference"] < loss["interval"][1] < 0
+    said = prentice.run("run", "compare.yaml", "compare.a=tuned", "compare.b=model", "run.out=back", code=9)
+    assert "b is worse: loss +" in said.stdout and "error: compare: not passed: b is worse" in said.stderr
+    again = prentice.run("run", "compare.yaml", "compare.a=tuned", "compare.b=model", "run.out=back", code=9)
+    assert again.stdout.startswith("already done") and "b is worse" in again.stderr
+    back = json.loads((folder / "back/compare.json").read_text())["metrics"]["loss"]
+    assert back["difference"] == pytest.approx(-loss["difference"], rel=1e-9)
+    assert "| loss |" in (folder / "back/compare.md").read_text()
+
+
+def test_too_few_rows_are_undecided_and_say_how_many_would_tell(prentice, folder):
+    prentice.run("run", "compare.yaml", "compare.b=model", "run.out=same")
+    said = prentice.run("run", "compare.yaml", "compare.b=model", "run.out=few", "eval.tasks=[choice]", "eval.choices=[in, out]",
+                        "data.prompt={{ text }}", "data.completion= in", code=9)
+    found = json.loads((folder / "few/compare.json").read_text())
+    assert found["decision"] == "undecided" and found["metrics"]["choice.accuracy"]["p_value"] == 1
+    # Two cells of half a row each among n + 2, and 0.01 to stay above: 1.96^2 / (n + 2)^2 * n / 0.01^2 rows.
+    rows = len(ROWS)
+    expected = rows * (1.959964 / (rows + 2) / 0.01) ** 2
+    assert found["rows_needed"] == pytest.approx(expected, rel=0.01)
+    assert f"about {found['rows_needed']} rows would tell" in said.stdout
+
+
+@pytest.mark.parametrize("words, code, message", [
+    (["compare.b=nowhere"], 2, "compare.b: no such model"),
+    (["compare.a=models/llama-3.1-8b.json"], 2, "compare.a"),
+    (["compare.metric=accuracy"], 2, "compare.metric: accuracy needs a task that is not run"),
+    (["eval.tasks=[choice, exact]"], 2, "compare.metric: several tasks give an accuracy"),
+    (["eval.require={loss: 1}"], 2, "eval.require"),
+    (["eval.tasks=[preference]"], 2, "is a language model, which scores no pairs"),
+    (["data.max_length=100000"], 2, "data.max_length: 100000 is above the shorter trained context"),
+])
+def test_what_cannot_be_compared_is_refused_by_name(prentice, folder, words, code, message):
+    said = prentice.run("run", "compare.yaml", "compare.b=model", "run.out=bad", *words, code=code)
+    assert message in said.stderr
+    assert not (folder / "bad").exists()
