@@ -254,7 +254,8 @@ def test_raw_rows_on_a_model_with_a_template_are_warned_of_by_every_verb(program
     write_pairs(program)
     (program.folder / "pairs.yaml").write_text("recipe: dpo\nmodel: {path: model}\ndata: {train: pairs.jsonl, eval_split: 0}\n")
     words = "these rows are raw text although the tokenizer has a chat template: serve the model as raw completion, or set data.chat: on"
-    assert program.run("validate", "pairs.yaml").stderr == program.run("plan", "pairs.yaml").stderr == f"warning: {words}\n"
+    assert program.run("validate", "pairs.yaml").stderr == f"warning: {words}\n"
+    assert f"warning: {words}\n" in program.run("plan", "pairs.yaml").stderr
     assert json.loads(program.run("validate", "pairs.yaml", "--json").stdout)["warnings"] == [words]
     assert words in program.run("audit", "pairs.yaml").stdout
     (program.folder / "all.yaml").write_text("recipe: pipeline\npipeline: {steps: [{name: one, recipe: pairs.yaml}]}\n")
