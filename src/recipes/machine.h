@@ -32,8 +32,8 @@ int64_t peak_bytes(const Machine&);
 // Resident bytes of the bare program: to be called once, when a run begins.
 void note_bare_program();
 
-// Of memory that no tensor of a run accounts for: libraries' workspaces; on a GPU the context, too.
-inline constexpr int64_t kCpuContextBytes = int64_t{60} << 20, kGpuContextBytes = int64_t{600} << 20;
+// Of memory that no tensor of a run accounts for: libraries' code and workspaces, the tokenizer; on a GPU the context.
+inline constexpr int64_t kCpuContextBytes = int64_t{52} << 20, kGpuContextBytes = int64_t{600} << 20;
 
 // Cores this process may use: the cgroup's quota, the affinity mask, at most 8.
 int available_threads();

@@ -77,6 +77,49 @@ double seconds_beside(const Recipe& recipe, const StepShape& shape, const Hardwa
   return seconds;
 }
 
+struct Fullest {
+  int64_t tokens = 0, labelled = 0;  // of any one micro-batch
+};
+
+// Of so many steps of the first epoch, which with a few is all of them.
+Fullest fullest_micro_batch(const StepSource& steps) {
+  constexpr int64_t kLooked = 64;
+  const int64_t all = std::min(steps.size(), steps.steps_in_epoch()), looked = std::min(kLooked, all);
+  Fullest fullest;
+  for (int64_t i = 0; i < looked; ++i) {
+    for (const auto& batch : steps.step(i * all / looked).micros) {
+      fullest.tokens = std::max(fullest.tokens, batch.tokens.size(0));
+      fullest.labelled = std::max(fullest.labelled, batch.target_rows.size(0));
+    }
+  }
+  return fullest;
+}
+
+// What a step of few or short rows does not fill of a micro-batch, and a small held-out set of a scoring pass.
+template <class Recipe>
+void narrow_to_data(StepShape& shape, const Recipe& recipe, const PreparedRun& run) {
+  bool samples = false;  // then the student's own answers are of other lengths
+  if constexpr (requires { recipe.distill; }) samples = recipe.distill.on_policy > 0;
+  const int64_t most = shape.micro_tokens;
+  const Fullest step = fullest_micro_batch(*run.steps);
+  if (samples) {
+    const int64_t longest =
+        recipe.train.batch_tokens > 0 ? recipe.train.batch_tokens : *recipe.train.batch * shape.longest;
+    shape.micro_tokens = std::min(most, longest);
+  } else {
+    shape.micro_tokens = std::min(most, step.tokens), shape.labelled = step.labelled;
+  }
+  int64_t tokens = 0, labels = 0;
+  if (run.data.eval) {
+    const TokenTotals totals = token_totals(run.data.eval->encoded.sequences);
+    tokens = totals.tokens, labels = totals.trained_tokens;
+  }
+  const auto scores = [](const std::string& task) { return task != "loss" && task != kPreferenceTask; };
+  const bool rows_alone = std::ranges::none_of(recipe.eval.tasks, scores);  // other tasks make batches of their own
+  shape.eval_tokens = rows_alone || tokens == 0 ? std::clamp<int64_t>(tokens, 1, most) : most;
+  shape.eval_labelled = rows_alone ? std::clamp<int64_t>(labels, 1, shape.eval_tokens) : shape.eval_tokens;
+}
+
 }  // namespace
 
 double warmup_steps(const OptimSection& optim, int64_t steps) {
@@ -91,10 +134,7 @@ Plan make_plan(const Recipe& recipe, const PreparedRun& run, StepShape shape, co
   double tokens = 0, targets = 0;
   for (const auto& sequence : sequences) tokens += sequence.size(), targets += sequence.target_weight();
   const double rows = static_cast<double>(std::max<size_t>(1, sequences.size()));
-  // A step of few or short rows does not fill a micro-batch.
-  const int64_t in_a_step =
-      recipe.train.batch_tokens > 0 ? recipe.train.batch_tokens : *recipe.train.batch * shape.longest;
-  shape.micro_tokens = std::min(shape.micro_tokens, in_a_step);
+  narrow_to_data(shape, recipe, run);
   Plan plan{.steps = run.steps->size(), .hardware = hardware, .memory = step_memory(shape)};
   plan.tokens_per_step = tokens * run.epochs / std::max<int64_t>(1, plan.steps);
   plan.trained_tokens = targets * run.epochs;
@@ -131,7 +171,7 @@ Plan make_plan(const Recipe& recipe, const PreparedRun& run, StepShape shape, co
 }
 
 Plan scoring_plan(StepShape shape, const Hardware& hardware) {
-  shape.micro_tokens = kEvalMicroTokens;
+  if (shape.micro_tokens == 0) shape.micro_tokens = kEvalMicroTokens;
   const MemoryByPhase memory = step_memory(shape);
   Plan plan{.hardware = hardware, .memory = {.load = memory.load, .eval = memory.eval}};
   plan.fits = plan.memory.peak() <= hardware.memory_bytes;

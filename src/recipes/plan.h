@@ -45,7 +45,8 @@ struct Plan {
 // Of a training run whose data, steps and micro-batch are decided (recipes/prepare.h).
 template <class Recipe>  // a kind that trains
 Plan make_plan(const Recipe&, const PreparedRun&, StepShape, const Hardware&);
-// Of a model that is only scored or asked, and of one that is exported tensor by tensor. `shape` is step_shape's.
+// Of a model that is only scored or asked, and of one that is exported tensor by tensor. `shape` is step_shape's; with
+// micro_tokens, it says how large the batches are.
 Plan scoring_plan(StepShape shape, const Hardware&);
 Plan export_plan(const StepShape& shape, const Hardware&);
 

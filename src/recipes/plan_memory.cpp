@@ -28,8 +28,8 @@ int64_t pass_bytes(const AskedModel& asked, int64_t element, int64_t tokens) {
 }
 
 // What it leaves for the pass of the model that trains: states, and its logits of one chunk (objective/distill).
-int64_t kept_bytes(const AskedModel& asked, int64_t element, int64_t tokens) {
-  const int64_t chunk = std::min<int64_t>(tokens * asked.spec.vocab * kF32, kDistillLogitBytes);
+int64_t kept_bytes(const AskedModel& asked, int64_t element, int64_t tokens, int64_t labelled) {
+  const int64_t chunk = std::min<int64_t>(labelled * asked.spec.vocab * kF32, kDistillLogitBytes);
   return asked.kept_states * asked.spec.hidden * element * tokens + (asked.logits ? 2 * chunk : 0);
 }
 
@@ -58,6 +58,7 @@ Parts parts_of(const StepShape& shape) {
   // Compute runs in the weights' type, but for f32 trainable weights under bf16, which are cast at use.
   const int64_t element = shape.full ? (shape.is_gpu ? 2 : kF32) : shape.weight_bytes;
   const int64_t tokens = std::max(shape.micro_tokens, shape.longest);
+  const int64_t labelled = shape.labelled > 0 ? shape.labelled : tokens;
   const int64_t stream = spec.hidden * element * tokens;
   Parts parts{.context = shape.is_gpu ? kGpuContextBytes : kCpuContextBytes,
               .gradients = shape.trainable * kF32,
@@ -67,16 +68,30 @@ Parts parts_of(const StepShape& shape) {
     parts.asked = shape.asked->bytes;
     parts.asked_pass = pass_bytes(*shape.asked, element, tokens);
   }
-  if (shape.asked) parts.kept = kept_bytes(*shape.asked, element, tokens);
+  if (shape.asked) parts.kept = kept_bytes(*shape.asked, element, tokens, labelled);
   parts.weights = shape.full ? shape.parameters * kF32
                              : shape.parameters * shape.weight_bytes + (shape.trainable + shape.adapter_frozen) * kF32;
   parts.saved = shape.recompute_blocks ? spec.layers * stream + parts.block : spec.layers * parts.block;
   // Logits of one chunk and their gradient, and the attention's and products' workspace.
   const int64_t rows = spec.labels > 0 ? spec.labels : spec.vocab;
-  const int64_t head = std::min(tokens * rows * kF32, default_logit_bytes(shape.is_gpu)) * 2 +
+  const int64_t head = std::min(labelled * rows * kF32, default_logit_bytes(shape.is_gpu)) * 2 +
                        (shape.scaled_head ? 2 * rows * spec.hidden * kF32 : 0);
   parts.working = 3 * stream + 2 * tokens * spec.feed_forward * element + head;
   return parts;
+}
+
+// Measured on a CPU, where memory between tensors that live on is not given back: in blocks' saved values, what a
+// backward pass leaves unused, and what a pass without gradients takes together with what it leaves.
+constexpr double kHeapBlocks = 3.2, kPassBlocks = 1.2;
+
+// Of what parts_of counts, a scoring pass beside training, or the only one.
+Parts scoring_parts(const StepShape& shape) {
+  StepShape pass = shape;
+  if (shape.eval_tokens > 0) {
+    pass.micro_tokens = shape.eval_tokens, pass.labelled = shape.eval_labelled;
+    pass.longest = std::min(shape.longest, shape.eval_tokens);
+  }
+  return parts_of(pass);
 }
 
 // Shorter rows than these are not proposed.
@@ -110,14 +125,19 @@ StepShape step_shape(const ModelSpec& spec, const Machine& machine, const Hardwa
 
 MemoryByPhase step_memory(const StepShape& shape) {
   const ModelSpec& spec = shape.spec;
-  const Parts parts = parts_of(shape);
+  const Parts parts = parts_of(shape), pass = scoring_parts(shape);
+  const auto blocks = [&](double count, const Parts& of) {
+    return static_cast<int64_t>(count * static_cast<double>(of.block));
+  };
+  const int64_t heap = shape.is_gpu || shape.trainable == 0 ? 0 : blocks(kHeapBlocks, parts);
+  const int64_t passing = shape.is_gpu ? 2 * pass.block / std::max<int64_t>(1, spec.layers) : blocks(kPassBlocks, pass);
   MemoryByPhase memory;
   memory.load = parts.context + parts.weights + parts.asked;
   memory.forward = memory.load + parts.moments + parts.gradients + parts.kept +
                    std::max(parts.asked_pass, parts.saved + parts.working);
-  memory.backward = memory.forward + (shape.recompute_blocks ? parts.block : parts.block / 2);
+  memory.backward = memory.forward + (shape.recompute_blocks ? parts.block : parts.block / 2) + heap;
   memory.step = memory.load + parts.moments + parts.gradients + parts.gradients / 4;
-  memory.eval = memory.load + parts.moments + 2 * parts.block / std::max<int64_t>(1, spec.layers) + parts.working;
+  memory.eval = memory.load + parts.moments + heap + passing + pass.working;
   memory.save = memory.load + parts.moments;
   memory.export_ = memory.load + parts.moments + std::max(spec.vocab, spec.feed_forward) * spec.hidden * kF32;
   return memory;

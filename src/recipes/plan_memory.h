@@ -47,8 +47,10 @@ struct StepShape {
   int64_t adapter_frozen = 0;    // f32 elements of adapters that do not train (PiSSA's start)
   bool scaled_head = false;      // DoRA on the head: its weight is multiplied out for the loss
   int64_t micro_tokens = 0;
+  int64_t labelled = 0;  // rows of a micro-batch that have a label and reach the head; 0 = every one
   int64_t longest = 0;
-  bool full = false;  // the weights themselves train
+  int64_t eval_tokens = 0, eval_labelled = 0;  // of the largest scoring pass beside training; 0 = as in training
+  bool full = false;                           // the weights themselves train
   bool recompute_blocks = false;
   bool is_gpu = false;
   std::optional<AskedModel> asked;

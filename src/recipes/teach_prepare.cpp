@@ -45,6 +45,12 @@ Plan make_plan(const TeachRecipe& recipe, const PreparedTeach& teach, const Hard
   const TokenTotals totals = token_totals(teach.data.encoded.sequences);
   StepShape shape = step_shape(teach.opened.spec, teach.opened.machine, hardware);
   shape.longest = totals.lengths.max;
+  for (const auto& batch : teach.batches) {
+    int64_t tokens = 0;
+    for (size_t i = 0; i < batch.count; ++i) tokens += teach.data.encoded.sequences[batch.first + i].size();
+    shape.micro_tokens = std::max(shape.micro_tokens, tokens);
+    shape.labelled = std::max(shape.labelled, static_cast<int64_t>(batch.rows));
+  }
   Plan plan = scoring_plan(shape, hardware);
   plan.steps = static_cast<int64_t>(teach.batches.size());
   plan.tokens_per_step = static_cast<double>(totals.tokens) / static_cast<double>(plan.steps);

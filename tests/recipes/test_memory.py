@@ -1,5 +1,6 @@
 """The memory that training takes does not grow with its steps: the plan would be wrong after an hour."""
 
+import re
 import shutil
 import time
 
@@ -34,3 +35,25 @@ def test_rows_of_ever_new_lengths_do_not_fill_the_memory(binary, tmp_path, preci
     samples = anonymous_memory(process)
     assert process.returncode == 0, process.stderr.read()
     assert max(samples) < 220
+
+
+MODEL = ["model.path=quickstart-1m", "model.init=random", f"model.tokenizer={ROOT / 'data/quickstart/tokenizer'}"]
+FULL = ["adapter.kind=full", "train.steps=8"]
+TICKETS, REPLIES = ROOT / "data/tickets/train.jsonl", ROOT / "data/replies/train.jsonl"
+
+
+@pytest.mark.parametrize("words", [
+    ["sft", *MODEL, *FULL, f"data.train={TICKETS}", "train.batch=64"],
+    ["reward", *MODEL, *FULL, f"data.train={REPLIES}"],
+    ["dpo", *MODEL, *FULL, f"data.train={REPLIES}", "preference.reference=precomputed"],
+    ["dpo", *MODEL, f"data.train={REPLIES}", "train.steps=8"],
+    ["distill", *MODEL, *FULL, f"data.train={TICKETS}", "train.batch=64", "distill.teacher=teacher"],
+    ["teach", *MODEL, f"data.train={TICKETS}"],
+], ids=["sft", "reward", "dpo", "dpo_lora", "distill", "teach"])
+def test_the_plan_is_what_a_run_takes(words, binary, tmp_path):
+    """Both in the report's own words; beyond the bare program. A heap's holes are not the same twice."""
+    save_folder(make_model("llama"), tmp_path / "teacher")
+    Prentice(binary, tmp_path).run(*words, "run.device=cpu", "run.precision=f32", "run.threads=2", "run.out=run")
+    row = re.search(r"peak memory</td><td>([\d.]+) MB</td><td>([\d.]+) MB", (tmp_path / "run/report.html").read_text())
+    plan, fact = map(float, row.groups())
+    assert 0.85 * fact < plan < 1.15 * fact, (plan, fact)
