@@ -92,10 +92,11 @@ HF_MODELS = {
 }
 
 
-def make_model(name, seed=1):
-    """The model with weights large enough that every part matters, norms and biases included."""
+def make_model(kind, seed=1):
+    """The model with weights large enough that every part matters, norms and biases included. `kind`: a name, or a class
+    and a config."""
     torch.manual_seed(seed)
-    model_class, config = (MODELS | HF_MODELS)[name]
+    model_class, config = (MODELS | HF_MODELS)[kind] if isinstance(kind, str) else kind
     model = model_class(config).float().eval()
     with torch.no_grad():
         for key, parameter in model.named_parameters():

@@ -186,7 +186,7 @@ void fields(V&& v, ExportSection& s) {
           .choices = kMerged});
   v("gguf", s.gguf, About{.help = "GGUF files of these types", .choices = kGguf});
   v("types", s.types,
-    About{.help = "tensor name or pattern: its own GGUF type, for instance {output: F16}", .choices = kGguf});
+    About{.help = "tensor name or pattern: its own GGUF type, for instance {output: F16}", .choices = kGgufTensor});
   v("gguf_adapter", s.gguf_adapter,
     About{.help = "the adapter as a GGUF file of this type, gguf/adapter.gguf, for llama.cpp's --lora; true = F32",
           .choices = kGgufAdapter});

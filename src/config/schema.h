@@ -169,7 +169,7 @@ struct CompareSection {
 struct ExportSection {
   bool peft = true;
   std::string merged = "none";        // none, f32, bf16, f16; bf16 of a reward model
-  std::vector<std::string> gguf;      // F32 F16 BF16 Q8_0
+  std::vector<std::string> gguf;      // F32 F16 BF16 Q8_0 Q6_K Q5_K_M ...
   std::string gguf_adapter = "none";  // none, F32, F16, BF16, Q8_0; true is F32
   std::map<std::string, std::string> types;
   std::string dtype = "f32";

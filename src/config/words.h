@@ -193,19 +193,10 @@ inline constexpr Choice kCompared[] = {
 inline constexpr Choice kMerged[] = {{"none"}, {"f32"}, {"bf16"}, {"f16"}, {"nf4", kLater}};
 inline constexpr Choice kAdapterDtype[] = {{"f32"}, {"bf16"}, {"f16"}};
 inline constexpr Choice kGgufAdapter[] = {{"none"}, {"F32"}, {"F16"}, {"BF16"}, {"Q8_0"}, {"true"}, {"false"}};
-inline constexpr Choice kGguf[] = {{"F32"},
-                                   {"F16"},
-                                   {"BF16"},
-                                   {"Q8_0"},
-                                   {"Q6_K", kLater},
-                                   {"Q5_K_M", kLater},
-                                   {"Q5_K_S", kLater},
-                                   {"Q4_K_M", kLater},
-                                   {"Q4_K_S", kLater},
-                                   {"Q4_0", kLater},
-                                   {"Q3_K_L", kLater},
-                                   {"Q3_K_M", kLater},
-                                   {"Q3_K_S", kLater},
-                                   {"Q2_K", kLater}};
+// Files, and the types that single tensors of theirs may have.
+inline constexpr Choice kGguf[] = {{"F32"},    {"F16"},    {"BF16"}, {"Q8_0"},   {"Q6_K"},   {"Q5_K_M"}, {"Q5_K_S"},
+                                   {"Q4_K_M"}, {"Q4_K_S"}, {"Q4_0"}, {"Q3_K_L"}, {"Q3_K_M"}, {"Q3_K_S"}, {"Q2_K"}};
+inline constexpr Choice kGgufTensor[] = {{"F32"},  {"F16"},  {"BF16"}, {"Q8_0"}, {"Q6_K"}, {"Q5_K"}, {"Q4_K"},
+                                         {"Q3_K"}, {"Q2_K"}, {"Q5_1"}, {"Q5_0"}, {"Q4_1"}, {"Q4_0"}};
 
 }  // namespace prentice

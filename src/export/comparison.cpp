@@ -1,5 +1,8 @@
 #include "export/comparison.h"
 
+#include <fmt/format.h>
+
+#include <algorithm>
 #include <cmath>
 #include <utility>
 
@@ -42,6 +45,11 @@ void Comparison::values(const std::string& tensor, std::span<const float> wanted
     const double ratio = std::isfinite(error) ? error / bounds_[i] : HUGE_VAL;  // a bound of 0: infinite
     if (ratio > worst_) worst_ = ratio, worst_tensor_ = tensor;
   }
+  if (ggml_type_info(type).block_elements == 1) return;
+  again_.clear();
+  encode(wanted, type, again_);
+  compared_blocks_.insert(tensor);
+  if (!std::ranges::equal(again_, stored)) other_blocks_.insert(tensor);
 }
 
 std::vector<Check> Comparison::checks() const {
@@ -54,6 +62,15 @@ std::vector<Check> Comparison::checks() const {
                       .value = static_cast<double>(count),
                       .limit = 0,
                       .detail = count == 0 ? "" : found->second.front()});
+  }
+  if (!compared_blocks_.empty()) {
+    checks.push_back({.name = "blocks",
+                      .passed = other_blocks_.empty(),
+                      .value = static_cast<double>(other_blocks_.size()),
+                      .limit = 0,
+                      .detail = other_blocks_.empty()
+                                    ? fmt::format("those of {} tensors, byte for byte", compared_blocks_.size())
+                                    : *other_blocks_.begin() + " has other blocks than its values make"});
   }
   checks.push_back(
       {.name = "values",

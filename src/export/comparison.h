@@ -35,7 +35,8 @@ class Comparison {
   // Every tensor of the file that nobody looked for is one too many.
   void no_others(const GgufReader&);
 
-  // Compares one block of rows; errors are measured in units of what rounding explains.
+  // Compares one block of rows; errors are measured in units of what rounding explains, and blocks must be those that
+  // the values become again.
   void values(const std::string& tensor, std::span<const float> wanted, std::span<const std::byte> stored,
               GgmlType type);
 
@@ -46,6 +47,8 @@ class Comparison {
   std::map<std::string, std::vector<std::string>> problems_;
   std::set<std::string> declared_;
   std::vector<float> bounds_, found_;
+  std::vector<std::byte> again_;
+  std::set<std::string> compared_blocks_, other_blocks_;  // tensors
   std::string worst_tensor_;
   double worst_ = 0;
 };

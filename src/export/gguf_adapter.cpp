@@ -53,7 +53,7 @@ std::vector<GgufEntry> metadata(const ModelSpec& spec, double alpha, const GgufA
           {"general.name", options.name},
           {"adapter.type", std::string("lora")},
           {"adapter.lora.alpha", static_cast<float>(alpha)},
-          {"general.file_type", gguf_file_type(options.type)},
+          {"general.file_type", static_cast<uint32_t>(file_type_named(ggml_type_info(options.type).name))},
           {"general.quantization_version", uint32_t{2}}};
 }
 

@@ -135,22 +135,6 @@ void add_tokenizer(std::vector<GgufEntry>& out, const ModelSpec& spec, const Tok
 
 }  // namespace
 
-uint32_t gguf_file_type(GgmlType type) {
-  switch (type) {
-    case GgmlType::F32:
-      return 0;
-    case GgmlType::F16:
-      return 1;
-    case GgmlType::Q8_0:
-      return 7;
-    case GgmlType::BF16:
-      return 32;
-    default:
-      fail(ExitCode::usage, "GGUF type " + std::string(ggml_type_info(type).name) + " is not in this version",
-           "use F32, F16, BF16 or Q8_0");
-  }
-}
-
 std::vector<GgufEntry> gguf_metadata(const ModelSpec& spec, const Tokenizer& tokenizer, const GgufOptions& options) {
   std::vector<GgufEntry> out;
   out.push_back({"general.architecture", spec.gguf.architecture});
@@ -158,7 +142,7 @@ std::vector<GgufEntry> gguf_metadata(const ModelSpec& spec, const Tokenizer& tok
   out.push_back({"general.name", harmless_name(options.name, tokenizer)});
   add_architecture(out, spec);
   add_tokenizer(out, spec, tokenizer, options);
-  out.push_back({"general.file_type", gguf_file_type(options.type)});
+  out.push_back({"general.file_type", static_cast<uint32_t>(options.type)});
   out.push_back({"general.quantization_version", uint32_t{2}});
   return out;
 }

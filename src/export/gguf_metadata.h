@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "export/gguf_mix.h"
 #include "io/gguf.h"
 #include "model/spec.h"
 #include "text/tokenizer.h"
@@ -16,7 +17,7 @@
 namespace prentice {
 
 struct GgufOptions {
-  GgmlType type = GgmlType::F16;
+  FileType type = FileType::F16;
   std::string name;                          // general.name
   std::map<std::string, std::string> types;  // per tensor: see gguf_tensor_type
   std::optional<std::string> chat_template;  // nullopt: the tokenizer's own, if it has one
@@ -26,9 +27,6 @@ struct GgufOptions {
 // All keys in the order in which llama.cpp's converter writes them. Errors: `model` for a tokenizer that llama.cpp
 // cannot reproduce.
 std::vector<GgufEntry> gguf_metadata(const ModelSpec& spec, const Tokenizer& tokenizer, const GgufOptions& options);
-
-// general.file_type of a type (llama.h, llama_ftype). Errors: `usage` for a type that is not built yet.
-uint32_t gguf_file_type(GgmlType);
 
 // tokenizer.tables() filled up to `rows` with unused [PAD] entries. Errors: `model` when the vocabulary is larger than
 // the embedding or two entries are the same text.

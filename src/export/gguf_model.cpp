@@ -12,6 +12,7 @@ namespace prentice {
 
 std::vector<GgufTensorPlan> plan_gguf_tensors(const WeightSource& source, const ModelSpec& spec,
                                               const GgufOptions& options) {
+  const MixModel model = mix_model(spec, false);
   std::vector<GgufTensorPlan> plans;
   for (auto& [name, values] : rope_factors(spec.ropes.at(global_rope(spec)))) {
     const auto size = static_cast<int64_t>(values.size());
@@ -30,13 +31,24 @@ std::vector<GgufTensorPlan> plan_gguf_tensors(const WeightSource& source, const 
     planned[name] = plans.size();
     GgufTensorPlan plan{.sources = {i}, .row_order = gguf_row_order(name, spec), .offset = gguf_offset(name, spec)};
     plan.info.name = name;
-    plan.info.type = gguf_tensor_type(name, shape, options.type, options.types);
+    plan.info.type = gguf_tensor_type(name, shape, mixed_type(options.type, name, model), options.types);
     plan.info.dims = {shape.rbegin(), shape.rend()};
     // Row 1 moves whenever rows move at all, and then within its head.
     if (shape.size() > 0 && shape[0] > 1 && plan.row_order(1) != 1) plan.rows_together = spec.head_dim;
     plans.push_back(std::move(plan));
   }
   return plans;
+}
+
+uint64_t gguf_model_bytes(const ModelSpec& spec, FileType type, const std::map<std::string, std::string>& types) {
+  const MixModel model = mix_model(spec, false);
+  uint64_t bytes = 0;
+  for (const auto& [tensor, shape] : expected_tensors(spec)) {
+    const std::string name = gguf_name(tensor, spec);
+    const GgmlType own = gguf_tensor_type(name, shape, mixed_type(type, name, model), types);
+    bytes += gguf_tensor_bytes({.name = name, .type = own, .dims = {shape.rbegin(), shape.rend()}});
+  }
+  return bytes;
 }
 
 void for_each_gguf_block(const WeightSource& source, const GgufTensorPlan& plan,

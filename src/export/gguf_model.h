@@ -18,6 +18,8 @@ struct GgufTensorPlan {
   std::vector<float> constants;               // the values themselves, where there is no source (rope factors)
 };
 std::vector<GgufTensorPlan> plan_gguf_tensors(const WeightSource&, const ModelSpec&, const GgufOptions&);
+// The bytes of the tensors of such a file.
+uint64_t gguf_model_bytes(const ModelSpec&, FileType, const std::map<std::string, std::string>& types);
 
 // Calls use(values) for blocks of rows as GGUF wants them, in order, before they are encoded.
 void for_each_gguf_block(const WeightSource&, const GgufTensorPlan&,

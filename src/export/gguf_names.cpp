@@ -5,6 +5,7 @@
 
 #include "adapter/pattern.h"
 #include "core/error.h"
+#include "export/gguf_mix.h"
 
 namespace prentice {
 
@@ -67,7 +68,7 @@ bool names_tensor(const std::string& key, const std::string& gguf_name) {
 
 GgmlType type_named(const std::string& name) {
   const auto* type = find_ggml_type_name(name);
-  if (type == nullptr) fail(ExitCode::usage, "unknown type \"" + name + "\"", "use F32, F16, BF16 or Q8_0");
+  if (type == nullptr) fail(ExitCode::usage, "unknown type \"" + name + "\"", "use F16, Q8_0 or Q4_K, for instance");
   return type->type;
 }
 
@@ -116,7 +117,7 @@ GgmlType gguf_tensor_type(const std::string& gguf_name, const std::vector<int64_
     wanted = with_context(ExitCode::usage, "export.types: " + key, [&] { return type_named(type); });
     break;
   }
-  return shape.back() % ggml_type_info(wanted).block_elements == 0 ? wanted : GgmlType::F16;
+  return type_for_rows(wanted, shape.back());
 }
 
 }  // namespace prentice

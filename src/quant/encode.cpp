@@ -85,8 +85,9 @@ void block_bounds(std::span<const float> values, GgmlType type, std::span<float>
     for (size_t i = start; i < start + block; i += grid.group) {
       const auto [span, magnitude] = extent(values.subspan(i, grid.group), grid.from_minimum);
       const float steps = (grid.own * span + grid.block * whole_span) / grid.codes;
-      // Rounding a step to f16 moves the furthest code by this.
-      const float halves = std::max(whole_magnitude * 0x1p-10f, grid.codes * 0x1p-24f * 64);
+      // Rounding the step to f16 moves the furthest code by 2^-11 of the span, rounding the minimum by as much of
+      // itself.
+      const float halves = std::max(whole_magnitude * 0x1.8p-10f, grid.codes * 0x1p-24f * 64);
       const float bound = (of_importance ? whole_magnitude : steps * 1.0001f) + halves;
       std::ranges::fill(bounds.subspan(i, grid.group), bound);
     }

@@ -7,6 +7,7 @@
 
 #include "config/words.h"
 #include "eval/score.h"
+#include "export/gguf_model.h"
 #include "recipes/prepare.h"
 #include "recipes/reference.h"
 #include "recipes/units.h"
@@ -120,6 +121,18 @@ void narrow_to_data(StepShape& shape, const Recipe& recipe, const PreparedRun& r
   shape.eval_labelled = rows_alone ? std::clamp<int64_t>(labels, 1, shape.eval_tokens) : shape.eval_tokens;
 }
 
+int64_t merged_bytes(const ExportSection& section, const StepShape& shape) {
+  if (section.merged == "none") return shape.full ? shape.parameters * 4 : 0;
+  return shape.parameters * (section.merged == "f32" ? 4 : 2);
+}
+
+int64_t gguf_bytes(const ExportSection& section, const StepShape& shape) {
+  uint64_t bytes = 0;
+  for (const auto& type : section.gguf)
+    bytes += gguf_model_bytes(decoder_alone(shape.spec), file_type_named(type), section.types);
+  return static_cast<int64_t>(bytes);
+}
+
 }  // namespace
 
 double warmup_steps(const OptimSection& optim, int64_t steps) {
@@ -146,8 +159,7 @@ Plan make_plan(const Recipe& recipe, const PreparedRun& run, StepShape shape, co
   plan.cost = plan.seconds / 3600 * hardware.price_per_hour;
   const int64_t checkpoint = shape.trainable * 4 * (1 + shape.moments);
   plan.disk_bytes = checkpoint * (recipe.train.keep + 1) + shape.trainable * 4;
-  if (recipe.exports.merged != "none" || shape.full) plan.disk_bytes += shape.parameters * 4;
-  plan.disk_bytes += static_cast<int64_t>(recipe.exports.gguf.size()) * shape.parameters * 2;
+  plan.disk_bytes += merged_bytes(recipe.exports, shape) + gguf_bytes(recipe.exports, shape);
   if (recipe.exports.gguf_adapter != "none") plan.disk_bytes += shape.trainable * 4;
   plan.host_peak_bytes = shape.is_gpu ? kGpuHostBytes : plan.memory.peak();
   if (shape.asked && shape.asked->place == AskedModel::Place::host) plan.host_peak_bytes += shape.asked->bytes;
@@ -179,9 +191,11 @@ Plan scoring_plan(StepShape shape, const Hardware& hardware) {
   return plan;
 }
 
-Plan export_plan(const StepShape& shape, const Hardware& hardware) {
+Plan export_plan(const StepShape& shape, const ExportSection& section, const Hardware& hardware) {
   const int64_t largest = shape.spec.vocab * shape.spec.hidden * 4;
-  Plan plan{.disk_bytes = shape.parameters * 4, .hardware = hardware, .memory = {.export_ = largest + kExportBytes}};
+  Plan plan{.disk_bytes = merged_bytes(section, shape) + gguf_bytes(section, shape),
+            .hardware = hardware,
+            .memory = {.export_ = largest + kExportBytes}};
   plan.fits = plan.memory.peak() <= hardware.memory_bytes;
   plan.host_peak_bytes = hardware.is_gpu ? kGpuHostBytes : plan.memory.peak();
   return plan;

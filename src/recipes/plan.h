@@ -48,7 +48,7 @@ Plan make_plan(const Recipe&, const PreparedRun&, StepShape, const Hardware&);
 // Of a model that is only scored or asked, and of one that is exported tensor by tensor. `shape` is step_shape's; with
 // micro_tokens, it says how large the batches are.
 Plan scoring_plan(StepShape shape, const Hardware&);
-Plan export_plan(const StepShape& shape, const Hardware&);
+Plan export_plan(const StepShape& shape, const ExportSection&, const Hardware&);
 
 // Steps of linear rise: optim.warmup, a share rounded up; without it 3 % and at least 5.
 double warmup_steps(const OptimSection&, int64_t steps);

@@ -29,7 +29,11 @@ Plan inference_plan(R recipe, const PromisedStep& step) {
   if (check_expressions(recipe, mistakes)) check_fit(recipe, opened, mistakes);
   mistakes.throw_if_any();
   const StepShape shape = step_shape(opened.spec, machine, hardware);
-  Plan plan = std::is_same_v<R, ExportRecipe> ? export_plan(shape, hardware) : scoring_plan(shape, hardware);
+  Plan plan;
+  if constexpr (requires { recipe.exports; })
+    plan = export_plan(shape, recipe.exports, hardware);
+  else
+    plan = scoring_plan(shape, hardware);
   plan.decided = {{"run.device", *recipe.run.device}};
   return plan;
 }

@@ -77,7 +77,7 @@ std::optional<int32_t> turn_end(const ProductSource& source) {
 
 std::string write_gguf_file(const ProductSource& source, const WeightSource& weights, const ExportSection& section,
                             const std::string& type, const std::string& name, const fs::path& out, Verifier& verifier) {
-  const GgufOptions options{.type = find_ggml_type_name(type)->type,
+  const GgufOptions options{.type = file_type_named(type),
                             .name = name,
                             .types = section.types,
                             .chat_template = replaced_template(source.tokenizer),

@@ -112,7 +112,7 @@ TEST(Oracle, WritesGgufAdapters) {
     const auto source = WeightSource::from_folder(spec, base);
     fs::create_directories(out);
     write_gguf(source, source.spec(), Tokenizer::load(base), out / "F32.gguf",
-               {.type = GgmlType::F32, .name = "oracle"});
+               {.type = FileType::F32, .name = "oracle"});
     for (const GgmlType type : {GgmlType::F32, GgmlType::F16, GgmlType::BF16, GgmlType::Q8_0}) {
       const GgufAdapterOptions options{.type = type, .name = "oracle"};
       const fs::path path = out / ("adapter-" + std::string(ggml_type_info(type).name) + ".gguf");

@@ -80,6 +80,14 @@ TEST(GgufNames, TypesFollowTheRule) {
       {"blk.0.attn_q.weight", {64, 64}, GgmlType::Q8_0, {}, GgmlType::Q8_0},
       {"token_embd.weight", {100, 64}, GgmlType::Q8_0, {}, GgmlType::Q8_0},
       {"blk.0.ffn_down.weight", {64, 172}, GgmlType::Q8_0, {}, GgmlType::F16},
+      {"blk.0.ffn_down.weight", {64, 256}, GgmlType::Q4_K, {}, GgmlType::Q4_K},
+      {"blk.0.ffn_down.weight", {64, 160}, GgmlType::Q2_K, {}, GgmlType::Q4_0},
+      {"blk.0.ffn_down.weight", {64, 160}, GgmlType::Q3_K, {}, GgmlType::Q4_0},
+      {"blk.0.ffn_down.weight", {64, 160}, GgmlType::Q4_K, {}, GgmlType::Q5_0},
+      {"blk.0.ffn_down.weight", {64, 160}, GgmlType::Q5_K, {}, GgmlType::Q5_1},
+      {"blk.0.ffn_down.weight", {64, 160}, GgmlType::Q6_K, {}, GgmlType::Q8_0},
+      {"blk.0.ffn_down.weight", {64, 172}, GgmlType::Q4_K, {}, GgmlType::F16},
+      {"blk.3.attn_v.weight", {64, 256}, GgmlType::Q8_0, {{"attn_v", "Q4_K"}}, GgmlType::Q4_K},
       {"blk.0.attn_norm.weight", {64}, GgmlType::Q8_0, {}, GgmlType::F32},
       {"blk.0.attn_q_norm.weight", {6, 8}, GgmlType::F16, {}, GgmlType::F32},
       {"blk.0.attn_q.bias", {64}, GgmlType::BF16, {}, GgmlType::F32},
@@ -157,7 +165,7 @@ TEST(GgufModel, RowsMoveTheSameWayInEveryBlock) {
   const auto source = WeightSource::from_model(model);
   const std::string name = "model.layers.0.self_attn.q_proj.weight";
   const auto rows = values_of(source, name);
-  for (const auto& plan : plan_gguf_tensors(source, model.spec, {.type = GgmlType::F32})) {
+  for (const auto& plan : plan_gguf_tensors(source, model.spec, {.type = FileType::F32})) {
     if (plan.info.name != "blk.0.attn_q.weight") continue;
     std::vector<float> ordered;
     int blocks = 0;
@@ -184,9 +192,10 @@ TEST(GgufModel, EveryTypeIsVerifiedAndDamageIsSeen) {
   const auto spec = read_spec(folder);
   const auto tokenizer = Tokenizer::load(folder);
   const auto source = WeightSource::from_folder(spec, folder);
-  for (const auto type : {GgmlType::F32, GgmlType::F16, GgmlType::BF16, GgmlType::Q8_0}) {
+  for (const auto type : {FileType::F32, FileType::F16, FileType::BF16, FileType::Q8_0, FileType::Q4_0,
+                          FileType::Q4_K_M, FileType::Q2_K}) {
     const GgufOptions options{.type = type, .name = "tiny", .chat_template = "{{ messages }}"};
-    const auto path = scratch / (std::string(ggml_type_info(type).name) + ".gguf");
+    const auto path = scratch / (std::string(file_type_name(type)) + ".gguf");
     write_gguf(source, spec, tokenizer, path, options);
     const auto verification = verify_gguf(path, source, spec, tokenizer, options);
     EXPECT_TRUE(verification.passed()) << verification_json(verification);
@@ -196,8 +205,9 @@ TEST(GgufModel, EveryTypeIsVerifiedAndDamageIsSeen) {
     const auto* start = reinterpret_cast<const char*>(weight->bytes.data());
     auto bytes = read_text_file(path);
     const size_t at = bytes.find(std::string(start, 64));
-    // One bit below the top of a stored value: the exponent of a float, the code of a Q8_0 block.
-    bytes[at + (type == GgmlType::Q8_0 ? 5 : type == GgmlType::F32 ? 3 : 1)] ^= 0x20;
+    // A bit of a float's exponent, or the lowest of a code.
+    const bool blocks = ggml_type_info(weight->type).block_elements > 1;
+    bytes[at + (blocks ? 5 : type == FileType::F32 ? 3 : 1)] ^= blocks ? 1 : 0x20;
     std::ofstream(scratch / "damaged.gguf", std::ios::trunc) << bytes;
     EXPECT_FALSE(verify_gguf(scratch / "damaged.gguf", source, spec, tokenizer, options).passed());
     const GgufOptions other{.type = type, .name = "tiny", .chat_template = "{{ message }}"};
@@ -230,7 +240,7 @@ TEST(GgufMetadata, HoldsWhatLlamaCppAsksFor) {
   const auto spec = read_spec(folder);
   const auto tokenizer = Tokenizer::load(folder);
   write_gguf(WeightSource::from_folder(spec, folder), spec, tokenizer, scratch / "a.gguf",
-             {.type = GgmlType::Q8_0, .name = "my-Phi-3", .stop_id = 7});
+             {.type = FileType::Q8_0, .name = "my-Phi-3", .stop_id = 7});
   const auto file = GgufReader::open(scratch / "a.gguf");
   EXPECT_EQ(file.get<std::string>("general.architecture"), "llama");
   EXPECT_EQ(file.get<std::string>("general.name"), "model") << "a name that makes llama.cpp look for Phi-3's tokens";

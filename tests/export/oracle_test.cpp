@@ -22,7 +22,7 @@ void write_request(const Json& request) {
   const auto source = WeightSource::from_folder(whole, base, adapter);
   fs::create_directories(out);
   for (const auto& word : request.at("gguf").as_array()) {
-    const GgufOptions options{.type = find_ggml_type_name(word.as_string())->type, .name = "oracle"};
+    const GgufOptions options{.type = file_type_named(word.as_string()), .name = "oracle"};
     write_gguf(source, spec, tokenizer, out / (word.as_string() + ".gguf"), options);
     const auto result = verify_gguf(out / (word.as_string() + ".gguf"), source, spec, tokenizer, options);
     EXPECT_TRUE(result.passed()) << verification_json(result);
