@@ -147,7 +147,7 @@ void WeightSource::read_rows(size_t index, int64_t first, int64_t count, std::sp
     Tensor rows = at::from_blob(out.data(), {count, entry.delta.a.size(1)}, at::TensorOptions(at::kFloat));
     apply_delta(entry.delta, first, rows);
   }
-  if (all_below(out, HUGE_VALF)) return;
+  if (all_finite(out)) return;
   fail(ExitCode::numerical, "tensor " + tensors_[index].name + " has a value that is not finite");
 }
 

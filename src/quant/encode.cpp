@@ -21,6 +21,14 @@ std::span<T> grow(std::vector<std::byte>& out, size_t count) {
   return {reinterpret_cast<T*>(out.data() + start), count};
 }
 
+// work(first, count) over all cores.
+template <class Work>
+void in_slices(size_t elements, Work&& work) {
+  at::parallel_for(0, static_cast<int64_t>(elements), 1 << 16, [&](int64_t first, int64_t end) {
+    work(static_cast<size_t>(first), static_cast<size_t>(end - first));
+  });
+}
+
 void encode_f16(std::span<const float> values, std::span<uint16_t> out) {
   f32_to_f16(values, out);
   for (size_t i = 0; i < values.size(); ++i) {
@@ -125,9 +133,10 @@ void decode(std::span<const std::byte> bytes, GgmlType type, std::span<float> ou
       std::memcpy(out.data(), bytes.data(), bytes.size());
       return;
     case GgmlType::F16:
-      return f16_to_f32(halves, out);
+      return in_slices(out.size(), [&](size_t at, size_t n) { f16_to_f32(halves.subspan(at, n), out.subspan(at, n)); });
     case GgmlType::BF16:
-      return bf16_to_f32(halves, out);
+      return in_slices(out.size(),
+                       [&](size_t at, size_t n) { bf16_to_f32(halves.subspan(at, n), out.subspan(at, n)); });
     default:
       break;
   }

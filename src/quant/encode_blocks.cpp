@@ -91,6 +91,14 @@ bool has_finite_steps(const BlockType& type, const std::byte* block) {
 
 }  // namespace
 
+bool all_finite(std::span<const float> values) {
+  std::atomic<bool> finite = true;
+  at::parallel_for(0, static_cast<int64_t>(values.size()), 1 << 16, [&](int64_t first, int64_t end) {
+    if (!all_below(values.subspan(first, end - first), HUGE_VALF)) finite = false;
+  });
+  return finite;
+}
+
 bool all_below(std::span<const float> values, float limit) {
   const auto limit_bits = std::bit_cast<uint32_t>(limit);
   uint32_t bad = 0;  // bits, so that the loop runs in vector registers; those of NaN are above those of infinity

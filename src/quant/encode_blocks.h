@@ -13,7 +13,8 @@ namespace prentice {
 void encode_blocks(std::span<const float> values, const BlockType&, std::span<const float> importance, std::byte* out,
                    const SearchPath& path = fastest_path());
 
-// Whether every magnitude is below the limit; infinite: whether every value is finite.
+// Whether every magnitude is below the limit, which no NaN is.
 bool all_below(std::span<const float> values, float limit);
+bool all_finite(std::span<const float> values);  // over all cores
 
 }  // namespace prentice

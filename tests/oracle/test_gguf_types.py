@@ -1,7 +1,6 @@
 """File types of GGUF: every tensor's type and bytes against llama.cpp's own quantize call on the F32 file, and llama.cpp's
 log-probabilities against transformers with the stored values as weights. Drives test_export."""
 
-import ctypes
 import json
 import os
 import subprocess
@@ -11,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from conftest import ROOT, absent, setting
+from llama_library import quantizer
 from test_gguf_llama_cpp import ask_llama_cpp, export_program, text_config, with_the_table_of_ggml
 from tiny_models import SHAPE, make_model, save_folder
 from transformers import (AutoModelForCausalLM, Gemma2Config, Gemma2ForCausalLM, LlamaConfig, LlamaForCausalLM, Phi3Config,
@@ -57,28 +57,9 @@ def exports(tmp_path_factory):
     return made
 
 
-class Parameters(ctypes.Structure):
-    """llama_model_quantize_params of llama.cpp 0.5.0."""
-
-    _fields_ = [("threads", ctypes.c_int32), ("file_type", ctypes.c_int32), ("output", ctypes.c_int32), ("embedding", ctypes.c_int32),
-                *[(name, ctypes.c_bool) for name in ("requantize", "quantize_output", "only_copy", "pure", "keep_split", "dry_run")],
-                *[(name, ctypes.c_void_p) for name in ("imatrix", "overrides", "types", "prune")], ("buffer", ctypes.c_size_t)]
-
-
 @pytest.fixture(scope="module")
 def quantize(node_modules):
-    folder = node_modules / "@node-llama-cpp/linux-x64/bins/linux-x64"
-    ctypes.CDLL(folder / "libggml.v0.5.0.so", ctypes.RTLD_GLOBAL)
-    llama = ctypes.CDLL(folder / "libllama.v0.5.0.so")
-    llama.llama_model_quantize_default_params.restype = Parameters
-    llama.llama_model_quantize.argtypes = [ctypes.c_char_p, ctypes.c_char_p, ctypes.POINTER(Parameters)]
-
-    def call(source, target, file_type):
-        parameters = llama.llama_model_quantize_default_params()
-        parameters.threads, parameters.file_type = 2, file_type
-        assert llama.llama_model_quantize(str(source).encode(), str(target).encode(), ctypes.byref(parameters)) == 0
-
-    return call
+    return quantizer(node_modules)
 
 
 @pytest.mark.parametrize("kind", TYPES)
