@@ -1,5 +1,6 @@
 """Tiny random models in the Hugging Face layout, made by transformers: the reference and the input of the oracle tests."""
 
+import copy
 import shutil
 from pathlib import Path
 
@@ -92,11 +93,14 @@ HF_MODELS = {
 }
 
 
-def make_model(kind, seed=1):
+def make_model(kind, seed=1, **changes):
     """The model with weights large enough that every part matters, norms and biases included. `kind`: a name, or a class
-    and a config."""
+    and a config; `changes`: of that config."""
     torch.manual_seed(seed)
     model_class, config = (MODELS | HF_MODELS)[kind] if isinstance(kind, str) else kind
+    config = copy.deepcopy(config)
+    for key, value in changes.items():
+        setattr(config, key, value)
     model = model_class(config).float().eval()
     with torch.no_grad():
         for key, parameter in model.named_parameters():

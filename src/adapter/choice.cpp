@@ -121,6 +121,20 @@ void check_singular_values(const Model& model, const AdapterSection& section, co
   });
 }
 
+// PiSSA takes its start out of the weights as the files have them.
+void check_unrounded(const Model& model, const std::vector<std::string>& chosen, std::vector<KeyMistake>& found) {
+  bool told = false;
+  visit_linears(model, [&](const Linear& linear) {
+    if (told || !is_quantized(linear) || std::ranges::count(chosen, linear.name) == 0) return;
+    told = true;
+    found.push_back(
+        {.key = "adapter.init",
+         .word = "",
+         .message = fmt::format("pissa takes its start out of the weights, and {} is held in four bits", linear.name),
+         .hint = "another adapter.init, or model.quantize=none"});
+  });
+}
+
 // What the embedding and the head cannot have.
 void check_ends(const Model& model, const AdapterSection& section, const std::vector<std::string>& chosen,
                 std::vector<KeyMistake>& found) {
@@ -169,7 +183,10 @@ std::vector<KeyMistake> adapter_mistakes(const Model& model, const AdapterSectio
   found = Effects(model, section).take();
   const auto chosen = chosen_modules(model, section);
   check_ends(model, section, chosen, found);
-  if (section.init == "pissa") check_singular_values(model, section, chosen, found);
+  if (section.init == "pissa") {
+    check_singular_values(model, section, chosen, found);
+    check_unrounded(model, chosen, found);
+  }
   for (auto& mistake : saved_mistakes(model, section.modules_to_save)) found.push_back(std::move(mistake));
   return found;
 }

@@ -35,14 +35,13 @@ Lora empty_lora(const Size& size, const AdapterSection& section) {
   return lora;
 }
 
-at::TensorOptions trained_options(const Tensor& weight) {
-  const auto type = wide_type(weight);
-  return weight.options().dtype(type).requires_grad(false);
+at::TensorOptions trained_options(const at::TensorOptions& weight) {
+  return weight.dtype(wide_type(weight.dtype().toScalarType())).requires_grad(false);
 }
 
 void attach_fresh(Linear& linear, int64_t module, const Size& size, const AdapterSection& section, uint64_t seed) {
   Lora& lora = linear.lora.emplace(empty_lora(size, section));
-  const auto options = trained_options(dense_weight(linear));
+  const auto options = trained_options(weight_options(linear));
   const std::string name = linear.name + ".lora_A.weight";
   lora.module = module;
   if (section.init == "pissa") return start_from_principal_part(linear, size.rank, seed);
@@ -57,14 +56,14 @@ void attach_fresh(Linear& linear, int64_t module, const Size& size, const Adapte
                  .to(options);
   }
   if (section.kind != AdapterKind::dora) return;
-  lora.row_squares = row_squares(dense_weight(linear));
+  lora.row_squares = row_squares(weight_values(linear));
   lora.magnitude = lora.row_squares.sqrt();
 }
 
 void attach_to_embedding(Model& model, const Size& size, const AdapterSection& section, uint64_t seed) {
   const std::string& name = model.spec.names.embed;
   Lora& lora = model.embed_lora.emplace(empty_lora(size, section));
-  const auto options = trained_options(model.embed);
+  const auto options = trained_options(model.embed.options());
   lora.a = at::zeros({size.rank, model.spec.vocab}, options);
   lora.b = options.device().is_meta()
                ? at::empty({model.spec.hidden, size.rank}, options)

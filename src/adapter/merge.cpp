@@ -35,11 +35,11 @@ void keep_saved(Model& model) {
 
 void fold(Linear& linear, bool shares_storage) {
   if (!linear.lora) return;
-  const Tensor merged = merged_weight(dense_weight(linear), *linear.lora);
+  const Tensor merged = merged_weight(weight_values(linear), *linear.lora);
   if (shares_storage) {
     dense_weight(linear).copy_(merged);  // through the view, so that the joined product sees it
   } else {
-    linear.weight = Dense{merged};  // never into memory that may be a file's
+    linear.weight = Dense{merged};  // never into memory that may be a file's, nor into four bits
   }
   linear.lora.reset();
 }

@@ -11,8 +11,8 @@ namespace prentice {
 void merge_rows(Tensor& rows, const Tensor& a, const Tensor& b, double scale, const Tensor& magnitude);
 // The whole weight [out, in], computed in f32 (or f64) and rounded once, to W's dtype.
 Tensor merged_weight(const Tensor& weight, const Lora&);
-// Folds every adapter into its weight, joined storage included; modules saved whole stay, in the base's type. A tied
-// model whose embedding or head alone is adapted becomes an untied one.
+// Folds every adapter into its weight, joined storage included; a quantized weight becomes a dense one first; modules
+// saved whole stay, in the base's type. A tied model whose embedding or head alone is adapted becomes an untied one.
 void merge(Model&);
 
 }  // namespace prentice

@@ -14,12 +14,12 @@ namespace {
 
 namespace fs = std::filesystem;
 
-Tensor on_model(const Tensor& values, const Tensor& weight) {
-  const auto type = wide_type(weight);
-  return values.to(weight.options().dtype(type).requires_grad(false));
+// `weight`: type and device of what it is attached to.
+Tensor on_model(const Tensor& values, const at::TensorOptions& weight) {
+  return values.to(weight.dtype(wide_type(weight.dtype().toScalarType())).requires_grad(false));
 }
 
-Lora lora_of(const PeftFactors& factors, const PeftConfig& config, const Tensor& weight, int64_t module) {
+Lora lora_of(const PeftFactors& factors, const PeftConfig& config, const at::TensorOptions& weight, int64_t module) {
   Lora lora{.a = on_model(PeftFolder::values(*factors.a), weight),
             .b = on_model(PeftFolder::values(*factors.b), weight),
             .scale = factors.scale,
@@ -27,10 +27,7 @@ Lora lora_of(const PeftFactors& factors, const PeftConfig& config, const Tensor&
             .rslora = config.rslora,
             .dropout = config.dropout,
             .module = module};
-  if (factors.magnitude) {
-    lora.magnitude = on_model(PeftFolder::values(*factors.magnitude), weight);
-    lora.row_squares = row_squares(weight);
-  }
+  if (factors.magnitude) lora.magnitude = on_model(PeftFolder::values(*factors.magnitude), weight);
   return lora;
 }
 
@@ -38,13 +35,14 @@ void attach_factors(Model& model, const PeftFolder& folder) {
   auto next = folder.factors().begin();
   const auto end = folder.factors().end();
   if (next != end && next->embedding) {
-    model.embed_lora = lora_of(*next++, folder.config(), model.embed, 0);
+    model.embed_lora = lora_of(*next++, folder.config(), model.embed.options(), 0);
   }
   int64_t module = 0;
   visit_linears(model, [&](Linear& linear) {
     const int64_t index = module++;
     if (next == end || next->module != linear.name) return;
-    linear.lora = lora_of(*next++, folder.config(), dense_weight(linear), index);
+    linear.lora = lora_of(*next++, folder.config(), weight_options(linear), index);
+    if (linear.lora->magnitude.defined()) linear.lora->row_squares = row_squares(weight_values(linear));
   });
 }
 

@@ -26,6 +26,15 @@ Tensor trainable_copy(const Tensor& tensor) {
   return tensor.detach().to(tensor.options().dtype(type), /*non_blocking=*/false, /*copy=*/true);
 }
 
+// The first quantized layer that `word` names, or "".
+std::string quantized_module(const Model& model, const std::string& word) {
+  std::string found;
+  visit_linears(model, [&](const Linear& linear) {
+    if (found.empty() && is_quantized(linear) && is_saved({word}, linear.name + ".weight")) found = linear.name;
+  });
+  return found;
+}
+
 std::string head_weight(const Model& model) { return model.head.name + ".weight"; }
 std::string embed_weight(const Model& model) { return model.spec.names.embed + ".weight"; }
 
@@ -51,6 +60,13 @@ std::vector<KeyMistake> saved_mistakes(const Model& model, const std::vector<std
   });
   std::vector<KeyMistake> found;
   for (const auto& word : words) {
+    if (const std::string held = quantized_module(model, word); !held.empty()) {
+      found.push_back({.key = "adapter.modules_to_save",
+                       .word = word,
+                       .message = fmt::format("{} is held in four bits, and cannot train whole", held),
+                       .hint = "give it an adapter (adapter.targets), or model.quantize=none"});
+      continue;
+    }
     if (std::ranges::any_of(tensors, [&](const auto& name) { return is_saved({word}, name); })) continue;
     const std::string near = closest_match(word, modules);
     found.push_back({.key = "adapter.modules_to_save",

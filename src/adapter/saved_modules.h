@@ -13,7 +13,7 @@ namespace prentice {
 // Whether one of `words` names the module of this tensor, or a module around it, by PEFT's rule: the module's name ends
 // with it ("norm" is every norm).
 bool is_saved(const std::vector<std::string>& words, const std::string& tensor);
-// One mistake of adapter.modules_to_save for each of `words` that names no module of the model.
+// One mistake of adapter.modules_to_save for each of `words` that names no module of the model, or a quantized one.
 std::vector<KeyMistake> saved_mistakes(const Model&, const std::vector<std::string>& words);
 // Whether a module is named as saved, or lies in one: by whole parts of the name, which is how PEFT keeps targets out.
 bool is_saved_module(const std::vector<std::string>& words, const std::string& module);

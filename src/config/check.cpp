@@ -259,7 +259,19 @@ void check_recipe(R& r, const Node& root, RecipeMistakes& mistakes) {
     if (r.adapter.kind == AdapterKind::full && r.exports.peft) {
       c.mistake("export.peft", "there is no adapter with adapter.kind: full", "use export.merged");
     }
+    if (r.adapter.kind == AdapterKind::full && r.model.quantize != "none") {
+      c.mistake("model.quantize", "all weights train with adapter.kind: full, and four bits cannot",
+                "remove it, or train an adapter");
+    }
     if (r.exports.gguf_adapter != "none") check_gguf_adapter(c, r.model, r.adapter);
+  }
+  if constexpr (training) {
+    bool full = true;
+    if constexpr (requires { r.adapter; }) full = r.adapter.kind == AdapterKind::full;
+    if (full && r.exports.merged == "nf4") {
+      c.mistake("export.merged", "merged/ is what was trained, of which nf4 keeps four bits",
+                "use f32, bf16 or f16, and `prentice export export.merged=nf4` afterwards");
+    }
   }
   if constexpr (requires { r.data; }) check_data(c, r.data, reads_train);
   if constexpr (std::is_same_v<R, RewardRecipe>) {

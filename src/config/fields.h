@@ -78,7 +78,12 @@ void fields(V&& v, ModelSection& s) {
     About{.help = "a PEFT folder to apply to it; the same as path: BASE+ADAPTER", .path = PathKind::address});
   v("init", s.init,
     About{.help = "weights = the model's own; random = made from the shapes and run.seed", .choices = kModelInit});
-  v("quantize", s.quantize, About{.help = "how a frozen base is held in memory", .choices = kQuantize});
+  v("quantize", s.quantize,
+    About{.help =
+              "how the layers of a frozen base are held in memory: nf4 = four bits a weight and 0.13 for scales, as "
+              "bitsandbytes with double quantization; nf4-single = without it, 4.5 bits; embedding and head are not "
+              "quantized",
+          .choices = kQuantize});
   v("tokenizer", s.tokenizer,
     About{.help = "folder of the tokenizer", .why = "the model's own folder", .path = PathKind::tokenizer});
   v("add_tokens", s.add_tokens,

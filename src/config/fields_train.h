@@ -181,7 +181,8 @@ template <class V>
 void fields(V&& v, ExportSection& s) {
   v("peft", s.peft, About{.help = "the adapter as a PEFT folder"});
   v("merged", s.merged,
-    About{.help = "the adapter folded into the model, as a Hugging Face folder of this dtype",
+    About{.help = "the adapter folded into the model's own weights, as a Hugging Face folder of this dtype; nf4 = its "
+                  "layers in four bits, as bitsandbytes stores them",
           .why = "none; bf16 for reward, whose folder with the score head is what others load",
           .choices = kMerged});
   v("gguf", s.gguf, About{.help = "GGUF files of these types", .choices = kGguf});

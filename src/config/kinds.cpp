@@ -15,7 +15,7 @@ namespace {
 using Kinds = std::span<const std::string_view>;
 
 constexpr std::string_view kPretrain[] = {"pretrain"}, kReward[] = {"reward"}, kTeach[] = {"teach"};
-constexpr std::string_view kGenerate[] = {"generate"}, kCompare[] = {"compare"};
+constexpr std::string_view kExport[] = {"export"}, kGenerate[] = {"generate"}, kCompare[] = {"compare"};
 constexpr std::string_view kScoring[] = {"eval", "compare"};
 constexpr std::string_view kOfPairs[] = {"dpo", "reward"};
 constexpr std::string_view kOfAllRows[] = {"eval", "teach",
@@ -29,17 +29,23 @@ struct Unused {
 
 // Keys that stand in a section a kind has, and that the kind has no use for.
 constexpr Unused kUnused[] = {
-    {kPretrain, "data.system"},    {kPretrain, "data.prompt"},        {kPretrain, "data.completion"},
-    {kPretrain, "data.chat"},      {kPretrain, "data.template"},      {kPretrain, "data.template_args"},
-    {kPretrain, "data.train_on"},  {kPretrain, "model.quantize"},     {kPretrain, "model.adapter"},
-    {kPretrain, "export.peft"},    {kPretrain, "export.dtype"},       {kPretrain, "export.gguf_adapter"},
-    {kOfPairs, "data.prompt"},     {kOfPairs, "data.completion"},     {kOfPairs, "data.train_on"},
-    {kOfPairs, "data.lines"},      {kOfPairs, "eval.tasks"},          {kOfPairs, "eval.choices"},
-    {kOfPairs, "eval.normalize"},  {kOfPairs, "eval.max_new_tokens"}, {kReward, "export.gguf"},
-    {kReward, "export.types"},     {kReward, "export.gguf_adapter"},  {kOfAllRows, "data.eval_split"},
-    {kOfAllRows, "data.split_by"}, {kOfAllRows, "data.stratify"},     {kOfAllRows, "data.shuffle"},
-    {kTeach, "data.eval"},         {kTeach, "model.add_tokens"},      {kScoring, "data.packing"},
-    {kCompare, "eval.require"},    {kInference, "model.add_tokens"},  {kInference, "run.log_every"},
+    {kPretrain, "data.system"},       {kPretrain, "data.prompt"},
+    {kPretrain, "data.completion"},   {kPretrain, "data.chat"},
+    {kPretrain, "data.template"},     {kPretrain, "data.template_args"},
+    {kPretrain, "data.train_on"},     {kPretrain, "model.quantize"},
+    {kPretrain, "model.adapter"},     {kPretrain, "export.peft"},
+    {kPretrain, "export.dtype"},      {kPretrain, "export.gguf_adapter"},
+    {kOfPairs, "data.prompt"},        {kOfPairs, "data.completion"},
+    {kOfPairs, "data.train_on"},      {kOfPairs, "data.lines"},
+    {kOfPairs, "eval.tasks"},         {kOfPairs, "eval.choices"},
+    {kOfPairs, "eval.normalize"},     {kOfPairs, "eval.max_new_tokens"},
+    {kReward, "export.gguf"},         {kReward, "export.types"},
+    {kReward, "export.gguf_adapter"}, {kOfAllRows, "data.eval_split"},
+    {kOfAllRows, "data.split_by"},    {kOfAllRows, "data.stratify"},
+    {kOfAllRows, "data.shuffle"},     {kTeach, "data.eval"},
+    {kTeach, "model.add_tokens"},     {kScoring, "data.packing"},
+    {kCompare, "eval.require"},       {kExport, "model.quantize"},
+    {kInference, "model.add_tokens"}, {kInference, "run.log_every"},
     {kGenerate, "run.out"},
 };
 

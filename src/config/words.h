@@ -177,7 +177,7 @@ std::string_view word_of(E value) {
 
 // Words of keys whose values are texts rather than enumerations.
 inline constexpr Choice kModelInit[] = {{"weights"}, {"random"}};
-inline constexpr Choice kQuantize[] = {{"none"}, {"nf4", kLater}, {"nf4-single", kLater}};
+inline constexpr Choice kQuantize[] = {{"none"}, {"nf4"}, {"nf4-single"}};
 inline constexpr Choice kAdapterInit[] = {{"default"}, {"gaussian"}, {"pissa"}};
 inline constexpr Choice kReference[] = {{"start"}, {"precomputed"}};
 inline constexpr Choice kQat[] = {{"none"},           {"F16", kLater},    {"BF16", kLater},   {"Q8_0", kLater},
@@ -190,7 +190,7 @@ inline constexpr Choice kTasks[] = {
     {"sql", kLater}, {"grounded", kLater}, {"rouge", kLater}};
 inline constexpr Choice kCompared[] = {
     {"auto"}, {"loss"}, {"accuracy"}, {"choice.accuracy"}, {"exact.accuracy"}, {"preference.accuracy"}};
-inline constexpr Choice kMerged[] = {{"none"}, {"f32"}, {"bf16"}, {"f16"}, {"nf4", kLater}};
+inline constexpr Choice kMerged[] = {{"none"}, {"f32"}, {"bf16"}, {"f16"}, {"nf4"}};
 inline constexpr Choice kAdapterDtype[] = {{"f32"}, {"bf16"}, {"f16"}};
 inline constexpr Choice kGgufAdapter[] = {{"none"}, {"F32"}, {"F16"}, {"BF16"}, {"Q8_0"}, {"true"}, {"false"}};
 // Files, and the types that single tensors of theirs may have.

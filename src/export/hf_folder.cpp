@@ -1,8 +1,12 @@
 #include "export/hf_folder.h"
 
+#include <ATen/ops/empty.h>
+
 #include <algorithm>
+#include <optional>
 
 #include "core/error.h"
+#include "export/nf4_form.h"
 #include "io/file.h"
 #include "io/json.h"
 #include "io/model_files.h"
@@ -15,25 +19,80 @@ namespace {
 
 namespace fs = std::filesystem;
 
+const char* type_word(GgmlType type) {
+  return type == GgmlType::F32 ? "float32" : type == GgmlType::F16 ? "float16" : "bfloat16";
+}
+
 // transformers 4 wrote torch_dtype, 5 writes dtype: the key that is there keeps its place.
 void set_dtype(Json& config, GgmlType type) {
-  const char* word = type == GgmlType::F32 ? "float32" : type == GgmlType::F16 ? "float16" : "bfloat16";
+  const char* word = type_word(type);
   const bool has_new_key = config.find("dtype") != nullptr;
   if (has_new_key) config["dtype"] = word;
   if (!has_new_key || config.find("torch_dtype") != nullptr) config["torch_dtype"] = word;
 }
 
-void write_shard(const WeightSource& source, const std::vector<TensorInfo>& infos, const std::vector<size_t>& indices,
-                 const fs::path& path, GgmlType type) {
+// A tensor of the folder and what it holds: a tensor of the source, or one of those that stand for it in four bits.
+struct Stored {
+  TensorInfo info;
+  size_t source = 0;
+  std::optional<size_t> part;
+};
+
+// Those in four bits first: their groups are whole multiples of 8 bytes.
+std::vector<Stored> stored_tensors(const WeightSource& source, const HfFolderOptions& options) {
+  const auto quantized = options.nf4 ? nf4_weights(source.spec()) : std::set<std::string>();
+  std::vector<Stored> stored, whole;
+  for (size_t i = 0; i < source.tensors().size(); ++i) {
+    const auto& [name, shape] = source.tensors()[i];
+    if (!quantized.contains(name)) {
+      whole.push_back({{name, dtype_of(options.type), shape}, i, {}});
+      continue;
+    }
+    const auto infos = nf4_tensors(name, shape);
+    for (size_t part = 0; part < infos.size(); ++part) stored.push_back({infos[part], i, part});
+  }
+  stored.insert(stored.end(), whole.begin(), whole.end());
+  return stored;
+}
+
+// The parts of one weight at a time.
+class FourBits {
+  static constexpr size_t kNone = -1;
+
+ public:
+  FourBits(const WeightSource& source, GgmlType type) : source_(source), type_(type) {}
+
+  const std::vector<std::byte>& bytes(size_t index, size_t part) {
+    if (held_ != index) {
+      parts_ = nf4_bytes_of(encoded_rows(source_, index), source_.tensors()[index].name, type_word(type_));
+      held_ = index;
+    }
+    return parts_.at(part);
+  }
+
+ private:
+  const WeightSource& source_;
+  GgmlType type_;
+  size_t held_ = kNone;  // whose parts they are
+  std::vector<std::vector<std::byte>> parts_;
+};
+
+void write_shard(const WeightSource& source, const std::vector<Stored>& stored, const std::vector<size_t>& indices,
+                 const fs::path& path, GgmlType type, FourBits& four_bits) {
   std::vector<TensorInfo> declared;
-  for (const size_t i : indices) declared.push_back(infos[i]);
+  for (const size_t i : indices) declared.push_back(stored[i].info);
   SafetensorsWriter writer(path, std::move(declared));
   std::vector<std::byte> bytes;
   for (const size_t i : indices) {
-    for_each_block(source, i, 1, [&](int64_t, int64_t, std::span<const float> values) {
+    const auto& [info, index, part] = stored[i];
+    if (part) {
+      writer.write(info.name, four_bits.bytes(index, *part));
+      continue;
+    }
+    for_each_block(source, index, 1, [&, &info = info](int64_t, int64_t, std::span<const float> values) {
       bytes.clear();
-      with_context(ExitCode::model, "tensor " + infos[i].name, [&] { encode(values, type, bytes); });
-      writer.write(infos[i].name, bytes);
+      with_context(ExitCode::model, "tensor " + info.name, [&] { encode(values, type, bytes); });
+      writer.write(info.name, bytes);
     });
   }
   writer.finish();
@@ -41,13 +100,33 @@ void write_shard(const WeightSource& source, const std::vector<TensorInfo>& info
 
 }  // namespace
 
-Json exported_config(const ModelSpec& spec, GgmlType type) {
+Nf4 encoded_rows(const WeightSource& source, size_t index) {
+  const auto [rows, columns] = row_shape(source.tensors()[index].shape);
+  Tensor values = at::empty({rows, columns}, at::kFloat);
+  source.read_rows(index, 0, rows, {values.mutable_data_ptr<float>(), static_cast<size_t>(values.numel())});
+  Nf4 held = make_nf4(rows, columns, true, at::TensorOptions(at::kFloat));
+  encode_nf4(values, held);
+  source.release();
+  return held;
+}
+
+GgmlType own_type(const ModelSpec& spec) {
+  const Json* word = spec.config.find("dtype");
+  if (!word) word = spec.config.find("torch_dtype");
+  for (const GgmlType type : {GgmlType::F32, GgmlType::F16}) {
+    if (word && *word == Json(type_word(type))) return type;
+  }
+  return GgmlType::BF16;
+}
+
+Json exported_config(const ModelSpec& spec, GgmlType type, bool nf4) {
   Json config = spec.config;
   set_dtype(config, type);
   const auto* vocab = config.find("vocab_size");
   if (vocab == nullptr || !vocab->is_integer() || vocab->as_integer() != spec.vocab) config["vocab_size"] = spec.vocab;
   auto& members = config.as_object();
   std::erase_if(members, [](const Json::Member& member) { return member.first == "quantization_config"; });
+  if (nf4) config["quantization_config"] = nf4_config(type_word(type), spec.names.head);
   return config;
 }
 
@@ -73,17 +152,19 @@ void write_companions(const fs::path& folder, const FileTexts& own, const fs::pa
 
 void write_hf_folder(const WeightSource& source, const ModelSpec& spec, const fs::path& companions, const fs::path& out,
                      const HfFolderOptions& options) {
+  const auto stored = stored_tensors(source, options);
   std::vector<TensorInfo> infos;
-  for (const auto& [name, shape] : source.tensors()) infos.push_back({name, dtype_of(options.type), shape});
+  for (const auto& tensor : stored) infos.push_back(tensor.info);
   const auto plan = plan_shards(infos, options.max_shard_bytes);
   require_free_bytes(out, plan.total_bytes);
+  FourBits four_bits(source, options.type);
   for (size_t i = 0; i < plan.files.size(); ++i) {
-    write_shard(source, infos, plan.tensors[i], out / plan.files[i], options.type);
+    write_shard(source, stored, plan.tensors[i], out / plan.files[i], options.type, four_bits);
   }
   if (plan.files.size() > 1) {
     write_file_durably(out / "model.safetensors.index.json", shard_index_json(plan, infos));
   }
-  write_file_durably(out / "config.json", exported_config(spec, options.type).dump(2) + "\n");
+  write_file_durably(out / "config.json", exported_config(spec, options.type, options.nf4).dump(2) + "\n");
   write_companions(companions, options.own_files, out);
 }
 

@@ -10,6 +10,7 @@
 #include "export/weight_source.h"
 #include "io/gguf.h"
 #include "io/safetensors.h"
+#include "quant/nf4.h"
 
 namespace prentice {
 
@@ -18,12 +19,18 @@ using FileTexts = std::map<std::string, std::string>;
 
 struct HfFolderOptions {
   GgmlType type = GgmlType::BF16;  // F32, F16 or BF16
+  bool nf4 = false;                // the layers' weights in four bits, as bitsandbytes stores them; the rest in `type`
   uint64_t max_shard_bytes = kMaxShardBytes;
   FileTexts own_files;  // in place of the companions of these names, or beside them
 };
 
-// config.json as it was read, but for the weights' type, the vocabulary's size and a quantization that is gone.
-Json exported_config(const ModelSpec& spec, GgmlType type);
+// config.json as it was read, but for the weights' type, the vocabulary's size and a quantization that is gone or new.
+Json exported_config(const ModelSpec& spec, GgmlType type, bool nf4 = false);
+// The type that a model's own files have, by its config.json: F32, F16, or BF16 where it does not say.
+GgmlType own_type(const ModelSpec& spec);
+
+// Tensor `index` of the source, whole, in NF4 with nested scales.
+Nf4 encoded_rows(const WeightSource&, size_t index);
 
 // Files of `folder` that belong to the tokenizer, its template, generation and licence; names, sorted.
 std::vector<std::string> companion_files(const std::filesystem::path& folder);

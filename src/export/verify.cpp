@@ -1,12 +1,15 @@
 #include "export/verify.h"
 
+#include <ATen/ops/empty.h>
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <set>
 
+#include "export/nf4_form.h"
 #include "io/json.h"
 #include "io/safetensors.h"
+#include "model/stored_nf4.h"
 #include "quant/encode.h"
 
 namespace prentice {
@@ -63,6 +66,23 @@ Check template_check(const GgufReader& file, const Tokenizer& tokenizer, const G
   return equal_check("chat template", equal, !equal ? "differs" : wanted ? "byte for byte" : "none");
 }
 
+// A weight in four bits: read as any folder of bitsandbytes is, and compared with what the values come to.
+void compare_nf4(Comparison& comparison, const WeightFolder& weights, const TensorView& codes,
+                 const WeightSource& source, size_t index) {
+  const auto& [name, shape] = source.tensors()[index];
+  const bool sound = nf4_fault(weights, codes, shape).empty();
+  comparison.layout(name, sound);
+  if (!sound) return;
+  const Nf4 found = stored_nf4(weights, codes, shape, at::kFloat), wanted = encoded_rows(source, index);
+  Tensor stored = at::empty(shape, at::kFloat), values = at::empty(shape, at::kFloat);
+  decode_nf4(found, stored), decode_nf4(wanted, values);
+  const auto bytes = [](const Tensor& tensor) {
+    return std::span(static_cast<const std::byte*>(tensor.const_data_ptr()), tensor.nbytes());
+  };
+  comparison.values(name, {values.const_data_ptr<float>(), static_cast<size_t>(values.numel())}, bytes(stored),
+                    GgmlType::F32);
+}
+
 }  // namespace
 
 bool Verification::passed() const { return std::ranges::all_of(checks, &Check::passed); }
@@ -75,12 +95,18 @@ Verification verify_hf_folder(const fs::path& folder, const WeightSource& source
       equal_check("container", true, fmt::format("{} files read strictly", weights.files().size())));
   Comparison comparison;
   std::set<std::string> expected;
+  const auto quantized = options.nf4 ? nf4_weights(source.spec()) : std::set<std::string>();
   for (size_t i = 0; i < source.tensors().size(); ++i) {
     const auto& [name, shape] = source.tensors()[i];
     expected.insert(name);
     const auto* found = weights.find(name);
     if (found == nullptr) {
       comparison.missing(name);
+      continue;
+    }
+    if (quantized.contains(name)) {
+      compare_nf4(comparison, weights, *found, source, i);
+      for (const auto& info : nf4_tensors(name, shape)) expected.insert(info.name);
       continue;
     }
     const bool same_layout = found->dtype == dtype_of(options.type) && found->shape == shape;
@@ -96,7 +122,8 @@ Verification verify_hf_folder(const fs::path& folder, const WeightSource& source
     if (!expected.contains(tensor->name)) comparison.extra(tensor->name);
   }
   append(result, comparison.checks());
-  const bool config_equal = Json::parse_file(folder / "config.json") == exported_config(spec, options.type);
+  const bool config_equal =
+      Json::parse_file(folder / "config.json") == exported_config(spec, options.type, options.nf4);
   result.checks.push_back(equal_check("config.json", config_equal, config_equal ? "" : "differs"));
   result.checks.push_back(companions_check(folder, companions, options));
   return result;

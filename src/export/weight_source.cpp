@@ -15,9 +15,11 @@
 #include "export/adapter_deltas.h"
 #include "io/safetensors.h"
 #include "model/resize.h"
+#include "model/stored_nf4.h"
 #include "model/stored_values.h"
 #include "quant/encode.h"
 #include "quant/encode_blocks.h"
+#include "quant/nf4.h"
 
 namespace prentice {
 
@@ -53,6 +55,20 @@ void read_tensor(const Tensor& tensor, int64_t first, int64_t count, std::span<f
   const c10::NoGradGuard no_grad;
   const Tensor rows = tensor.dim() > 0 ? tensor.narrow(0, first, count) : tensor;
   at::from_blob(out.data(), rows.sizes(), at::TensorOptions(at::kFloat)).copy_(rows);
+}
+
+// Rows of a weight that is stored in four bits.
+std::function<void(int64_t, int64_t, std::span<float>)> read_nf4(const std::shared_ptr<const WeightFolder>& weights,
+                                                                 const TensorView& codes,
+                                                                 const std::vector<int64_t>& shape) {
+  return [weights, held = stored_nf4(*weights, codes, shape, at::kFloat)](
+             int64_t first, int64_t, std::span<float> out) { decode_nf4(held, first * held.columns, out); };
+}
+
+Nf4 on_host(Nf4 held) {
+  held.codes = held.codes.cpu(), held.absmax = held.absmax.cpu();
+  if (held.nested()) held.nested_absmax = held.nested_absmax.cpu();
+  return held;
 }
 
 // An adapter may give the vocabulary more rows than the files have, or put a score in its place.
@@ -100,14 +116,18 @@ WeightSource WeightSource::from_folder(const ModelSpec& spec, const std::filesys
     if (view == nullptr) {
       fail(ExitCode::model, fmt::format("{}: neither base nor adapter has tensor {}", base.string(), tensor.name));
     }
-    if (view->shape != tensor.shape) {
+    Entry entry;
+    if (stored_quantize(stored) != Quantize::none && view->dtype == DType::u8) {
+      entry.read = read_nf4(weights, *view, tensor.shape);
+    } else if (view->shape != tensor.shape) {
       fail(ExitCode::model, fmt::format("{}: tensor {} has {} rows, and the adapter, of a vocabulary of {}, lacks it",
                                         base.string(), tensor.name, view->shape[0], spec.vocab));
+    } else {
+      const GgmlType type = with_context(ExitCode::model, base.string(), [&] { return stored_type(*view); });
+      entry.read = [weights, file = changes.file, view, type](int64_t first, int64_t count, std::span<float> out) {
+        read_stored(*view, type, first, count, out);
+      };
     }
-    const GgmlType type = with_context(ExitCode::model, base.string(), [&] { return stored_type(*view); });
-    Entry entry{.read = [weights, file = changes.file, view, type](int64_t first, int64_t count, std::span<float> out) {
-      read_stored(*view, type, first, count, out);
-    }};
     if (const auto found = changes.deltas.find(tensor.name); found != changes.deltas.end()) entry.delta = found->second;
     source.entries_.push_back(std::move(entry));
   }
@@ -121,13 +141,24 @@ WeightSource WeightSource::from_model(const Model& model) {
   const AdapterChanges changes = adapter_changes(model);
   std::map<std::string, Tensor> tensors;
   visit_with_head(model, [&](const std::string& name, const Tensor& tensor) { tensors[name] = tensor; });
+  std::map<std::string, Nf4> quantized;
+  visit_linears(model, [&](const Linear& linear) {
+    if (const auto* held = std::get_if<Nf4>(&linear.weight)) quantized[linear.name + ".weight"] = on_host(*held);
+  });
   ModelSpec merged = model.spec;
   if (changes.unties) untie(merged);
   source.take_spec(merged);
   for (const auto& [name, shape] : expected_tensors(merged)) {
-    Entry entry{.read = [tensor = tensors.at(name)](int64_t first, int64_t count, std::span<float> out) {
-      read_tensor(tensor, first, count, out);
-    }};
+    Entry entry;
+    if (const auto held = quantized.find(name); held != quantized.end()) {
+      entry.read = [held = held->second](int64_t first, int64_t, std::span<float> out) {
+        decode_nf4(held, first * held.columns, out);
+      };
+    } else {
+      entry.read = [tensor = tensors.at(name)](int64_t first, int64_t count, std::span<float> out) {
+        read_tensor(tensor, first, count, out);
+      };
+    }
     if (const auto found = changes.deltas.find(name); found != changes.deltas.end()) entry.delta = found->second;
     source.entries_.push_back(std::move(entry));
   }

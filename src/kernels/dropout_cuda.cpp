@@ -5,27 +5,13 @@
 #include <c10/cuda/CUDAGuard.h>
 #include <torch/library.h>
 
+#include "kernels/cuda_type_of.h"
 #include "kernels/dropout_launch.h"
 #include "kernels/vector.h"
 
 namespace prentice {
 
 namespace {
-
-CudaType cuda_type(at::ScalarType type) {
-  switch (type) {
-    case at::kFloat:
-      return CudaType::f32;
-    case at::kDouble:
-      return CudaType::f64;
-    case at::kHalf:
-      return CudaType::f16;
-    case at::kBFloat16:
-      return CudaType::bf16;
-    default:
-      TORCH_INTERNAL_ASSERT(false, "activations are floating point");
-  }
-}
 
 Tensor dropout_cuda(const Tensor& any, const Tensor& sample_key, const Tensor& sequence_id, const Tensor& positions,
                     int64_t seed, int64_t step, int64_t module, double rate) {

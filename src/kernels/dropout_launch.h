@@ -1,11 +1,11 @@
-// The launcher of the CUDA dropout kernel, on raw pointers: a .cu file that includes ATen takes a minute to compile.
+// The launcher of the CUDA dropout kernel, on raw pointers.
 #pragma once
 
 #include <cstdint>
 
-namespace prentice {
+#include "kernels/cuda_type.h"
 
-enum class CudaType { f32, f64, f16, bf16 };
+namespace prentice {
 
 struct DropoutLaunch {
   const void* x;               // [rows, columns], rows `stride` elements apart

@@ -1,3 +1,4 @@
+#include <ATen/ops/empty.h>
 #include <c10/core/GradMode.h>
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -13,6 +14,7 @@
 #include "model/make.h"
 #include "model/model.h"
 #include "model/resize.h"
+#include "model/stored_nf4.h"
 #include "model/stored_values.h"
 
 namespace prentice {
@@ -47,9 +49,23 @@ const TensorView* find_spelled(const WeightFolder& weights, const ModelSpec& spe
   return nullptr;
 }
 
+constexpr size_t kReleaseBytes = size_t{32} << 20;
+
+// The weights that a folder in four bits may hold so.
+std::set<std::string> layer_weights(const ModelSpec& spec) {
+  std::set<std::string> names;
+  const Model model = make_model(spec, {.dtype = at::kFloat, .device = at::kMeta, .quantize = Quantize::nf4});
+  visit_linears(model, [&](const Linear& linear) {
+    if (is_quantized(linear)) names.insert(linear.name + ".weight");
+  });
+  return names;
+}
+
 class Checker {
  public:
-  Checker(const ModelSpec& spec, const WeightFolder& weights) : spec_(spec), weights_(weights) {}
+  Checker(const ModelSpec& spec, const WeightFolder& weights) : spec_(spec), weights_(weights) {
+    if (stored_quantize(spec) != Quantize::none) may_be_nf4_ = layer_weights(spec);
+  }
 
   // Errors: `model`, all differences between the files and the spec.
   std::vector<const TensorView*> match() {
@@ -70,6 +86,13 @@ class Checker {
       mistakes_.add(fmt::format("tensor {} is missing", tensor.name));
       return nullptr;
     }
+    if (view->dtype == DType::u8 && may_be_nf4_.contains(tensor.name)) {
+      nf4_.push_back(view);
+      if (const std::string fault = nf4_fault(weights_, *view, tensor.shape); !fault.empty()) {
+        mistakes_.add(fmt::format("tensor {}: {}", view->name, fault));
+      }
+      return view;
+    }
     if (view->shape != tensor.shape) {
       mistakes_.add(fmt::format("tensor {}: expected shape [{}] by config.json, got [{}]", tensor.name,
                                 fmt::join(tensor.shape, ", "), fmt::join(view->shape, ", ")));
@@ -85,6 +108,9 @@ class Checker {
     for (const auto& pattern : spec_.ignorable_tensors) {
       if (matches(pattern, view.name)) return;
     }
+    for (const TensorView* codes : nf4_) {
+      if (stands_beside(view.name, codes->name)) return;
+    }
     const std::string embedding = spec_.names.embed + ".weight";
     if (spec_.tied_head && &view == find_spelled(weights_, spec_, spec_.names.head + ".weight")) {
       if (repeats_embedding(view, find_spelled(weights_, spec_, embedding))) return;
@@ -97,6 +123,8 @@ class Checker {
 
   const ModelSpec& spec_;
   const WeightFolder& weights_;
+  std::set<std::string> may_be_nf4_;
+  std::vector<const TensorView*> nf4_;  // codes that stand in the place of weights
   Mistakes mistakes_;
 };
 
@@ -104,6 +132,21 @@ class Checker {
 Tensor stored_rows(Tensor& tensor, int64_t stored) {
   tensor.narrow(0, stored, tensor.size(0) - stored).zero_();
   return tensor.narrow(0, 0, stored);
+}
+
+// Of a folder in four bits: its layers as they are stored, which some may be in whole numbers of bytes.
+void take_stored(Model& model, const WeightFolder& weights, const std::map<std::string, const TensorView*>& views,
+                 const LoadOptions& options) {
+  visit_linears(model, [&](Linear& linear) {
+    if (!is_quantized(linear)) return;
+    const TensorView& view = *views.at(linear.name + ".weight");
+    const std::vector<int64_t> shape = {linear.out_features, linear.in_features};
+    if (view.dtype == DType::u8) {
+      linear.weight = copied(stored_nf4(weights, view, shape, options.dtype), options.device);
+    } else {
+      linear.weight = Dense{at::empty(shape, at::TensorOptions(options.dtype).device(options.device))};
+    }
+  });
 }
 
 }  // namespace
@@ -121,22 +164,31 @@ Model load_model(const std::filesystem::path& folder, const LoadOptions& options
   return load_model(folder, options, with_vocabulary(stored, std::max(rows, stored.vocab)), 0);
 }
 
-Model load_model(const std::filesystem::path& folder, const LoadOptions& options, const ModelSpec& wanted,
+Model load_model(const std::filesystem::path& folder, const LoadOptions& any_options, const ModelSpec& wanted,
                  uint64_t seed) {
   const c10::NoGradGuard no_grad;
   const ModelSpec stored = read_spec(folder);
+  LoadOptions options = any_options;
+  const bool in_four_bits = stored_quantize(stored) != Quantize::none;
+  if (in_four_bits) options.quantize = stored_quantize(stored);
   const WeightFolder weights = WeightFolder::open(folder);
   return with_context(ExitCode::model, folder.string(), [&] {
     const auto matched = match_weights(stored, weights);
     std::map<std::string, const TensorView*> views;
     for (const auto& tensor : expected_tensors(stored)) views.emplace(tensor.name, matched[views.size()]);
     Model model = make_model(wanted, options);
+    if (in_four_bits) take_stored(model, weights, views, options);
     std::map<const TensorView*, Tensor> destinations;
     visit(model, [&](const std::string& name, Tensor& tensor) {
       const auto found = views.find(name);
       if (found == views.end()) return start_weight(wanted, seed, name, tensor);  // a score head alone
       const TensorView* view = found->second;
       destinations[view] = tensor.sizes().vec() == view->shape ? tensor : stored_rows(tensor, view->shape[0]);
+    });
+    std::map<const TensorView*, Nf4*> quantized;
+    visit_linears(model, [&](Linear& linear) {
+      auto* held = std::get_if<Nf4>(&linear.weight);
+      if (held && !in_four_bits) quantized[views.at(linear.name + ".weight")] = held;
     });
     std::vector<StoredFile> files;  // in file order, so that pages are read once and let go
     for (const auto& file : weights.files()) {
@@ -147,6 +199,18 @@ Model load_model(const std::filesystem::path& folder, const LoadOptions& options
       }
     }
     copy_stored(files);
+    size_t read = 0;  // of the mappings: each weight is needed once
+    for (const auto& file : weights.files()) {
+      for (const auto& view : file.tensors()) {
+        const auto held = quantized.find(&view);
+        if (held == quantized.end()) continue;
+        encode_stored(*held->second, view);
+        if ((read += view.bytes.size()) < kReleaseBytes) continue;
+        file.release_pages();
+        read = 0;
+      }
+      file.release_pages();
+    }
     return model;
   });
 }

@@ -12,6 +12,7 @@ namespace {
 struct Maker {
   const ModelSpec& spec;
   at::TensorOptions options;
+  Quantize quantize;
 
   Linear linear(std::string name, int64_t in, int64_t out, bool bias, Tensor weight) const {
     Linear linear{.name = std::move(name), .weight = Dense{std::move(weight)}, .in_features = in, .out_features = out};
@@ -19,8 +20,12 @@ struct Maker {
     return linear;
   }
 
+  // Of a layer.
   Linear linear(std::string name, int64_t in, int64_t out, bool bias) const {
-    return linear(std::move(name), in, out, bias, at::empty({out, in}, options));
+    if (quantize == Quantize::none) return linear(std::move(name), in, out, bias, at::empty({out, in}, options));
+    Linear made = linear(std::move(name), in, out, bias, {});
+    made.weight = make_nf4(out, in, quantize == Quantize::nf4, options);
+    return made;
   }
 
   // One name is a fused module that holds the rows of all widths.
@@ -31,6 +36,13 @@ struct Maker {
       Projection projection;
       projection.parts.push_back(linear(prefix + names[0], in, total, bias));
       if (widths.size() > 1) projection.widths = widths;
+      return projection;
+    }
+    if (quantize != Quantize::none) {
+      Projection projection;
+      for (size_t i = 0; i < widths.size(); ++i) {
+        projection.parts.push_back(linear(prefix + names.at(i), in, widths[i], bias));
+      }
       return projection;
     }
     Projection projection{.joined = at::empty({total, in}, options)};
@@ -95,7 +107,7 @@ struct Maker {
 }  // namespace
 
 Model make_model(const ModelSpec& spec, const LoadOptions& load) {
-  const Maker maker{spec, at::TensorOptions(load.dtype).device(load.device)};
+  const Maker maker{spec, at::TensorOptions(load.dtype).device(load.device), load.quantize};
   Model model{.spec = spec};
   model.embed = at::empty({spec.vocab, spec.hidden}, maker.options);
   for (int64_t i = 0; i < spec.layers; ++i) model.layers.push_back(maker.layer(i));
@@ -103,7 +115,8 @@ Model make_model(const ModelSpec& spec, const LoadOptions& load) {
   const std::string& head = spec.names.head;
   const int64_t rows = spec.labels > 0 ? spec.labels : spec.vocab;
   model.head = spec.tied_head ? maker.linear(head, spec.hidden, rows, spec.head_bias, model.embed)
-                              : maker.linear(head, spec.hidden, rows, spec.head_bias);
+                              : maker.linear(head, spec.hidden, rows, spec.head_bias,
+                                             at::empty({rows, spec.hidden}, maker.options));
   return model;
 }
 

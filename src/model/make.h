@@ -6,7 +6,7 @@
 
 namespace prentice {
 
-// q, k, v and gate, up are views of one joined storage each.
+// q, k, v and gate, up are views of one joined storage each, where they are not quantized.
 Model make_model(const ModelSpec&, const LoadOptions&);
 
 // The value a tensor of a new model starts with: Normal(0, initializer_range) for matrices, ones for norms, zeros for

@@ -58,11 +58,11 @@ void visit_layer(L& layer, OnLinear&& on_linear, OnNorm&& on_norm) {
   visit_layer(layer, each_part, on_linear, on_norm);
 }
 
-// Calls f(name, tensor) for the tensors of one linear or norm.
+// Calls f(name, tensor) for the tensors of one linear or norm. The weight of a quantized linear is none.
 template <class L, class F>
 requires std::is_same_v<std::remove_const_t<L>, Linear>
 void visit_tensors(L& linear, F&& f) {
-  f(linear.name + ".weight", std::get<Dense>(linear.weight).weight);
+  if (auto* dense = std::get_if<Dense>(&linear.weight)) f(linear.name + ".weight", dense->weight);
   if (linear.bias.defined()) f(linear.name + ".bias", linear.bias);
 }
 template <class N, class F>
@@ -89,8 +89,8 @@ struct Model {
   Linear head;  // its weight is `embed` itself when tied
 };
 
-// Calls f(name, tensor) for every stored tensor, in the order transformers writes them; a tied head's weight is not
-// visited.
+// Calls f(name, tensor) for every stored tensor, in the order transformers writes them; neither a tied head's weight
+// nor a quantized one is visited.
 void visit(Model&, const std::function<void(const std::string&, Tensor&)>& f);
 void visit(const Model&, const std::function<void(const std::string&, const Tensor&)>& f);
 // Calls f for every Linear (head included), in module order.
@@ -104,16 +104,22 @@ struct TensorShape {
 // The exact set of stored tensors the spec fixes.
 std::vector<TensorShape> expected_tensors(const ModelSpec&);
 
+// How the linear layers of a frozen base are held: as they are, or in NF4, its scales nested or not. The embedding, the
+// head, norms and biases always are as they are, as with bitsandbytes.
+enum class Quantize { none, nf4, nf4_single };
+
 struct LoadOptions {
-  c10::ScalarType dtype;  // of weights in memory
+  c10::ScalarType dtype;  // of weights in memory, and of products
   c10::Device device;
+  Quantize quantize = Quantize::none;
 };
 
 // The stored tensor of each of expected_tensors(), in that order; names, shapes and types fit and nothing is extra.
 // Errors: `model`, all differences named.
 std::vector<const struct TensorView*> match_weights(const ModelSpec&, const class WeightFolder&);
 
-// Weights from *.safetensors (single or sharded). Errors: `model` for missing, extra or misshapen tensors, all named.
+// Weights from *.safetensors (single or sharded), quantized one by one as they are read. Errors: `model` for missing,
+// extra or misshapen tensors, all named.
 Model load_model(const std::filesystem::path& folder, const LoadOptions&);
 // As `wanted`, which may have more rows of the vocabulary than the files (those are zero), or a score head that a
 // language model lacks (it starts as random_model's; the files' own head is left alone). Errors: as above.

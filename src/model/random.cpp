@@ -50,6 +50,13 @@ Model random_model(const ModelSpec& spec, uint64_t seed, const LoadOptions& opti
   Model model = make_model(spec, options);
   if (options.device.is_meta()) return model;  // shapes alone: numbers of a 14B model take minutes
   visit(model, [&](const std::string& name, Tensor& tensor) { start_weight(spec, seed, name, tensor); });
+  visit_linears(model, [&](Linear& linear) {
+    auto* held = std::get_if<Nf4>(&linear.weight);
+    if (!held) return;
+    Tensor values = at::empty({held->rows, held->columns}, at::TensorOptions(options.dtype));
+    start_weight(spec, seed, linear.name + ".weight", values);
+    encode_nf4(values, *held);
+  });
   return model;
 }
 

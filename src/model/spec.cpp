@@ -9,6 +9,7 @@
 #include "model/config_reader.h"
 #include "model/family.h"
 #include "model/rope_spec.h"
+#include "model/stored_nf4.h"
 
 namespace prentice {
 
@@ -75,11 +76,9 @@ void refuse_unsupported(ConfigReader& reader, const Family& family) {
   }
   const Json* quantization = reader.find("quantization_config");
   if (quantization && !quantization->is_null()) {
-    const Json* method = quantization->find("quant_method");
-    reader.mistake("quantization_config",
-                   fmt::format("weights stored quantized{} are not supported",
-                               method && method->is_string() ? " by " + method->as_string() : ""),
-                   "start from the unquantized model");
+    if (const std::string fault = unsupported_quantization(*quantization); !fault.empty()) {
+      reader.mistake("quantization_config", fault, "start from the unquantized model");
+    }
   }
 }
 

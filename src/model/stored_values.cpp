@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <cstring>
 
+#include "core/error.h"
 #include "core/parallel.h"
 
 namespace prentice {
@@ -127,6 +128,11 @@ void copy_stored(const std::vector<StoredFile>& files) {
       if (--left[slices[i].file] == 0) weights->release_pages();
     }
   });
+}
+
+void encode_stored(Nf4& destination, const TensorView& view) {
+  const Tensor values = values_at(view, 0, destination.numel());
+  with_context(ExitCode::model, "tensor " + view.name, [&] { encode_nf4(values, destination); });
 }
 
 }  // namespace prentice

@@ -8,6 +8,7 @@
 
 #include "core/tensor.h"
 #include "io/safetensors.h"
+#include "quant/nf4.h"
 
 namespace prentice {
 
@@ -30,6 +31,9 @@ struct StoredFile {
 // Copies the stored values, converted on the way, shared out over the threads; the files' bytes are never copied whole
 // when they are aligned, and a file's pages are let go when its last tensor is filled.
 void copy_stored(const std::vector<StoredFile>&);
+
+// The same into a weight in NF4. Errors: `model` for a value that is not finite.
+void encode_stored(Nf4& destination, const TensorView& view);
 
 // A copy on the CPU in the stored type; it outlives the file's mapping.
 Tensor stored_values(const TensorView& view);

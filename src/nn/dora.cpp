@@ -31,7 +31,7 @@ Tensor row_squares(const Tensor& weight) {
 Tensor adapted_row_norms(const Linear& linear) {
   const c10::NoGradGuard no_grad;
   const Lora& lora = *linear.lora;
-  const Tensor& weight = dense_weight(linear);
+  const Tensor weight = weight_values(linear);
   const auto wide = wide_type(weight);
   const Tensor a = lora.a.to(wide), b = lora.b.to(wide);
   const Tensor across = at::mm(weight, a.to(weight.scalar_type()).t()).to(wide);  // W A^T, [out, R]
@@ -50,7 +50,7 @@ Tensor with_magnitude(const Linear& linear, const Tensor& frozen, const Tensor& 
   const Lora& lora = *linear.lora;
   const Tensor gain = dora_gain(linear);
   const Tensor dropped = dropout(x, key);
-  const Tensor again = products(dropped, {{.weight = dense_weight(linear)}}, {})[0];
+  const Tensor again = products(dropped, {base_part(linear)}, {})[0];
   const Tensor low = at::mm(dropped, lora.a.to(x.scalar_type()).t());
   const Tensor added = at::mm(low, lora.b.to(x.scalar_type()).t()).mul(lora.scale);
   return with_bias(frozen + scaled(again, gain - 1) + scaled(added, gain), linear.bias);

@@ -4,6 +4,7 @@
 #include <ATen/ops/split_with_sizes.h>
 #include <c10/core/GradMode.h>
 
+#include "kernels/nf4.h"
 #include "nn/dora.h"
 #include "nn/projection.h"
 
@@ -28,7 +29,7 @@ bool has_magnitude(const Linear& linear) {
 
 // A magnitude scales what the product gives, so the bias waits for it; with dropout so does the adapter.
 ProductPart product_part(const Linear& linear, const Batch* batch, const ForwardOptions& options) {
-  ProductPart part{.weight = dense_weight(linear)};
+  ProductPart part = base_part(linear);
   if (!has_magnitude(linear)) part.bias = linear.bias;
   if (!linear.lora) return part;
   const Lora& lora = *linear.lora;
@@ -101,6 +102,18 @@ std::vector<Tensor> project(const Projection& projection, const Tensor& x) {
 }
 
 const Tensor& dense_weight(const Linear& linear) { return std::get<Dense>(linear.weight).weight; }
+
+bool is_quantized(const Linear& linear) { return std::holds_alternative<Nf4>(linear.weight); }
+
+Tensor weight_values(const Linear& linear) {
+  if (!is_quantized(linear)) return dense_weight(linear);
+  const Nf4& weight = std::get<Nf4>(linear.weight);
+  return dequantized(weight, weight.type);
+}
+
+at::TensorOptions weight_options(const Linear& linear) {
+  return is_quantized(linear) ? std::get<Nf4>(linear.weight).options() : dense_weight(linear).options();
+}
 
 void join(Projection& projection) {
   const c10::NoGradGuard no_grad;

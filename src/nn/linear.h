@@ -8,6 +8,7 @@
 
 #include "core/batch.h"
 #include "core/tensor.h"
+#include "quant/nf4.h"
 
 namespace prentice {
 
@@ -32,9 +33,9 @@ struct Lora {
 };
 
 struct Linear {
-  std::string name;            // Hugging Face module name: model.layers.0.self_attn.q_proj
-  std::variant<Dense> weight;  // quantized forms join here
-  Tensor bias;                 // [out], undefined when there is none
+  std::string name;  // Hugging Face module name: model.layers.0.self_attn.q_proj
+  std::variant<Dense, Nf4> weight;
+  Tensor bias;  // [out], undefined when there is none
   std::optional<Lora> lora;
   int64_t in_features = 0, out_features = 0;
 };
@@ -73,9 +74,13 @@ std::vector<Tensor> project(const Projection&, const Tensor& x, const Batch&, co
 Tensor linear(const Linear&, const Tensor& x);
 std::vector<Tensor> project(const Projection&, const Tensor& x);
 
-const Tensor& dense_weight(const Linear&);  // [out, in]
+const Tensor& dense_weight(const Linear&);  // [out, in], of a layer that is not quantized
+bool is_quantized(const Linear&);
+// [out, in] of any layer, as products read it. Of a quantized one it is gone with the next product (kernels/nf4.h).
+Tensor weight_values(const Linear&);
+at::TensorOptions weight_options(const Linear&);  // its type and device
 
-// Gives the parts' dense weights one storage, `joined`, of which they become views. Values stay.
+// Gives the parts' weights, all dense, one storage, `joined`, of which they become views. Values stay.
 void join(Projection&);
 
 }  // namespace prentice

@@ -8,6 +8,7 @@
 #include <torch/csrc/autograd/custom_function.h>
 
 #include "kernels/matrix_product.h"
+#include "kernels/nf4.h"
 
 namespace prentice {
 
@@ -26,7 +27,8 @@ struct ProductPlan : torch::CustomClassHolder {
   std::vector<Slots> slots;
   std::vector<double> scales;
   std::vector<std::optional<DropoutKey>> dropouts;
-  std::vector<int64_t> widths;  // out features of each part
+  std::vector<std::optional<Nf4>> quantized;  // weights that have no slot
+  std::vector<int64_t> widths;                // out features of each part
   Tensor joined;
   at::ScalarType type;  // in which products are taken
 };
@@ -64,8 +66,14 @@ Tensor stacked_a(const ProductPlan& plan, const variable_list& inputs, const std
   return stack.size() == 1 ? stack[0] : at::cat(stack, 0);
 }
 
+// Of a quantized part it is made here, and gone with the next one.
+Tensor weight_of(const ProductPlan& plan, const variable_list& inputs, size_t part) {
+  const auto& quantized = plan.quantized[part];
+  return quantized ? dequantized(*quantized, plan.type) : at_slot(inputs, plan.slots[part].weight).to(plan.type);
+}
+
 Tensor base_product(const ProductPlan& plan, const variable_list& inputs, const Tensor& x, size_t part) {
-  const Tensor weight = at_slot(inputs, plan.slots[part].weight).to(plan.type);
+  const Tensor weight = weight_of(plan, inputs, part);
   const Tensor bias = cast(at_slot(inputs, plan.slots[part].bias), plan.type);
   return bias.defined() ? product_transposed(x, weight).add_(bias) : product_transposed(x, weight);
 }
@@ -110,7 +118,7 @@ Tensor input_gradient(const ProductPlan& plan, const variable_list& saved, const
   }
   Tensor dx;
   for (size_t i = 0; i < grads.size(); ++i) {
-    const Tensor weight = at_slot(saved, plan.slots[i].weight).to(plan.type);
+    const Tensor weight = weight_of(plan, saved, i);
     dx.defined() ? dx.addmm_(grads[i], weight) : dx = product_transposed(grads[i], weight.t());
   }
   return dx;
@@ -167,7 +175,7 @@ struct LinearProducts : torch::autograd::Function<LinearProducts> {
 
     variable_list to_save = inputs;
     bool needs_x = !lows.empty();
-    for (const auto& slots : plan->slots) needs_x |= inputs[slots.weight].requires_grad();
+    for (const auto& slots : plan->slots) needs_x |= slots.weight >= 0 && inputs[slots.weight].requires_grad();
     if (!needs_x) to_save[0] = Tensor();
     to_save.insert(to_save.end(), lows.begin(), lows.end());
     context->save_for_backward(to_save);
@@ -181,7 +189,7 @@ struct LinearProducts : torch::autograd::Function<LinearProducts> {
     const variable_list saved = context->get_saved_variables();
     const bool want_dx = context->needs_input_grad(0);
     size_t count = 1;
-    for (const auto& slots : plan.slots) count += 1 + (slots.bias >= 0) + 2 * (slots.a >= 0);
+    for (const auto& slots : plan.slots) count += (slots.weight >= 0) + (slots.bias >= 0) + 2 * (slots.a >= 0);
 
     variable_list results(count + 1);  // one more for the plan itself
     Tensor dx;
@@ -189,7 +197,7 @@ struct LinearProducts : torch::autograd::Function<LinearProducts> {
     const Tensor x = cast(saved[0], plan.type);
     for (size_t i = 0; i < plan.slots.size(); ++i) {
       const Slots& slots = plan.slots[i];
-      if (context->needs_input_grad(slots.weight)) {
+      if (slots.weight >= 0 && context->needs_input_grad(slots.weight)) {
         results[slots.weight] = at::mm(grads[i].t(), x).to(saved[slots.weight].scalar_type());
       }
       if (slots.bias >= 0 && context->needs_input_grad(slots.bias)) {
@@ -210,6 +218,11 @@ struct LinearProducts : torch::autograd::Function<LinearProducts> {
 
 }  // namespace
 
+ProductPart base_part(const Linear& linear) {
+  if (is_quantized(linear)) return {.quantized = std::get<Nf4>(linear.weight)};
+  return {.weight = dense_weight(linear)};
+}
+
 std::vector<Tensor> products(const Tensor& x, const std::vector<ProductPart>& parts, const Tensor& joined) {
   auto plan = c10::make_intrusive<ProductPlan>();
   plan->joined = joined;
@@ -224,7 +237,8 @@ std::vector<Tensor> products(const Tensor& x, const std::vector<ProductPart>& pa
     plan->slots.push_back({place(part.weight), place(part.bias), place(part.a), place(part.b)});
     plan->scales.push_back(part.scale);
     plan->dropouts.push_back(part.dropout);
-    plan->widths.push_back(part.weight.size(0));
+    plan->quantized.push_back(part.quantized);
+    plan->widths.push_back(part.quantized ? part.quantized->rows : part.weight.size(0));
   }
   return LinearProducts::apply(at::TensorList(inputs), plan);
 }

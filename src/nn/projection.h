@@ -7,16 +7,21 @@
 
 #include "core/tensor.h"
 #include "kernels/dropout.h"
+#include "nn/linear.h"
 
 namespace prentice {
 
 struct ProductPart {
-  Tensor weight;  // [out, in]
-  Tensor bias;    // [out] or undefined
-  Tensor a, b;    // [R, in], [out, R], or both undefined
+  Tensor weight;                 // [out, in]; undefined where it is quantized
+  std::optional<Nf4> quantized;  // dequantized for each pass; no gradient of its own
+  Tensor bias;                   // [out] or undefined
+  Tensor a, b;                   // [R, in], [out, R], or both undefined
   double scale = 1;
   std::optional<DropoutKey> dropout;  // of the adapter's input
 };
+
+// The weight alone.
+ProductPart base_part(const Linear&);
 
 // x [T, in] -> one [T, out_i] a part: x W_i^T + bias_i + scale_i dropout(x) A_i^T B_i^T. With `joined` (all weights
 // stacked, the parts being views of it) this is one product and the results are column ranges of one matrix.

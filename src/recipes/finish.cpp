@@ -3,11 +3,14 @@
 #include <fmt/format.h>
 
 #include "adapter/peft.h"
+#include "data/steps.h"
 #include "eval/report.h"
 #include "eval/score.h"
 #include "export/hf_folder.h"
+#include "export/logit_difference.h"
 #include "io/file.h"
 #include "io/publish.h"
+#include "model/stored_nf4.h"
 #include "quant/encode.h"
 #include "recipes/answers.h"
 #include "recipes/console.h"
@@ -54,6 +57,32 @@ void publish_trained_model(const Model& model, const PreparedRun& run, const Exp
   folder.publish(IfExists::replace);
 }
 
+constexpr int64_t kComparedTokens = 512;
+
+// Of what was trained on four bits, which merging puts on other weights: on which, and how far that is.
+std::vector<Check> compare_merged(const Model& model, const PreparedRun& run, const WeightSource& merged,
+                                  const HfFolderOptions& options) {
+  const bool stored = stored_quantize(run.opened.spec) != Quantize::none;
+  const bool own = run.opened.artifact.has_weights() && !stored;
+  std::vector<Check> checks = {equal_check("base weights", true,
+                                           own ? "the base's own, and not the four bits that were trained on"
+                                               : "those that the four bits which were trained on stand for")};
+  std::vector<const Sequence*> sequences;
+  int64_t tokens = 0;
+  for (const auto& sequence : (run.data.eval ? *run.data.eval : run.data.train).encoded.sequences) {
+    if (tokens > 0 && tokens + sequence.size() > kComparedTokens) break;
+    sequences.push_back(&sequence);
+    tokens += sequence.size();
+  }
+  const MergedForm form{.type = options.type == GgmlType::F32   ? at::kFloat
+                                : options.type == GgmlType::F16 ? at::kHalf
+                                                                : at::kBFloat16,
+                        .nf4 = options.nf4};
+  const Batch batch = to_device(collate(sequences, 0), model.embed.device());
+  checks.push_back(logit_check(logit_difference(model, merged, form, batch)));
+  return checks;
+}
+
 Products write_run_products(const Model& model, const PreparedRun& run, ExportSection section,
                             const TrainResult& result, const std::optional<EvalReport>& score, const fs::path& out) {
   const bool full = run.adapter.kind == AdapterKind::full;
@@ -62,11 +91,18 @@ Products write_run_products(const Model& model, const PreparedRun& run, ExportSe
   const bool has_template = run.opened.tokenizer.chat_template().has_value();
   const fs::path adapter = full ? fs::path() : out / "adapter";
   const auto stop_ids = stop_token_ids(run.opened.artifact, run.opened.spec, run.opened.tokenizer);
+  std::function<std::vector<Check>(const WeightSource&, const HfFolderOptions&)> compare;
+  if (run.opened.quantize != Quantize::none && run.opened.spec.labels == 0) {
+    compare = [&](const WeightSource& merged, const HfFolderOptions& options) {
+      return compare_merged(model, run, merged, options);
+    };
+  }
   // From the files just written, where there are some: what is exported is what lies on the disk.
   const bool from_files = !full && run.opened.artifact.has_weights();
   return write_products(
       {.spec = alone,
        .tokenizer = run.opened.tokenizer,
+       .compare = compare,
        .weights =
            [&] {
              return from_files ? WeightSource::from_folder(run.opened.spec, run.opened.artifact.base, adapter)

@@ -18,6 +18,7 @@
 #include "export/gguf_features.h"
 #include "export/gguf_names.h"
 #include "model/make.h"
+#include "model/stored_nf4.h"
 #include "recipes/open.h"
 #include "recipes/score_head.h"
 #include "recipes/teacher.h"
@@ -76,6 +77,17 @@ void check_tensor_types(Checker& c, const ExportSection& section, const ModelSpe
   }
 }
 
+// A folder in four bits is held as it is.
+void check_stored(Checker& c, const ModelShape& shape, const ModelSection& section, bool full) {
+  if (stored_quantize(shape.spec) == Quantize::none) return;
+  const std::string what = shape.artifact.address + ": its layers are stored in four bits";
+  if (section.quantize != "none") c.mistake("model.quantize", what + " already", "remove the key");
+  if (full) {
+    c.mistake(c.has("adapter.kind") ? "adapter.kind" : "model.path", what + ", and cannot train",
+              "train an adapter, or start from the unquantized model");
+  }
+}
+
 void check_start(Checker& c, const ModelShape& shape, bool full) {
   const Artifact& artifact = shape.artifact;
   if (!artifact.adapter.empty()) {
@@ -128,7 +140,8 @@ void check_gguf(Checker& c, const ExportSection& exports, Model& model) {
   c.gather("export.gguf", [&] { check_gguf_can_express(model.spec); });
 }
 
-void check_trained_products(Checker& c, const AdapterSection& adapter, const ExportSection& exports, ModelSpec spec) {
+void check_trained_products(Checker& c, const AdapterSection& adapter, const ExportSection& exports, ModelSpec spec,
+                            Quantize quantize) {
   const bool continued = adapter.kind != AdapterKind::full && !starts_fresh(adapter);
   const bool scores = spec.labels > 0;
   const auto take_shape = [&] {
@@ -136,7 +149,7 @@ void check_trained_products(Checker& c, const AdapterSection& adapter, const Exp
     require_same_head(adapter.init, spec.labels > 0, scores);
   };
   if (continued && !c.gather("adapter.init", take_shape)) return;
-  Model model = make_model(spec, {.dtype = c10::kFloat, .device = c10::kMeta});
+  Model model = make_model(spec, {.dtype = c10::kFloat, .device = c10::kMeta, .quantize = quantize});
   if (!attach_on_meta(c, model, adapter)) return;
   ExportSection asked = exports;
   const bool told = !gguf_adapter_mistakes(adapter.kind == AdapterKind::dora, adapter.modules_to_save).empty();
@@ -234,6 +247,7 @@ void check_fit(const R& recipe, const ModelShape& shape, RecipeMistakes& mistake
   check_weights(c, shape, !exports_only, recipe.model.init);
   ModelSpec spec = shape.spec;
   AdapterSection adapter = adapter_of(recipe);
+  check_stored(c, shape, recipe.model, kTrains<R> && adapter.kind == AdapterKind::full);
   if (!head_fits(c, recipe, shape)) return;
   if (std::is_same_v<R, RewardRecipe> && !take_trained_head(c, spec, adapter)) return;
   if constexpr (requires { recipe.data; }) {
@@ -246,7 +260,8 @@ void check_fit(const R& recipe, const ModelShape& shape, RecipeMistakes& mistake
   if constexpr (kTrains<R>) {
     if (!recipe.model.add_tokens.empty()) save_ends(c, spec, adapter);
     check_start(c, shape, adapter.kind == AdapterKind::full);
-    check_trained_products(c, adapter, recipe.exports, spec);
+    const bool full = adapter.kind == AdapterKind::full;
+    check_trained_products(c, adapter, recipe.exports, spec, full ? Quantize::none : quantize_of(recipe.model, spec));
     if constexpr (requires { recipe.distill; }) check_teacher(c, recipe, spec);
   }
   if constexpr (exports_only) check_exported(c, recipe.exports, shape);

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <functional>
 #include <numeric>
 
@@ -9,6 +10,8 @@
 #include "adapter/vocabulary.h"
 #include "core/error.h"
 #include "io/file.h"
+#include "model/make.h"
+#include "model/stored_nf4.h"
 #include "recipes/score_head.h"
 
 namespace prentice {
@@ -55,11 +58,13 @@ Opened open_model(ModelShape shape, const ModelSection& section, const Machine& 
   Tokenizer tokenizer = open_tokenizer(shape.artifact, shape.spec);
   // A score head that came with an adapter: the base says nothing of padding for it.
   if (shape.spec.labels > 0 && !shape.artifact.adapter.empty()) shape.spec = with_padding(shape.spec, tokenizer);
+  const Quantize quantize = quantize_of(section, shape.spec);
   return {.machine = machine,
           .artifact = std::move(shape.artifact),
           .spec = std::move(shape.spec),
           .tokenizer = std::move(tokenizer),
-          .random = section.init == "random"};
+          .random = section.init == "random",
+          .quantize = quantize};
 }
 
 Opened open_model(const ModelSection& section, const Machine& machine, std::string_view key) {
@@ -72,12 +77,31 @@ void require_weights(const std::string& key, const Artifact& artifact, const std
 }
 
 Model load_weights(const Opened& opened, uint64_t seed) {
-  const LoadOptions options{.dtype = opened.machine.dtype, .device = opened.machine.device};
+  const LoadOptions options{
+      .dtype = opened.machine.dtype, .device = opened.machine.device, .quantize = opened.quantize};
   if (!opened.random) require_weights("model.path", opened.artifact, kMakesWeights);
   Model model = opened.random ? random_model(opened.spec, seed, options)
                               : load_model(opened.artifact.base, options, opened.spec, seed);
   if (!opened.artifact.adapter.empty()) load_peft(model, opened.artifact.adapter);
   return model;
+}
+
+Quantize quantize_of(const ModelSection& section, const ModelSpec& spec) {
+  if (section.quantize == "none") return section.init == "random" ? Quantize::none : stored_quantize(spec);
+  return section.quantize == "nf4" ? Quantize::nf4 : Quantize::nf4_single;
+}
+
+HeldWeights held_weights(const ModelSpec& spec, c10::ScalarType dtype, Quantize quantize) {
+  const Model model = make_model(spec, {.dtype = dtype, .device = c10::kMeta, .quantize = quantize});
+  HeldWeights held;
+  visit(model, [&](const std::string&, const Tensor& tensor) { held.bytes += static_cast<int64_t>(tensor.nbytes()); });
+  visit_linears(model, [&](const Linear& linear) {
+    const auto* weight = std::get_if<Nf4>(&linear.weight);
+    if (!weight) return;
+    held.bytes += nf4_bytes(weight->rows, weight->columns, weight->nested(), weight->block);
+    held.largest_quantized = std::max(held.largest_quantized, weight->numel());
+  });
+  return held;
 }
 
 int64_t parameter_count(const ModelSpec& spec) {

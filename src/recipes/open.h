@@ -32,6 +32,7 @@ struct Opened {
   ModelSpec spec;
   Tokenizer tokenizer;
   bool random = false;  // the weights are made, not read
+  Quantize quantize = Quantize::none;
 };
 
 // `key` names the model in a recipe. Errors: those of resolve_model and read_spec.
@@ -69,6 +70,16 @@ void require_weights(const std::string& key, const Artifact&, const std::string&
 // The weights in memory, with the spec's vocabulary and the artifact's adapter attached. `seed` is for those that are
 // made. Errors: `usage` when the artifact is shapes alone and its weights are to be read; `model`.
 Model load_weights(const Opened&, uint64_t seed);
+
+// How its layers are held: as the section asks, or as a folder in four bits has them.
+Quantize quantize_of(const ModelSection&, const ModelSpec&);
+
+// What weights take in memory.
+struct HeldWeights {
+  int64_t bytes = 0;
+  int64_t largest_quantized = 0;  // elements; 0 = none is
+};
+HeldWeights held_weights(const ModelSpec&, c10::ScalarType dtype, Quantize);
 
 // Elements of all tensors that the spec fixes.
 int64_t parameter_count(const ModelSpec&);

@@ -51,6 +51,7 @@ struct Parts {
   int64_t block = 0;                 // the values that one pass through all blocks' norms, products and attention saves
   int64_t saved = 0;                 // of them those that are kept until the backward pass
   int64_t working = 0;
+  int64_t dequantized = 0;  // the memory of one weight, which the next one takes over
 };
 
 Parts parts_of(const StepShape& shape) {
@@ -76,6 +77,8 @@ Parts parts_of(const StepShape& shape) {
   const int64_t rows = spec.labels > 0 ? spec.labels : spec.vocab;
   const int64_t head = std::min(labelled * rows * kF32, default_logit_bytes(shape.is_gpu)) * 2 +
                        (shape.scaled_head ? 2 * rows * spec.hidden * kF32 : 0);
+  parts.weights -= shape.quantized_less;
+  parts.dequantized = shape.dequantized * element;
   parts.working = 3 * stream + 2 * tokens * spec.feed_forward * element + head;
   return parts;
 }
@@ -116,11 +119,15 @@ std::string_view MemoryByPhase::peak_phase() const {
   return std::ranges::max_element(all, {}, &std::pair<std::string_view, int64_t>::second)->first;
 }
 
-StepShape step_shape(const ModelSpec& spec, const Machine& machine, const Hardware& hardware) {
-  return {.spec = spec,
-          .weight_bytes = machine.dtype == c10::kBFloat16 ? 2 : 4,
-          .parameters = parameter_count(spec),
-          .is_gpu = hardware.is_gpu};
+StepShape step_shape(const ModelSpec& spec, const Machine& machine, const Hardware& hardware, Quantize quantize) {
+  StepShape shape{.spec = spec,
+                  .weight_bytes = machine.dtype == c10::kBFloat16 ? 2 : 4,
+                  .parameters = parameter_count(spec),
+                  .is_gpu = hardware.is_gpu};
+  const HeldWeights held = held_weights(spec, machine.dtype, quantize);
+  shape.quantized_less = shape.parameters * shape.weight_bytes - held.bytes;
+  shape.dequantized = held.largest_quantized;
+  return shape;
 }
 
 MemoryByPhase step_memory(const StepShape& shape) {
@@ -133,13 +140,14 @@ MemoryByPhase step_memory(const StepShape& shape) {
   const int64_t passing = shape.is_gpu ? 2 * pass.block / std::max<int64_t>(1, spec.layers) : blocks(kPassBlocks, pass);
   MemoryByPhase memory;
   memory.load = parts.context + parts.weights + parts.asked;
-  memory.forward = memory.load + parts.moments + parts.gradients + parts.kept +
+  memory.forward = memory.load + parts.dequantized + parts.moments + parts.gradients + parts.kept +
                    std::max(parts.asked_pass, parts.saved + parts.working);
   memory.backward = memory.forward + (shape.recompute_blocks ? parts.block : parts.block / 2) + heap;
-  memory.step = memory.load + parts.moments + parts.gradients + parts.gradients / 4;
-  memory.eval = memory.load + parts.moments + heap + passing + pass.working;
-  memory.save = memory.load + parts.moments;
-  memory.export_ = memory.load + parts.moments + std::max(spec.vocab, spec.feed_forward) * spec.hidden * kF32;
+  const int64_t between = parts.context + parts.weights + parts.asked + parts.dequantized;
+  memory.step = between + parts.moments + parts.gradients + parts.gradients / 4;
+  memory.eval = between + parts.moments + heap + passing + pass.working;
+  memory.save = between + parts.moments;
+  memory.export_ = between + parts.moments + std::max(spec.vocab, spec.feed_forward) * spec.hidden * kF32;
   return memory;
 }
 

@@ -9,7 +9,7 @@
 #include <string_view>
 #include <utility>
 
-#include "model/spec.h"
+#include "model/model.h"
 #include "recipes/hardware.h"
 
 namespace prentice {
@@ -40,6 +40,8 @@ struct StepShape {
   ModelSpec spec;
   int64_t weight_bytes = 4;      // an element of a weight in memory
   int64_t parameters = 0;        // all weights
+  int64_t quantized_less = 0;    // bytes that quantized layers take less than elements of weight_bytes would
+  int64_t dequantized = 0;       // elements of the largest of them: one at a time is whole
   int64_t trainable = 0;         // elements that train (f32, with gradient and moments)
   int64_t moments = 2;           // f32 tensors of the optimizer per trainable element
   int64_t adapter_rank_sum = 0;  // sum over adapted modules of their rank: saved products a token
@@ -56,7 +58,7 @@ struct StepShape {
   std::optional<AskedModel> asked;
 };
 // What the model and the place decide of it; the rest is the caller's.
-StepShape step_shape(const ModelSpec&, const Machine&, const Hardware&);
+StepShape step_shape(const ModelSpec&, const Machine&, const Hardware&, Quantize = Quantize::none);
 MemoryByPhase step_memory(const StepShape&);
 
 // The micro-batches that may be chosen for a device, in tokens, the largest first.

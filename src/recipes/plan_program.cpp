@@ -28,7 +28,7 @@ Plan inference_plan(R recipe, const PromisedStep& step) {
   RecipeMistakes mistakes;
   if (check_expressions(recipe, mistakes)) check_fit(recipe, opened, mistakes);
   mistakes.throw_if_any();
-  const StepShape shape = step_shape(opened.spec, machine, hardware);
+  const StepShape shape = step_shape(opened.spec, machine, hardware, quantize_of(recipe.model, opened.spec));
   Plan plan;
   if constexpr (requires { recipe.exports; })
     plan = export_plan(shape, recipe.exports, hardware);
@@ -44,7 +44,8 @@ Plan comparison_plan(CompareRecipe recipe) {
   std::vector<Plan> plans;
   for (const auto& [key, address] : {std::pair("compare.a", recipe.compare.a), {"compare.b", recipe.compare.b}}) {
     const ModelShape shape = open_shape({.path = address}, key);
-    plans.push_back(scoring_plan(step_shape(shape.spec, machine, hardware), hardware));
+    plans.push_back(
+        scoring_plan(step_shape(shape.spec, machine, hardware, quantize_of({.path = address}, shape.spec)), hardware));
   }
   Plan plan = *std::ranges::max_element(plans, {}, [](const Plan& one) { return one.memory.peak(); });
   plan.decided = {{"run.device", *recipe.run.device}};

@@ -32,8 +32,9 @@ void count_adapter(StepShape& shape, const Model& model) {
   shape.scaled_head = model.head.lora && model.head.lora->magnitude.defined();
 }
 
-void count_trainable(StepShape& shape, const AdapterSection& adapter, const Machine& machine) {
-  Model model = random_model(shape.spec, 0, {.dtype = machine.dtype, .device = c10::kMeta});
+void count_trainable(StepShape& shape, const AdapterSection& adapter, const Opened& opened) {
+  Model model =
+      random_model(shape.spec, 0, {.dtype = opened.machine.dtype, .device = c10::kMeta, .quantize = opened.quantize});
   if (!shape.full) attach_lora(model, adapter, 0);
   count_adapter(shape, model);
   for (const auto& [name, tensor] : trainable(model, adapter)) shape.trainable += tensor.numel();
@@ -143,11 +144,11 @@ PreparedRun prepare_run(Recipe& recipe, OpenedRun opened, const Hardware& hardwa
     if (recipe.distill.on_policy > 0 && !most) most = longest_answer(run.data.train.encoded.sequences);
   }
 
-  StepShape shape = step_shape(run.opened.spec, machine, hardware);
+  StepShape shape = step_shape(run.opened.spec, machine, hardware, run.opened.quantize);
   shape.moments = moments_per_weight(recipe.optim.name, recipe.optim.betas->first);
   shape.longest = longest_group(run.data.train.encoded.sequences, run.data.train.encoded.group);
   shape.full = run.adapter.kind == AdapterKind::full;
-  count_trainable(shape, run.adapter, machine);
+  count_trainable(shape, run.adapter, run.opened);
   count_asked(shape, recipe, run);
   decide_micro_batch(recipe.train, shape, hardware);
   run.epochs = recipe.train.epochs.value_or(1);

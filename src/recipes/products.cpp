@@ -59,12 +59,17 @@ void reject(const fs::path& temporary, const fs::path& final_path) {
 
 void write_merged(const ProductSource& source, const WeightSource& weights, const ExportSection& section,
                   const fs::path& out, Verifier& verifier) {
-  const HfFolderOptions options{.type = element_type(section.merged), .own_files = source.own_files};
+  const bool nf4 = section.merged == "nf4";
+  const HfFolderOptions options{
+      .type = nf4 ? own_type(weights.spec()) : element_type(section.merged), .nf4 = nf4, .own_files = source.own_files};
   TempFolder folder(out / "merged");
   write_hf_folder(weights, weights.spec(), source.companions, folder.path(), options);
-  if (section.verify && !verifier.passes("merged", verify_hf_folder(folder.path(), weights, weights.spec(),
-                                                                    source.companions, options))) {
-    return reject(folder.path(), folder.final_path());
+  if (section.verify) {
+    Verification found = verify_hf_folder(folder.path(), weights, weights.spec(), source.companions, options);
+    if (source.compare) {
+      for (auto& check : source.compare(weights, options)) found.checks.push_back(std::move(check));
+    }
+    if (!verifier.passes("merged", std::move(found))) return reject(folder.path(), folder.final_path());
   }
   folder.publish(IfExists::replace);
 }

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "config/schema.h"
+#include "export/comparison.h"
 #include "export/hf_folder.h"
 #include "export/serving.h"
 #include "export/weight_source.h"
@@ -22,6 +23,8 @@ namespace prentice {
 struct ProductSource {
   const ModelSpec& spec;
   const Tokenizer& tokenizer;
+  // Checks of merged weights against what was trained, where it is in memory; may be empty.
+  std::function<std::vector<Check>(const WeightSource&, const HfFolderOptions&)> compare = {};
   std::function<WeightSource()> weights;  // adapter folded in; asked for only where whole weights are written
   std::filesystem::path companions;       // folder whose tokenizer and generation files go along
   FileTexts own_files;                    // in place of them, or beside them

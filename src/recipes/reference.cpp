@@ -104,7 +104,7 @@ std::optional<AskedModel> asked_reference(const DpoRecipe& recipe, const Opened&
   AskedModel asked{.spec = policy.spec, .every_step = !keeps_log_probs(recipe.preference)};
   if (names_a_model(recipe.preference)) {
     asked.spec = reference_shape(recipe.preference).spec;
-    asked.bytes = parameter_count(asked.spec) * static_cast<int64_t>(c10::elementSize(policy.machine.dtype));
+    asked.bytes = held_weights(asked.spec, policy.machine.dtype, policy.quantize).bytes;
   } else if (compares_with_start(recipe.preference) && !off_is_start(recipe.adapter)) {
     asked.bytes = trainable * static_cast<int64_t>(sizeof(float));
   }
@@ -132,7 +132,8 @@ Reference::Reference(Model& policy, const DpoRecipe& recipe, const PreparedRun& 
   if (keeps_log_probs(section)) {
     way_ = Way::precomputed;
   } else if (names_a_model(section)) {
-    const Opened opened = open_model(reference_shape(section), {.path = section.reference}, run.opened.machine);
+    const ModelSection model{.path = section.reference, .quantize = recipe.model.quantize};
+    const Opened opened = open_model(reference_shape(section), model, run.opened.machine);
     require_same_tokens({opened.artifact.address, opened.tokenizer}, run.opened);
     own_ = load_weights(opened, static_cast<uint64_t>(recipe.run.seed));
     way_ = Way::own;

@@ -32,7 +32,7 @@ constexpr int64_t kBytesPerToken = 6;  // of text, on average
 
 Plan make_plan(const TeachRecipe& recipe, const Opened& opened, const PromptSet& set, const Hardware& hardware) {
   const SampleSection& sample = recipe.teach.sample;
-  StepShape shape = step_shape(opened.spec, opened.machine, hardware);
+  StepShape shape = step_shape(opened.spec, opened.machine, hardware, opened.quantize);
   double tokens = 0;
   for (const auto& prompt : set.prompts) {
     tokens += static_cast<double>(prompt.ids.size());

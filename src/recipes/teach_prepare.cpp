@@ -43,7 +43,7 @@ double teacher_flops(const ModelSpec& spec, const std::vector<Sequence>& sequenc
 
 Plan make_plan(const TeachRecipe& recipe, const PreparedTeach& teach, const Hardware& hardware) {
   const TokenTotals totals = token_totals(teach.data.encoded.sequences);
-  StepShape shape = step_shape(teach.opened.spec, teach.opened.machine, hardware);
+  StepShape shape = step_shape(teach.opened.spec, teach.opened.machine, hardware, teach.opened.quantize);
   shape.longest = totals.lengths.max;
   for (const auto& batch : teach.batches) {
     int64_t tokens = 0;

@@ -14,6 +14,7 @@
 
 #include "kernels/cuda_plugin.h"
 #include "kernels/dropout.h"
+#include "kernels/nf4.h"
 #include "kernels/rms_norm.h"
 #include "kernels/rope.h"
 #include "kernels/silu_mul.h"
@@ -95,6 +96,22 @@ TEST_F(GpuKernels, DropoutGivesTheSameBitsAsTheCpu) {
     const at::Tensor host = apply_dropout(x, key);
     for (at::Tensor* tensor : {&key.sample_key, &key.sequence_id, &key.positions}) *tensor = tensor->to(at::kCUDA);
     EXPECT_TRUE(at::equal(apply_dropout(x.to(at::kCUDA), key).to(at::kCPU), host));
+  }
+}
+
+TEST_F(GpuKernels, ADequantizedWeightHasTheBitsOfTheCpus) {
+  for (const auto& [rows, columns] : {std::pair<int64_t, int64_t>{96, 320}, {33, 50}, {7, 9}, {1, 1}, {300, 77}}) {
+    for (const bool nested : {false, true}) {
+      const Tensor values = at::randn({rows, columns});
+      Nf4 host = make_nf4(rows, columns, nested, at::TensorOptions(at::kBFloat16));
+      Nf4 device = make_nf4(rows, columns, nested, at::TensorOptions(at::kBFloat16).device(at::kCUDA));
+      encode_nf4(values, host), encode_nf4(values, device);
+      EXPECT_EQ(host.offset, device.offset);
+      for (const auto type : {at::kFloat, at::kDouble, at::kHalf, at::kBFloat16}) {
+        EXPECT_TRUE(at::equal(dequantized(device, type).cpu(), dequantized(host, type)))
+            << rows << " x " << columns << (nested ? ", nested, " : ", ") << type;
+      }
+    }
   }
 }
 

@@ -7,6 +7,7 @@ import time
 import pytest
 from conftest import ROOT, Prentice
 from tiny_models import make_model, save_folder
+from transformers import LlamaConfig, LlamaForCausalLM
 
 MEGABYTE = 1024  # /proc counts in kB
 
@@ -57,3 +58,23 @@ def test_the_plan_is_what_a_run_takes(words, binary, tmp_path):
     row = re.search(r"peak memory</td><td>([\d.]+) MB</td><td>([\d.]+) MB", (tmp_path / "run/report.html").read_text())
     plan, fact = map(float, row.groups())
     assert 0.85 * fact < plan < 1.15 * fact, (plan, fact)
+
+
+def test_the_plan_of_a_base_in_four_bits_is_what_it_takes(binary, tmp_path):
+    """28 million weights in the layers: 112 MB in f32, 14 MB held."""
+    config = LlamaConfig(vocab_size=1536, hidden_size=512, intermediate_size=1536, num_hidden_layers=8, num_attention_heads=8,
+                         max_position_embeddings=512, bos_token_id=None, eos_token_id=0, pad_token_id=0)
+    save_folder(LlamaForCausalLM(config), tmp_path / "model")
+    shutil.copy(ROOT / "data/tickets/train.jsonl", tmp_path / "rows.jsonl")
+    program = Prentice(binary, tmp_path)
+    peaks = {}
+    for quantize in ("nf4", "none"):
+        words = ["model.path=model", f"model.quantize={quantize}", "data.train=rows.jsonl", "data.eval_split=0", "train.batch=8",
+                 "train.steps=3", "train.micro_tokens=1024", "run.device=cpu", "run.threads=1", "run.precision=f32",
+                 f"run.out={quantize}", "export.verify=false"]
+        told = program.run("sft", *words).stdout
+        line = re.search(r"peak memory .*?\)", told).group()  # measured, then planned
+        peaks[quantize] = [float(number) * (1000 if unit == "GB" else 1) for number, unit in re.findall(r"([\d.]+) (MB|GB)", line)]
+    measured, planned = peaks["nf4"]
+    assert abs(planned - measured) < 0.1 * measured, peaks
+    assert measured < peaks["none"][0] - 80, peaks

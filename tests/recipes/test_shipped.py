@@ -63,6 +63,20 @@ def test_a_models_recipe_is_planned_from_its_shape(path, prentice):
     assert json.loads(planned.stdout)["fits"]
 
 
+@pytest.mark.parametrize("path", [path for path in MODEL_RECIPES if path.name == "sft_qlora.yaml"], ids=relative)
+def test_a_base_in_four_bits_fits_a_card_of_16_gb(path, prentice):
+    words = [path, f"model.path={path.parent.name}", "model.init=random", f"model.tokenizer={TOKENIZER}", "--json"]
+    planned = json.loads(prentice.run("plan", *words, "plan.hardware=rtx4080-16gb").stdout)
+    assert planned["fits"]
+    whole = json.loads(prentice.run("plan", *words, "model.quantize=none", "plan.hardware=h200-141gb").stdout)
+    assert planned["memory"]["load"] < 0.5 * whole["memory"]["load"]
+
+
+def test_the_models_that_many_start_with_have_a_recipe_in_four_bits():
+    assert {path.parent.name for path in MODEL_RECIPES if path.name == "sft_qlora.yaml"} == {
+        "llama-3.1-8b", "qwen2.5-7b", "phi-4", "gemma-2-9b", "mistral-7b-v0.3"}
+
+
 def test_every_model_of_3_to_14_billion_parameters_has_a_recipe():
     small = re.compile(r"-(0\.\d+|1(\.\d+)?|2|135|360)[bm]$|quickstart|mistral-7b-v0.1")
     wanted = {name for name in SHAPES if not small.search(name) or name == "phi-2"}

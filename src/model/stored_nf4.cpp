@@ -1,0 +1,159 @@
+#include "model/stored_nf4.h"
+
+#include <ATen/ops/empty.h>
+#include <ATen/ops/from_blob.h>
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+
+#include "core/error.h"
+
+namespace prentice {
+
+namespace {
+
+constexpr std::string_view kScales = ".absmax", kValues = ".quant_map", kNestedScales = ".nested_absmax",
+                           kNestedValues = ".nested_quant_map", kState = ".quant_state.bitsandbytes__nf4";
+constexpr std::array kBeside = {kScales, kValues, kNestedScales, kNestedValues, kState};
+
+bool says(const Json& object, std::string_view key, const Json& wanted) {
+  const Json* value = object.find(key);
+  return value && *value == wanted;
+}
+
+const TensorView* beside(const WeightFolder& weights, const TensorView& codes, std::string_view ending) {
+  return weights.find(codes.name + std::string(ending));
+}
+
+// The state of a weight as bitsandbytes writes it: JSON in a tensor of bytes.
+Json state_of(const TensorView& view) {
+  return Json::parse({reinterpret_cast<const char*>(view.bytes.data()), view.bytes.size()});
+}
+
+bool is_nested(const Json& state) { return state.find("nested_offset") != nullptr; }
+
+int64_t blocks_of(int64_t values, int64_t block) { return (values + block - 1) / block; }
+
+// Whether the tensor is there with this type and number of elements.
+bool has(const TensorView* view, DType type, int64_t count) {
+  return view && view->dtype == type && element_count(view->shape) == count;
+}
+
+bool holds(const TensorView* view, const float* values, size_t count) {
+  return has(view, DType::f32, static_cast<int64_t>(count)) &&
+         std::memcmp(view->bytes.data(), values, count * sizeof(float)) == 0;
+}
+
+std::string state_fault(const Json& state, const std::vector<int64_t>& shape) {
+  if (!says(state, "quant_type", "nf4")) return "its quant_type is not nf4";
+  if (!says(state, "shape", Json(Json::Array(shape.begin(), shape.end())))) {
+    return fmt::format("its shape is not [{}]", fmt::join(shape, ", "));
+  }
+  const int64_t block = state.at("blocksize").as_integer();
+  if (block < 32 || block > 4096 || (block & (block - 1)) != 0) return fmt::format("blocks of {} values", block);
+  if (is_nested(state) && state.at("nested_blocksize").as_integer() != kNestedBlock) {
+    return fmt::format("blocks of {} scales, wanted {}", state.at("nested_blocksize").as_integer(), kNestedBlock);
+  }
+  return "";
+}
+
+std::string tensors_fault(const WeightFolder& weights, const TensorView& codes, const Json& state, int64_t count) {
+  const int64_t blocks = blocks_of(count, state.at("blocksize").as_integer());
+  const auto at = [&](std::string_view ending) { return beside(weights, codes, ending); };
+  const auto wrong = [&](std::string_view ending) {
+    return fmt::format("{}{} is not there, or not what four bits need", codes.name, ending);
+  };
+  if (codes.dtype != DType::u8 || element_count(codes.shape) != (count + 1) / 2)
+    return "its codes do not fit its shape";
+  if (!holds(at(kValues), kNf4Values, 16)) return wrong(kValues);
+  if (!is_nested(state)) return has(at(kScales), DType::f32, blocks) ? "" : wrong(kScales);
+  if (!has(at(kScales), DType::u8, blocks)) return wrong(kScales);
+  if (!has(at(kNestedScales), DType::f32, blocks_of(blocks, kNestedBlock))) return wrong(kNestedScales);
+  return holds(at(kNestedValues), nf4_scale_map().const_data_ptr<float>(), 256) ? "" : wrong(kNestedValues);
+}
+
+// The tensor over the mapped bytes, or a copy where they are not aligned.
+Tensor mapped(const TensorView& view, c10::ScalarType type, at::IntArrayRef shape) {
+  auto* data = const_cast<std::byte*>(view.bytes.data());  // only read: the mapping is read-only
+  if (reinterpret_cast<uintptr_t>(data) % c10::elementSize(type) == 0) {
+    return at::from_blob(data, shape, at::TensorOptions(type));
+  }
+  Tensor copy = at::empty(shape, type);
+  std::memcpy(copy.mutable_data_ptr(), data, view.bytes.size());
+  return copy;
+}
+
+}  // namespace
+
+std::string unsupported_quantization(const Json& config) {
+  const Json* method = config.find("quant_method");
+  if (!method || !method->is_string() || method->as_string() != "bitsandbytes") {
+    return fmt::format("weights stored quantized{} are not supported",
+                       method && method->is_string() ? " by " + method->as_string() : "");
+  }
+  if (!says(config, "load_in_4bit", true)) return "bitsandbytes weights of 8 bits are not supported";
+  if (!says(config, "bnb_4bit_quant_type", "nf4")) {
+    return "bitsandbytes weights of 4 bits are supported as nf4, and not in another type";
+  }
+  const Json* storage = config.find("bnb_4bit_quant_storage");
+  if (storage && !storage->is_null() && !(*storage == Json("uint8"))) {
+    return fmt::format("bnb_4bit_quant_storage {} is not supported, uint8 is", storage->dump());
+  }
+  return "";
+}
+
+Quantize stored_quantize(const ModelSpec& spec) {
+  const Json* config = spec.config.find("quantization_config");
+  if (!config || config->is_null()) return Quantize::none;
+  return says(*config, "bnb_4bit_use_double_quant", true) ? Quantize::nf4 : Quantize::nf4_single;
+}
+
+std::string nf4_fault(const WeightFolder& weights, const TensorView& codes, const std::vector<int64_t>& shape) {
+  const TensorView* state_view = beside(weights, codes, kState);
+  if (!state_view || state_view->dtype != DType::u8) return fmt::format("{}{} is missing", codes.name, kState);
+  std::string fault;
+  with_context(ExitCode::model, codes.name + std::string(kState), [&] {
+    const Json state = state_of(*state_view);
+    fault = state_fault(state, shape);
+    if (fault.empty()) fault = tensors_fault(weights, codes, state, element_count(shape));
+  });
+  return fault;
+}
+
+bool stands_beside(std::string_view name, std::string_view codes) {
+  return name.starts_with(codes) && std::ranges::find(kBeside, name.substr(codes.size())) != kBeside.end();
+}
+
+Nf4 stored_nf4(const WeightFolder& weights, const TensorView& codes, const std::vector<int64_t>& shape,
+               c10::ScalarType type) {
+  const Json state = state_of(*beside(weights, codes, kState));
+  const int64_t count = element_count(shape), block = state.at("blocksize").as_integer();
+  const int64_t blocks = blocks_of(count, block);
+  const TensorView& scales = *beside(weights, codes, kScales);
+  Nf4 held{.codes = mapped(codes, at::kByte, {(count + 1) / 2, 1}),
+           .absmax = mapped(scales, is_nested(state) ? at::kByte : at::kFloat, {blocks}),
+           .block = block,
+           .rows = shape[0],
+           .columns = shape[1],
+           .type = type};
+  if (is_nested(state)) {
+    held.nested_absmax = mapped(*beside(weights, codes, kNestedScales), at::kFloat, {blocks_of(blocks, kNestedBlock)});
+    held.offset = static_cast<float>(state.at("nested_offset").as_number());
+  }
+  return held;
+}
+
+Nf4 copied(const Nf4& from, const c10::Device& device) {
+  const auto copy = [&](const Tensor& tensor) {
+    return tensor.to(tensor.options().device(device), /*non_blocking=*/false, /*copy=*/true);
+  };
+  Nf4 held = from;
+  held.codes = copy(from.codes), held.absmax = copy(from.absmax);
+  if (from.nested()) held.nested_absmax = copy(from.nested_absmax);
+  return held;
+}
+
+}  // namespace prentice

@@ -1,0 +1,30 @@
+// Weights that bitsandbytes has stored in four bits: what config.json says of them, and the tensors that stand beside
+// the codes of one.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "io/safetensors.h"
+#include "model/model.h"
+
+namespace prentice {
+
+// Why weights stored as config.json's "quantization_config" says cannot be read; "" when they can: NF4, in bytes.
+std::string unsupported_quantization(const Json& quantization_config);
+// How a model's layers are stored, of a spec that read_spec has accepted.
+Quantize stored_quantize(const ModelSpec&);
+
+// What is wrong with the tensors beside `codes`, the U8 tensor in the place of a weight of this shape; "" when nothing.
+std::string nf4_fault(const WeightFolder&, const TensorView& codes, const std::vector<int64_t>& shape);
+// Whether `name` is a tensor that stands beside the codes called `codes`.
+bool stands_beside(std::string_view name, std::string_view codes);
+
+// The weight of which nf4_fault finds no fault, in the folder's own mapped memory where that is aligned. `type`: of
+// products.
+Nf4 stored_nf4(const WeightFolder&, const TensorView& codes, const std::vector<int64_t>& shape, c10::ScalarType type);
+// A copy that outlives the folder.
+Nf4 copied(const Nf4&, const c10::Device& device);
+
+}  // namespace prentice
