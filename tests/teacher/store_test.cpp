@@ -334,7 +334,7 @@ TEST(StoreLayout, SizesFollowTheBudget) {
   EXPECT_EQ(layout.pool_row_bytes, 84u);
   EXPECT_LE(static_cast<double>(layout.bytes()) / 1e6, 100);
   EXPECT_LE(layout.chunks() * layout.chunk_rows - layout.rows, 16 * layout.chunks());
-  for (const uint64_t rows : {250, 356, 1'000, 3'000, 20'000}) {
+  for (const uint64_t rows : {300, 356, 1'000, 3'000, 20'000}) {
     EXPECT_LE(make_store_layout(key, rows, 30, {}).bytes(), rows * 100) << rows;
   }
   key.values = StoredValues::f32;
