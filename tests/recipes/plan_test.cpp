@@ -90,7 +90,7 @@ TEST(Plan, CountsTheChunksOfTheHeadThatTheDeviceTakes) {
 
 TEST(Plan, ScoringIsPlannedForTheBatchesItRuns) {
   StepShape shape = llama_8b();
-  shape.longest = 0;
+  shape.longest = 0, shape.micro_tokens = 0;
   const Hardware hardware{.is_gpu = true, .memory_bytes = int64_t{80} << 30};
   const int64_t planned = scoring_plan(shape, hardware).memory.eval;
   shape.micro_tokens = kEvalMicroTokens;
