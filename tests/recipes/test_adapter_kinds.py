@@ -18,6 +18,8 @@ KINDS = {
     "tokens": ['model.add_tokens=["<|ticket|>", "<|other|>"]', "adapter.targets=[q_proj]"],
     "gaussian": ["adapter.init=gaussian", "adapter.rslora=true"],
 }
+# What is merged stands on other weights than what was trained, so only what follows is asked of these.
+QUANTIZED = {"nf4": ["model.quantize=nf4"], "nf4_dora": ["model.quantize=nf4-single", "adapter.kind=dora", "adapter.dropout=0.1"]}
 
 
 @pytest.fixture(scope="module")
@@ -34,8 +36,8 @@ def words(base, out, options, steps=12):
             f"run.out={out}", *options]
 
 
-def loss_of(prentice, model, base, out):
-    prentice.run("eval", f"model.path={model}", f"data.eval={base.parent / 'rows.jsonl'}", "data.chat=off", f"run.out={out}")
+def loss_of(prentice, model, base, out, *more):
+    prentice.run("eval", f"model.path={model}", f"data.eval={base.parent / 'rows.jsonl'}", "data.chat=off", f"run.out={out}", *more)
     return json.loads((out / "eval.json").read_text())["tasks"]["loss"]["mean"]
 
 
@@ -56,9 +58,9 @@ def test_what_was_trained_is_what_is_handed_over(kind, base, prentice, tmp_path)
     assert loss_of(prentice, tmp_path / "more", base, tmp_path / "after") < trained
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", KINDS | QUANTIZED)
 def test_a_stopped_run_continues_with_the_same_bytes(kind, base, prentice, tmp_path):
-    options = KINDS[kind]
+    options = (KINDS | QUANTIZED)[kind]
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     prentice.run(*words(base, whole, options, 30))
     process = prentice.start(*words(base, parts, options, 30))
@@ -72,6 +74,32 @@ def test_a_stopped_run_continues_with_the_same_bytes(kind, base, prentice, tmp_p
     prentice.run(*words(base, parts, options, 30))
     name = "adapter/adapter_model.safetensors"
     assert (whole / name).read_bytes() == (parts / name).read_bytes()
+
+
+@pytest.mark.parametrize("options, message", [
+    (["adapter.init=pissa"], "adapter.init: pissa takes its start out of the weights, and model.layers.0.self_attn.q_proj is held"),
+    (["adapter.targets=[q_proj]", "adapter.modules_to_save=[down_proj]"],
+     "adapter.modules_to_save: model.layers.0.mlp.down_proj is held in four bits, and cannot train whole"),
+    (["adapter.kind=full"], "model.quantize: all weights train with adapter.kind: full, and four bits cannot"),
+])
+def test_what_four_bits_cannot_do_is_refused_before_weights_load(options, message, base, prentice, tmp_path):
+    options = [*options, "model.quantize=nf4"]
+    found = words(base, tmp_path / "run", options)
+    if "adapter.kind=full" in options:
+        found.remove("adapter.rank=4")
+    assert message in prentice.run(*found, code=2).stderr
+
+
+@pytest.mark.parametrize("kind", QUANTIZED)
+def test_merging_four_bits_says_on_which_weights_and_how_far_that_is(kind, base, prentice, tmp_path):
+    prentice.run(*words(base, tmp_path / "run", [*QUANTIZED[kind], "export.merged=f32"]))
+    checks = {check["name"]: check for check in json.loads((tmp_path / "run/verify.json").read_text())["checks"]}
+    assert "the base's own, and not the four bits" in checks["merged: base weights"]["detail"]
+    told = checks["merged: log-probabilities"]
+    assert told["passed"] and 0 < told["value"] < told["limit"]
+    trained = loss_of(prentice, tmp_path / "run", base, tmp_path / "own", "model.quantize=" + QUANTIZED[kind][0].split("=")[1])
+    merged = loss_of(prentice, tmp_path / "run/merged", base, tmp_path / "merged")
+    assert 0 < abs(trained - merged) < 0.2 < loss_of(prentice, base, base, tmp_path / "before") - trained
 
 
 def test_the_plan_counts_what_a_kind_adds(base, prentice, tmp_path):

@@ -1,5 +1,6 @@
 """The memory that training takes does not grow with its steps: the plan would be wrong after an hour."""
 
+import json
 import re
 import shutil
 import time
@@ -60,21 +61,25 @@ def test_the_plan_is_what_a_run_takes(words, binary, tmp_path):
     assert 0.85 * fact < plan < 1.15 * fact, (plan, fact)
 
 
-def test_the_plan_of_a_base_in_four_bits_is_what_it_takes(binary, tmp_path):
-    """28 million weights in the layers: 112 MB in f32, 14 MB held."""
+TEXT = ("The printer on floor {} has no paper and the queue is stuck again since this morning; nobody knows who has the key to "
+        "the store room.")
+
+
+@pytest.mark.parametrize("batch", [8, 16])
+def test_the_plan_of_a_base_in_four_bits_is_what_it_takes(batch, binary, tmp_path):
+    """28 million weights in the layers: 112 MB in f32, 14 MB held. Rows of one length: a plan counts the longest."""
     config = LlamaConfig(vocab_size=1536, hidden_size=512, intermediate_size=1536, num_hidden_layers=8, num_attention_heads=8,
                          max_position_embeddings=512, bos_token_id=None, eos_token_id=0, pad_token_id=0)
     save_folder(LlamaForCausalLM(config), tmp_path / "model")
-    shutil.copy(ROOT / "data/tickets/train.jsonl", tmp_path / "rows.jsonl")
-    program = Prentice(binary, tmp_path)
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps({"text": TEXT.format(i % 10)}) + "\n" for i in range(2 * batch)))
     peaks = {}
     for quantize in ("nf4", "none"):
-        words = ["model.path=model", f"model.quantize={quantize}", "data.train=rows.jsonl", "data.eval_split=0", "train.batch=8",
-                 "train.steps=3", "train.micro_tokens=1024", "run.device=cpu", "run.threads=1", "run.precision=f32",
-                 f"run.out={quantize}", "export.verify=false"]
-        told = program.run("sft", *words).stdout
+        told = Prentice(binary, tmp_path).run(
+            "sft", "model.path=model", f"model.quantize={quantize}", "data.train=rows.jsonl", "data.format=text", "data.eval_split=0",
+            f"train.batch={batch}", "train.steps=2", "train.micro_tokens=2048", "optim.warmup=0", "run.device=cpu", "run.threads=1",
+            "run.precision=f32", f"run.out={quantize}", "export.verify=false").stdout
         line = re.search(r"peak memory .*?\)", told).group()  # measured, then planned
         peaks[quantize] = [float(number) * (1000 if unit == "GB" else 1) for number, unit in re.findall(r"([\d.]+) (MB|GB)", line)]
     measured, planned = peaks["nf4"]
     assert abs(planned - measured) < 0.1 * measured, peaks
-    assert measured < peaks["none"][0] - 80, peaks
+    assert measured < peaks["none"][0] - 70, peaks
