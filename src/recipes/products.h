@@ -10,7 +10,6 @@
 #include <vector>
 
 #include "config/schema.h"
-#include "export/comparison.h"
 #include "export/hf_folder.h"
 #include "export/serving.h"
 #include "export/weight_source.h"
@@ -19,6 +18,8 @@
 #include "text/tokenizer.h"
 
 namespace prentice {
+
+struct Check;  // export/comparison.h
 
 struct ProductSource {
   const ModelSpec& spec;
