@@ -69,7 +69,7 @@ class Comparer {
     means(a, b, std::vector<double>(a.examples.size(), 1.0));
   }
 
-  Comparison result;
+  ComparedReports result;
 
  private:
   template <class Result>
@@ -86,7 +86,7 @@ class Comparer {
 
 }  // namespace
 
-Comparison compare_reports(const EvalReport& a, const EvalReport& b, double confidence, uint64_t seed) {
+ComparedReports compare_reports(const EvalReport& a, const EvalReport& b, double confidence, uint64_t seed) {
   Comparer comparer(confidence, seed);
   comparer.shares("choice.accuracy", a.choice, b.choice);
   comparer.shares("exact.accuracy", a.exact, b.exact);
@@ -98,7 +98,7 @@ Comparison compare_reports(const EvalReport& a, const EvalReport& b, double conf
   return std::move(comparer.result);
 }
 
-const ComparedMetric* find_metric(const Comparison& comparison, std::string_view name) {
+const ComparedMetric* find_metric(const ComparedReports& comparison, std::string_view name) {
   const auto is_it = [&](const ComparedMetric& metric) {
     return metric.name == name || (name != "loss" && (name == "accuracy" || name == "auto") && metric.name != "loss");
   };

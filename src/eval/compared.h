@@ -22,7 +22,7 @@ struct TurnedRow {
   bool b_is_right = false;
 };
 
-struct Comparison {
+struct ComparedReports {
   std::vector<ComparedMetric> metrics;
   std::vector<TurnedRow> turned;  // of choice, else of exact; in order of the rows
   std::vector<std::string> warnings;
@@ -30,10 +30,10 @@ struct Comparison {
 
 // Losses weigh a row as many times as it has tokens. Where the two cut the rows into different tokens a loss per token
 // says nothing: it is left out with a warning. Errors: `data` when the reports are not of the same rows.
-Comparison compare_reports(const EvalReport& a, const EvalReport& b, double confidence, uint64_t seed);
+ComparedReports compare_reports(const EvalReport& a, const EvalReport& b, double confidence, uint64_t seed);
 
 // The metric that `name` means: itself, `accuracy` the one accuracy there is, `auto` that or else the loss; nullptr
 // when there is none.
-const ComparedMetric* find_metric(const Comparison&, std::string_view name);
+const ComparedMetric* find_metric(const ComparedReports&, std::string_view name);
 
 }  // namespace prentice

@@ -14,7 +14,7 @@ namespace prentice {
 
 struct ComparisonPage {
   std::vector<std::pair<std::string, uint64_t>> artifacts;  // a and b: address, bytes of weights
-  Comparison comparison;
+  ComparedReports comparison;
   std::string metric;  // that decides
   double margin = 0, confidence = 0;
   Decision decision;
