@@ -29,5 +29,7 @@ done
 scripts/setup.sh --profile test
 scripts/build.sh --tests "${sanitize[@]}"
 source build/toolchain.env
+# Several programs run side by side: threads that spin while they wait take the processor from the others.
+export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-passive}
 export PRENTICE_TEST_DATA=${PRENTICE_TEST_DATA:-$PWD/../shared/data}
 exec ctest --test-dir "$folder" --output-on-failure --no-tests=error -j "$(nproc)" "${arguments[@]}"
