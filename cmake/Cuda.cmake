@@ -28,7 +28,7 @@ add_library(prentice_cuda SHARED ${cuda_sources})
 target_include_directories(prentice_cuda PRIVATE ${CMAKE_SOURCE_DIR}/src)
 target_include_directories(prentice_cuda SYSTEM PRIVATE ${CUDA_RUNTIME_INCLUDE})
 target_compile_options(prentice_cuda PRIVATE
-  $<$<COMPILE_LANGUAGE:CXX>:-Wall -Wextra -Werror -Wno-missing-field-initializers>
+  $<$<COMPILE_LANGUAGE:CXX>:-Wall -Wextra -Werror -Wno-missing-field-initializers -fopenmp>  # core/parallel.h
   $<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-Wall,-Wextra>)
 target_link_libraries(prentice_cuda PRIVATE prentice::torch torch_cuda c10_cuda ${CUDA_RUNTIME_LIBRARY})
 # Registering its kernels is all that some of these libraries are linked for.
