@@ -179,7 +179,7 @@ def test_a_reward_model_has_no_words_to_compare_with(kind, key, prentice, tmp_pa
     shutil.copytree(TOKENIZER, tmp_path / "scores")
     model.save_pretrained(tmp_path / "scores")
     write_rows(tmp_path / "rows.jsonl", pairs(4, True) if kind == "dpo" else [{"prompt": "a", "completion": "b"}])
-    result = prentice.run(kind, "model.path=language", f"{key}=scores", "data.train=rows.jsonl", code=4)
+    result = prentice.run(kind, "model.path=language", f"{key}=scores", "data.train=rows.jsonl", code=2)
     assert result.stderr.count("is a reward model, which gives one score and no words") == 1 and key in result.stderr, result.stderr
 
 
