@@ -22,7 +22,7 @@ std::optional<std::string> task_of_metric(const std::string& metric) {
   return std::nullopt;
 }
 
-// Why a task of `tasks` does not give `metric`; false where one does.
+// Tells, at `key`, why no task of `tasks` gives `metric`; false where one does.
 bool refuse_metric(Checker& c, const std::string& key, const std::string& metric, const std::set<std::string>& tasks) {
   const auto task = task_of_metric(metric);
   const size_t scoring = tasks.size() - tasks.count("loss");

@@ -100,7 +100,7 @@ ComparedReports compare_reports(const EvalReport& a, const EvalReport& b, double
 
 const ComparedMetric* find_metric(const ComparedReports& comparison, std::string_view name) {
   const auto is_it = [&](const ComparedMetric& metric) {
-    return metric.name == name || (name != "loss" && (name == "accuracy" || name == "auto") && metric.name != "loss");
+    return metric.name == name || ((name == "accuracy" || name == "auto") && metric.name != "loss");
   };
   auto found = std::ranges::find_if(comparison.metrics, is_it);
   if (found == comparison.metrics.end() && name == "auto") {

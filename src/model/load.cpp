@@ -199,6 +199,7 @@ Model load_model(const std::filesystem::path& folder, const LoadOptions& any_opt
       }
     }
     copy_stored(files);
+    if (quantized.empty()) return model;
     size_t read = 0;  // of the mappings: each weight is needed once
     for (const auto& file : weights.files()) {
       for (const auto& view : file.tensors()) {
