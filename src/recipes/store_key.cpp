@@ -53,6 +53,8 @@ std::string teacher_sha256(const Opened& opened, const std::vector<InputHash>& i
   for (const auto& input : inputs) {
     if (input.key == "model.path" || input.key == "model.adapter") hash.update(input.key + " " + input.sha256 + "\n");
   }
+  if (opened.quantize == Quantize::nf4) hash.update("in nf4\n");
+  if (opened.quantize == Quantize::nf4_single) hash.update("in nf4-single\n");
   if (opened.random) hash.update(fmt::format("random {} {}\n", seed, artifact_config(opened.artifact).dump()));
   return hash.hex();
 }

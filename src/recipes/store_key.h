@@ -19,7 +19,8 @@ std::string tokenizer_sha256(const Tokenizer&);
 std::string template_sha256(const DataSection&, const Tokenizer&, const DataSet&);
 // Of all ids and labels, in order.
 std::string data_sha256(const EncodedSet&);
-// Of the model's files; where weights are made, also of the seed. Waits for the hashes.
+// Of the model's files and whether its weights are held in four bits; where they are made, also of the seed. Waits for
+// the hashes.
 std::string teacher_sha256(const Opened&, const std::vector<InputHash>&, int64_t seed);
 
 }  // namespace prentice

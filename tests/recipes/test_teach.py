@@ -73,6 +73,7 @@ def test_a_store_of_something_else_is_refused_by_name(prentice, folder):
     template = ROOT / "configs/chat/plain.jinja"
     for words, named in [(["model.path=other"], "another teacher"), (["data.train=fewer.jsonl"], "another data set"),
                          ([f"data.template={template}"], "another chat template"), (["teach.top_k=20"], "another top_k"),
+                         (["model.quantize=nf4"], "another teacher"), (["model.quantize=nf4-single"], "another teacher"),
                          (["teach.values=f16"], "another type of values"), (["teach.tail=0.01"], "begun with tail 0.001")]:
         error = prentice.run("teach", *COMMON, *words, "run.out=new", "teach.out=store", code=4).stderr
         assert named in error, error
