@@ -1,9 +1,13 @@
 #include "config/eval_rules.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
-#include <optional>
+#include <algorithm>
+#include <ranges>
 #include <set>
+#include <utility>
+#include <vector>
 
 #include "config/words.h"
 
@@ -11,28 +15,31 @@ namespace prentice {
 
 namespace {
 
-// The task a metric belongs to; "" for `accuracy`, which any task but loss has; nullopt when there is no such metric.
-std::optional<std::string> task_of_metric(const std::string& metric) {
-  if (metric == "loss") return "loss";
-  if (metric == "margin") return std::string(kPreferenceTask);
-  if (metric == "accuracy") return "";
-  for (const auto& choice : kTasks) {
-    if (choice.word != "loss" && metric == fmt::format("{}.accuracy", choice.word)) return std::string(choice.word);
+// Every metric and the task that gives it; "" for `accuracy`, which any task but loss does.
+std::vector<std::pair<std::string, std::string>> metrics_and_tasks() {
+  std::vector<std::pair<std::string, std::string>> all = {{"loss", "loss"}, {"accuracy", ""}};
+  for (const auto& [task, later] : kTasks) {
+    if (task != "loss" && !later) all.emplace_back(fmt::format("{}.accuracy", task), task);
   }
-  return std::nullopt;
+  all.emplace_back("margin", kPreferenceTask);
+  return all;
 }
 
 // Tells, at `key`, why no task of `tasks` gives `metric`; false where one does.
 bool refuse_metric(Checker& c, const std::string& key, const std::string& metric, const std::set<std::string>& tasks) {
-  const auto task = task_of_metric(metric);
+  const auto known = metrics_and_tasks();
+  const auto found = std::ranges::find(known, metric, &decltype(known)::value_type::first);
   const size_t scoring = tasks.size() - tasks.count("loss");
-  if (!task) {
-    c.mistake(key, "unknown metric " + metric, "metrics: loss, accuracy, choice.accuracy, exact.accuracy, margin");
-  } else if (task->empty() ? scoring == 0 : !tasks.contains(*task)) {
+  if (found == known.end()) {
+    c.mistake(key, "unknown metric " + metric, fmt::format("metrics: {}", fmt::join(std::views::keys(known), ", ")));
+    return true;
+  }
+  const std::string& task = found->second;
+  if (task.empty() ? scoring == 0 : !tasks.contains(task)) {
     c.mistake(key, fmt::format("{} needs a task that is not run", metric),
-              task->empty() ? "add eval.tasks: [choice] or [exact], or [preference] for a reward model"
-                            : fmt::format("add eval.tasks: [{}]", *task));
-  } else if (task->empty() && scoring > 1) {
+              task.empty() ? "add eval.tasks: [choice] or [exact], or [preference] for a reward model"
+                           : fmt::format("add eval.tasks: [{}]", task));
+  } else if (task.empty() && scoring > 1) {
     c.mistake(key, "accuracy is not clear: several tasks have one", "write choice.accuracy or exact.accuracy");
   } else {
     return false;
