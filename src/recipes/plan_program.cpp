@@ -39,13 +39,14 @@ Plan inference_plan(R recipe, const PromisedStep& step) {
 }
 
 // One model after the other is held: the plan of the larger.
-Plan comparison_plan(CompareRecipe recipe) {
+Plan comparison_plan(CompareRecipe recipe, const PromisedStep& step) {
   const auto [machine, hardware] = decide_place(recipe.run, "");
   std::vector<Plan> plans;
-  for (const auto& [key, address] : {std::pair("compare.a", recipe.compare.a), {"compare.b", recipe.compare.b}}) {
-    const ModelShape shape = open_shape({.path = address}, key);
-    plans.push_back(
-        scoring_plan(step_shape(shape.spec, machine, hardware, quantize_of({.path = address}, shape.spec)), hardware));
+  for (const bool first : {true, false}) {
+    const ModelSection model{.path = first ? recipe.compare.a : recipe.compare.b};
+    ModelSpec spec = open_shape(model, first ? "compare.a" : "compare.b").spec;
+    if (step.side_scores[first ? 0 : 1]) spec = with_score_head(std::move(spec));
+    plans.push_back(scoring_plan(step_shape(spec, machine, hardware, quantize_of(model, spec)), hardware));
   }
   Plan plan = *std::ranges::max_element(plans, {}, [](const Plan& one) { return one.memory.peak(); });
   plan.decided = {{"run.device", *recipe.run.device}};
@@ -84,7 +85,7 @@ Plan plan_of(const PromisedStep& planned, const Invocation& invocation) {
     } else if constexpr (requires { recipe.model; }) {
       plan = inference_plan(std::move(recipe), planned);
     } else if constexpr (requires { recipe.compare; }) {
-      plan = comparison_plan(std::move(recipe));
+      plan = comparison_plan(std::move(recipe), planned);
     }
     return plan;
   });

@@ -116,23 +116,49 @@ void take_promised_teacher(PromisedStep& next, const Promises& promises) {
   }
 }
 
+// What a word that may name another step's model stands for before that has run.
+struct Foretold {
+  std::string address;      // as large: the model that the step begins with; as it is written where none makes it
+  bool scores = false;      // the step makes a reward model
+  bool shape_known = true;  // not so for any other part of what a step makes
+};
+
+Foretold foretell(const std::string& written, const Promises& promises) {
+  const Address address = here(written);
+  const std::string adapter = here(address.adapter).path;
+  Foretold found{.address = promises.holds(adapter) ? without_adapter(address) : written,
+                 .scores = promises.is_scorer(address.path) || promises.is_scorer(adapter)};
+  if (const Node* begins = left_by(promises.models, address.path, "merged")) {
+    const Node* base = begins->find("path");
+    if (base && base->is_scalar()) found.address = absolute_address(folder_of(base->position()), base->text());
+  } else {
+    found.shape_known = !promises.holds(address.path);
+  }
+  return found;
+}
+
 // Another model to compare with is as large as the one that its run begins with.
 void take_promised_reference(PromisedStep& next, const Promises& promises) {
   const Word reference = word_at(next, "preference", "reference");
   if (!reference) return;
-  const std::string& written = reference.node->text();
-  const Address address = here(written);
-  const std::string adapter = here(address.adapter).path;
-  next.second_scores = promises.is_scorer(address.path) || promises.is_scorer(adapter);
-  std::string path = promises.holds(adapter) ? without_adapter(address) : written;
-  if (const Node* begins = left_by(promises.models, address.path, "merged")) {
-    const Node* base = begins->find("path");
-    if (base && base->is_scalar()) path = absolute_address(folder_of(base->position()), base->text());
-  } else if (promises.holds(address.path)) {
-    next.shape_known = false;
+  const std::string written = reference.node->text();
+  const Foretold found = foretell(written, promises);
+  next.second_scores = found.scores;
+  next.shape_known = next.shape_known && found.shape_known;
+  next.reference_promised = found.address != written;
+  reference.section->set("reference", Node::scalar(found.address, true, reference.node->position()));
+}
+
+void take_promised_sides(PromisedStep& next, const Promises& promises) {
+  for (size_t i = 0; i < next.side_scores.size(); ++i) {
+    const char* key = i == 0 ? "a" : "b";
+    const Word side = word_at(next, "compare", key);
+    if (!side) continue;
+    const Foretold found = foretell(side.node->text(), promises);
+    next.side_scores[i] = found.scores;
+    next.shape_known = next.shape_known && found.shape_known;
+    side.section->set(key, Node::scalar(found.address, true, side.node->position()));
   }
-  next.reference_promised = path != written;
-  reference.section->set("reference", Node::scalar(path, true, reference.node->position()));
 }
 
 // Whether the rows to train on are in a file that is not there yet: their number and lengths are not known.
@@ -179,6 +205,7 @@ std::vector<PromisedStep> with_promised_models(std::vector<ExpandedStep> steps) 
     take_promised_adapter(next, promises);
     take_promised_teacher(next, promises);
     take_promised_reference(next, promises);
+    take_promised_sides(next, promises);
     next.data_known = !reads_promised_rows(next.step, promises);
     const fs::path& out = next.step.out;
     if (const Node* model = next.step.recipe.find("model"); model && next.shape_known) {

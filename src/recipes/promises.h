@@ -1,7 +1,8 @@
-// What the steps of a pipeline find of each other before any has run: the model, the adapter, the teacher and the
-// reference that an earlier step will make have the shape of what that step begins with.
+// What the steps of a pipeline find of each other before any has run: the model, the adapter, the teacher, the
+// reference and the sides of a comparison that an earlier step will make have the shape of what that step begins with.
 #pragma once
 
+#include <array>
 #include <optional>
 #include <vector>
 
@@ -22,6 +23,7 @@ struct PromisedStep {
   bool promised = false;                     // the model is another step's
   bool scores = false;                       // which makes a reward model of it
   bool second_scores = false;                // the same of the teacher or the reference
+  std::array<bool, 2> side_scores = {};      // the same of compare.a and compare.b
   std::optional<Adapter> adapter = {};       // another step's, which this one goes on from
   std::optional<ModelSection> teacher = {};  // of a distillation: what the step that makes it begins with
   bool reference_promised = false;           // another step's, of the shape that this begins with

@@ -83,6 +83,10 @@ Story tell(const std::vector<ExpandedStep>& steps, const fs::path& out) {
       told.line = with_context(ExitCode::model, step.out.string(),
                                [&] { return evaluation_line(Json::parse_file(step.out / "eval.json")); });
       evaluations.push_back(step.out);
+    } else if (step.kind == CompareRecipe::kKind) {
+      told.line = with_context(ExitCode::model, step.out.string(), [&] {
+        return std::string(Json::parse_file(step.out / "compare.json").at("summary").as_string());
+      });
     } else if (step.kind == TeachRecipe::kKind) {
       told.line = with_context(ExitCode::model, step.out.string(),
                                [&] { return teaching_line(Json::parse_file(step.out / "run.json").at("results")); });
