@@ -7,6 +7,7 @@
 #include "core/error.h"
 #include "eval/score.h"
 #include "io/publish.h"
+#include "io/safetensors.h"
 #include "recipes/comparison_page.h"
 #include "recipes/console.h"
 #include "recipes/describe_run.h"
@@ -23,7 +24,18 @@ struct Side {
   std::string key;  // compare.a
   Opened opened;
   DataSet data;
+
+  std::string name() const { return key.substr(key.size() - 1); }
 };
+
+// What is left out of the rows, told before they are scored.
+std::vector<std::string> row_warnings(const std::vector<Side>& sides) {
+  std::vector<std::string> told;
+  for (const auto& side : sides) {
+    for (const auto& warning : side.data.encoded.warnings) told.push_back(side.name() + ": " + warning);
+  }
+  return told;
+}
 
 bool asks_preference(const EvalSection& eval) {
   return std::ranges::find(eval.tasks, kPreferenceTask) != eval.tasks.end();
@@ -63,43 +75,52 @@ std::vector<Side> open_sides(CompareRecipe& recipe) {
   return sides;
 }
 
-// Of what is loaded: the model's files and the adapter's.
+// Of what is loaded: the model's files and the adapter's, not what a checkpoint keeps beside them.
 uint64_t weight_bytes(const Artifact& artifact) {
   uint64_t bytes = 0;
-  for (const auto& folder : {artifact.base, artifact.adapter}) {
+  for (const auto& [folder, name] : {std::pair(artifact.base, "model"), {artifact.adapter, "adapter_model"}}) {
     if (folder.empty()) continue;
-    for (const auto& file : std::filesystem::directory_iterator(folder)) {
-      if (file.path().extension() == ".safetensors") bytes += file.file_size();
-    }
+    const WeightFolder weights = WeightFolder::open(folder, name);
+    for (const auto& file : weights.files()) bytes += std::filesystem::file_size(file.path());
   }
   return bytes;
+}
+
+// Of a finished comparison whose files are still those that it wrote.
+int done_before(const std::filesystem::path& out, const Invocation& invocation) {
+  if (!products_intact(out)) {
+    fail(ExitCode::usage, out.string() + ": its files have changed since it ended", "--fresh compares again");
+  }
+  return already_done(out, invocation);
 }
 
 }  // namespace
 
 int run_program(CompareRecipe recipe, const Invocation& invocation) {
   const std::vector<Side> sides = open_sides(recipe);
+  const PairedRows rows = pair_rows(sides[0].data.encoded, sides[1].data.encoded, recipe.eval.limit);
+  const CompareOptions options{.metric = deciding_metric(recipe.compare.metric, recipe.eval.tasks, rows),
+                               .confidence = recipe.compare.confidence,
+                               .seed = static_cast<uint64_t>(recipe.run.seed)};
   RunFolder folder(recipe.run.out, invocation.fresh, run_policy(invocation));
   const auto description = describe_run(recipe, sides[0].opened.artifact, *recipe.run.device, invocation);
-  if (folder.begin(description) == RunState::finished) return already_done(folder.path(), invocation);
+  if (folder.begin(description) == RunState::finished) return done_before(folder.path(), invocation);
 
+  const auto of_rows = row_warnings(sides);
+  if (!invocation.quiet) print_warnings(of_rows);
   std::vector<EvalReport> reports;
-  ComparisonPage page;
+  ComparisonPage page{.margin = recipe.compare.margin, .confidence = recipe.compare.confidence};
   for (const auto& side : sides) {
-    if (!invocation.quiet) print_warnings(side.data.encoded.warnings);
-    const auto progress = scoring_progress(invocation, side.key.substr(side.key.size() - 1) + " ");
+    const auto progress = scoring_progress(invocation, side.name() + " ");
     reports.push_back(score_rows(side.opened, side.data, {recipe.run, recipe.data, recipe.eval}, progress));
     page.artifacts.push_back({side.opened.artifact.address, weight_bytes(side.opened.artifact)});
   }
-  page.comparison = compare_reports(reports[0], reports[1], recipe.compare.confidence, recipe.run.seed);
-  const ComparedMetric* decisive = find_metric(page.comparison, recipe.compare.metric);
-  if (decisive == nullptr) {
-    fail(ExitCode::data, page.comparison.warnings.at(0), "compare an accuracy: eval.tasks=[choice] or [exact]");
-  }
-  page.metric = decisive->name;
-  page.margin = recipe.compare.margin;
-  page.confidence = recipe.compare.confidence;
-  page.decision = decide(decisive->found, decisive->lower_is_better, page.margin);
+  page.comparison = compare_reports(reports[0], reports[1], rows, options);
+  auto& warnings = page.comparison.warnings;
+  if (!invocation.quiet) print_warnings(warnings);
+  warnings.insert(warnings.begin(), of_rows.begin(), of_rows.end());
+  const ComparedMetric& decisive = page.comparison.decisive();
+  page.decision = decide(decisive.found, decisive.lower_is_better, page.margin);
   page.data = scored_files(sides[0].data, recipe.eval);
 
   publish_file(folder.path() / "compare.json", to_json(page).dump(1) + "\n");
@@ -109,7 +130,6 @@ int run_program(CompareRecipe recipe, const Invocation& invocation) {
   if (invocation.json) {
     fmt::print("{}\n", to_json(page).dump());
   } else {
-    print_warnings(page.comparison.warnings);
     fmt::print(invocation.inner ? stderr : stdout, "{}", to_text(page));
     if (!invocation.inner) fmt::print("{}\n", (folder.path() / "compare.md").string());
   }

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <filesystem>
 
 #include "export/serving.h"
 #include "recipes/units.h"
@@ -19,8 +20,15 @@ std::string value_text(const ComparedMetric& metric, double value) {
   return is_share(metric) ? fmt::format("{:.1f} %", 100 * value) : fmt::format("{:.4f}", value);
 }
 
+// Shares differ by percentage points: "+4 %" would be read as of what a has.
 std::string change_text(const ComparedMetric& metric, double value) {
-  return is_share(metric) ? fmt::format("{:+.1f} %", 100 * value) : fmt::format("{:+.4f}", value);
+  return is_share(metric) ? fmt::format("{:+.1f}", 100 * value) : fmt::format("{:+.4f}", value);
+}
+
+const char* unit_of(const ComparedMetric& metric) { return is_share(metric) ? " points" : ""; }
+
+std::string interval_text(const ComparedMetric& metric) {
+  return change_text(metric, metric.found.low) + " to " + change_text(metric, metric.found.high);
 }
 
 // Header and rows, for both kinds of table.
@@ -30,8 +38,7 @@ std::vector<std::vector<std::string>> table_of(const ComparisonPage& page) {
   for (const auto& metric : page.comparison.metrics) {
     const auto& found = metric.found;
     rows.push_back({metric.name, value_text(metric, found.a), value_text(metric, found.b),
-                    change_text(metric, found.difference),
-                    change_text(metric, found.low) + " to " + change_text(metric, found.high),
+                    change_text(metric, found.difference) + unit_of(metric), interval_text(metric),
                     fmt::format("{:.2g}", found.p_value)});
   }
   std::vector<std::string> sizes = {"weights"};
@@ -39,8 +46,6 @@ std::vector<std::vector<std::string>> table_of(const ComparisonPage& page) {
   rows.push_back(sizes);
   return rows;
 }
-
-const ComparedMetric& decisive(const ComparisonPage& page) { return *find_metric(page.comparison, page.metric); }
 
 Json number_or_null(const std::optional<int64_t>& number) { return number ? Json(*number) : Json(); }
 
@@ -60,19 +65,23 @@ Json to_json(const ComparisonPage& page) {
   for (size_t i = 0; i < page.artifacts.size(); ++i) {
     sizes.emplace_back(i == 0 ? "a" : "b", static_cast<int64_t>(page.artifacts[i].second));
   }
+  const auto& warnings = page.comparison.warnings;
   Json::Array data, turned;
   for (const auto& [path, sha256, rows] : page.data) {
     data.push_back(Json::Object{{"path", path}, {"sha256", sha256}, {"rows", rows}});
   }
   for (const auto& row : page.comparison.turned) {
-    turned.push_back(Json::Object{
-        {"index", row.index}, {"expected", row.expected}, {"a", row.a}, {"b", row.b}, {"b_is_right", row.b_is_right}});
+    turned.push_back(Json::Object{{"row", to_string(row.origin)},
+                                  {"expected", row.expected},
+                                  {"a", row.a},
+                                  {"b", row.b},
+                                  {"b_is_right", row.b_is_right}});
   }
   return Json::Object{{"schema", 1},
                       {"a", page.artifacts.at(0).first},
                       {"b", page.artifacts.at(1).first},
                       {"metrics", std::move(metrics)},
-                      {"metric", page.metric},
+                      {"metric", page.comparison.metric},
                       {"margin", page.margin},
                       {"confidence", page.confidence},
                       {"decision", verdict_name(page.decision.verdict)},
@@ -81,22 +90,21 @@ Json to_json(const ComparisonPage& page) {
                       {"rows_needed", number_or_null(page.decision.rows_needed)},
                       {"weight_bytes", std::move(sizes)},
                       {"turned", std::move(turned)},
-                      {"data", std::move(data)}};
+                      {"data", std::move(data)},
+                      {"warnings", Json::Array(warnings.begin(), warnings.end())}};
 }
 
 std::string sentence(const ComparisonPage& page) {
-  const ComparedMetric& metric = decisive(page);
+  const ComparedMetric& metric = page.comparison.decisive();
   const std::string verdict =
       page.decision.verdict == Verdict::undecided
           ? "undecided"
           : fmt::format("b is {}",
                         page.decision.verdict == Verdict::equal ? "as good as a" : verdict_name(page.decision.verdict));
   std::string text =
-      fmt::format("{}: {} {} ({:g} % interval {} to {}, margin {}) on {} rows", verdict, metric.name,
-                  change_text(metric, metric.found.difference), 100 * page.confidence,
-                  change_text(metric, metric.found.low), change_text(metric, metric.found.high),
-                  is_share(metric) ? fmt::format("{:g} %", 100 * page.margin) : fmt::format("{:g}", page.margin),
-                  metric.found.count);
+      fmt::format("{}: {} {}{} ({:g} % interval {}, margin {:g}) on {} rows", verdict, metric.name,
+                  change_text(metric, metric.found.difference), unit_of(metric), 100 * page.confidence,
+                  interval_text(metric), is_share(metric) ? 100 * page.margin : page.margin, metric.found.count);
   if (page.decision.rows_needed) text += fmt::format("; about {} rows would tell", *page.decision.rows_needed);
   return text;
 }
@@ -129,10 +137,13 @@ std::string to_markdown(const ComparisonPage& page) {
   const auto& turned = page.comparison.turned;
   if (turned.empty()) return text;
   const auto won = std::ranges::count(turned, true, &TurnedRow::b_is_right);
-  text += fmt::format("\n{} rows only b has right, {} only a.\n\n| row | expected | a | b |\n|---:|---|---|---|\n", won,
-                      static_cast<int64_t>(turned.size()) - won);
+  text += fmt::format(
+      "\nRows that one has right by {}: {} only b, {} only a.\n\n| row | expected | a | b |\n|---|---|---|---|\n",
+      page.comparison.metric, won, static_cast<int64_t>(turned.size()) - won);
   for (size_t i = 0; i < std::min(turned.size(), kShownTurns); ++i) {
-    text += fmt::format("| {} | {} | {} | {} |\n", turned[i].index, markdown_text(turned[i].expected),
+    Origin origin = turned[i].origin;
+    origin.file = std::filesystem::path(origin.file).filename().string();
+    text += fmt::format("| {} | {} | {} | {} |\n", markdown_text(to_string(origin)), markdown_text(turned[i].expected),
                         markdown_text(turned[i].a), markdown_text(turned[i].b));
   }
   if (turned.size() > kShownTurns) text += fmt::format("\n{} more in compare.json.\n", turned.size() - kShownTurns);

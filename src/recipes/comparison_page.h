@@ -15,7 +15,6 @@ namespace prentice {
 struct ComparisonPage {
   std::vector<std::pair<std::string, uint64_t>> artifacts;  // a and b: address, bytes of weights
   ComparedReports comparison;
-  std::string metric;  // that decides
   double margin = 0, confidence = 0;
   Decision decision;
   std::vector<ScoredFile> data;
@@ -25,7 +24,7 @@ Json to_json(const ComparisonPage&);  // compare.json, schema 1
 std::string to_text(const ComparisonPage&);
 std::string to_markdown(const ComparisonPage&);
 
-// "b is better: choice.accuracy +4.0 % (95 % interval +1.2 to +6.8, p 0.004) on 200 rows"
+// "b is better: choice.accuracy +4.0 points (95 % interval +1.2 to +6.8, margin 1) on 200 rows"
 std::string sentence(const ComparisonPage&);
 
 }  // namespace prentice

@@ -48,18 +48,20 @@ std::string missed_comparison(const std::filesystem::path& out) {
 
 int already_done(const std::filesystem::path& out, const Invocation& invocation) {
   const auto missed = missed_gates_of(out);
+  const std::string comparison = missed_comparison(out);
   if (invocation.inner) {
     fmt::print(stderr, "  already done\n");
   } else if (invocation.json) {
-    fmt::print("{}\n", Json(Json::Object{{"schema", 1},
-                                         {"out", out.string()},
-                                         {"state", "already done"},
-                                         {"missed_gates", Json::Array(missed.begin(), missed.end())}})
-                           .dump());
+    Json::Array told(missed.begin(), missed.end());
+    if (!comparison.empty()) told.push_back(comparison);
+    fmt::print(
+        "{}\n",
+        Json(Json::Object{
+                 {"schema", 1}, {"out", out.string()}, {"state", "already done"}, {"missed_gates", std::move(told)}})
+            .dump());
   } else {
     fmt::print("already done: {} (--fresh runs it again)\n", out.string());
   }
-  const std::string comparison = missed_comparison(out);
   return comparison.empty() ? tell_missed(missed) : tell_comparison(comparison);
 }
 

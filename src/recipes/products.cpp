@@ -27,8 +27,9 @@ namespace fs = std::filesystem;
 
 namespace {
 
-constexpr const char* kProductNames[] = {"adapter",   "merged",      "gguf",  "serve",        "verify.json",
-                                         "eval.json", "report.html", "store", "answers.jsonl"};
+constexpr const char* kProductNames[] = {"adapter",     "merged",    "gguf",         "serve",
+                                         "verify.json", "eval.json", "compare.json", "compare.md",
+                                         "report.html", "store",     "answers.jsonl"};
 
 constexpr const char* kGgufAdapter = "gguf/adapter.gguf";
 

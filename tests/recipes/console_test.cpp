@@ -4,6 +4,9 @@
 #include <unistd.h>
 
 #include <fstream>
+#include <utility>
+
+#include "io/json.h"
 
 namespace prentice {
 namespace {
@@ -24,6 +27,20 @@ TEST(AlreadyDone, AGateThatWasMissedIsMissedAgain) {
   EXPECT_EQ(status_with(""), 0);
   EXPECT_EQ(status_with(met), 0);
   EXPECT_EQ(status_with(met + ", " + missed), 9);
+  fs::remove_all(out);
+}
+
+TEST(AlreadyDone, NamesAComparisonThatDidNotPassWhereProgramsLook) {
+  const fs::path out = fs::temp_directory_path() / ("prentice_compared_" + std::to_string(getpid()));
+  fs::create_directories(out);
+  const auto told_of = [&](const char* passed) {
+    std::ofstream(out / "compare.json") << R"({"summary": "b is worse: loss +1", "passed": )" << passed << "}";
+    testing::internal::CaptureStdout();
+    const int status = already_done(out, {.json = true});
+    return std::pair(status, Json::parse(testing::internal::GetCapturedStdout()).at("missed_gates").dump());
+  };
+  EXPECT_EQ(told_of("false"), std::pair(9, std::string(R"(["b is worse: loss +1"])")));
+  EXPECT_EQ(told_of("true"), std::pair(0, std::string("[]")));
   fs::remove_all(out);
 }
 

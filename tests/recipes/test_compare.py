@@ -70,3 +70,56 @@ def test_what_cannot_be_compared_is_refused_by_name(prentice, folder, words, cod
     said = prentice.run("run", "compare.yaml", "compare.b=model", "run.out=bad", *words, code=code)
     assert message in said.stderr
     assert not (folder / "bad").exists()
+
+
+def test_rows_that_only_one_of_two_tokenizers_reads_are_no_pairs(prentice, folder, shared_data):
+    """Each leaves one row out, and not the same: as many are left, and no score of a belongs to one of b."""
+    models = [f"compare.{side}={shared_data / 'models' / name}" for side, name in (("a", "stories260K-hf"), ("b", "babyllama105-hf"))]
+    rows = [("A cat sat", " in"), (" the the the the the the", " on"), ("\u65e5\u672c" * 4, " in"), ("The dog ran", " on")]
+    (folder / "rows.jsonl").write_text("".join(json.dumps({"prompt": p, "completion": c}) + "\n" for p, c in rows))
+    said = prentice.run("run", "compare.yaml", *models, "data.max_length=22", "data.overlong=drop", "eval.tasks=[choice]",
+                        "eval.choices=[' in', ' on']", "run.out=bad", code=3)
+    assert "compare.a reads" in said.stderr and "rows.jsonl:2, which compare.b leaves out" in said.stderr
+    said = prentice.run("run", "compare.yaml", *models, "run.out=bad", code=3)  # nothing but a loss, of other tokens
+    assert "loss cannot be compared" in said.stderr and " loss 1/" not in said.stderr
+    assert not (folder / "bad").exists()
+
+
+def test_what_an_evaluation_warns_of_is_told_of_each_side(prentice, folder):
+    said = prentice.run("run", "compare.yaml", "compare.b=model", "eval.tasks=[choice]", "eval.choices=[in, out]",
+                        "data.prompt={{ text }}", "data.completion= at", "run.out=warned", "--json", code=9)
+    warning = f"choice: the expected answer of {len(ROWS)} of {len(ROWS)} examples is not among the choices"
+    assert json.loads(said.stdout)["warnings"] == [f"a: {warning}", f"b: {warning}"]
+    assert f"warning: b: {warning}" in said.stderr
+
+
+def test_a_pipeline_compares_what_its_own_step_trains(prentice, folder):
+    (folder / "sft.yaml").write_text(
+        "recipe: sft\nmodel: {path: model}\ndata: {train: rows.jsonl}\ntrain: {steps: 2, batch: 2}\n"
+        "run: {device: cpu, precision: f32, out: tuned}\n")
+    (folder / "pipe.yaml").write_text(
+        "recipe: pipeline\npipeline:\n  steps:\n    - {name: tune, recipe: sft.yaml}\n"
+        "    - {name: compare, recipe: compare.yaml, set: {compare.metric: loss, compare.margin: 9, run.out: compared}}\n"
+        "run: {out: pipe}\n")
+    planned = json.loads(prentice.run("plan", "pipe.yaml", "--json").stdout)
+    assert planned["fits"] and not (folder / "tuned").exists()
+    alone = json.loads(prentice.run("plan", "compare.yaml", "compare.b=model", "--json").stdout)
+    assert planned["steps"][1]["plan"]["memory"] == alone["memory"]
+    said = prentice.run("run", "pipe.yaml").stdout
+    done = json.loads((folder / "compared/compare.json").read_text())
+    assert done["passed"] and done["summary"] in said
+    # Of a checkpoint the weights count, not the optimizer's moments beside them.
+    adapter = (folder / "tuned/adapter/adapter_model.safetensors").stat().st_size
+    assert done["weight_bytes"] == {"a": (size := (folder / "model/model.safetensors").stat().st_size), "b": size + adapter}
+    prentice.run("run", "compare.yaml", "compare.b=tuned@2", "compare.margin=9", "run.out=step")
+    assert json.loads((folder / "step/compare.json").read_text())["weight_bytes"]["b"] == size + adapter
+    # A comparison that was tampered with is made again, and one that is gone is not called done.
+    sums = (folder / "compared/SHA256SUMS").read_text()
+    assert "compare.json" in sums and "compare.md" in sums
+    page = (folder / "compared/compare.json").read_bytes()
+    (folder / "compared/compare.json").write_bytes(page.replace(b"true", b"null"))
+    prentice.run("run", "pipe.yaml")
+    assert (folder / "compared/compare.json").read_bytes() == page
+    (folder / "step/compare.json").unlink()
+    again = prentice.run("run", "compare.yaml", "compare.b=tuned@2", "compare.margin=9", "run.out=step", code=2)
+    assert "its files have changed since it ended" in again.stderr
