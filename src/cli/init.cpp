@@ -173,7 +173,9 @@ std::string starter_text(const std::string& word, const std::string& file, const
   return out;
 }
 
-bool reads_train(const std::string& kind) { return trains(kind) || kind == TeachRecipe::kKind; }
+bool reads_train(const std::string& kind) {
+  return with_kind(kind_behind(kind), []<class R>() { return kReadsTrain<R>; });
+}
 
 // What a kind cannot run without, as a placeholder.
 void add_placeholders(Proposal& proposal, const std::string& kind) {

@@ -210,7 +210,10 @@ void check_optim(SectionChecker& c, const OptimSection& optim, const TrainSectio
 
 void check_export(SectionChecker& c, const ExportSection& exports) {
   if (!exports.peft) c.without_effect({"export.dtype"}, "without export.peft");
-  if (exports.gguf.empty()) c.without_effect({"export.types"}, "without export.gguf");
+  if (exports.gguf.empty()) c.without_effect({"export.types", "export.imatrix"}, "without export.gguf");
+  const auto has_no_weights = [](const std::string& type) { return type.find('_') == type.npos || type == "Q8_0"; };
+  if (!exports.gguf.empty() && exports.types.empty() && std::ranges::all_of(exports.gguf, has_no_weights))
+    c.without_effect({"export.imatrix"}, "with these types of export.gguf, which weight all columns alike");
   if (std::set(exports.gguf.begin(), exports.gguf.end()).size() < exports.gguf.size()) {
     c.mistake("export.gguf", "a type is named twice");
   }
@@ -274,6 +277,9 @@ void check_recipe(R& r, const Node& root, RecipeMistakes& mistakes) {
     }
   }
   if constexpr (requires { r.data; }) check_data(c, r.data, reads_train);
+  if constexpr (std::is_same_v<R, ImatrixRecipe>) {
+    if (r.data.format == DataFormat::text) c.without_effect({"data.overlong"}, "with text, which is cut into chunks");
+  }
   if constexpr (std::is_same_v<R, RewardRecipe>) {
     check_pairs(c, r.data, false);
   } else if constexpr (

@@ -141,7 +141,10 @@ void file_fields(V&& v, DataSection& s) {
   v("train", s.train,
     About{.help = "a file, a list of files, or a list of {path, weight}: JSONL, JSON, CSV, TSV, Parquet or text",
           .path = PathKind::input});
-  v("eval", s.eval, About{.help = "held-out files, as for train", .path = PathKind::input});
+  v("eval", s.eval,
+    About{.help = "held-out files, as for train; of `recipe: imatrix` those that will be evaluated on: rows of both "
+                  "are told",
+          .path = PathKind::input});
   v("eval_split", s.eval_split,
     About{.help = "how much of train is held out: below 1 a share, from 1 up rows, 0 none",
           .why = "5 % and at most 500 rows when there is no data.eval and at least 200 rows",
@@ -171,7 +174,9 @@ void fields(V&& v, DataSection& s) {
     About{.help = "assistant = every answer; last = the last one; completion; all = every token",
           .why = "the model learns answers, not questions"});
   v("max_length", s.max_length,
-    About{.help = "tokens a row", .why = "the longest row, up to the trained context if the plan fits", .min = 2});
+    About{.help = "tokens a row; of `recipe: imatrix` tokens of a chunk of text",
+          .why = "the longest row, up to the trained context if the plan fits; 512 for a chunk",
+          .min = 2});
   v("overlong", s.overlong,
     About{.help = "a row above max_length: error, drop, truncate (keeps the end of turn) or split (text)",
           .why = "split for text, error for the rest: nothing is cut silently"});

@@ -188,13 +188,17 @@ void fields(V&& v, ExportSection& s) {
   v("gguf", s.gguf, About{.help = "GGUF files of these types", .choices = kGguf});
   v("types", s.types,
     About{.help = "tensor name or pattern: its own GGUF type, for instance {output: F16}", .choices = kGgufTensor});
+  v("imatrix", s.imatrix,
+    About{.help = "what matters to blocks of export.gguf: an importance matrix (.gguf or llama.cpp's older .dat), or "
+                  "calibration data, on which the model is run first",
+          .why = "none: every column counts alike",
+          .path = PathKind::input});
   v("gguf_adapter", s.gguf_adapter,
     About{.help = "the adapter as a GGUF file of this type, gguf/adapter.gguf, for llama.cpp's --lora; true = F32",
           .choices = kGgufAdapter});
   v("dtype", s.dtype, About{.help = "of the PEFT adapter", .choices = kAdapterDtype});
   v("name", s.name, About{.help = "of the exported files", .why = "the run folder's name"});
   v("verify", s.verify, About{.help = "read every export back and compare it with the trained model"});
-  v.reserved("imatrix", "an importance matrix: data or file");
   v.reserved("limits", "bounds of the verification by type");
 }
 

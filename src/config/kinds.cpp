@@ -18,9 +18,10 @@ constexpr std::string_view kPretrain[] = {"pretrain"}, kReward[] = {"reward"}, k
 constexpr std::string_view kExport[] = {"export"}, kGenerate[] = {"generate"}, kCompare[] = {"compare"};
 constexpr std::string_view kScoring[] = {"eval", "compare"};
 constexpr std::string_view kOfPairs[] = {"dpo", "reward"};
-constexpr std::string_view kOfAllRows[] = {"eval", "teach",
-                                           "compare"};  // nothing is held out or put into another order
+// Nothing is held out or put into another order.
+constexpr std::string_view kOfAllRows[] = {"eval", "teach", "compare", "imatrix"};
 constexpr std::string_view kInference[] = {"eval", "export", "generate", "compare"};
+constexpr std::string_view kImatrix[] = {"imatrix"};
 
 struct Unused {
   Kinds kinds;
@@ -29,28 +30,49 @@ struct Unused {
 
 // Keys that stand in a section a kind has, and that the kind has no use for.
 constexpr Unused kUnused[] = {
-    {kPretrain, "data.system"},       {kPretrain, "data.prompt"},
-    {kPretrain, "data.completion"},   {kPretrain, "data.chat"},
-    {kPretrain, "data.template"},     {kPretrain, "data.template_args"},
-    {kPretrain, "data.train_on"},     {kPretrain, "model.quantize"},
-    {kPretrain, "model.adapter"},     {kPretrain, "export.peft"},
-    {kPretrain, "export.dtype"},      {kPretrain, "export.gguf_adapter"},
-    {kOfPairs, "data.prompt"},        {kOfPairs, "data.completion"},
-    {kOfPairs, "data.train_on"},      {kOfPairs, "data.lines"},
-    {kOfPairs, "eval.tasks"},         {kOfPairs, "eval.choices"},
-    {kOfPairs, "eval.normalize"},     {kOfPairs, "eval.max_new_tokens"},
-    {kReward, "export.gguf"},         {kReward, "export.types"},
-    {kReward, "export.gguf_adapter"}, {kOfAllRows, "data.eval_split"},
-    {kOfAllRows, "data.split_by"},    {kOfAllRows, "data.stratify"},
-    {kOfAllRows, "data.shuffle"},     {kTeach, "data.eval"},
-    {kTeach, "model.add_tokens"},     {kScoring, "data.packing"},
-    {kCompare, "eval.require"},       {kExport, "model.quantize"},
-    {kInference, "model.add_tokens"}, {kInference, "run.log_every"},
+    {kPretrain, "data.system"},
+    {kPretrain, "data.prompt"},
+    {kPretrain, "data.completion"},
+    {kPretrain, "data.chat"},
+    {kPretrain, "data.template"},
+    {kPretrain, "data.template_args"},
+    {kPretrain, "data.train_on"},
+    {kPretrain, "model.quantize"},
+    {kPretrain, "model.adapter"},
+    {kPretrain, "export.peft"},
+    {kPretrain, "export.dtype"},
+    {kPretrain, "export.gguf_adapter"},
+    {kOfPairs, "data.prompt"},
+    {kOfPairs, "data.completion"},
+    {kOfPairs, "data.train_on"},
+    {kOfPairs, "data.lines"},
+    {kOfPairs, "eval.tasks"},
+    {kOfPairs, "eval.choices"},
+    {kOfPairs, "eval.normalize"},
+    {kOfPairs, "eval.max_new_tokens"},
+    {kReward, "export.gguf"},
+    {kReward, "export.types"},
+    {kReward, "export.gguf_adapter"},
+    {kReward, "export.imatrix"},
+    {kOfAllRows, "data.eval_split"},
+    {kOfAllRows, "data.split_by"},
+    {kOfAllRows, "data.stratify"},
+    {kOfAllRows, "data.shuffle"},
+    {kTeach, "data.eval"},
+    {kTeach, "model.add_tokens"},
+    {kScoring, "data.packing"},
+    {kCompare, "eval.require"},
+    {kExport, "model.quantize"},
+    {kInference, "model.add_tokens"},
+    {kInference, "run.log_every"},
     {kGenerate, "run.out"},
+    {kImatrix, "data.packing"},
+    {kImatrix, "data.train_on"},
+    {kImatrix, "model.add_tokens"},
 };
 
-constexpr std::string_view kLaterKinds[] = {"imatrix", "verify", "classify", "embed",    "route", "prune",
-                                            "rlhf",    "sweep",  "bench",    "registry", "drift"};
+constexpr std::string_view kLaterKinds[] = {"verify", "classify", "embed", "route",    "prune",
+                                            "rlhf",   "sweep",    "bench", "registry", "drift"};
 constexpr std::string_view kLaterSections[] = {"verify"};
 
 constexpr KindAlias kAliases[] = {{"kto", "dpo", PreferenceLoss::kto},
@@ -156,6 +178,7 @@ std::string_view describe_kind(std::string_view kind) {
       {"reward", "train a model that scores answers, from pairs of a better and a worse one (Bradley-Terry)"},
       {"teach", "run a teacher over data once: its log-probabilities as a store for distill, or its answers as data"},
       {"eval", "score a model on tasks; eval.require makes it a gate"},
+      {"imatrix", "what enters each layer on calibration text, as llama.cpp's importance matrix: for export.imatrix"},
       {"export", "an adapter or model as PEFT, merged Hugging Face folder, GGUF"},
       {"generate", "sample from a model; --chat in a terminal"},
       {"compare", "two artifacts on the same rows, with a paired test; worse or undecided is exit 9"},
@@ -230,6 +253,12 @@ void resolve_defaults(TeachRecipe& r) {
 void resolve_defaults(EvalRecipe& r) {
   resolve_run(r.run, r);
   if (r.eval.tasks.empty()) r.eval.tasks = {"loss"};
+}
+
+void resolve_defaults(ImatrixRecipe& r) {
+  resolve_run(r.run, r);
+  r.data.eval_split = 0;  // every row is seen, and every token of it
+  r.data.train_on = TrainOn::all;
 }
 
 void resolve_defaults(ExportRecipe& r) {

@@ -112,6 +112,14 @@ struct TeachRecipe : RecipeFacts {
   PlanSection plan;
 };
 
+struct ImatrixRecipe : RecipeFacts {
+  static constexpr std::string_view kKind = "imatrix";
+  RunSection run;
+  ModelSection model;
+  DataSection data;
+  PlanSection plan;
+};
+
 struct ExportRecipe : RecipeFacts {
   static constexpr std::string_view kKind = "export";
   RunSection run;
@@ -176,6 +184,10 @@ void sections(V&& v, TeachRecipe& r) {
   v("run", r.run), v("model", r.model), v("data", r.data), v("teach", r.teach), v("plan", r.plan);
 }
 template <class V>
+void sections(V&& v, ImatrixRecipe& r) {
+  v("run", r.run), v("model", r.model), v("data", r.data), v("plan", r.plan);
+}
+template <class V>
 void sections(V&& v, ExportRecipe& r) {
   v("run", r.run), v("model", r.model), v("export", r.exports), v("plan", r.plan);
 }
@@ -195,7 +207,7 @@ void sections(V&& v, PipelineRecipe& r) {
 // THE list of the kinds that are built, for what is instantiated once per kind.
 #define PRENTICE_TRAINING_KINDS(X) X(PretrainRecipe) X(SftRecipe) X(DpoRecipe) X(DistillRecipe) X(RewardRecipe)
 #define PRENTICE_MODEL_KINDS(X) \
-  PRENTICE_TRAINING_KINDS(X) X(TeachRecipe) X(EvalRecipe) X(ExportRecipe) X(GenerateRecipe)
+  PRENTICE_TRAINING_KINDS(X) X(TeachRecipe) X(EvalRecipe) X(ImatrixRecipe) X(ExportRecipe) X(GenerateRecipe)
 #define PRENTICE_KINDS(X) PRENTICE_MODEL_KINDS(X) X(CompareRecipe) X(PipelineRecipe)
 
 // Calls f with a default recipe of each kind.
@@ -227,7 +239,7 @@ bool trains(std::string_view kind);
 
 // Kinds that read data.train as rows a model is run over.
 template <class R>
-inline constexpr bool kReadsTrain = kTrains<R> || std::is_same_v<R, TeachRecipe>;
+inline constexpr bool kReadsTrain = kTrains<R> || std::is_same_v<R, TeachRecipe> || std::is_same_v<R, ImatrixRecipe>;
 
 // Kinds that learn from pairs of answers, and whose one task of evaluation is kPreferenceTask.
 template <class R>

@@ -172,6 +172,7 @@ struct ExportSection {
   std::vector<std::string> gguf;      // F32 F16 BF16 Q8_0 Q6_K Q5_K_M ...
   std::string gguf_adapter = "none";  // none, F32, F16, BF16, Q8_0; true is F32
   std::map<std::string, std::string> types;
+  std::string imatrix;  // an importance matrix, or calibration data
   std::string dtype = "f32";
   std::string name;
   bool verify = true;

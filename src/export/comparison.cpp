@@ -34,10 +34,10 @@ void Comparison::no_others(const GgufReader& file) {
 }
 
 void Comparison::values(const std::string& tensor, std::span<const float> wanted, std::span<const std::byte> stored,
-                        GgmlType type) {
+                        GgmlType type, std::span<const float> importance) {
   bounds_.resize(wanted.size());
   found_.resize(wanted.size());
-  rounding_bounds(wanted, type, bounds_);
+  rounding_bounds(wanted, type, bounds_, !importance.empty());
   decode(stored, type, found_);
   for (size_t i = 0; i < wanted.size(); ++i) {
     const double error = std::abs(static_cast<double>(wanted[i]) - found_[i]);
@@ -47,7 +47,7 @@ void Comparison::values(const std::string& tensor, std::span<const float> wanted
   }
   if (ggml_type_info(type).block_elements == 1) return;
   again_.clear();
-  encode(wanted, type, again_);
+  encode(wanted, type, again_, importance);
   compared_blocks_.insert(tensor);
   if (!std::ranges::equal(again_, stored)) other_blocks_.insert(tensor);
 }

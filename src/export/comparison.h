@@ -36,9 +36,9 @@ class Comparison {
   void no_others(const GgufReader&);
 
   // Compares one block of rows; errors are measured in units of what rounding explains, and blocks must be those that
-  // the values become again.
+  // the values become again, with the importance that the writer had.
   void values(const std::string& tensor, std::span<const float> wanted, std::span<const std::byte> stored,
-              GgmlType type);
+              GgmlType type, std::span<const float> importance = {});
 
   std::vector<Check> checks() const;
 

@@ -133,6 +133,16 @@ void add_tokenizer(std::vector<GgufEntry>& out, const ModelSpec& spec, const Tok
   if (chat_template) out.push_back({"tokenizer.chat_template", *chat_template});
 }
 
+// As llama-quantize says what it was given.
+void add_importance(std::vector<GgufEntry>& out, const GgufOptions& options) {
+  if (options.importance == nullptr) return;
+  const auto& [entries, datasets, chunks, chunk_size, rows] = *options.importance;
+  out.push_back({"quantize.imatrix.file", options.importance_file});
+  if (!datasets.empty()) out.push_back({"quantize.imatrix.dataset", datasets.front()});
+  out.push_back({"quantize.imatrix.entries_count", count(static_cast<int64_t>(entries.size()))});
+  if (chunks > 0) out.push_back({"quantize.imatrix.chunks_count", chunks});
+}
+
 }  // namespace
 
 std::vector<GgufEntry> gguf_metadata(const ModelSpec& spec, const Tokenizer& tokenizer, const GgufOptions& options) {
@@ -144,6 +154,7 @@ std::vector<GgufEntry> gguf_metadata(const ModelSpec& spec, const Tokenizer& tok
   add_tokenizer(out, spec, tokenizer, options);
   out.push_back({"general.file_type", static_cast<uint32_t>(options.type)});
   out.push_back({"general.quantization_version", uint32_t{2}});
+  add_importance(out, options);
   return out;
 }
 

@@ -12,16 +12,19 @@
 #include "export/gguf_mix.h"
 #include "io/gguf.h"
 #include "model/spec.h"
+#include "quant/importance.h"
 #include "text/tokenizer.h"
 
 namespace prentice {
 
 struct GgufOptions {
   FileType type = FileType::F16;
-  std::string name;                          // general.name
-  std::map<std::string, std::string> types;  // per tensor: see gguf_tensor_type
-  std::optional<std::string> chat_template;  // nullopt: the tokenizer's own, if it has one
-  std::optional<int32_t> stop_id;            // what ends the model's turn; nullopt: the tokenizer's EOS
+  std::string name;                              // general.name
+  std::map<std::string, std::string> types;      // per tensor: see gguf_tensor_type
+  std::optional<std::string> chat_template;      // nullopt: the tokenizer's own, if it has one
+  std::optional<int32_t> stop_id;                // what ends the model's turn; nullopt: the tokenizer's EOS
+  const ImportanceMatrix* importance = nullptr;  // what blocks weight their columns by; of this model
+  std::string importance_file;                   // where it came from
 };
 
 // All keys in the order in which llama.cpp's converter writes them. Errors: `model` for a tokenizer that llama.cpp

@@ -6,13 +6,14 @@
 #include "core/error.h"
 #include "export/gguf_features.h"
 #include "export/gguf_names.h"
+#include "export/importance_collector.h"
 #include "quant/encode.h"
 
 namespace prentice {
 
 std::vector<GgufTensorPlan> plan_gguf_tensors(const WeightSource& source, const ModelSpec& spec,
                                               const GgufOptions& options) {
-  const MixModel model = mix_model(spec, false);
+  const MixModel model = mix_model(spec, options.importance != nullptr);
   std::vector<GgufTensorPlan> plans;
   for (auto& [name, values] : rope_factors(spec.ropes.at(global_rope(spec)))) {
     const auto size = static_cast<int64_t>(values.size());
@@ -33,6 +34,7 @@ std::vector<GgufTensorPlan> plan_gguf_tensors(const WeightSource& source, const 
     plan.info.name = name;
     plan.info.type = gguf_tensor_type(name, shape, mixed_type(options.type, name, model), options.types);
     plan.info.dims = {shape.rbegin(), shape.rend()};
+    plan.importance = column_importance(options.importance, name, row_shape(shape).columns);
     // Row 1 moves whenever rows move at all, and then within its head.
     if (shape.size() > 0 && shape[0] > 1 && plan.row_order(1) != 1) plan.rows_together = spec.head_dim;
     plans.push_back(std::move(plan));
@@ -40,8 +42,9 @@ std::vector<GgufTensorPlan> plan_gguf_tensors(const WeightSource& source, const 
   return plans;
 }
 
-uint64_t gguf_model_bytes(const ModelSpec& spec, FileType type, const std::map<std::string, std::string>& types) {
-  const MixModel model = mix_model(spec, false);
+uint64_t gguf_model_bytes(const ModelSpec& spec, FileType type, const std::map<std::string, std::string>& types,
+                          bool has_importance) {
+  const MixModel model = mix_model(spec, has_importance);
   uint64_t bytes = 0;
   for (const auto& [tensor, shape] : expected_tensors(spec)) {
     const std::string name = gguf_name(tensor, spec);
@@ -72,6 +75,7 @@ void for_each_gguf_block(const WeightSource& source, const GgufTensorPlan& plan,
 void write_gguf(const WeightSource& source, const ModelSpec& spec, const Tokenizer& tokenizer,
                 const std::filesystem::path& path, const GgufOptions& options) {
   check_gguf_can_express(spec);
+  if (options.importance != nullptr) require_importance_of(*options.importance, spec);
   const auto plans = plan_gguf_tensors(source, spec, options);
   std::vector<GgufTensorInfo> infos;
   for (const auto& plan : plans) infos.push_back(plan.info);
@@ -80,7 +84,8 @@ void write_gguf(const WeightSource& source, const ModelSpec& spec, const Tokeniz
   for (const auto& plan : plans) {
     for_each_gguf_block(source, plan, [&](std::span<const float> values) {
       bytes.clear();
-      with_context(ExitCode::model, "tensor " + plan.info.name, [&] { encode(values, plan.info.type, bytes); });
+      with_context(ExitCode::model, "tensor " + plan.info.name,
+                   [&] { encode(values, plan.info.type, bytes, plan.importance); });
       writer.write(plan.info.name, bytes);
     });
   }

@@ -15,18 +15,20 @@ struct GgufTensorPlan {
   std::function<int64_t(int64_t)> row_order;  // GGUF row -> source row
   int64_t rows_together = 1;                  // rows that are reordered among themselves
   float offset = 0;                           // added to every value
+  std::vector<float> importance;              // of its columns; empty: not known
   std::vector<float> constants;               // the values themselves, where there is no source (rope factors)
 };
 std::vector<GgufTensorPlan> plan_gguf_tensors(const WeightSource&, const ModelSpec&, const GgufOptions&);
 // The bytes of the tensors of such a file.
-uint64_t gguf_model_bytes(const ModelSpec&, FileType, const std::map<std::string, std::string>& types);
+uint64_t gguf_model_bytes(const ModelSpec&, FileType, const std::map<std::string, std::string>& types,
+                          bool has_importance);
 
 // Calls use(values) for blocks of rows as GGUF wants them, in order, before they are encoded.
 void for_each_gguf_block(const WeightSource&, const GgufTensorPlan&,
                          const std::function<void(std::span<const float> values)>& use);
 
-// Creates the file `path`, tensor by tensor. Errors: `model` when the model cannot be expressed (the reason is named);
-// `storage`.
+// Creates the file `path`, tensor by tensor. Errors: `model` when the model cannot be expressed (the reason is named)
+// or the importance matrix is another model's; `storage`.
 void write_gguf(const WeightSource&, const ModelSpec&, const Tokenizer&, const std::filesystem::path& path,
                 const GgufOptions&);
 

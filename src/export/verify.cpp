@@ -145,7 +145,7 @@ Verification verify_gguf(const fs::path& path, const WeightSource& source, const
     const auto& type = ggml_type_info(plan.info.type);
     for_each_gguf_block(source, plan, [&](std::span<const float> values) {
       const uint64_t bytes = values.size() / type.block_elements * type.block_bytes;
-      comparison.values(plan.info.name, values, found->bytes.subspan(offset, bytes), plan.info.type);
+      comparison.values(plan.info.name, values, found->bytes.subspan(offset, bytes), plan.info.type, plan.importance);
       offset += bytes;
     });
     file.release_pages();

@@ -105,7 +105,10 @@ void print_audit(const Invocation& invocation) {
   for (const auto& [key, value] : model.new_tokens.decided) fmt::print("{}: {}\n", key, value);
   fmt::print("{}", render_audit(audit, has_colour(STDOUT_FILENO) ? AuditStyle::colour : AuditStyle::brackets));
   if (taught) fmt::print("{}teacher: {}\n", taught->held < taught->rows ? "warning: " : "", to_text(*taught));
-  if (const auto line = overlap_warning(data); !line.empty()) fmt::print("warning: {}\n", line);
+  const char* rows = kTrains<Recipe>                         ? "training rows"
+                     : std::is_same_v<Recipe, ImatrixRecipe> ? "calibrated on"
+                                                             : "taught";
+  if (const auto line = overlap_warning(data, rows); !line.empty()) fmt::print("warning: {}\n", line);
 }
 
 // Each step has its own data and, from an earlier one, its own model: one at a time is what a person can read.

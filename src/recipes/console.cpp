@@ -91,12 +91,11 @@ void print_products(const Products& products, const std::filesystem::path& out, 
   for (const auto& warning : products.warnings) fmt::print(stderr, "warning: {}\n", warning);
 }
 
-std::string overlap_warning(const TrainEvalSets& data) {
+std::string overlap_warning(const TrainEvalSets& data, std::string_view are) {
   constexpr size_t kShown = 3;
   if (data.overlap.empty()) return "";
   const size_t shown = std::min(kShown, data.overlap.size());
-  return fmt::format("{} of {} held-out rows are training rows, too: {}{}", data.overlap.size(),
-                     data.eval->examples.size(),
+  return fmt::format("{} of {} held-out rows are {}, too: {}{}", data.overlap.size(), data.eval->examples.size(), are,
                      fmt::join(data.overlap.begin(), data.overlap.begin() + static_cast<std::ptrdiff_t>(shown), ", "),
                      shown < data.overlap.size() ? ", ..." : "");
 }

@@ -28,7 +28,7 @@ void print_products(const Products&, const std::filesystem::path& out, const Inv
 [[noreturn]] void refuse_plan(const Plan&);
 
 // "40 of 40 held-out rows are training rows, too: a.jsonl:1 = b.jsonl:1, ..."; "" without an overlap.
-std::string overlap_warning(const TrainEvalSets&);
+std::string overlap_warning(const TrainEvalSets&, std::string_view are = "training rows");
 // On stderr, a line each: what the training rows lose on their way, and the overlap.
 void print_warnings(const TrainEvalSets&);
 void print_warnings(const std::vector<std::string>&);

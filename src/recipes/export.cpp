@@ -1,10 +1,12 @@
-// The kind `export`: an artifact to PEFT, merged Hugging Face folder and GGUF, tensor by tensor: no model is loaded.
+// The kind `export`: an artifact to PEFT, merged Hugging Face folder and GGUF, tensor by tensor. No model is loaded but
+// where export.imatrix is data to run it on.
 #include <fmt/format.h>
 
 #include "core/error.h"
 #include "export/weight_source.h"
 #include "io/publish.h"
 #include "io/safetensors.h"
+#include "recipes/calibration.h"
 #include "recipes/console.h"
 #include "recipes/describe_run.h"
 #include "recipes/new_tokens.h"
@@ -31,6 +33,19 @@ void copy_adapter(const fs::path& from, const fs::path& to) {
   folder.publish(IfExists::replace);
 }
 
+// The model is gone again before the first tensor is written.
+std::pair<ImportanceMatrix, std::vector<std::string>> importance_of(const Opened& opened, const ExportRecipe& recipe) {
+  return importance_for_export(
+      recipe.exports.imatrix, nullptr,
+      [&](const DataSection& data) {
+        return load_calibration(data, opened.tokenizer, opened.spec, opened.machine.threads);
+      },
+      [&](const Calibration& calibration) {
+        const Model model = load_weights(opened, static_cast<uint64_t>(recipe.run.seed));
+        return collect_importance(model, calibration, [](int64_t, int64_t) { throw_if_stopped(kContinues); });
+      });
+}
+
 }  // namespace
 
 int run_program(ExportRecipe recipe, const Invocation& invocation) {
@@ -48,6 +63,7 @@ int run_program(ExportRecipe recipe, const Invocation& invocation) {
       write_products({.spec = alone,
                       .tokenizer = opened.tokenizer,
                       .weights = [&] { return WeightSource::from_folder(spec, artifact.base, artifact.adapter); },
+                      .importance = [&] { return importance_of(opened, recipe); },
                       .companions = artifact.tokenizer,
                       .own_files = own_files(artifact, spec, opened.tokenizer),
                       .adapter = artifact.adapter,

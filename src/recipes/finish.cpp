@@ -13,6 +13,7 @@
 #include "model/stored_nf4.h"
 #include "quant/encode.h"
 #include "recipes/answers.h"
+#include "recipes/calibration.h"
 #include "recipes/console.h"
 #include "recipes/products.h"
 #include "recipes/run_page.h"
@@ -55,6 +56,20 @@ void publish_trained_model(const Model& model, const PreparedRun& run, const Exp
     write_adapter(model, run, folder.path(), section.dtype);
   }
   folder.publish(IfExists::replace);
+}
+
+// What export.imatrix names: a file, or data that the trained model is run on.
+std::pair<ImportanceMatrix, std::vector<std::string>> importance_of(const Model& model, const PreparedRun& run,
+                                                                    const ExportSection& section) {
+  const Opened& opened = run.opened;
+  return importance_for_export(
+      section.imatrix, run.data.eval ? &*run.data.eval : nullptr,
+      [&](const DataSection& data) {
+        return load_calibration(data, opened.tokenizer, opened.spec, opened.machine.threads);
+      },
+      [&](const Calibration& calibration) {
+        return collect_importance(model, calibration, [](int64_t, int64_t) { throw_if_stopped(kContinues); });
+      });
 }
 
 constexpr int64_t kComparedTokens = 512;
@@ -108,6 +123,7 @@ Products write_run_products(const Model& model, const PreparedRun& run, ExportSe
              return from_files ? WeightSource::from_folder(run.opened.spec, run.opened.artifact.base, adapter)
                                : WeightSource::from_model(model);
            },
+       .importance = [&] { return importance_of(model, run, section); },
        .companions = run.opened.artifact.tokenizer,
        .own_files = trained_files(run),
        .adapter = adapter,

@@ -17,6 +17,7 @@
 #include "export/gguf_adapter.h"
 #include "export/gguf_features.h"
 #include "export/gguf_names.h"
+#include "export/importance_collector.h"
 #include "model/make.h"
 #include "model/stored_nf4.h"
 #include "recipes/open.h"
@@ -131,6 +132,13 @@ bool attach_on_meta(Checker& c, Model& model, const AdapterSection& adapter) {
   return found.empty();
 }
 
+// A matrix that is a file and there.
+void check_importance(Checker& c, const ExportSection& exports, const ModelSpec& spec) {
+  std::error_code error;
+  if (!is_importance_file(exports.imatrix) || !fs::exists(exports.imatrix, error)) return;
+  c.gather("export.imatrix", [&] { require_importance_of(read_importance(exports.imatrix), decoder_alone(spec)); });
+}
+
 void check_gguf(Checker& c, const ExportSection& exports, Model& model) {
   if (exports.gguf_adapter != "none") {
     c.gather("export.gguf_adapter", [&] { check_gguf_adapter(model); });
@@ -138,6 +146,7 @@ void check_gguf(Checker& c, const ExportSection& exports, Model& model) {
   if (exports.gguf.empty()) return;
   merge(model);
   c.gather("export.gguf", [&] { check_gguf_can_express(model.spec); });
+  check_importance(c, exports, model.spec);
 }
 
 void check_trained_products(Checker& c, const AdapterSection& adapter, const ExportSection& exports, ModelSpec spec,
@@ -264,6 +273,8 @@ void check_fit(const R& recipe, const ModelShape& shape, RecipeMistakes& mistake
     check_trained_products(c, adapter, recipe.exports, spec, full ? Quantize::none : quantize_of(recipe.model, spec));
     if constexpr (requires { recipe.distill; }) check_teacher(c, recipe, spec);
   }
+  if constexpr (std::is_same_v<R, ImatrixRecipe>)
+    c.gather("model.path", [&] { check_gguf_can_express(decoder_alone(spec)); });
   if constexpr (exports_only) check_exported(c, recipe.exports, shape);
   if constexpr (requires { recipe.exports; }) check_tensor_types(c, recipe.exports, spec);
 }

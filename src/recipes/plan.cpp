@@ -129,7 +129,8 @@ int64_t merged_bytes(const ExportSection& section, const StepShape& shape) {
 int64_t gguf_bytes(const ExportSection& section, const StepShape& shape) {
   uint64_t bytes = 0;
   for (const auto& type : section.gguf)
-    bytes += gguf_model_bytes(decoder_alone(shape.spec), file_type_named(type), section.types);
+    bytes +=
+        gguf_model_bytes(decoder_alone(shape.spec), file_type_named(type), section.types, !section.imatrix.empty());
   return static_cast<int64_t>(bytes);
 }
 

@@ -6,7 +6,9 @@
 #include "config/distill_rules.h"
 #include "config/read.h"
 #include "core/error.h"
+#include "quant/importance.h"
 #include "recipes/console.h"
+#include "recipes/imatrix.h"
 #include "recipes/prepare.h"
 #include "recipes/programs.h"
 #include "recipes/promises.h"
@@ -17,6 +19,16 @@
 namespace prentice {
 
 namespace {
+
+// Of an export that runs the model on calibration data before it writes.
+Plan with_scoring(Plan plan, StepShape shape, const Hardware& hardware) {
+  shape.labelled = 1;  // the head is not asked
+  const Plan scoring = scoring_plan(shape, hardware);
+  plan.memory.load = scoring.memory.load, plan.memory.eval = scoring.memory.eval;
+  plan.fits = plan.fits && scoring.fits;
+  plan.host_peak_bytes = std::max(plan.host_peak_bytes, scoring.host_peak_bytes);
+  return plan;
+}
 
 // An export and an evaluation hold one model; a plan of theirs is its size.
 template <class R>
@@ -34,6 +46,10 @@ Plan inference_plan(R recipe, const PromisedStep& step) {
     plan = export_plan(shape, recipe.exports, hardware);
   else
     plan = scoring_plan(shape, hardware);
+  if constexpr (requires { recipe.exports; }) {
+    const std::string& imatrix = recipe.exports.imatrix;
+    if (!imatrix.empty() && !is_importance_file(imatrix)) plan = with_scoring(std::move(plan), shape, hardware);
+  }
   plan.decided = {{"run.device", *recipe.run.device}};
   return plan;
 }
@@ -82,6 +98,12 @@ Plan plan_of(const PromisedStep& planned, const Invocation& invocation) {
       Opened opened = open_recipe(std::as_const(recipe), machine);
       plan = recipe.teach.sample.n > 0 ? plan_answers(recipe, opened, hardware)
                                        : prepare_teach(recipe, std::move(opened), hardware).plan;
+    } else if constexpr (std::is_same_v<R, ImatrixRecipe>) {
+      const auto [machine, hardware] = decide_place(recipe.run, recipe.plan.hardware);
+      const Opened opened = open_recipe(std::as_const(recipe), machine);
+      const Calibration calibration = prepare_calibration(recipe, opened);
+      if (const auto line = calibration_warning(calibration); !line.empty()) print_warnings(std::vector{line});
+      plan = plan_imatrix(recipe, calibration, opened, hardware);
     } else if constexpr (requires { recipe.model; }) {
       plan = inference_plan(std::move(recipe), planned);
     } else if constexpr (requires { recipe.compare; }) {

@@ -27,9 +27,9 @@ namespace fs = std::filesystem;
 
 namespace {
 
-constexpr const char* kProductNames[] = {"adapter",     "merged",    "gguf",         "serve",
-                                         "verify.json", "eval.json", "compare.json", "compare.md",
-                                         "report.html", "store",     "answers.jsonl"};
+constexpr const char* kProductNames[] = {"adapter",     "merged",    "gguf",          "serve",
+                                         "verify.json", "eval.json", "compare.json",  "compare.md",
+                                         "report.html", "store",     "answers.jsonl", kImatrixFile};
 
 constexpr const char* kGgufAdapter = "gguf/adapter.gguf";
 
@@ -81,23 +81,39 @@ std::optional<int32_t> turn_end(const ProductSource& source) {
   return source.stop_ids.empty() ? std::nullopt : std::optional<int32_t>(source.stop_ids.front());
 }
 
-std::string write_gguf_file(const ProductSource& source, const WeightSource& weights, const ExportSection& section,
-                            const std::string& type, const std::string& name, const fs::path& out, Verifier& verifier) {
-  const GgufOptions options{.type = file_type_named(type),
-                            .name = name,
-                            .types = section.types,
-                            .chat_template = replaced_template(source.tokenizer),
-                            .stop_id = turn_end(source)};
-  const std::string file_name = fmt::format("{}-{}.gguf", name, type);
+std::string write_gguf_file(const ProductSource& source, const WeightSource& weights, const GgufOptions& options,
+                            bool verify, const fs::path& out, Verifier& verifier) {
+  const std::string file_name = fmt::format("{}-{}.gguf", options.name, file_type_name(options.type));
   TempFile file(out / "gguf" / file_name);
   write_gguf(weights, weights.spec(), source.tokenizer, file.path(), options);
-  if (section.verify && !verifier.passes("gguf/" + file_name, verify_gguf(file.path(), weights, weights.spec(),
-                                                                          source.tokenizer, options))) {
+  if (verify && !verifier.passes("gguf/" + file_name,
+                                 verify_gguf(file.path(), weights, weights.spec(), source.tokenizer, options))) {
     reject(file.path(), file.final_path());
     return "";
   }
   file.publish(IfExists::replace);
   return file_name;
+}
+
+void write_gguf_files(const ProductSource& source, const WeightSource& weights, const ExportSection& section,
+                      const fs::path& out, ServingInfo& info, Verifier& verifier) {
+  GgufOptions options{.name = info.name,
+                      .types = section.types,
+                      .chat_template = replaced_template(source.tokenizer),
+                      .stop_id = turn_end(source)};
+  std::pair<ImportanceMatrix, std::vector<std::string>> importance;
+  if (!section.imatrix.empty()) {
+    importance = source.importance();
+    options.importance = &importance.first;
+    options.importance_file = fs::path(section.imatrix).filename().string();
+    info.warnings.insert(info.warnings.end(), importance.second.begin(), importance.second.end());
+  }
+  for (const auto& type : section.gguf) {
+    throw_if_stopped(kContinues);
+    options.type = file_type_named(type);
+    const std::string file = write_gguf_file(source, weights, options, section.verify, out, verifier);
+    if (!file.empty()) info.gguf_files.push_back(file);
+  }
 }
 
 // The adapter's bytes must not bear the run's name; `section.name` is the user's own word.
@@ -188,11 +204,7 @@ Products write_products(const ProductSource& source, const ExportSection& sectio
   }
   if (section.merged != "none") write_merged(source, *weights, section, out, verifier);
   if (!section.gguf.empty() || section.gguf_adapter != "none") info.warnings = gguf_warnings(source.spec);
-  for (const auto& type : section.gguf) {
-    throw_if_stopped(kContinues);
-    const std::string file = write_gguf_file(source, *weights, section, type, name, out, verifier);
-    if (!file.empty()) info.gguf_files.push_back(file);
-  }
+  if (!section.gguf.empty()) write_gguf_files(source, *weights, section, out, info, verifier);
   if (section.gguf_adapter != "none") info.gguf_adapter = write_gguf_adapter_file(source, section, out, verifier);
   if (!verifier.all.checks.empty()) publish_file(out / "verify.json", verification_json(verifier.all));
   if (!verifier.rejected.empty()) {

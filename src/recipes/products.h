@@ -14,6 +14,7 @@
 #include "export/serving.h"
 #include "export/weight_source.h"
 #include "model/spec.h"
+#include "quant/importance.h"
 #include "recipes/report.h"
 #include "text/tokenizer.h"
 
@@ -21,17 +22,22 @@ namespace prentice {
 
 struct Check;  // export/comparison.h
 
+// Of the kind `imatrix`, in its run folder.
+inline constexpr const char* kImatrixFile = "imatrix.gguf";
+
 struct ProductSource {
   const ModelSpec& spec;
   const Tokenizer& tokenizer;
   // Checks of merged weights against what was trained, where it is in memory; may be empty.
   std::function<std::vector<Check>(const WeightSource&, const HfFolderOptions&)> compare = {};
   std::function<WeightSource()> weights;  // adapter folded in; asked for only where whole weights are written
-  std::filesystem::path companions;       // folder whose tokenizer and generation files go along
-  FileTexts own_files;                    // in place of them, or beside them
-  std::filesystem::path adapter;          // PEFT folder, or empty
-  const ModelSpec& adapted;               // the model whose modules it names
-  std::string base_model;                 // as the user named it
+  // What export.imatrix names, and what must be said of it; asked for only where that key is set.
+  std::function<std::pair<ImportanceMatrix, std::vector<std::string>>()> importance = {};
+  std::filesystem::path companions;  // folder whose tokenizer and generation files go along
+  FileTexts own_files;               // in place of them, or beside them
+  std::filesystem::path adapter;     // PEFT folder, or empty
+  const ModelSpec& adapted;          // the model whose modules it names
+  std::string base_model;            // as the user named it
   std::vector<int32_t> stop_ids;
   bool raw_text = false;  // trained on raw text although the model has a template
   int64_t max_length = 0;

@@ -69,6 +69,11 @@ std::string teaching_line(const Json& results) {
                      results.at("bytes_per_token").as_number(), 100 * results.at("coverage").as_number());
 }
 
+std::string calibration_line(const Json& results) {
+  return fmt::format("{} weights over {} tokens", results.at("entries").as_integer(),
+                     results.at("tokens").as_integer());
+}
+
 }  // namespace
 
 Story tell(const std::vector<ExpandedStep>& steps, const fs::path& out) {
@@ -90,6 +95,9 @@ Story tell(const std::vector<ExpandedStep>& steps, const fs::path& out) {
     } else if (step.kind == TeachRecipe::kKind) {
       told.line = with_context(ExitCode::model, step.out.string(),
                                [&] { return teaching_line(Json::parse_file(step.out / "run.json").at("results")); });
+    } else if (step.kind == ImatrixRecipe::kKind) {
+      told.line = with_context(ExitCode::model, step.out.string(),
+                               [&] { return calibration_line(Json::parse_file(step.out / "run.json").at("results")); });
     } else if (step.kind == "export") {
       for (const char* product : {"adapter", "merged", "gguf"}) {
         if (!fs::exists(step.out / product)) continue;

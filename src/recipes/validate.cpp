@@ -12,6 +12,7 @@
 #include "data/data_template.h"
 #include "data/encode.h"
 #include "data/raw_text.h"
+#include "recipes/calibration.h"
 #include "recipes/fit.h"
 #include "recipes/promises.h"
 #include "recipes/reference.h"
@@ -120,6 +121,21 @@ std::string raw_text_warning(const PromisedStep& step) {
   return warns ? std::string(kRawTextWarning) : "";
 }
 
+// The warning about rows that are calibrated and evaluated on, with the same exceptions.
+std::string calibration_warning(const PromisedStep& step) {
+  RecipeMistakes unreadable;
+  const auto recipe =
+      bind_recipe<ImatrixRecipe>(step.step.recipe, {.check_paths = false, .in_pipeline = true}, unreadable);
+  std::string warning;
+  if (!step.shape_known || !step.data_known || recipe.data.eval.empty()) return warning;
+  unreadable.gather({}, "", [&] {
+    const ModelShape shape = promised_shape(recipe.model, step);
+    const Tokenizer tokenizer = open_tokenizer(shape.artifact, shape.spec);
+    warning = calibration_warning(load_calibration(recipe.data, tokenizer, shape.spec, available_threads()));
+  });
+  return warning;
+}
+
 }  // namespace
 
 std::vector<std::string> validate_recipe(const Node& recipe) {
@@ -142,7 +158,9 @@ std::vector<std::string> warnings_of_rows(const Node& recipe) {
   const auto look = [&](const PromisedStep& step) {
     with_kind(recipe_kind(step.step.recipe), [&]<class R>() {
       if constexpr (kReadsTrain<R>) {
-        const std::string warning = raw_text_warning<R>(step), &name = step.step.name;
+        constexpr bool calibrates = std::is_same_v<R, ImatrixRecipe>;  // on running text as a rule
+        const std::string warning = calibrates ? calibration_warning(step) : raw_text_warning<R>(step);
+        const std::string& name = step.step.name;
         if (!warning.empty()) warnings.push_back(name.empty() ? warning : name + ": " + warning);
       }
     });

@@ -1,0 +1,163 @@
+#include "quant/importance.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "core/error.h"
+#include "io/file.h"
+#include "io/gguf.h"
+#include "io/sha256.h"
+
+namespace prentice {
+
+namespace {
+
+constexpr std::string_view kMagic = "GGUF", kSums = ".in_sum2", kCounts = ".counts";
+// Beside llama.cpp's keys, which its reader passes over: what an evaluation can be held against.
+constexpr const char* kRows = "prentice.imatrix.rows";
+
+void check(const std::string& name, const ImportanceEntry& entry) {
+  if (entry.sums.empty()) fail(ExitCode::malformed, fmt::format("entry {} is empty", name));
+  const bool good = std::isfinite(entry.count) && entry.count >= 0 &&
+                    std::ranges::all_of(entry.sums, [](float sum) { return std::isfinite(sum) && sum >= 0; });
+  if (!good) {
+    fail(ExitCode::malformed, fmt::format("entry {} has a value that is negative or not finite", name),
+         "collect it anew");
+  }
+}
+
+std::vector<float> floats_of(const GgufTensorView& tensor) {
+  if (tensor.type != GgmlType::F32) fail(ExitCode::malformed, fmt::format("tensor {} is not F32", tensor.name));
+  std::vector<float> values(tensor.bytes.size() / sizeof(float));
+  if (!values.empty()) std::memcpy(values.data(), tensor.bytes.data(), tensor.bytes.size());
+  return values;
+}
+
+ImportanceMatrix from_gguf(const std::filesystem::path& path) {
+  const auto file = GgufReader::open(path);
+  return with_context(ExitCode::model, path.string(), [&] {
+    const auto* type = file.find("general.type");
+    const auto* word = type == nullptr ? nullptr : std::get_if<std::string>(type);
+    if (word == nullptr || *word != "imatrix")
+      fail(ExitCode::malformed, "is a GGUF file, and not one of an importance matrix");
+    ImportanceMatrix matrix{.chunks = file.get<uint32_t>("imatrix.chunk_count"),
+                            .chunk_size = file.get<uint32_t>("imatrix.chunk_size")};
+    for (const auto text : file.get<GgufArray>("imatrix.datasets").strings()) matrix.datasets.emplace_back(text);
+    if (file.find(kRows) != nullptr) {
+      for (const auto text : file.get<GgufArray>(kRows).strings()) matrix.rows.emplace_back(text);
+    }
+    for (const auto& tensor : file.tensors()) {
+      if (!tensor.name.ends_with(kSums)) continue;
+      const std::string name = tensor.name.substr(0, tensor.name.size() - kSums.size());
+      const auto* counts = file.find_tensor(name + std::string(kCounts));
+      if (counts == nullptr) fail(ExitCode::malformed, fmt::format("entry {} has no counts", name));
+      const auto count = floats_of(*counts);
+      if (count.size() != 1) fail(ExitCode::malformed, fmt::format("entry {} is of {} matrices", name, count.size()));
+      ImportanceEntry entry{.sums = floats_of(tensor), .count = std::round(count[0])};
+      check(name, entry);
+      matrix.entries.emplace(name, std::move(entry));
+    }
+    if (matrix.entries.empty()) fail(ExitCode::malformed, "holds no entry");
+    return matrix;
+  });
+}
+
+// Reads what a file says in order.
+class Cursor {
+ public:
+  explicit Cursor(std::span<const std::byte> bytes) : rest_(bytes) {}
+  bool at_end() const { return rest_.empty(); }
+  std::span<const std::byte> take(uint64_t size) {
+    if (size > rest_.size()) fail(ExitCode::malformed, "ends in the middle of an entry", "copy the file again");
+    const auto taken = rest_.first(size);
+    rest_ = rest_.subspan(size);
+    return taken;
+  }
+  int32_t count() {  // never negative
+    int32_t value = 0;
+    std::memcpy(&value, take(sizeof value).data(), sizeof value);
+    if (value < 0) fail(ExitCode::malformed, fmt::format("a length of {}", value), "it is no importance matrix");
+    return value;
+  }
+  std::string text() {
+    const auto bytes = take(static_cast<uint64_t>(count()));
+    return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+  }
+
+ private:
+  std::span<const std::byte> rest_;
+};
+
+// n, then n times {name, calls, values, values * f32}, and at times the number of chunks and the data set's name. The
+// values are means times the calls.
+ImportanceMatrix from_legacy(std::span<const std::byte> bytes) {
+  Cursor cursor(bytes);
+  ImportanceMatrix matrix;
+  const int32_t entries = cursor.count();
+  if (entries == 0) fail(ExitCode::malformed, "holds no entry: it is no importance matrix");
+  for (int32_t i = 0; i < entries; ++i) {
+    const std::string name = cursor.text();
+    ImportanceEntry entry{.count = static_cast<float>(cursor.count())};
+    const auto values = cursor.take(sizeof(float) * static_cast<uint64_t>(cursor.count()));
+    entry.sums.resize(values.size() / sizeof(float));
+    if (!values.empty()) std::memcpy(entry.sums.data(), values.data(), values.size());
+    if (entry.count == 0) entry.count = 1;
+    check(name, entry);
+    if (!matrix.entries.emplace(name, std::move(entry)).second)
+      fail(ExitCode::malformed, fmt::format("entry {} stands there twice", name));
+  }
+  if (cursor.at_end()) return matrix;
+  matrix.chunks = static_cast<uint32_t>(cursor.count());
+  if (!cursor.at_end()) matrix.datasets.push_back(cursor.text());
+  return matrix;
+}
+
+}  // namespace
+
+std::vector<float> ImportanceEntry::means() const {
+  if (!(count > 0)) return std::vector<float>(sums.size(), 1.0f);
+  std::vector<float> out;
+  for (const float sum : sums) out.push_back(sum / count);
+  return out;
+}
+
+std::string calibration_row_hash(const std::string& text) { return sha256_hex(text).substr(0, 16); }
+
+bool is_importance_file(const std::filesystem::path& path) {
+  for (const char* extension : {".gguf", ".dat", ".imatrix"}) {
+    if (path.extension() == extension) return true;
+  }
+  std::error_code error;
+  return std::filesystem::is_regular_file(path, error) && MappedFile::open(path).text().starts_with(kMagic);
+}
+
+ImportanceMatrix read_importance(const std::filesystem::path& path) {
+  const auto file = MappedFile::open(path);
+  if (file.text().starts_with(kMagic)) return from_gguf(path);
+  return with_context(ExitCode::model, path.string(), [&] { return from_legacy(file.bytes()); });
+}
+
+void write_importance(const ImportanceMatrix& matrix, const std::filesystem::path& path) {
+  std::vector<GgufEntry> metadata = {{"general.type", std::string("imatrix")},
+                                     {"imatrix.datasets", gguf_array(matrix.datasets)},
+                                     {"imatrix.chunk_count", matrix.chunks},
+                                     {"imatrix.chunk_size", matrix.chunk_size}};
+  if (!matrix.rows.empty()) metadata.push_back({kRows, gguf_array(matrix.rows)});
+  std::vector<GgufTensorInfo> infos;
+  for (const auto& [name, entry] : matrix.entries) {
+    const auto columns = static_cast<int64_t>(entry.sums.size());
+    infos.push_back({name + std::string(kSums), GgmlType::F32, {columns}});
+    infos.push_back({name + std::string(kCounts), GgmlType::F32, {1}});
+  }
+  GgufWriter writer(path, metadata, infos);
+  for (const auto& [name, entry] : matrix.entries) {
+    writer.write(name + std::string(kSums), std::as_bytes(std::span(entry.sums)));
+    writer.write(name + std::string(kCounts), std::as_bytes(std::span(&entry.count, 1)));
+  }
+  writer.finish();
+}
+
+}  // namespace prentice

@@ -1,0 +1,16 @@
+// A run of a model over calibration data, known before its weights load.
+#pragma once
+
+#include "config/kinds.h"
+#include "recipes/calibration.h"
+#include "recipes/open.h"
+#include "recipes/plan.h"
+
+namespace prentice {
+
+// Decides data.max_length. Errors: those of load_calibration.
+Calibration prepare_calibration(ImatrixRecipe&, const Opened&);
+
+Plan plan_imatrix(const ImatrixRecipe&, const Calibration&, const Opened&, const Hardware&);
+
+}  // namespace prentice
