@@ -130,8 +130,9 @@ void check_unrounded(const Model& model, const std::vector<std::string>& chosen,
     found.push_back(
         {.key = "adapter.init",
          .word = "",
-         .message = fmt::format("pissa takes its start out of the weights, and {} is held in four bits", linear.name),
-         .hint = "another adapter.init, or model.quantize=none"});
+         .message = fmt::format("pissa takes its start out of the weights, and {} is held {}", linear.name,
+                                model.spec.blocks.empty() ? "in four bits" : "in the blocks of its GGUF file"),
+         .hint = model.spec.blocks.empty() ? "another adapter.init, or model.quantize=none" : "another adapter.init"});
   });
 }
 

@@ -19,7 +19,7 @@ Model frozen_copy(const Model& model) {
   visit(copy, [&](const std::string& name, Tensor& tensor) {
     if (saved.contains(name)) freeze(name, tensor);
   });
-  if (copy.spec.tied_head) copy.head.weight = Dense{copy.embed};
+  if (copy.spec.tied_head && copy.embed.defined()) copy.head.weight = Dense{copy.embed};
   return copy;
 }
 

@@ -63,7 +63,7 @@ void attach_fresh(Linear& linear, int64_t module, const Size& size, const Adapte
 void attach_to_embedding(Model& model, const Size& size, const AdapterSection& section, uint64_t seed) {
   const std::string& name = model.spec.names.embed;
   Lora& lora = model.embed_lora.emplace(empty_lora(size, section));
-  const auto options = trained_options(model.embed.options());
+  const auto options = trained_options(embed_options(model));
   lora.a = at::zeros({size.rank, model.spec.vocab}, options);
   lora.b = options.device().is_meta()
                ? at::empty({model.spec.hidden, size.rank}, options)

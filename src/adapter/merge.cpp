@@ -29,7 +29,7 @@ void keep_saved(Model& model) {
       if (saved == name) tensor = tensor.detach().to(type);
     }
   });
-  if (model.spec.tied_head) model.head.weight = Dense{model.embed};
+  if (model.spec.tied_head && model.embed.defined()) model.head.weight = Dense{model.embed};
   model.saved = {};
 }
 

@@ -35,7 +35,7 @@ void attach_factors(Model& model, const PeftFolder& folder) {
   auto next = folder.factors().begin();
   const auto end = folder.factors().end();
   if (next != end && next->embedding) {
-    model.embed_lora = lora_of(*next++, folder.config(), model.embed.options(), 0);
+    model.embed_lora = lora_of(*next++, folder.config(), embed_options(model), 0);
   }
   int64_t module = 0;
   visit_linears(model, [&](Linear& linear) {

@@ -26,13 +26,18 @@ Tensor trainable_copy(const Tensor& tensor) {
   return tensor.detach().to(tensor.options().dtype(type), /*non_blocking=*/false, /*copy=*/true);
 }
 
-// The first quantized layer that `word` names, or "".
+// The first quantized module that `word` names, or "".
 std::string quantized_module(const Model& model, const std::string& word) {
   std::string found;
+  if (model.embed_blocks && is_saved({word}, model.spec.names.embed + ".weight")) found = model.spec.names.embed;
   visit_linears(model, [&](const Linear& linear) {
     if (found.empty() && is_quantized(linear) && is_saved({word}, linear.name + ".weight")) found = linear.name;
   });
   return found;
+}
+
+const char* how_held(const Model& model) {
+  return model.spec.blocks.empty() ? "in four bits" : "in the blocks of its GGUF file";
 }
 
 std::string head_weight(const Model& model) { return model.head.name + ".weight"; }
@@ -63,8 +68,10 @@ std::vector<KeyMistake> saved_mistakes(const Model& model, const std::vector<std
     if (const std::string held = quantized_module(model, word); !held.empty()) {
       found.push_back({.key = "adapter.modules_to_save",
                        .word = word,
-                       .message = fmt::format("{} is held in four bits, and cannot train whole", held),
-                       .hint = "give it an adapter (adapter.targets), or model.quantize=none"});
+                       .message = fmt::format("{} is held {}, and cannot train whole", held, how_held(model)),
+                       .hint = model.spec.blocks.empty()
+                                   ? "give it an adapter (adapter.targets), or model.quantize=none"
+                                   : "give it an adapter (adapter.targets)"});
       continue;
     }
     if (std::ranges::any_of(tensors, [&](const auto& name) { return is_saved({word}, name); })) continue;
@@ -108,7 +115,7 @@ void save_modules(Model& model, const std::vector<std::string>& words, bool keep
     *tensor = trainable_copy(*tensor);
   }
   if (parted) untie(model.spec);
-  if (model.spec.tied_head) model.head.weight = Dense{model.embed};
+  if (model.spec.tied_head && model.embed.defined()) model.head.weight = Dense{model.embed};
   model.saved.words = words;
 }
 
@@ -130,7 +137,7 @@ void swap_saved(Model& model) {
       if (saved == name) std::swap(*tensor, other);
     }
   }
-  if (model.spec.tied_head) model.head.weight = Dense{model.embed};
+  if (model.spec.tied_head && model.embed.defined()) model.head.weight = Dense{model.embed};
 }
 
 }  // namespace prentice

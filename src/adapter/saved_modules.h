@@ -22,7 +22,8 @@ bool is_saved_module(const std::vector<std::string>& words, const std::string& m
 template <class M, class F>
 void visit_with_head(M& model, F&& f) {
   visit(model, f);
-  if (model.spec.tied_head) f(model.head.name + ".weight", std::get<Dense>(model.head.weight).weight);
+  if (model.spec.tied_head && !is_quantized(model.head))
+    f(model.head.name + ".weight", std::get<Dense>(model.head.weight).weight);
 }
 
 // Puts f32 copies (f64 in an f64 model) in the place of the tensors that `words` name, and keeps the base's in

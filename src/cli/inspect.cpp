@@ -180,7 +180,8 @@ Contents of_file(const fs::path& path) {
 Contents of_address(const std::string& address, bool trust) {
   const Artifact artifact = resolve_artifact(address, "inspect");
   if (!artifact.adapter.empty()) return of_folder(artifact.adapter, trust);
-  if (artifact.has_weights()) return of_folder(artifact.base, trust);
+  if (artifact.has_weights())
+    return is_gguf_file(artifact.base) ? of_gguf(artifact.base) : of_folder(artifact.base, trust);
   return {.kind = "shapes", .metadata = {{"config", artifact_config(artifact)}}, .tensors = {}};
 }
 

@@ -32,7 +32,7 @@ struct LossSum {
 // Adds the labelled positions of `batch`, whose first sequence belongs to samples[0].
 void add_losses(const EvalInput& input, const Batch& host, const int64_t* samples, std::vector<LossSum>& sums) {
   const Model& model = input.model;
-  const Batch batch = to_device(host, model.embed.device());
+  const Batch batch = to_device(host, device_of(model));
   const Tensor hidden = forward_hidden(model, batch, {});
   const Tensor log_probs =
       label_log_probs(hidden, model.head, model.spec.final_softcap, batch).to(at::kCPU, at::kDouble);

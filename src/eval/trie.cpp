@@ -115,7 +115,7 @@ Tensor attend(const std::vector<Segment>& segments, const Tensor& q, const Tenso
 
 // [sum of sizes, D], after the final norm
 Tensor forward_trees(const Model& model, const std::vector<TokenTree>& trees) {
-  const auto device = model.embed.device();
+  const auto device = device_of(model);
   std::vector<Segment> segments;
   std::vector<int64_t> ids, positions, starts = {0};
   for (const TokenTree& tree : trees) {

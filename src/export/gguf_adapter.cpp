@@ -14,7 +14,7 @@
 #include "core/error.h"
 #include "export/gguf_features.h"
 #include "export/gguf_metadata.h"
-#include "export/gguf_names.h"
+#include "model/gguf_names.h"
 #include "model/make.h"
 #include "quant/encode.h"
 

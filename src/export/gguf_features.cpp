@@ -108,7 +108,8 @@ void check_gguf_can_express(const ModelSpec& spec) {
   if (spec.activation != spec.gguf.activation) {
     refuse(fmt::format("llama.cpp's '{}' has another activation in its MLP", architecture));
   }
-  const double usual_scale = 1 / std::sqrt(static_cast<double>(spec.head_dim));
+  const bool mean = spec.layers == spec.gguf.mean_scale_layers;
+  const double usual_scale = 1 / std::sqrt(static_cast<double>(mean ? spec.hidden / spec.heads : spec.head_dim));
   if (std::abs(spec.attention_scale / usual_scale - 1) > 1e-6) refuse("it has an attention scale of its own");
   for (const auto& rope : spec.ropes) {
     if (own_yarn(rope)) refuse("its yarn scaling has settings of its own");

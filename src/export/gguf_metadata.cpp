@@ -3,12 +3,11 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <cmath>
-#include <numbers>
 #include <unordered_set>
 
 #include "core/error.h"
 #include "export/gguf_features.h"
+#include "model/gguf_keys.h"
 #include "text/pre_tokenizer.h"
 
 namespace prentice {
@@ -59,16 +58,10 @@ void add_windows(std::vector<GgufEntry>& out, const ModelSpec& spec) {
 
 void add_architecture(std::vector<GgufEntry>& out, const ModelSpec& spec) {
   const auto prefix = spec.gguf.architecture + ".";
-  const auto add = [&](const char* key, GgufValue value) { out.push_back({prefix + key, std::move(value)}); };
-  add("vocab_size", count(spec.vocab));
-  add("context_length", count(spec.max_positions));
-  add("embedding_length", count(spec.hidden));
-  add("block_count", count(spec.layers));
-  add("feed_forward_length", count(spec.feed_forward));
-  add("attention.head_count", count(spec.heads));
-  add("attention.head_count_kv", count(spec.kv_heads));
-  add("attention.key_length", count(spec.head_dim));
-  add("attention.value_length", count(spec.head_dim));
+  const auto add = [&](std::string_view key, GgufValue value) {
+    out.push_back({prefix + std::string(key), std::move(value)});
+  };
+  for (const auto& size : kGgufSizes) add(size.key, count(spec.*size.member));
   const bool layer_norm = spec.norm == NormKind::layer;
   add(layer_norm ? "attention.layer_norm_epsilon" : "attention.layer_norm_rms_epsilon",
       static_cast<float>(spec.norm_eps));
@@ -181,34 +174,6 @@ TokenizerTables padded_tables(const Tokenizer& tokenizer, int64_t rows) {
     }
   }
   return tables;
-}
-
-std::vector<float> rope_divisors(const RopeSpec& rope) {
-  if (rope.kind != RopeKind::llama3) return {};
-  const double original = static_cast<double>(rope.original_max_positions);
-  std::vector<float> divisors;
-  for (int64_t j = 0; j < rope.rotary_dim / 2; ++j) {
-    const double frequency = std::pow(rope.theta, -2.0 * static_cast<double>(j) / static_cast<double>(rope.rotary_dim));
-    const double wavelength = 2 * std::numbers::pi / frequency;
-    double divisor = 1;
-    if (wavelength > original / rope.low_freq_factor) {
-      divisor = rope.factor;
-    } else if (wavelength >= original / rope.high_freq_factor) {
-      const double smooth =
-          (original / wavelength - rope.low_freq_factor) / (rope.high_freq_factor - rope.low_freq_factor);
-      divisor = 1 / ((1 - smooth) / rope.factor + smooth);
-    }
-    divisors.push_back(static_cast<float>(divisor));
-  }
-  return divisors;
-}
-
-std::vector<std::pair<std::string, std::vector<float>>> rope_factors(const RopeSpec& rope) {
-  if (rope.kind == RopeKind::llama3) return {{"rope_freqs.weight", rope_divisors(rope)}};
-  if (rope.kind != RopeKind::longrope) return {};
-  const auto floats = [](const std::vector<double>& list) { return std::vector<float>(list.begin(), list.end()); };
-  return {{"rope_factors_long.weight", floats(rope.long_factors)},
-          {"rope_factors_short.weight", floats(rope.short_factors)}};
 }
 
 }  // namespace prentice

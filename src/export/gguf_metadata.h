@@ -6,7 +6,6 @@
 #include <map>
 #include <optional>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "export/gguf_mix.h"
@@ -34,10 +33,5 @@ std::vector<GgufEntry> gguf_metadata(const ModelSpec& spec, const Tokenizer& tok
 // tokenizer.tables() filled up to `rows` with unused [PAD] entries. Errors: `model` when the vocabulary is larger than
 // the embedding or two entries are the same text.
 TokenizerTables padded_tables(const Tokenizer& tokenizer, int64_t rows);
-
-// Divisors of the rotary frequencies that make llama3 scaling, [rotary_dim / 2]; empty for every other kind.
-std::vector<float> rope_divisors(const RopeSpec& rope);
-// The tensors, by name, that hold what a scaling's keys cannot: llama3's divisors, longrope's two lists.
-std::vector<std::pair<std::string, std::vector<float>>> rope_factors(const RopeSpec& rope);
 
 }  // namespace prentice

@@ -5,8 +5,10 @@
 
 #include "core/error.h"
 #include "export/gguf_features.h"
-#include "export/gguf_names.h"
+#include "export/gguf_tensor_type.h"
 #include "export/importance_collector.h"
+#include "model/gguf_names.h"
+#include "model/gguf_rope.h"
 #include "quant/encode.h"
 
 namespace prentice {

@@ -23,7 +23,7 @@ std::string vllm_section(const ServingInfo& info) {
     text += "Merged model:\n\n" +
             code(fmt::format("vllm serve merged --served-model-name {}{}", shell_word_of_line(info.name), length));
   }
-  if (info.peft && !info.base_model.empty()) {
+  if (info.peft && !info.base_model.empty() && info.base_gguf.empty()) {
     // vLLM refuses an adapter above its default without the flag.
     const auto rank = info.rank > kVllmDefaultRank ? fmt::format(" --max-lora-rank {}", info.rank) : "";
     text += "Base model with the adapter on top (the base is shared with other adapters):\n\n" +
@@ -38,7 +38,11 @@ std::string llama_cpp_section(const ServingInfo& info) {
   std::string text = "## llama.cpp\n\n";
   const auto length = info.gguf_length > 0 ? fmt::format(" --ctx-size {}", info.gguf_length) : "";
   const auto jinja = info.has_chat_template && !info.trained_on_raw_text ? " --jinja" : "";
-  if (info.gguf_adapter) {
+  if (info.gguf_adapter && !info.base_gguf.empty()) {
+    text += "The file that was trained on with the adapter on top: what is served is what was trained.\n\n" +
+            code(fmt::format("llama-server -m {} --lora gguf/adapter.gguf{}{}", shell_word_of_line(info.base_gguf),
+                             length, jinja));
+  } else if (info.gguf_adapter) {
     text +=
         "Base model with the adapter on top. `BASE.gguf` is the base model as GGUF, of any type; `prentice export "
         "export.gguf=[F16]` with the base as `model.path` makes one:\n\n" +

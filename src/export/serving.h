@@ -14,6 +14,7 @@ namespace prentice {
 struct ServingInfo {
   std::string name;                     // served model name
   std::string base_model;               // as the user named it; "" when trained from scratch
+  std::string base_gguf;                // the GGUF file that the adapter was trained on; empty = it was a folder
   bool peft = false;                    // adapter/ stands beside
   bool merged = false;                  // merged/ stands beside
   std::vector<std::string> gguf_files;  // names below gguf/

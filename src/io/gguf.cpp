@@ -1,6 +1,7 @@
 #include "io/gguf.h"
 
 #include <algorithm>
+#include <array>
 #include <bit>
 #include <cstring>
 #include <set>
@@ -263,6 +264,15 @@ GgufContent parse(std::span<const std::byte> bytes) {
 
 GgufContent parse_gguf(std::span<const std::byte> bytes, const std::string& origin) {
   return with_context(ExitCode::model, origin, [&] { return parse(bytes); });
+}
+
+bool is_gguf_file(const std::filesystem::path& path) {
+  std::error_code error;
+  if (!std::filesystem::is_regular_file(path, error)) return false;
+  if (path.extension() == ".gguf") return true;
+  std::array<char, 4> magic = {};
+  InputFile file(path);
+  return file.read(std::as_writable_bytes(std::span(magic))) == 4 && std::string_view(magic.data(), 4) == "GGUF";
 }
 
 GgufReader GgufReader::open(const std::filesystem::path& path) {

@@ -74,6 +74,9 @@ struct GgufTensorView : GgufTensorInfo {
   std::span<const std::byte> bytes;
 };
 
+// Whether it is no folder and begins as GGUF files do, or is called *.gguf; a missing file is neither.
+bool is_gguf_file(const std::filesystem::path& path);
+
 class GgufReader {
  public:
   // Errors: `usage` when missing; `model`, naming file and key or tensor, when any rule is broken.

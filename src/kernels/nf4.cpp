@@ -1,13 +1,13 @@
 #include "kernels/nf4.h"
 
 #include <ATen/ops/empty.h>
-#include <ATen/ops/from_blob.h>
 #include <c10/core/GradMode.h>
 
 #include <map>
 #include <mutex>
 
 #include "kernels/operation.h"
+#include "kernels/reused_buffer.h"
 
 namespace prentice {
 
@@ -43,15 +43,6 @@ Tensor scale_map_on(const at::Device& device) {
   return map;
 }
 
-// Memory of this size is given back to the system when it is freed, and page faults of taking it anew cost more than
-// the values; so the largest weight's stays.
-Tensor buffer(at::IntArrayRef shape, at::ScalarType type) {
-  thread_local Tensor bytes;
-  const int64_t wanted = c10::multiply_integers(shape) * static_cast<int64_t>(c10::elementSize(type));
-  if (!bytes.defined() || bytes.numel() < wanted) bytes = at::empty({wanted}, at::kByte);
-  return at::from_blob(bytes.mutable_data_ptr(), shape, at::TensorOptions(type));
-}
-
 }  // namespace
 
 Tensor dequantized(const Nf4& weight, at::ScalarType type) {
@@ -59,7 +50,7 @@ Tensor dequantized(const Nf4& weight, at::ScalarType type) {
   const c10::NoGradGuard no_grad;
   const std::initializer_list<int64_t> shape = {weight.rows, weight.columns};
   const Tensor values =
-      weight.codes.is_cpu() ? buffer(shape, type) : at::empty(shape, weight.codes.options().dtype(type));
+      weight.codes.is_cpu() ? reused_buffer(shape, type) : at::empty(shape, weight.codes.options().dtype(type));
   const auto nested = weight.nested() ? std::optional(weight.nested_absmax) : std::nullopt;
   dequantize.call(weight.codes, weight.absmax, nested, weight.offset, weight.block, scale_map_on(weight.codes.device()),
                   values);

@@ -9,6 +9,7 @@
 #include <ATen/ops/stack.h>
 
 #include "core/error.h"
+#include "kernels/gguf_blocks.h"
 #include "kernels/rope.h"
 #include "kernels/silu_mul.h"
 
@@ -65,7 +66,7 @@ Tensor mlp_part(const ModelSpec& spec, const Layer& layer, const Tensor& normed,
 }  // namespace
 
 Tensor embed_tokens(const Model& model, const Tensor& ids) {
-  Tensor rows = at::embedding(model.embed, ids);
+  Tensor rows = model.embed_blocks ? looked_up(*model.embed_blocks, ids) : at::embedding(model.embed, ids);
   if (model.embed_lora && model.embed_lora->enabled) {
     const Lora& lora = *model.embed_lora;
     const Tensor low = at::embedding(lora.a.t(), ids);  // [T, R]

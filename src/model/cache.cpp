@@ -42,7 +42,7 @@ void KvCache::truncate(int64_t length) {
 Tensor KvCache::append(const Model& model, std::span<const int32_t> ids) {
   const auto& spec = model.spec;
   const int64_t before = length(), count = static_cast<int64_t>(ids.size()), after = before + count;
-  const auto device = model.embed.device();
+  const auto device = device_of(model);
   const auto attend = [&](size_t layer, const Tensor& q, const Tensor& k, const Tensor& v,
                           const AttentionOptions& how) {
     for (auto& [store, rows] : {std::pair<Tensor&, const Tensor&>{keys_[layer], k}, {values_[layer], v}}) {

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <functional>
+#include <set>
 
 #include "config/configs.h"
 #include "config/node.h"
@@ -148,6 +149,8 @@ void read_gguf(const Node& node, GgufSpec& gguf) {
              {"permute_qk", into(gguf.permute_qk)},
              {"gelu_tanh",
               [&](const Node& value) { gguf.activation = value.as_bool() ? Activation::gelu_tanh : Activation::silu; }},
+             {"mean_scale_layers",
+              [&](const Node& value) { gguf.mean_scale_layers = static_cast<int64_t>(value.as_number()); }},
              {"may", into(gguf.may)},
              {"always", into(gguf.always)}});
 }
@@ -215,6 +218,17 @@ Family find_family(const Json& config) {
   fail(ExitCode::model,
        architecture.empty() ? fmt::format("config.json: model_type: {} is not supported", model_type)
                             : fmt::format("config.json: architectures: {} is not supported", architecture),
+       fmt::format("supported: {}", fmt::join(supported, ", ")));
+}
+
+Family find_gguf_family(const std::string& architecture) {
+  std::set<std::string> supported;
+  for (const std::string& path : list_configs(kFolder)) {
+    Family family = read_family(parse_yaml(read_config(path).value(), path));
+    if (family.gguf.architecture == architecture) return family;
+    if (!family.gguf.architecture.empty()) supported.insert(family.gguf.architecture);
+  }
+  fail(ExitCode::model, fmt::format("general.architecture: {} is not supported", architecture),
        fmt::format("supported: {}", fmt::join(supported, ", ")));
 }
 

@@ -74,5 +74,7 @@ struct Family {
 // The family of a config.json by `architectures[0]`, its class or a classifier, or by `model_type` when there is none.
 // Errors: `model`, naming what was found and listing what is supported.
 Family find_family(const Json& config);
+// The first family of a general.architecture of GGUF. Errors: `model`, listing what is supported.
+Family find_gguf_family(const std::string& architecture);
 
 }  // namespace prentice

@@ -10,7 +10,9 @@
 
 #include "core/error.h"
 #include "core/mistakes.h"
+#include "io/gguf.h"
 #include "io/safetensors.h"
+#include "model/gguf_load.h"
 #include "model/make.h"
 #include "model/model.h"
 #include "model/resize.h"
@@ -166,6 +168,7 @@ Model load_model(const std::filesystem::path& folder, const LoadOptions& options
 
 Model load_model(const std::filesystem::path& folder, const LoadOptions& any_options, const ModelSpec& wanted,
                  uint64_t seed) {
+  if (is_gguf_file(folder)) return load_gguf(folder, any_options, wanted, seed);
   const c10::NoGradGuard no_grad;
   const ModelSpec stored = read_spec(folder);
   LoadOptions options = any_options;

@@ -3,7 +3,9 @@
 #include <ATen/ops/empty.h>
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <numeric>
+#include <optional>
 
 namespace prentice {
 
@@ -20,11 +22,27 @@ struct Maker {
     return linear;
   }
 
+  // The matrix `tensor` where the file has it in blocks.
+  std::optional<GgufBlocks> blocks(const std::string& tensor, int64_t rows, int64_t columns) const {
+    const auto found = quantize == Quantize::gguf ? spec.blocks.find(tensor) : spec.blocks.end();
+    if (found == spec.blocks.end()) return std::nullopt;
+    return make_gguf_blocks(rows, columns, found->second, options);
+  }
+
+  bool is_dense(const std::string& name) const {
+    if (quantize == Quantize::gguf) return !spec.blocks.contains(name + ".weight");
+    return quantize == Quantize::none;
+  }
+
   // Of a layer.
   Linear linear(std::string name, int64_t in, int64_t out, bool bias) const {
-    if (quantize == Quantize::none) return linear(std::move(name), in, out, bias, at::empty({out, in}, options));
+    if (is_dense(name)) return linear(std::move(name), in, out, bias, at::empty({out, in}, options));
     Linear made = linear(std::move(name), in, out, bias, {});
-    made.weight = make_nf4(out, in, quantize == Quantize::nf4, options);
+    if (auto held = blocks(made.name + ".weight", out, in)) {
+      made.weight = std::move(*held);
+    } else {
+      made.weight = make_nf4(out, in, quantize == Quantize::nf4, options);
+    }
     return made;
   }
 
@@ -38,7 +56,7 @@ struct Maker {
       if (widths.size() > 1) projection.widths = widths;
       return projection;
     }
-    if (quantize != Quantize::none) {
+    if (!std::ranges::all_of(names, [&](const auto& name) { return is_dense(prefix + name); })) {
       Projection projection;
       for (size_t i = 0; i < widths.size(); ++i) {
         projection.parts.push_back(linear(prefix + names.at(i), in, widths[i], bias));
@@ -109,14 +127,17 @@ struct Maker {
 Model make_model(const ModelSpec& spec, const LoadOptions& load) {
   const Maker maker{spec, at::TensorOptions(load.dtype).device(load.device), load.quantize};
   Model model{.spec = spec};
-  model.embed = at::empty({spec.vocab, spec.hidden}, maker.options);
+  model.embed_blocks = maker.blocks(spec.names.embed + ".weight", spec.vocab, spec.hidden);
+  if (!model.embed_blocks) model.embed = at::empty({spec.vocab, spec.hidden}, maker.options);
   for (int64_t i = 0; i < spec.layers; ++i) model.layers.push_back(maker.layer(i));
   model.final_norm = maker.norm(spec.names.final_norm);
   const std::string& head = spec.names.head;
   const int64_t rows = spec.labels > 0 ? spec.labels : spec.vocab;
-  model.head = spec.tied_head ? maker.linear(head, spec.hidden, rows, spec.head_bias, model.embed)
-                              : maker.linear(head, spec.hidden, rows, spec.head_bias,
-                                             at::empty({rows, spec.hidden}, maker.options));
+  const auto held = spec.tied_head ? model.embed_blocks : maker.blocks(head + ".weight", rows, spec.hidden);
+  const bool own = !spec.tied_head && !held;
+  model.head = maker.linear(head, spec.hidden, rows, spec.head_bias,
+                            own ? at::empty({rows, spec.hidden}, maker.options) : model.embed);
+  if (held) model.head.weight = *held;
   return model;
 }
 

@@ -16,7 +16,7 @@ void walk_linears(M& model, F&& f) {
 template <class M, class F>
 void walk_tensors(M& model, F&& f) {
   const auto tensors_of = [&](auto& part) { visit_tensors(part, f); };
-  f(model.spec.names.embed + ".weight", model.embed);
+  if (model.embed.defined()) f(model.spec.names.embed + ".weight", model.embed);
   for (auto& layer : model.layers) visit_layer(layer, tensors_of, tensors_of);
   visit_tensors(model.final_norm, f);
   if (!model.spec.tied_head) return visit_tensors(model.head, f);
@@ -31,6 +31,12 @@ void visit(const Model& model, const std::function<void(const std::string&, cons
 }
 void visit_linears(Model& model, const std::function<void(Linear&)>& f) { walk_linears(model, f); }
 void visit_linears(const Model& model, const std::function<void(const Linear&)>& f) { walk_linears(model, f); }
+
+at::TensorOptions embed_options(const Model& model) {
+  return model.embed_blocks ? model.embed_blocks->options() : model.embed.options();
+}
+
+c10::Device device_of(const Model& model) { return embed_options(model).device(); }
 
 std::vector<TensorShape> expected_tensors(const ModelSpec& spec) {
   std::vector<TensorShape> shapes;

@@ -81,7 +81,8 @@ struct SavedModules {
 
 struct Model {
   ModelSpec spec;
-  Tensor embed;                    // [V, D]
+  Tensor embed;  // [V, D]; undefined where it is held in blocks
+  std::optional<GgufBlocks> embed_blocks;
   std::optional<Lora> embed_lora;  // a [R, V], b [D, R]: the row of token t gets scale * B a_t
   SavedModules saved;
   std::vector<Layer> layers;
@@ -90,7 +91,7 @@ struct Model {
 };
 
 // Calls f(name, tensor) for every stored tensor, in the order transformers writes them; neither a tied head's weight
-// nor a quantized one is visited.
+// nor a quantized one, the embedding's among them, is visited.
 void visit(Model&, const std::function<void(const std::string&, Tensor&)>& f);
 void visit(const Model&, const std::function<void(const std::string&, const Tensor&)>& f);
 // Calls f for every Linear (head included), in module order.
@@ -104,9 +105,13 @@ struct TensorShape {
 // The exact set of stored tensors the spec fixes.
 std::vector<TensorShape> expected_tensors(const ModelSpec&);
 
-// How the linear layers of a frozen base are held: as they are, or in NF4, its scales nested or not. The embedding, the
-// head, norms and biases always are as they are, as with bitsandbytes.
-enum class Quantize { none, nf4, nf4_single };
+at::TensorOptions embed_options(const Model&);  // the type that products take the embedding in, and its device
+c10::Device device_of(const Model&);
+
+// How the linear layers of a frozen base are held: as they are, in NF4, its scales nested or not, or in the blocks of
+// its GGUF file (ModelSpec::blocks). Norms and biases always are as they are; with NF4 embedding and head too, as with
+// bitsandbytes.
+enum class Quantize { none, nf4, nf4_single, gguf };
 
 struct LoadOptions {
   c10::ScalarType dtype;  // of weights in memory, and of products
@@ -118,8 +123,8 @@ struct LoadOptions {
 // Errors: `model`, all differences named.
 std::vector<const struct TensorView*> match_weights(const ModelSpec&, const class WeightFolder&);
 
-// Weights from *.safetensors (single or sharded), quantized one by one as they are read. Errors: `model` for missing,
-// extra or misshapen tensors, all named.
+// Weights from *.safetensors (single or sharded), quantized one by one as they are read, or from a GGUF file, whose
+// blocks stay as they are. Errors: `model` for missing, extra or misshapen tensors, all named.
 Model load_model(const std::filesystem::path& folder, const LoadOptions&);
 // As `wanted`, which may have more rows of the vocabulary than the files (those are zero), or a score head that a
 // language model lacks (it starts as random_model's; the files' own head is left alone). Errors: as above.

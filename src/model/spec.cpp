@@ -6,8 +6,10 @@
 #include <cmath>
 
 #include "core/error.h"
+#include "io/gguf.h"
 #include "model/config_reader.h"
 #include "model/family.h"
+#include "model/gguf_spec.h"
 #include "model/rope_spec.h"
 #include "model/stored_nf4.h"
 
@@ -245,7 +247,7 @@ ModelSpec read_spec_from(const Json& config, const std::string& origin) {
 
 }  // namespace
 
-ModelSpec read_spec(const Json& config) { return read_spec_from(config, "config.json"); }
+ModelSpec read_spec(const Json& config, const std::string& origin) { return read_spec_from(config, origin); }
 
 ModelSpec with_score_head(ModelSpec spec) {
   if (spec.labels > 0) return spec;
@@ -286,6 +288,7 @@ ModelSpec decoder_alone(const ModelSpec& spec) {
 }
 
 ModelSpec read_spec(const std::filesystem::path& folder) {
+  if (is_gguf_file(folder)) return read_gguf_spec(folder);
   if (!std::filesystem::is_directory(folder)) {
     fail(ExitCode::usage, fmt::format("{}: no such folder", folder.string()), "a model is a Hugging Face folder");
   }

@@ -13,6 +13,8 @@
 
 namespace prentice {
 
+enum class GgmlType : uint32_t;
+
 enum class NormKind { rms, layer };
 enum class Activation { silu, gelu_tanh, gelu };
 enum class RopeKind { standard, linear, llama3, yarn, longrope };
@@ -42,6 +44,8 @@ struct GgufSpec {
   std::string architecture;
   bool permute_qk = false;
   Activation activation = Activation::silu;
+  // Models of this depth divide scores by the root of the mean width of a head, hidden / heads; 0 = none does.
+  int64_t mean_scale_layers = 0;
   // Features beyond a plain block with a head of its own, in the words of export/gguf_features: what the architecture
   // can have, and what it always has.
   std::vector<std::string> may, always;
@@ -94,13 +98,15 @@ struct ModelSpec {
   ModuleNames names;
   std::vector<std::string> ignorable_tensors;  // patterns of stored tensors that are not weights
   GgufSpec gguf;
-  Json config;  // as read: export writes it back
+  std::map<std::string, GgmlType> blocks;  // of a GGUF file: the tensors that stay in its blocks
+  Json config;                             // as read: export writes it back; of a GGUF file what a folder would say
 };
 
-// Errors: `usage` when the folder is missing; `model` for a family, value or key that would change the arithmetic and
-// is not supported, by name.
-ModelSpec read_spec(const std::filesystem::path& folder);
-ModelSpec read_spec(const Json& config);
+// Of a Hugging Face folder or a GGUF file. Errors: `usage` when it is missing; `model` for a family, value or key that
+// would change the arithmetic and is not supported, by name.
+ModelSpec read_spec(const std::filesystem::path& model);
+// `origin`: what messages call it.
+ModelSpec read_spec(const Json& config, const std::string& origin = "config.json");
 
 // The same decoder with one score in place of the vocabulary's logits: the class that transformers has for it, with a
 // head `score` that no file of the language model holds. Of a model that has labels, itself. Errors: `model` for a

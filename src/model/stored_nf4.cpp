@@ -106,6 +106,7 @@ std::string unsupported_quantization(const Json& config) {
 }
 
 Quantize stored_quantize(const ModelSpec& spec) {
+  if (!spec.blocks.empty()) return Quantize::gguf;
   const Json* config = spec.config.find("quantization_config");
   if (!config || config->is_null()) return Quantize::none;
   return says(*config, "bnb_4bit_use_double_quant", true) ? Quantize::nf4 : Quantize::nf4_single;

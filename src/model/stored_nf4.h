@@ -13,7 +13,7 @@ namespace prentice {
 
 // Why weights stored as config.json's "quantization_config" says cannot be read; "" when they can: NF4, in bytes.
 std::string unsupported_quantization(const Json& quantization_config);
-// How a model's layers are stored, of a spec that read_spec has accepted.
+// How a model's layers are stored, in a folder or a GGUF file, of a spec that read_spec has accepted.
 Quantize stored_quantize(const ModelSpec&);
 
 // What is wrong with the tensors beside `codes`, the U8 tensor in the place of a weight of this shape; "" when nothing.

@@ -4,7 +4,6 @@
 #include <ATen/ops/split_with_sizes.h>
 #include <c10/core/GradMode.h>
 
-#include "kernels/nf4.h"
 #include "nn/dora.h"
 #include "nn/projection.h"
 
@@ -103,16 +102,21 @@ std::vector<Tensor> project(const Projection& projection, const Tensor& x) {
 
 const Tensor& dense_weight(const Linear& linear) { return std::get<Dense>(linear.weight).weight; }
 
-bool is_quantized(const Linear& linear) { return std::holds_alternative<Nf4>(linear.weight); }
+bool is_quantized(const Linear& linear) { return !std::holds_alternative<Dense>(linear.weight); }
+
+Packed packed_weight(const Linear& linear) {
+  if (const auto* held = std::get_if<Nf4>(&linear.weight)) return *held;
+  return std::get<GgufBlocks>(linear.weight);
+}
 
 Tensor weight_values(const Linear& linear) {
   if (!is_quantized(linear)) return dense_weight(linear);
-  const Nf4& weight = std::get<Nf4>(linear.weight);
-  return dequantized(weight, weight.type);
+  const Packed weight = packed_weight(linear);
+  return dequantized(weight, options_of(weight).dtype().toScalarType());
 }
 
 at::TensorOptions weight_options(const Linear& linear) {
-  return is_quantized(linear) ? std::get<Nf4>(linear.weight).options() : dense_weight(linear).options();
+  return is_quantized(linear) ? options_of(packed_weight(linear)) : dense_weight(linear).options();
 }
 
 void join(Projection& projection) {

@@ -8,7 +8,7 @@
 
 #include "core/batch.h"
 #include "core/tensor.h"
-#include "quant/nf4.h"
+#include "kernels/packed.h"
 
 namespace prentice {
 
@@ -34,7 +34,7 @@ struct Lora {
 
 struct Linear {
   std::string name;  // Hugging Face module name: model.layers.0.self_attn.q_proj
-  std::variant<Dense, Nf4> weight;
+  std::variant<Dense, Nf4, GgufBlocks> weight;
   Tensor bias;  // [out], undefined when there is none
   std::optional<Lora> lora;
   int64_t in_features = 0, out_features = 0;
@@ -76,7 +76,8 @@ std::vector<Tensor> project(const Projection&, const Tensor& x);
 
 const Tensor& dense_weight(const Linear&);  // [out, in], of a layer that is not quantized
 bool is_quantized(const Linear&);
-// [out, in] of any layer, as products read it. Of a quantized one it is gone with the next product (kernels/nf4.h).
+Packed packed_weight(const Linear&);  // of a layer that is quantized; the same memory
+// [out, in] of any layer, as products read it. Of a quantized one it is gone with the next product (kernels/packed.h).
 Tensor weight_values(const Linear&);
 at::TensorOptions weight_options(const Linear&);  // its type and device
 

@@ -7,8 +7,8 @@
 #include <ATen/ops/mm.h>
 #include <torch/csrc/autograd/custom_function.h>
 
+#include "kernels/gguf_product.h"
 #include "kernels/matrix_product.h"
-#include "kernels/nf4.h"
 
 namespace prentice {
 
@@ -27,8 +27,8 @@ struct ProductPlan : torch::CustomClassHolder {
   std::vector<Slots> slots;
   std::vector<double> scales;
   std::vector<std::optional<DropoutKey>> dropouts;
-  std::vector<std::optional<Nf4>> quantized;  // weights that have no slot
-  std::vector<int64_t> widths;                // out features of each part
+  std::vector<std::optional<Packed>> quantized;  // weights that have no slot
+  std::vector<int64_t> widths;                   // out features of each part
   Tensor joined;
   at::ScalarType type;  // in which products are taken
 };
@@ -73,9 +73,11 @@ Tensor weight_of(const ProductPlan& plan, const variable_list& inputs, size_t pa
 }
 
 Tensor base_product(const ProductPlan& plan, const variable_list& inputs, const Tensor& x, size_t part) {
-  const Tensor weight = weight_of(plan, inputs, part);
+  const auto* blocks = plan.quantized[part] ? std::get_if<GgufBlocks>(&*plan.quantized[part]) : nullptr;
+  const bool straight = blocks && worth_gguf_product(x, *blocks);
+  Tensor product = straight ? gguf_product(x, *blocks) : product_transposed(x, weight_of(plan, inputs, part));
   const Tensor bias = cast(at_slot(inputs, plan.slots[part].bias), plan.type);
-  return bias.defined() ? product_transposed(x, weight).add_(bias) : product_transposed(x, weight);
+  return bias.defined() ? product.add_(bias) : product;
 }
 
 variable_list base_products(const ProductPlan& plan, const variable_list& inputs, const Tensor& x) {
@@ -219,7 +221,7 @@ struct LinearProducts : torch::autograd::Function<LinearProducts> {
 }  // namespace
 
 ProductPart base_part(const Linear& linear) {
-  if (is_quantized(linear)) return {.quantized = std::get<Nf4>(linear.weight)};
+  if (is_quantized(linear)) return {.quantized = packed_weight(linear)};
   return {.weight = dense_weight(linear)};
 }
 
@@ -238,7 +240,7 @@ std::vector<Tensor> products(const Tensor& x, const std::vector<ProductPart>& pa
     plan->scales.push_back(part.scale);
     plan->dropouts.push_back(part.dropout);
     plan->quantized.push_back(part.quantized);
-    plan->widths.push_back(part.quantized ? part.quantized->rows : part.weight.size(0));
+    plan->widths.push_back(part.quantized ? row_count(*part.quantized) : part.weight.size(0));
   }
   return LinearProducts::apply(at::TensorList(inputs), plan);
 }

@@ -12,10 +12,10 @@
 namespace prentice {
 
 struct ProductPart {
-  Tensor weight;                 // [out, in]; undefined where it is quantized
-  std::optional<Nf4> quantized;  // dequantized for each pass; no gradient of its own
-  Tensor bias;                   // [out] or undefined
-  Tensor a, b;                   // [R, in], [out, R], or both undefined
+  Tensor weight;                    // [out, in]; undefined where it is quantized
+  std::optional<Packed> quantized;  // dequantized for each pass; no gradient of its own
+  Tensor bias;                      // [out] or undefined
+  Tensor a, b;                      // [R, in], [out, R], or both undefined
   double scale = 1;
   std::optional<DropoutKey> dropout;  // of the adapter's input
 };

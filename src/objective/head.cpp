@@ -34,14 +34,47 @@ Tensor wide_product(const Tensor& a, const Tensor& b) {
 
 // The input in the types that products are taken in.
 struct Operands {
-  Tensor rows, weight, low;  // in the type of the hidden states
-  Tensor up;                 // [V, R] B times its scale, likewise
-  Tensor bias;               // in the softmax's type
+  Tensor rows, weight, low;          // in the type of the hidden states
+  Tensor up;                         // [V, R] B times its scale, likewise
+  Tensor bias;                       // in the softmax's type
+  std::optional<GgufBlocks> blocks;  // in place of the weight
 };
+
+// Of a head in blocks so many values are there at a time.
+constexpr int64_t kSliceValues = int64_t{1} << 24;
+
+// use(first, W of rows [first, first + count)) for slices of a head in blocks, in order.
+template <class Use>
+void visit_slices(const GgufBlocks& blocks, c10::ScalarType type, Use&& use) {
+  const int64_t step = std::max<int64_t>(1, kSliceValues / blocks.columns);
+  for (int64_t first = 0; first < blocks.rows; first += step) {
+    use(first, dequantized(rows_of(blocks, first, std::min(step, blocks.rows - first)), type));
+  }
+}
+
+// x W^T, [n, V] in the softmax's type.
+Tensor times_weight_transposed(const Operands& of, const Tensor& x) {
+  if (!of.blocks) return wide_product(x, of.weight.t());
+  Tensor logits = at::empty({x.size(0), of.blocks->rows}, x.options().dtype(wide_type(x)));
+  visit_slices(*of.blocks, x.scalar_type(), [&](int64_t first, const Tensor& weight) {
+    logits.narrow(1, first, weight.size(0)).copy_(wide_product(x, weight.t()));
+  });
+  return logits;
+}
+
+// d W, [n, D] in the softmax's type.
+Tensor times_weight(const Operands& of, const Tensor& d) {
+  if (!of.blocks) return wide_product(d, of.weight);
+  Tensor sum = at::zeros({d.size(0), of.blocks->columns}, d.options().dtype(wide_type(d)));
+  visit_slices(*of.blocks, d.scalar_type(), [&](int64_t first, const Tensor& weight) {
+    sum.add_(wide_product(d.narrow(1, first, weight.size(0)), weight));
+  });
+  return sum;
+}
 
 Operands operands(const HeadInput& in) {
   const auto type = in.rows.scalar_type();
-  Operands made{.rows = in.rows, .weight = in.weight.to(type)};
+  Operands made{.rows = in.rows, .weight = in.blocks ? Tensor() : in.weight.to(type), .blocks = in.blocks};
   if (in.bias.defined()) made.bias = in.bias.to(wide_type(in.rows));
   if (in.low.defined()) made.low = in.low, made.up = in.b.mul(in.scale).to(type);
   return made;
@@ -50,7 +83,7 @@ Operands operands(const HeadInput& in) {
 // Equal chunks (the last may be shorter) whose logits fit; whole multiples of 64 rows where the vocabulary allows it.
 std::vector<Chunk> chunks_of(const HeadInput& in, const HeadChunks& limit) {
   const int64_t bytes = limit.logit_bytes > 0 ? limit.logit_bytes : default_logit_bytes(in.rows.is_cuda());
-  const int64_t row_bytes = in.weight.size(0) * (wide_type(in.rows) == at::kDouble ? 8 : 4);
+  const int64_t row_bytes = in.vocab() * (wide_type(in.rows) == at::kDouble ? 8 : 4);
   const int64_t total = in.rows.size(0), most = std::max<int64_t>(1, bytes / row_bytes);
   const int64_t count = (total + most - 1) / most;
   int64_t size = count == 0 ? 0 : (total + count - 1) / count;
@@ -62,7 +95,7 @@ std::vector<Chunk> chunks_of(const HeadInput& in, const HeadChunks& limit) {
 
 // [n, V] in the softmax's type, soft cap included.
 Tensor chunk_logits(const Operands& of, double softcap, const Chunk& chunk) {
-  Tensor logits = wide_product(of.rows.narrow(0, chunk.begin, chunk.size), of.weight.t());
+  Tensor logits = times_weight_transposed(of, of.rows.narrow(0, chunk.begin, chunk.size));
   if (of.low.defined()) logits.add_(wide_product(of.low.narrow(0, chunk.begin, chunk.size), of.up.t()));
   if (of.bias.defined()) logits.add_(of.bias);
   if (softcap > 0) logits.div_(softcap).tanh_().mul_(softcap);
@@ -74,7 +107,7 @@ void add_gradients(HeadGradients& grads, const Operands& of, const Chunk& chunk,
   if (grads.bias.defined()) grads.bias.addmv_(found.logits.t(), found.row_weights);
   const Tensor dlogits = found.logits.to(of.rows.scalar_type());
   const auto narrow = [&](const Tensor& t) { return t.narrow(0, chunk.begin, chunk.size); };
-  if (grads.rows.defined()) narrow(grads.rows).copy_(wide_product(dlogits, of.weight).mul_(column));
+  if (grads.rows.defined()) narrow(grads.rows).copy_(times_weight(of, dlogits).mul_(column));
   if (grads.low.defined()) narrow(grads.low).copy_(wide_product(dlogits, of.up).mul_(column));
   const auto accumulate = [&](Tensor& sum, const Tensor& side) {
     const Tensor weighted = narrow(side).to(sum.scalar_type()).mul(column).to(side.scalar_type());
@@ -111,12 +144,18 @@ Tensor low_rank_rows(const Tensor& rows, const Lora& lora, const Batch& batch, c
 }
 
 HeadInput input_without_low(const Tensor& rows, const Linear& head, double softcap, const Tensor& labels) {
-  HeadInput in{.rows = rows, .weight = dense_weight(head), .bias = head.bias, .labels = labels, .softcap = softcap};
+  HeadInput in{.rows = rows, .bias = head.bias, .labels = labels, .softcap = softcap};
+  if (is_quantized(head)) {
+    in.blocks = std::get<GgufBlocks>(head.weight);
+  } else {
+    in.weight = dense_weight(head);
+  }
   if (!adapted(head)) return in;
   in.b = head_b(*head.lora), in.scale = head.lora->scale;
   if (head.lora->enabled && head.lora->magnitude.defined()) {  // rows of whatever lengths are the gain's own
     const Tensor gain = dora_gain(head).unsqueeze(1);
-    in.weight = in.weight.mul(gain), in.b = in.b.mul(gain);
+    in.weight = weight_values(head).mul(gain), in.b = in.b.mul(gain);
+    in.blocks.reset();
   }
   return in;
 }
@@ -126,13 +165,6 @@ HeadInput input_without_low(const Tensor& rows, const Linear& head, double softc
 int64_t default_logit_bytes(bool gpu) { return int64_t{gpu ? 256 : 64} << 20; }
 
 std::optional<Tensor> optional(const Tensor& tensor) { return tensor.defined() ? std::optional(tensor) : std::nullopt; }
-
-HeadInput head_input(const Tensor& rows, const Tensor& weight, const std::optional<Tensor>& bias,
-                     const std::optional<Tensor>& low, const std::optional<Tensor>& b, double scale,
-                     const Tensor& labels, double softcap) {
-  const Tensor none;
-  return {rows, weight, bias.value_or(none), low.value_or(none), b.value_or(none), scale, labels, softcap};
-}
 
 HeadInput labelled_rows(const Tensor& hidden, const Linear& head, double softcap, const Batch& batch,
                         const ForwardOptions& options) {
@@ -152,11 +184,12 @@ HeadInput chosen_rows(const Tensor& hidden, const Linear& head, double softcap, 
 }
 
 HeadInput cut_to_vocabulary(HeadInput in, int64_t vocab) {
+  if (in.vocab() < vocab) {
+    fail(ExitCode::internal, fmt::format("the head has {} rows, fewer than the vocabulary's {}", in.vocab(), vocab));
+  }
+  if (in.blocks) in.blocks = rows_of(*in.blocks, 0, vocab);
   for (Tensor* t : {&in.weight, &in.bias, &in.b}) {
     if (!t->defined() || t->size(0) == vocab) continue;
-    if (t->size(0) < vocab) {
-      fail(ExitCode::internal, fmt::format("the head has {} rows, fewer than the vocabulary's {}", t->size(0), vocab));
-    }
     *t = t->narrow(0, 0, vocab);
   }
   return in;

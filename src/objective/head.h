@@ -23,20 +23,20 @@ struct HeadChunks {
 // 0. A differentiable operation over the head takes the first five as its inputs.
 struct HeadInput {
   Tensor rows;    // [N, D] hidden states
-  Tensor weight;  // [V, D]
+  Tensor weight;  // [V, D]; undefined where it is held in blocks
   Tensor bias;    // [V] or undefined
   Tensor low;     // [N, R] dropout(rows) A^T, or undefined
   Tensor b;       // [V, R] or undefined
   double scale = 1;
   Tensor labels;  // [N] int64
   double softcap = 0;
+  std::optional<GgufBlocks> blocks;  // the weight, frozen: dequantized slice by slice
+
+  int64_t vocab() const { return blocks ? blocks->rows : weight.size(0); }
 };
 
-// An autograd function takes a tensor that may be undefined as an optional: in and out of that form.
+// An autograd function takes a tensor that may be undefined as an optional.
 std::optional<Tensor> optional(const Tensor& tensor);
-HeadInput head_input(const Tensor& rows, const Tensor& weight, const std::optional<Tensor>& bias,
-                     const std::optional<Tensor>& low, const std::optional<Tensor>& b, double scale,
-                     const Tensor& labels, double softcap);
 
 // The rows of `hidden` [T, D] that have a label, in the order of batch.target_rows; differentiable. A padded row
 // carries no label and gets label 0. `options` drive the dropout of the adapter.

@@ -16,15 +16,14 @@ using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 using Optional = std::optional<Tensor>;
 
-// The first five arguments are those of HeadInput.
+// The first five arguments are the tensors of `in`, for their gradients.
 struct HeadShare : torch::autograd::Function<HeadShare> {
-  static Tensor forward(AutogradContext* context, const Tensor& rows, const Tensor& weight, const Optional& bias,
-                        const Optional& low, const Optional& b, double scale, const Tensor& labels, double softcap,
-                        const Tensor& row_weights, int64_t logit_bytes, bool with_gradients, const RowLosses& loss_of) {
-    const HeadInput in = head_input(rows, weight, bias, low, b, scale, labels, softcap);
+  static Tensor forward(AutogradContext* context, const Tensor&, const Optional&, const Optional&, const Optional&,
+                        const Optional&, const HeadInput& in, const Tensor& row_weights, int64_t logit_bytes,
+                        bool with_gradients, const RowLosses& loss_of) {
     HeadGradients grads;
     if (with_gradients) grads = gradients_wanted(in);
-    Tensor losses = at::empty({rows.size(0)}, row_weights.options());
+    Tensor losses = at::empty({in.rows.size(0)}, row_weights.options());
     visit_chunks(in, {logit_bytes}, with_gradients ? &grads : nullptr,
                  [&](const Chunk& chunk, Tensor& logits) -> ChunkGradient {
                    losses.narrow(0, chunk.begin, chunk.size).copy_(loss_of(chunk, logits, with_gradients));
@@ -40,7 +39,7 @@ struct HeadShare : torch::autograd::Function<HeadShare> {
     for (Tensor& grad : grads) {
       if (grad.defined()) grad = grad.mul(upstream[0].to(grad.scalar_type()));
     }
-    grads.resize(12);
+    grads.resize(10);
     return grads;
   }
 };
@@ -50,8 +49,8 @@ struct HeadShare : torch::autograd::Function<HeadShare> {
 Tensor head_share(const HeadInput& in, const Tensor& row_weights, const HeadChunks& chunks, const RowLosses& loss_of) {
   bool trains = false;
   for (const Tensor* t : {&in.rows, &in.weight, &in.bias, &in.low, &in.b}) trains |= t->defined() && t->requires_grad();
-  return HeadShare::apply(in.rows, in.weight, optional(in.bias), optional(in.low), optional(in.b), in.scale, in.labels,
-                          in.softcap, row_weights, chunks.logit_bytes, trains && at::GradMode::is_enabled(), loss_of);
+  return HeadShare::apply(in.rows, optional(in.weight), optional(in.bias), optional(in.low), optional(in.b), in,
+                          row_weights, chunks.logit_bytes, trains && at::GradMode::is_enabled(), loss_of);
 }
 
 Tensor token_shares(const Batch& batch, const Counts& counts, c10::ScalarType type, const char* what) {

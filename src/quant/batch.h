@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstring>
 
+#include "core/vectorised.h"
 #include "io/half.h"
 #include "quant/blocks.h"
 #include "quant/scale_codes.h"

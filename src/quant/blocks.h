@@ -22,14 +22,28 @@ struct BlockBatch {
   int64_t count;         // blocks
 };
 
+// The codes of at most kUnpacked values and what they stand for: value = scale * code - minimum, group by group.
+inline constexpr int kUnpacked = 256;
+struct UnpackedBlocks {
+  alignas(64) int8_t codes[kUnpacked];
+  alignas(64) float scales[kUnpacked / 16];
+  alignas(64) float minimums[kUnpacked / 16];  // not set for types that have none
+};
+
 struct BlockType {
   GgmlType type;
   Spread spread;
   int scale_at, minimum_at;  // byte of a block where its f16 step stands, and its step of minimums; -1: none
   // count * elements <= kBatchValues.
   void (*encode)(const SearchPath&, const BlockBatch&, std::byte* out);
-  void (*decode)(const std::byte* bytes, int64_t count, float* out);
+  int group;         // values that share a scale: 16 or 32
+  bool has_minimum;  // else all minimums are 0
+  // `count` blocks of together at most kUnpacked values.
+  void (*unpack)(const std::byte* bytes, int64_t count, UnpackedBlocks& out);
 };
+
+// count * elements values.
+void decode_blocks(const BlockType&, const std::byte* bytes, int64_t count, float* out);
 
 const BlockType* find_block_type(GgmlType);  // nullptr: not a type that is encoded in blocks here
 

@@ -145,7 +145,8 @@ void decode(std::span<const std::byte> bytes, GgmlType type, std::span<float> ou
   const auto& info = ggml_type_info(type);
   const auto count = static_cast<int64_t>(bytes.size()) / info.block_bytes;
   at::parallel_for(0, count, 1024, [&](int64_t first, int64_t end) {
-    blocks->decode(bytes.data() + first * info.block_bytes, end - first, out.data() + first * info.block_elements);
+    decode_blocks(*blocks, bytes.data() + first * info.block_bytes, end - first,
+                  out.data() + first * info.block_elements);
   });
 }
 

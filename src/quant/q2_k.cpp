@@ -30,9 +30,6 @@ void pack_low(const uint8_t* codes, uint8_t* low) {
     }
   }
 }
-int low_bits(const uint8_t* low, int element) {
-  return low[element / 128 * 32 + element % 32] >> element % 128 / 32 * 2 & 3;
-}
 
 // From the groups' scales and minimums, which become what the file will say they are.
 void settle(float* scales, float* minimums, const float* sums, BlockQ2K& block) {
@@ -71,16 +68,22 @@ void encode_q2(const SearchPath& path, const BlockBatch& batch, std::byte* out) 
   for (int64_t b = 0; b < batch.count; ++b) pack_low(scratch.codes + b * kElements, blocks[b].low);
 }
 
-void decode_q2(const std::byte* bytes, int64_t count, float* out) {
-  const auto* blocks = reinterpret_cast<const BlockQ2K*>(bytes);
-  for (int64_t b = 0; b < count; ++b) {
-    const float d = load_f16(blocks[b].d), dmin = load_f16(blocks[b].dmin);
-    for (int i = 0; i < kElements; ++i) {
-      const int codes = blocks[b].scales[i / kGroup];
-      const float scale = d * static_cast<float>(codes & 15), minimum = dmin * static_cast<float>(codes >> 4);
-      *out++ = scale * static_cast<float>(low_bits(blocks[b].low, i)) - minimum;
+PRENTICE_VECTORISED void unpack_low(const uint8_t* low, int8_t* codes) {
+  for (int j = 0; j < kElements; j += 128, low += 32, codes += 128) {
+    for (int k = 0; k < 4; ++k) {
+      for (int l = 0; l < 32; ++l) codes[32 * k + l] = static_cast<int8_t>(low[l] >> 2 * k & 3);
     }
   }
+}
+
+void unpack_q2(const std::byte* bytes, int64_t, UnpackedBlocks& out) {
+  const auto& block = *reinterpret_cast<const BlockQ2K*>(bytes);
+  const float d = load_f16(block.d), dmin = load_f16(block.dmin);
+  for (int g = 0; g < kGroups; ++g) {
+    out.scales[g] = d * static_cast<float>(block.scales[g] & 15);
+    out.minimums[g] = dmin * static_cast<float>(block.scales[g] >> 4);
+  }
+  unpack_low(block.low, out.codes);
 }
 
 // Scales as codes 0 .. 63 around 32, on a grid fitted to them or spanned by the one of largest magnitude.
@@ -144,21 +147,25 @@ void encode_q3(const SearchPath& path, const BlockBatch& batch, std::byte* out) 
   }
 }
 
-void decode_q3(const std::byte* bytes, int64_t count, float* out) {
-  const auto* blocks = reinterpret_cast<const BlockQ3K*>(bytes);
-  for (int64_t b = 0; b < count; ++b) {
-    const float d = load_f16(blocks[b].d);
-    for (int i = 0; i < kElements; ++i) {
-      const float scale = d * static_cast<float>(unpack_signed(blocks[b].scales, i / kGroup));
-      const int third = blocks[b].high[i % 32] >> i / 32 & 1;
-      *out++ = scale * static_cast<float>(low_bits(blocks[b].low, i) + 4 * third - 4);
-    }
+// The third bit counts 4, and codes begin at -4.
+PRENTICE_VECTORISED void add_third(const uint8_t* high, int8_t* codes) {
+  for (int k = 0; k < kElements / 32; ++k) {
+    for (int l = 0; l < 32; ++l)
+      codes[32 * k + l] = static_cast<int8_t>(codes[32 * k + l] + 4 * (high[l] >> k & 1) - 4);
   }
+}
+
+void unpack_q3(const std::byte* bytes, int64_t, UnpackedBlocks& out) {
+  const auto& block = *reinterpret_cast<const BlockQ3K*>(bytes);
+  const float d = load_f16(block.d);
+  for (int g = 0; g < kGroups; ++g) out.scales[g] = d * static_cast<float>(unpack_signed(block.scales, g));
+  unpack_low(block.low, out.codes);
+  add_third(block.high, out.codes);
 }
 
 }  // namespace
 
-const BlockType kQ2_K = {GgmlType::Q2_K, Spread::block, 80, 82, encode_q2, decode_q2};
-const BlockType kQ3_K = {GgmlType::Q3_K, Spread::twice_block, 108, -1, encode_q3, decode_q3};
+const BlockType kQ2_K = {GgmlType::Q2_K, Spread::block, 80, 82, encode_q2, kGroup, true, unpack_q2};
+const BlockType kQ3_K = {GgmlType::Q3_K, Spread::twice_block, 108, -1, encode_q3, kGroup, false, unpack_q3};
 
 }  // namespace prentice

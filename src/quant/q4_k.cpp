@@ -36,9 +36,6 @@ void pack(const uint8_t* codes, BlockQ5K& block) {
   }
 }
 
-int fifth_bit(const BlockQ4K&, int, int) { return 0; }
-int fifth_bit(const BlockQ5K& block, int group, int l) { return block.high[l] >> group & 1; }
-
 // The block's two steps and twelve bytes of codes from the groups' scales and minimums, which become what the file
 // will say they are.
 template <class Block>
@@ -81,28 +78,43 @@ void encode(const SearchPath& path, const BlockBatch& batch, std::byte* out) {
   for (int64_t b = 0; b < batch.count; ++b) pack(scratch.codes + b * kElements, blocks[b]);
 }
 
-template <class Block>
-void decode(const std::byte* bytes, int64_t count, float* out) {
-  const auto* blocks = reinterpret_cast<const Block*>(bytes);
-  for (int64_t b = 0; b < count; ++b) {
-    const Block& block = blocks[b];
-    uint8_t scales[kGroups], minimums[kGroups];
-    unpack_scales(block.scales, scales, minimums);
-    const float d = load_f16(block.d), dmin = load_f16(block.dmin);
-    for (int g = 0; g < kGroups; ++g) {
-      const float scale = d * static_cast<float>(scales[g]), minimum = dmin * static_cast<float>(minimums[g]);
-      const uint8_t* low = block.low + g / 2 * 32;
-      for (int l = 0; l < kGroup; ++l) {
-        const int code = (low[l] >> g % 2 * 4 & 15) + 16 * fifth_bit(block, g, l);
-        *out++ = scale * static_cast<float>(code) - minimum;
-      }
+PRENTICE_VECTORISED void unpack_codes(const BlockQ4K& block, int8_t* codes) {
+  for (int j = 0; j < kElements / 64; ++j) {
+    for (int l = 0; l < 32; ++l) codes[64 * j + l] = static_cast<int8_t>(block.low[32 * j + l] & 15);
+    for (int l = 0; l < 32; ++l) codes[64 * j + 32 + l] = static_cast<int8_t>(block.low[32 * j + l] >> 4);
+  }
+}
+
+PRENTICE_VECTORISED void unpack_codes(const BlockQ5K& block, int8_t* codes) {
+  for (int j = 0; j < kElements / 64; ++j) {
+    for (int l = 0; l < 32; ++l) {
+      codes[64 * j + l] = static_cast<int8_t>((block.low[32 * j + l] & 15) | (block.high[l] >> 2 * j & 1) << 4);
+    }
+    for (int l = 0; l < 32; ++l) {
+      codes[64 * j + 32 + l] =
+          static_cast<int8_t>(block.low[32 * j + l] >> 4 | (block.high[l] >> (2 * j + 1) & 1) << 4);
     }
   }
 }
 
+template <class Block>
+void unpack(const std::byte* bytes, int64_t, UnpackedBlocks& out) {
+  const auto& block = *reinterpret_cast<const Block*>(bytes);
+  uint8_t scales[kGroups], minimums[kGroups];
+  unpack_scales(block.scales, scales, minimums);
+  const float d = load_f16(block.d), dmin = load_f16(block.dmin);
+  for (int g = 0; g < kGroups; ++g) {
+    out.scales[g] = d * static_cast<float>(scales[g]);
+    out.minimums[g] = dmin * static_cast<float>(minimums[g]);
+  }
+  unpack_codes(block, out.codes);
+}
+
 }  // namespace
 
-const BlockType kQ4_K = {GgmlType::Q4_K, Spread::twice_block, 0, 2, encode<BlockQ4K, 15>, decode<BlockQ4K>};
-const BlockType kQ5_K = {GgmlType::Q5_K, Spread::twice_block, 0, 2, encode<BlockQ5K, 31>, decode<BlockQ5K>};
+const BlockType kQ4_K = {GgmlType::Q4_K, Spread::twice_block, 0, 2, encode<BlockQ4K, 15>, kGroup,
+                         true,           unpack<BlockQ4K>};
+const BlockType kQ5_K = {GgmlType::Q5_K, Spread::twice_block, 0, 2, encode<BlockQ5K, 31>, kGroup,
+                         true,           unpack<BlockQ5K>};
 
 }  // namespace prentice

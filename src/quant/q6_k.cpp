@@ -60,22 +60,27 @@ void encode(const SearchPath& path, const BlockBatch& batch, std::byte* out) {
   }
 }
 
-void decode(const std::byte* bytes, int64_t count, float* out) {
-  const auto* blocks = reinterpret_cast<const BlockQ6K*>(bytes);
-  for (int64_t b = 0; b < count; ++b) {
-    const float d = load_f16(blocks[b].d);
-    for (int i = 0; i < kElements; ++i) {
-      const int half = i / 128, l = i % 128;
-      const int low = blocks[b].low[half * 64 + l % 64] >> l / 64 * 4 & 15;
-      const int high = blocks[b].high[half * 32 + l % 32] >> l / 32 * 2 & 3;
-      const float scale = d * static_cast<float>(blocks[b].scales[i / kGroup]);
-      *out++ = scale * static_cast<float>((low | high << 4) - 32);
+PRENTICE_VECTORISED void unpack_codes(const BlockQ6K& block, int8_t* codes) {
+  for (int half = 0; half < 2; ++half, codes += 128) {
+    const uint8_t *low = block.low + half * 64, *high = block.high + half * 32;
+    for (int l = 0; l < 32; ++l) {
+      codes[l] = static_cast<int8_t>(((low[l] & 15) | (high[l] & 3) << 4) - 32);
+      codes[l + 32] = static_cast<int8_t>(((low[l + 32] & 15) | (high[l] >> 2 & 3) << 4) - 32);
+      codes[l + 64] = static_cast<int8_t>((low[l] >> 4 | (high[l] >> 4 & 3) << 4) - 32);
+      codes[l + 96] = static_cast<int8_t>((low[l + 32] >> 4 | high[l] >> 6 << 4) - 32);
     }
   }
 }
 
+void unpack(const std::byte* bytes, int64_t, UnpackedBlocks& out) {
+  const auto& block = *reinterpret_cast<const BlockQ6K*>(bytes);
+  const float d = load_f16(block.d);
+  for (int g = 0; g < kGroups; ++g) out.scales[g] = d * static_cast<float>(block.scales[g]);
+  unpack_codes(block, out.codes);
+}
+
 }  // namespace
 
-const BlockType kQ6_K = {GgmlType::Q6_K, Spread::none, 208, -1, encode, decode};
+const BlockType kQ6_K = {GgmlType::Q6_K, Spread::none, 208, -1, encode, kGroup, false, unpack};
 
 }  // namespace prentice

@@ -80,20 +80,24 @@ void encode(const SearchPath& path, const BlockBatch& batch, std::byte* out) {
 }
 
 template <class Block>
-void decode(const std::byte* bytes, int64_t count, float* out) {
+void unpack_codes(const Block& block, int8_t* codes) {
   constexpr int kMiddle = kHasMinimum<Block> ? 0 : kHasFifthBits<Block> ? 16 : 8;
+  for (int j = 0; j < 16; ++j) codes[j] = static_cast<int8_t>((block.low[j] & 15) - kMiddle);
+  for (int j = 0; j < 16; ++j) codes[j + 16] = static_cast<int8_t>((block.low[j] >> 4) - kMiddle);
+  if constexpr (kHasFifthBits<Block>) {
+    uint32_t high = 0;
+    std::memcpy(&high, block.high, sizeof high);
+    for (int j = 0; j < kElements; ++j) codes[j] = static_cast<int8_t>(codes[j] + ((high >> j & 1) << 4));
+  }
+}
+
+template <class Block>
+void unpack(const std::byte* bytes, int64_t count, UnpackedBlocks& out) {
   const auto* blocks = reinterpret_cast<const Block*>(bytes);
   for (int64_t b = 0; b < count; ++b) {
-    const float d = load_f16(blocks[b].d);
-    for (int j = 0; j < kElements; ++j) {
-      int code = blocks[b].low[j % 16] >> j / 16 * 4 & 15;
-      if constexpr (kHasFifthBits<Block>) code |= (blocks[b].high[j / 8] >> j % 8 & 1) << 4;
-      const float value = static_cast<float>(code - kMiddle) * d;
-      if constexpr (kHasMinimum<Block>)
-        *out++ = value + load_f16(blocks[b].m);
-      else
-        *out++ = value;
-    }
+    out.scales[b] = load_f16(blocks[b].d);
+    if constexpr (kHasMinimum<Block>) out.minimums[b] = -load_f16(blocks[b].m);
+    unpack_codes(blocks[b], out.codes + b * kElements);
   }
 }
 
@@ -107,20 +111,20 @@ void encode_q8(const SearchPath& path, const BlockBatch& batch, std::byte* out) 
   }
 }
 
-void decode_q8(const std::byte* bytes, int64_t count, float* out) {
+void unpack_q8(const std::byte* bytes, int64_t count, UnpackedBlocks& out) {
   const auto* blocks = reinterpret_cast<const BlockQ80*>(bytes);
   for (int64_t b = 0; b < count; ++b) {
-    const float d = load_f16(blocks[b].d);
-    for (const int8_t code : blocks[b].codes) *out++ = d * static_cast<float>(code);
+    out.scales[b] = load_f16(blocks[b].d);
+    std::memcpy(out.codes + b * kElements, blocks[b].codes, kElements);
   }
 }
 
 }  // namespace
 
-const BlockType kQ4_0 = {GgmlType::Q4_0, Spread::row, 0, -1, encode<BlockQ40>, decode<BlockQ40>};
-const BlockType kQ4_1 = {GgmlType::Q4_1, Spread::row, 0, 2, encode<BlockQ41>, decode<BlockQ41>};
-const BlockType kQ5_0 = {GgmlType::Q5_0, Spread::row, 0, -1, encode<BlockQ50>, decode<BlockQ50>};
-const BlockType kQ5_1 = {GgmlType::Q5_1, Spread::row, 0, 2, encode<BlockQ51>, decode<BlockQ51>};
-const BlockType kQ8_0 = {GgmlType::Q8_0, Spread::ignored, 0, -1, encode_q8, decode_q8};
+const BlockType kQ4_0 = {GgmlType::Q4_0, Spread::row, 0, -1, encode<BlockQ40>, kElements, false, unpack<BlockQ40>};
+const BlockType kQ4_1 = {GgmlType::Q4_1, Spread::row, 0, 2, encode<BlockQ41>, kElements, true, unpack<BlockQ41>};
+const BlockType kQ5_0 = {GgmlType::Q5_0, Spread::row, 0, -1, encode<BlockQ50>, kElements, false, unpack<BlockQ50>};
+const BlockType kQ5_1 = {GgmlType::Q5_1, Spread::row, 0, 2, encode<BlockQ51>, kElements, true, unpack<BlockQ51>};
+const BlockType kQ8_0 = {GgmlType::Q8_0, Spread::ignored, 0, -1, encode_q8, kElements, false, unpack_q8};
 
 }  // namespace prentice

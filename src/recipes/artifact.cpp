@@ -12,6 +12,8 @@
 #include "config/read.h"
 #include "core/error.h"
 #include "hub/cache.h"
+#include "io/gguf.h"
+#include "model/spec.h"
 
 namespace prentice {
 
@@ -21,8 +23,9 @@ namespace {
 
 fs::path absolute_path(const fs::path& path) { return fs::weakly_canonical(fs::absolute(path)); }
 
-Artifact of_hugging_face_folder(const std::string& address, const fs::path& folder) {
-  const fs::path path = absolute_path(folder);
+// A Hugging Face folder or a GGUF file, which holds its tokenizer, too.
+Artifact of_model(const std::string& address, const fs::path& model) {
+  const fs::path path = absolute_path(model);
   return {.address = address, .base = path, .base_name = path.string(), .tokenizer = path};
 }
 
@@ -68,8 +71,7 @@ Artifact of_run(const std::string& address, const fs::path& folder, const std::s
   }
   const Node& model = recipe.at("model");
   const std::string& tokenizer = model.at("tokenizer").as_string();
-  Artifact artifact =
-      is_full ? of_hugging_face_folder(address, product) : resolve_artifact(model.at("path").as_string());
+  Artifact artifact = is_full ? of_model(address, product) : resolve_artifact(model.at("path").as_string());
   artifact.address = address;
   if (!is_full) artifact.adapter = absolute_path(product);
   if (has_tokenizer(product)) {
@@ -85,11 +87,11 @@ Artifact of_adapter_folder(const std::string& address, const fs::path& folder) {
   const std::string base = read_peft_config(folder).base_model;
   const fs::path cached = cached_snapshot(base);
   const fs::path base_folder = cached.empty() ? fs::path(base) : cached;
-  if (base.empty() || !fs::exists(base_folder / "config.json")) {
+  if (base.empty() || (!fs::exists(base_folder / "config.json") && !is_gguf_file(base_folder))) {
     fail(ExitCode::usage, fmt::format("{}: an adapter alone; its base '{}' is not here", address, base),
          is_hub_name(base) ? missing_model_hint(base) : "name both: BASE+" + address);
   }
-  Artifact artifact = of_hugging_face_folder(address, base_folder);
+  Artifact artifact = of_model(address, base_folder);
   artifact.base_name = base;
   artifact.adapter = absolute_path(folder);
   return artifact;
@@ -98,21 +100,21 @@ Artifact of_adapter_folder(const std::string& address, const fs::path& folder) {
 // A model of the cache, or an adapter there with the base that it names.
 Artifact of_snapshot(const std::string& address, const std::string& name, const fs::path& snapshot) {
   if (!fs::exists(snapshot / "config.json")) return of_adapter_folder(address, snapshot);
-  Artifact artifact = of_hugging_face_folder(address, snapshot);
+  Artifact artifact = of_model(address, snapshot);
   artifact.base_name = name;
   return artifact;
 }
 
 Artifact of_existing_path(const std::string& address, const fs::path& path) {
   if (!fs::is_directory(path)) {
-    if (path.extension() == ".gguf") fail(ExitCode::usage, address + ": a GGUF file as a model is not in this version");
-    fail(ExitCode::model, address + ": expected a model folder, got a file");
+    if (is_gguf_file(path)) return of_model(address, path);
+    fail(ExitCode::model, address + ": expected a model folder or a GGUF file, got another file");
   }
   if (fs::exists(path / "run.json")) return of_run(address, path, "");
-  if (fs::exists(path / "config.json")) return of_hugging_face_folder(address, path);
+  if (fs::exists(path / "config.json")) return of_model(address, path);
   if (fs::exists(path / "adapter_config.json")) return of_adapter_folder(address, path);
   fail(ExitCode::model, address + ": no config.json, adapter_config.json or run.json in this folder",
-       "a model is a Hugging Face folder, an adapter folder or a run folder");
+       "a model is a Hugging Face folder, a GGUF file, an adapter folder or a run folder");
 }
 
 Artifact of_parts(const std::string& address, const Address& parts, std::string_view key);
@@ -201,6 +203,7 @@ Artifact resolve_model(const ModelSection& section, std::string_view key) {
 
 Json artifact_config(const Artifact& artifact) {
   if (artifact.has_weights()) {
+    if (is_gguf_file(artifact.base)) return read_spec(artifact.base).config;
     return with_context(ExitCode::model, "", [&] { return Json::parse_file(artifact.base / "config.json"); });
   }
   return Json::parse(*read_config(artifact.shape));

@@ -1,5 +1,5 @@
-// Artifact addresses: every place that names a model resolves it here (a folder, a run, a checkpoint, BASE+ADAPTER, a
-// name in the Hugging Face cache, a shape under configs/models).
+// Artifact addresses: every place that names a model resolves it here (a folder, a GGUF file, a run, a checkpoint,
+// BASE+ADAPTER, a name in the Hugging Face cache, a shape under configs/models).
 #pragma once
 
 #include <filesystem>
@@ -16,10 +16,10 @@ inline constexpr const char* kRunTemplate = "chat_template.jinja";
 
 struct Artifact {
   std::string address;                  // as the user wrote it
-  std::filesystem::path base;           // Hugging Face folder; empty when only the shape is known
+  std::filesystem::path base;           // Hugging Face folder or GGUF file; empty: only the shape is known
   std::string base_name;                // what an adapter calls its base: ORG/NAME from the hub, else the folder
   std::filesystem::path adapter;        // PEFT folder or checkpoint with an adapter; empty = none
-  std::filesystem::path tokenizer;      // folder of tokenizer and chat template, the adapter's where it has one
+  std::filesystem::path tokenizer;      // folder or GGUF file of tokenizer and template, the adapter's where it has one
   std::filesystem::path chat_template;  // what a run was trained with in place of its tokenizer's; empty = none
   std::string shape;                    // configs/models entry, for instance models/llama-3.1-8b.json
   bool has_weights() const { return !base.empty(); }

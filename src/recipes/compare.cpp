@@ -6,6 +6,7 @@
 
 #include "core/error.h"
 #include "eval/score.h"
+#include "io/gguf.h"
 #include "io/publish.h"
 #include "io/safetensors.h"
 #include "recipes/comparison_page.h"
@@ -80,6 +81,10 @@ uint64_t weight_bytes(const Artifact& artifact) {
   uint64_t bytes = 0;
   for (const auto& [folder, name] : {std::pair(artifact.base, "model"), {artifact.adapter, "adapter_model"}}) {
     if (folder.empty()) continue;
+    if (is_gguf_file(folder)) {
+      bytes += std::filesystem::file_size(folder);
+      continue;
+    }
     const WeightFolder weights = WeightFolder::open(folder, name);
     for (const auto& file : weights.files()) bytes += std::filesystem::file_size(file.path());
   }

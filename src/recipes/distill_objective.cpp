@@ -76,7 +76,7 @@ DistillOptions Distillation::options_for(const Batch& batch) const {
           .tail = section_.tail};
 }
 
-Batch Distillation::at_teacher(const Batch& batch) const { return to_device(batch, teacher_->embed.device()); }
+Batch Distillation::at_teacher(const Batch& batch) const { return to_device(batch, device_of(*teacher_)); }
 
 Tensor Distillation::live_share(const Batch& batch, const Counts& counts, Metrics& metrics) const {
   const Tensor theirs = [&] {  // first: nothing of the student's pass is in memory yet

@@ -4,6 +4,7 @@
 
 #include "core/error.h"
 #include "export/weight_source.h"
+#include "io/gguf.h"
 #include "io/publish.h"
 #include "io/safetensors.h"
 #include "recipes/calibration.h"
@@ -69,6 +70,7 @@ int run_program(ExportRecipe recipe, const Invocation& invocation) {
                       .adapter = artifact.adapter,
                       .adapted = spec,
                       .base_model = artifact.address,
+                      .base_file = is_gguf_file(artifact.base) ? artifact.base : fs::path(),
                       .stop_ids = stop_token_ids(artifact, spec, opened.tokenizer),
                       .max_length = spec.max_positions},
                      recipe.exports, folder.path());

@@ -9,6 +9,7 @@
 #include "export/hf_folder.h"
 #include "export/logit_difference.h"
 #include "io/file.h"
+#include "io/gguf.h"
 #include "io/publish.h"
 #include "model/stored_nf4.h"
 #include "quant/encode.h"
@@ -93,7 +94,7 @@ std::vector<Check> compare_merged(const Model& model, const PreparedRun& run, co
                                 : options.type == GgmlType::F16 ? at::kHalf
                                                                 : at::kBFloat16,
                         .nf4 = options.nf4};
-  const Batch batch = to_device(collate(sequences, 0), model.embed.device());
+  const Batch batch = to_device(collate(sequences, 0), device_of(model));
   checks.push_back(logit_check(logit_difference(model, merged, form, batch)));
   return checks;
 }
@@ -129,6 +130,7 @@ Products write_run_products(const Model& model, const PreparedRun& run, ExportSe
        .adapter = adapter,
        .adapted = run.opened.spec,
        .base_model = run.opened.artifact.address,
+       .base_file = is_gguf_file(run.opened.artifact.base) ? run.opened.artifact.base : fs::path(),
        .stop_ids = stop_ids,
        .raw_text = has_template && !run.data.train.chat,
        .max_length = run.opened.spec.max_positions,

@@ -16,8 +16,10 @@
 #include "core/error.h"
 #include "export/gguf_adapter.h"
 #include "export/gguf_features.h"
-#include "export/gguf_names.h"
+#include "export/gguf_tensor_type.h"
 #include "export/importance_collector.h"
+#include "io/gguf.h"
+#include "model/gguf_names.h"
 #include "model/make.h"
 #include "model/stored_nf4.h"
 #include "recipes/open.h"
@@ -80,12 +82,31 @@ void check_tensor_types(Checker& c, const ExportSection& section, const ModelSpe
 
 // A folder in four bits is held as it is.
 void check_stored(Checker& c, const ModelShape& shape, const ModelSection& section, bool full) {
-  if (stored_quantize(shape.spec) == Quantize::none) return;
+  if (is_gguf_file(shape.artifact.base) || stored_quantize(shape.spec) == Quantize::none) return;
   const std::string what = shape.artifact.address + ": its layers are stored in four bits";
   if (section.quantize != "none") c.mistake("model.quantize", what + " already", "remove the key");
   if (full) {
     c.mistake(c.has("adapter.kind") ? "adapter.kind" : "model.path", what + ", and cannot train",
               "train an adapter, or start from the unquantized model");
+  }
+}
+
+// A GGUF file keeps its own blocks, its vocabulary and its form.
+template <class R>
+void check_gguf_base(Checker& c, const R& recipe, const ModelShape& shape, bool full) {
+  if (!is_gguf_file(shape.artifact.base)) return;
+  const std::string what = shape.artifact.address + ": a GGUF file";
+  constexpr const char* kFolder = "start from the model's Hugging Face folder";
+  if (recipe.model.quantize != "none") c.mistake("model.quantize", what + " keeps its own blocks", "remove the key");
+  if (full) {
+    c.mistake(c.has("adapter.kind") ? "adapter.kind" : "model.path", what + " is frozen, and cannot train whole",
+              std::string("train an adapter, or ") + kFolder);
+  }
+  if (!recipe.model.add_tokens.empty()) c.mistake("model.add_tokens", what + " takes no more tokens", kFolder);
+  if constexpr (requires { recipe.exports; }) {
+    const std::string hint = "export.gguf_adapter=F16 goes with the file itself; to merge, train on the model's folder";
+    if (recipe.exports.merged != "none") c.mistake("export.merged", what + " is not merged with an adapter", hint);
+    if (!recipe.exports.gguf.empty()) c.mistake("export.gguf", what + " is not quantized again", hint);
   }
 }
 
@@ -257,6 +278,7 @@ void check_fit(const R& recipe, const ModelShape& shape, RecipeMistakes& mistake
   ModelSpec spec = shape.spec;
   AdapterSection adapter = adapter_of(recipe);
   check_stored(c, shape, recipe.model, kTrains<R> && adapter.kind == AdapterKind::full);
+  check_gguf_base(c, recipe, shape, kTrains<R> && adapter.kind == AdapterKind::full);
   if (!head_fits(c, recipe, shape)) return;
   if (std::is_same_v<R, RewardRecipe> && !take_trained_head(c, spec, adapter)) return;
   if constexpr (requires { recipe.data; }) {

@@ -95,11 +95,18 @@ HeldWeights held_weights(const ModelSpec& spec, c10::ScalarType dtype, Quantize 
   const Model model = make_model(spec, {.dtype = dtype, .device = c10::kMeta, .quantize = quantize});
   HeldWeights held;
   visit(model, [&](const std::string&, const Tensor& tensor) { held.bytes += static_cast<int64_t>(tensor.nbytes()); });
+  const auto add = [&](const GgufBlocks& blocks) {
+    held.bytes += blocks.bytes.numel();
+    held.largest_quantized = std::max(held.largest_quantized, blocks.numel());
+  };
+  if (model.embed_blocks) held.bytes += model.embed_blocks->bytes.numel();
   visit_linears(model, [&](const Linear& linear) {
-    const auto* weight = std::get_if<Nf4>(&linear.weight);
-    if (!weight) return;
-    held.bytes += nf4_bytes(weight->rows, weight->columns, weight->nested(), weight->block);
-    held.largest_quantized = std::max(held.largest_quantized, weight->numel());
+    if (const auto* blocks = std::get_if<GgufBlocks>(&linear.weight)) {
+      if (&linear != &model.head || !spec.tied_head) add(*blocks);
+    } else if (const auto* weight = std::get_if<Nf4>(&linear.weight)) {
+      held.bytes += nf4_bytes(weight->rows, weight->columns, weight->nested(), weight->block);
+      held.largest_quantized = std::max(held.largest_quantized, weight->numel());
+    }
   });
   return held;
 }

@@ -187,9 +187,10 @@ Products write_products(const ProductSource& source, const ExportSection& sectio
   const std::string name = section.name.empty() ? out.filename().string() : section.name;
   ServingInfo info{.name = name,
                    .base_model = source.base_model,
+                   .base_gguf = source.base_file.string(),
                    .peft = fs::exists(out / "adapter"),
                    .has_chat_template = source.tokenizer.chat_template().has_value(),
-                   .spaces_after_added = is_built_anew(source.tokenizer),
+                   .spaces_after_added = source.base_file.empty() && is_built_anew(source.tokenizer),
                    .scores = source.spec.labels > 0,
                    .pad_id = source.spec.pad_id,
                    .trained_on_raw_text = source.raw_text,

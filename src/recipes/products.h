@@ -38,6 +38,7 @@ struct ProductSource {
   std::filesystem::path adapter;     // PEFT folder, or empty
   const ModelSpec& adapted;          // the model whose modules it names
   std::string base_model;            // as the user named it
+  std::filesystem::path base_file;   // the base where it is a GGUF file, or empty
   std::vector<int32_t> stop_ids;
   bool raw_text = false;  // trained on raw text although the model has a template
   int64_t max_length = 0;

@@ -156,7 +156,7 @@ Tensor Reference::sums(const Batch& batch) const {
 
 Tensor Reference::compute(const std::vector<Sequence*>& sequences, int64_t micro_tokens) const {
   Tensor numbers = at::empty({static_cast<int64_t>(sequences.size())}, at::kDouble);
-  const auto device = policy_.embed.device();
+  const auto device = device_of(policy_);
   int64_t next = 0;
   const std::vector<const Sequence*> readable(sequences.begin(), sequences.end());
   collate_in_order(readable, micro_tokens, [&](const Batch& batch) {

@@ -39,7 +39,7 @@ PreferenceResult score_pairs(const Model& model, const DataSet& data, const Eval
   const auto all = static_cast<int64_t>(data.examples.size());
   const int64_t total = section.limit > 0 ? std::min(all, section.limit) : all;
   const AnswerRows rows{.data = data,
-                        .device = model.embed.device(),
+                        .device = device_of(model),
                         .limit = section.limit,
                         .micro_tokens = kEvalMicroTokens,
                         .progress = [&](int64_t done) { progress(std::string(kPreferenceTask), done, total); }};

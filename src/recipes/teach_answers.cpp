@@ -72,7 +72,7 @@ PromptSet open_prompts(const TeachRecipe& recipe, const Opened& opened) {
 
 void sample_all(const AnswerSampler& sampler, const PromptSet& set, SampledFile& file, int64_t log_every, bool quiet) {
   const size_t first = file.answers().size(), all = set.prompts.size();
-  SessionProgress progress(first, all, log_every, sampler.model.embed.device(), quiet);
+  SessionProgress progress(first, all, log_every, device_of(sampler.model), quiet);
   for (size_t i = first; i < all; ++i) {
     file.append(sampler.answers(set.prompts[i], i));
     int64_t tokens = 0;

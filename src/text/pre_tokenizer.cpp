@@ -3,7 +3,9 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <algorithm>
 #include <utility>
+#include <vector>
 
 #include "io/sha256.h"
 
@@ -31,6 +33,29 @@ const std::string_view kCheckText =
 
 namespace {
 
+constexpr std::string_view kDigit = R"(\p{N})";
+constexpr std::string_view kTekkenPattern =
+    R"([^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+)"
+    R"(|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*)"
+    R"(|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+)";
+
+// llama-vocab.cpp. llama-bpe is not the exact name of its pattern, for it would also mean ignore_merges: only the hash
+// can tell it from dbrx.
+const GgufPreTokenizer kPreTokenizers[] = {
+    {.name = "gpt-2", .patterns = {kGpt2Pattern}, .exact = true},
+    {.name = "phi-2", .patterns = {kGpt2Pattern}},
+    {.name = "llama-bpe", .patterns = {kLlama3Pattern}, .ignore_merges = true, .add_bos = true},
+    {.name = "dbrx", .patterns = {kLlama3Pattern}, .exact = true},
+    {.name = "smaug-bpe", .patterns = {kLlama3Pattern}},
+    {.name = "qwen2", .patterns = {kQwen2Pattern}, .exact = true},
+    {.name = "stablelm2", .patterns = {kQwen2Pattern}},
+    {.name = "gpt-4o", .patterns = {kGpt4oPattern}, .exact = true},
+    {.name = "tekken", .patterns = {kTekkenPattern}, .ignore_merges = true, .add_bos = true},
+    {.name = "smollm", .patterns = {kDigit, kGpt2Pattern}},
+    {.name = "starcoder", .patterns = {kDigit, kGpt2Pattern}},
+    {.name = "default", .patterns = {R"([\p{P}\$\+<=>\^~\|]+)", kGpt2Pattern, R"(\p{N}+)", "[0-9][0-9][0-9]"}},
+};
+
 constexpr std::pair<std::string_view, std::string_view> kHashes[] = {
     {"0ef9807a4087ebef797fc749390439009c3b9eda9ad1a097abbe738f486c01e5", "llama-bpe"},
     {"e636dc30a262dcc0d8c323492e32ae2b70728f4df7dfe9737d9f920a282b8aea", "qwen2"},
@@ -48,6 +73,17 @@ constexpr std::pair<std::string_view, std::string_view> kHashes[] = {
 
 }  // namespace
 
+const GgufPreTokenizer* find_gguf_pre_tokenizer(std::string_view name) {
+  const auto found = std::ranges::find(kPreTokenizers, name, &GgufPreTokenizer::name);
+  return found == std::end(kPreTokenizers) ? nullptr : found;
+}
+
+std::string gguf_pre_tokenizer_names() {
+  std::vector<std::string_view> names;
+  for (const auto& known : kPreTokenizers) names.push_back(known.name);
+  return fmt::format("{}", fmt::join(names, ", "));
+}
+
 std::string check_text_hash(const Tokenizer& tokenizer) {
   return sha256_hex(fmt::format("[{}]", fmt::join(tokenizer.encode(kCheckText, true), ", ")));
 }
@@ -59,11 +95,8 @@ std::string gguf_pre_tokenizer(const Tokenizer& tokenizer) {
   for (auto [known, name] : kHashes) {
     if (known == hash) return std::string(name);
   }
-  // llama-bpe, not dbrx, for the shared pattern would also mean ignore_merges: only the hash can tell those two apart.
-  const std::pair<std::string_view, std::string_view> patterns[] = {
-      {kGpt2Pattern, "gpt-2"}, {kLlama3Pattern, "dbrx"}, {kQwen2Pattern, "qwen2"}, {kGpt4oPattern, "gpt-4o"}};
-  for (auto [pattern, name] : patterns) {
-    if (tables.pre_tokenizer_pattern == pattern) return std::string(name);
+  for (const auto& known : kPreTokenizers) {
+    if (known.exact && tables.pre_tokenizer_pattern == known.patterns[0]) return std::string(known.name);
   }
   return "";
 }

@@ -7,7 +7,9 @@
 
 #include "core/error.h"
 #include "io/file.h"
+#include "io/gguf.h"
 #include "text/bridge.h"
+#include "text/gguf_vocabulary.h"
 #include "text/sentence_piece.h"
 #include "text/special_tokens.h"
 #include "text/vocab_merges.h"
@@ -24,6 +26,11 @@ struct Tokenizer::Impl {
   fs::path chat_template_file;
   bool chat_template_replaced = false;
   std::vector<AddedToken> more;
+
+  void note_specials() {
+    special.assign(static_cast<size_t>(backend->vocab_size()), false);
+    for (const auto& token : backend->added_tokens()) special[static_cast<size_t>(token.id)] = token.special;
+  }
 };
 
 namespace {
@@ -126,6 +133,7 @@ Tokenizer::~Tokenizer() = default;
 Tokenizer Tokenizer::load(const fs::path& folder) { return load(folder, {}); }
 
 Tokenizer Tokenizer::load(const fs::path& folder, const std::vector<AddedToken>& more) {
+  if (is_gguf_file(folder)) return load_gguf(folder, more);
   if (!fs::is_directory(folder)) fail(ExitCode::usage, folder.string() + ": no such folder");
   auto files = read_tokenizer_files(folder);
   auto impl = std::make_unique<Impl>();
@@ -140,8 +148,21 @@ Tokenizer Tokenizer::load(const fs::path& folder, const std::vector<AddedToken>&
     impl->chat_template = std::move(found->source);
     impl->chat_template_file = std::move(found->file);
   }
-  impl->special.assign(static_cast<size_t>(impl->backend->vocab_size()), false);
-  for (const auto& token : impl->backend->added_tokens()) impl->special[static_cast<size_t>(token.id)] = token.special;
+  impl->note_specials();
+  return Tokenizer(std::move(impl));
+}
+
+Tokenizer Tokenizer::load_gguf(const fs::path& file, const std::vector<AddedToken>& more) {
+  if (!more.empty()) fail(ExitCode::usage, file.string() + ": tokens cannot be added to the vocabulary of a GGUF file");
+  GgufVocabulary vocabulary = read_gguf_vocabulary(file);
+  auto impl = std::make_unique<Impl>();
+  impl->folder = file;
+  impl->backend = std::move(vocabulary.backend);
+  impl->bos = vocabulary.specials.bos, impl->eos = vocabulary.specials.eos;
+  impl->pad = vocabulary.specials.pad, impl->unk = vocabulary.specials.unk;
+  impl->chat_template = std::move(vocabulary.chat_template);
+  if (impl->chat_template) impl->chat_template_file = file;
+  impl->note_specials();
   return Tokenizer(std::move(impl));
 }
 

@@ -1,5 +1,6 @@
 // A model folder's tokenizer: tokenizer.json through the crate `tokenizers`, else tokenizer.model through
-// SentencePiece. Separate from chat templates because plain text needs only this.
+// SentencePiece; of a GGUF file whichever of the two computes what its metadata describe. Separate from chat templates
+// because plain text needs only this.
 #pragma once
 
 #include <cstdint>
@@ -47,7 +48,8 @@ struct TokenizerTables {
 
 class Tokenizer {
  public:
-  // Errors: `model` when a file is corrupt or there is no tokenizer in the folder; `usage` when the folder is missing.
+  // Of a folder or a GGUF file. Errors: `model` when a file is corrupt or there is no tokenizer; `usage` when it is
+  // missing.
   static Tokenizer load(const std::filesystem::path& folder);
   // The same with tokens that the folder's files lack, at the ids they have (text/add_tokens.h). Errors: `model` too
   // when the vocabulary gives a token another id.
@@ -93,6 +95,7 @@ class Tokenizer {
  private:
   struct Impl;
   explicit Tokenizer(std::unique_ptr<Impl>);
+  static Tokenizer load_gguf(const std::filesystem::path& file, const std::vector<AddedToken>& more);
   std::unique_ptr<Impl> impl_;
 };
 

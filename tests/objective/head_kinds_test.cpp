@@ -1,4 +1,5 @@
-// The head's loss with kinds of adapters that plain factors do not cover: DoRA's magnitude, PiSSA switched off.
+// The head's loss with kinds of adapters that plain factors do not cover: DoRA's magnitude, PiSSA switched off; and
+// with a weight that is held in blocks.
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/arange.h>
 #include <ATen/ops/linalg_vector_norm.h>
@@ -7,8 +8,12 @@
 #include <ATen/ops/randn.h>
 #include <gtest/gtest.h>
 
+#include <cstring>
+
 #include "nn/dora.h"
 #include "objective/cross_entropy.h"
+#include "objective/token_log_probs.h"
+#include "quant/encode.h"
 
 namespace prentice {
 namespace {
@@ -78,6 +83,34 @@ TEST(HeadKinds, PissaSwitchedOffIsTheModelAsItCame) {
   const Tensor weight = dense_weight(c.head) + lora.scale * lora.first_b.matmul(lora.first_a);
   const Tensor wanted = share_of(c, c.hidden.matmul(weight.t()) + c.head.bias);
   EXPECT_LT(difference(share(c).detach(), wanted.detach()), 1e-12);
+}
+
+// Slices of the vocabulary, with a remainder, and every gradient that there is.
+TEST(HeadKinds, AHeadInBlocksHasTheLossAndGradientsOfItsValues) {
+  constexpr int64_t kWide = 8192, kMany = 4100;
+  at::manual_seed(12);
+  GgufBlocks blocks = make_gguf_blocks(kMany, kWide, GgmlType::Q4_0, at::TensorOptions(at::kDouble));
+  std::vector<std::byte> bytes;
+  const Tensor drawn = at::randn({kMany, kWide}).mul_(0.02);
+  encode({drawn.const_data_ptr<float>(), static_cast<size_t>(drawn.numel())}, blocks.block, bytes);
+  std::memcpy(blocks.bytes.mutable_data_ptr(), bytes.data(), bytes.size());
+  Case c = make_case();
+  c.hidden = leaf({kTokens, kWide});
+  c.head = {.name = "lm_head", .weight = blocks, .in_features = kWide, .out_features = kMany};
+  c.head.lora = Lora{.a = leaf({kRank, kWide}), .b = leaf({kMany, kRank}), .scale = 0.1};
+  const std::vector<Tensor> leaves = {c.hidden, c.head.lora->a, c.head.lora->b};
+  const Tensor found = share(c);
+  found.backward();
+  std::vector<Tensor> gradients;
+  for (const Tensor& tensor : leaves) gradients.push_back(tensor.grad().clone()), tensor.mutable_grad().zero_();
+  c.head.weight = Dense{weight_values(c.head).clone()};
+  const Tensor wanted = share(c);
+  wanted.backward();
+  EXPECT_LT(difference(found.detach(), wanted.detach()), 1e-12);
+  for (size_t i = 0; i < leaves.size(); ++i) EXPECT_LT(difference(gradients[i], leaves[i].grad()), 1e-11) << i;
+  c.head.weight = blocks;
+  const Tensor log_probs = token_log_probs(c.hidden, c.head, 0, c.batch, {.training = true});
+  EXPECT_LT(difference(-(log_probs * c.batch.weights.to(at::kDouble)).sum().detach() / 5, wanted.detach()), 1e-12);
 }
 
 }  // namespace

@@ -12,6 +12,7 @@ import sys
 import pytest
 import yaml
 from conftest import ROOT, Prentice
+from tiny_models import make_model, save_folder
 
 sys.path.insert(0, str(ROOT / "scripts"))
 import make_task_data as made  # noqa: E402
@@ -49,6 +50,10 @@ def test_a_shipped_recipe_is_valid(path, prentice, tmp_path, monkeypatch):
         put_into_cache(tmp_path / "cache", recipe["distill"]["teacher"],
                        (ROOT / f"configs/models/{TEACHER_SHAPES[path]}.json").read_text())
     words = [f"model.path={name}"] if is_export else []
+    if name.endswith(".gguf"):  # a file of the user's
+        model = save_folder(make_model("llama"), tmp_path / "model")
+        prentice.run("export", f"model.path={model}", "export.gguf=[Q8_0]", "export.name=model", "run.out=out")
+        words = [f"model.path={tmp_path / 'out/gguf/model-Q8_0.gguf'}"]
     if "distill" in recipe and path in TASK_RECIPES:
         words.append("distill.teacher=quickstart-1m")  # a run of the user's
     prentice.run("validate", path, *words)

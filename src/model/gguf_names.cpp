@@ -1,11 +1,9 @@
-#include "export/gguf_names.h"
+#include "model/gguf_names.h"
 
 #include <utility>
 #include <vector>
 
-#include "adapter/pattern.h"
 #include "core/error.h"
-#include "export/gguf_mix.h"
 
 namespace prentice {
 
@@ -60,18 +58,6 @@ bool ends_with_any(std::string_view text, std::initializer_list<std::string_view
   return false;
 }
 
-// `key` is an expression over the whole GGUF name, or its last part: attn_v for blk.3.attn_v.weight.
-bool names_tensor(const std::string& key, const std::string& gguf_name) {
-  if (looks_like_pattern(key)) return Pattern(key).matches(gguf_name);
-  return gguf_name == key || gguf_name == key + ".weight" || gguf_name.ends_with("." + key + ".weight");
-}
-
-GgmlType type_named(const std::string& name) {
-  const auto* type = find_ggml_type_name(name);
-  if (type == nullptr) fail(ExitCode::usage, "unknown type \"" + name + "\"", "use F16, Q8_0 or Q4_K, for instance");
-  return type->type;
-}
-
 }  // namespace
 
 std::string gguf_name(const std::string& tensor, const ModelSpec& spec) {
@@ -105,19 +91,6 @@ std::function<int64_t(int64_t)> gguf_row_order(const std::string& gguf_name, con
 
 float gguf_offset(const std::string& gguf_name, const ModelSpec& spec) {
   return gguf_name.ends_with("_norm.weight") ? static_cast<float>(spec.norm_offset) : 0.0f;
-}
-
-GgmlType gguf_tensor_type(const std::string& gguf_name, const std::vector<int64_t>& shape, GgmlType wanted,
-                          const std::map<std::string, std::string>& types) {
-  if (shape.size() < 2 || gguf_name.ends_with("_norm.weight") || !gguf_name.ends_with(".weight")) return GgmlType::F32;
-  for (const auto& [key, type] : types) {
-    const bool named =
-        with_context(ExitCode::usage, "export.types: " + key, [&] { return names_tensor(key, gguf_name); });
-    if (!named) continue;
-    wanted = with_context(ExitCode::usage, "export.types: " + key, [&] { return type_named(type); });
-    break;
-  }
-  return type_for_rows(wanted, shape.back());
 }
 
 }  // namespace prentice

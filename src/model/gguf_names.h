@@ -3,12 +3,8 @@
 
 #include <cstdint>
 #include <functional>
-#include <map>
 #include <string>
-#include <string_view>
-#include <vector>
 
-#include "io/gguf.h"
 #include "model/spec.h"
 
 namespace prentice {
@@ -23,11 +19,5 @@ std::function<int64_t(int64_t)> gguf_row_order(const std::string& gguf_name, con
 
 // What is added to the values: the norm offset, on norms of families that store w for (1 + w).
 float gguf_offset(const std::string& gguf_name, const ModelSpec& spec);
-
-// The type a tensor gets when `wanted` is asked for: F32 for vectors and norms, the type of the first entry of `types`
-// that names it (expression over the whole GGUF name, or its last part: attn_v), another where a row is no whole number
-// of blocks (type_for_rows). Errors: `usage` for a bad entry.
-GgmlType gguf_tensor_type(const std::string& gguf_name, const std::vector<int64_t>& shape, GgmlType wanted,
-                          const std::map<std::string, std::string>& types);
 
 }  // namespace prentice
