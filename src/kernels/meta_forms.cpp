@@ -19,6 +19,11 @@ Tensor embedding_dense_backward(const Tensor& grad, const Tensor&, int64_t rows,
   return at::empty({rows, grad.size(-1)}, grad.options());
 }
 
+Tensor segment_reduce(const Tensor& data, c10::string_view, const std::optional<Tensor>&, const std::optional<Tensor>&,
+                      const std::optional<Tensor>& offsets, int64_t, bool, const std::optional<at::Scalar>&) {
+  return at::empty({offsets->size(0) - 1}, data.options());
+}
+
 Tensor dot(const Tensor& a, const Tensor&) { return at::empty({}, a.options()); }
 
 }  // namespace
@@ -29,6 +34,7 @@ void register_meta_forms() {
     forms.impl("index_select", &index_select);
     forms.impl("embedding_dense_backward", &embedding_dense_backward);
     forms.impl("dot", &dot);
+    forms.impl("segment_reduce", &segment_reduce);
     return forms;
   }();
 }

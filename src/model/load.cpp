@@ -51,7 +51,6 @@ const TensorView* find_spelled(const WeightFolder& weights, const ModelSpec& spe
   return nullptr;
 }
 
-constexpr size_t kReleaseBytes = size_t{32} << 20;
 
 // The weights that a folder in four bits may hold so.
 std::set<std::string> layer_weights(const ModelSpec& spec) {
@@ -193,28 +192,16 @@ Model load_model(const std::filesystem::path& folder, const LoadOptions& any_opt
       auto* held = std::get_if<Nf4>(&linear.weight);
       if (held && !in_four_bits) quantized[views.at(linear.name + ".weight")] = held;
     });
-    std::vector<StoredFile> files;  // in file order, so that pages are read once and let go
+    std::vector<StoredCopy> copies;
     for (const auto& file : weights.files()) {
-      auto& copies = files.emplace_back(StoredFile{.weights = &file}).copies;
       for (const auto& view : file.tensors()) {
         const auto destination = destinations.find(&view);
         if (destination != destinations.end()) copies.push_back({destination->second, &view});
-      }
-    }
-    copy_stored(files);
-    if (quantized.empty()) return model;
-    size_t read = 0;  // of the mappings: each weight is needed once
-    for (const auto& file : weights.files()) {
-      for (const auto& view : file.tensors()) {
         const auto held = quantized.find(&view);
-        if (held == quantized.end()) continue;
-        encode_stored(*held->second, view);
-        if ((read += view.bytes.size()) < kReleaseBytes) continue;
-        file.release_pages();
-        read = 0;
+        if (held != quantized.end()) encode_stored(*held->second, view);
       }
-      file.release_pages();
     }
+    copy_stored(copies);
     return model;
   });
 }

@@ -51,11 +51,17 @@ Tensor values_at(const TensorView& view, int64_t first, int64_t elements) {
   return aligned;
 }
 
+// A file's pages that were read once count as memory of the program until they are let go.
+void let_go(const std::byte* data, size_t bytes) {
+  const auto begin = reinterpret_cast<uintptr_t>(data) & ~(kPage - 1);
+  const auto end = (reinterpret_cast<uintptr_t>(data) + bytes + kPage - 1) & ~(kPage - 1);
+  ::madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
+}
+
 // What one thread copies at once.
 struct Slice {
   const StoredCopy* copy;
   int64_t first, elements;
-  size_t file;
 };
 
 void copy_slice(const Slice& slice) {
@@ -70,14 +76,15 @@ void copy_slice(const Slice& slice) {
   } else {
     destination.view(-1).narrow(0, slice.first, slice.elements).copy_(values_at(*view, slice.first, slice.elements));
   }
+  let_go(from, slice.elements * size);
 }
 
-void append_slices(const StoredCopy& copy, size_t file, std::vector<Slice>& slices) {
+void append_slices(const StoredCopy& copy, std::vector<Slice>& slices) {
   const auto& [destination, view] = copy;
   prefer_huge_pages(destination.mutable_data_ptr(), destination.nbytes());
   const auto elements = static_cast<int64_t>(kSliceBytes / destination.element_size());
   for (int64_t first = 0; first < destination.numel(); first += elements) {
-    slices.push_back({&copy, first, std::min(elements, destination.numel() - first), file});
+    slices.push_back({&copy, first, std::min(elements, destination.numel() - first)});
   }
 }
 
@@ -104,35 +111,28 @@ Tensor stored_values(const TensorView& view) {
   return values;
 }
 
-void copy_stored(const std::vector<StoredFile>& files) {
+void copy_stored(const std::vector<StoredCopy>& copies) {
   std::vector<Slice> slices;
-  std::vector<std::atomic<size_t>> left(files.size());  // slices of each file
-  for (size_t file = 0; file < files.size(); ++file) {
-    for (const auto& copy : files[file].copies) {
-      const auto& [destination, view] = copy;
-      if (destination.is_cpu() && destination.is_contiguous()) {
-        append_slices(copy, file, slices);
-      } else {
-        destination.copy_(values_at(*view, 0, destination.numel()).view(view->shape));
-      }
+  for (const auto& copy : copies) {
+    const auto& [destination, view] = copy;
+    if (destination.is_cpu() && destination.is_contiguous()) {
+      append_slices(copy, slices);
+    } else {
+      destination.copy_(values_at(*view, 0, destination.numel()).view(view->shape));
+      let_go(view->bytes.data(), view->bytes.size());
     }
-    left[file] = std::ranges::count(slices, file, &Slice::file);
-    if (left[file] == 0) files[file].weights->release_pages();
   }
   // One slice after the other, by whoever is free, so that tensors of every size keep all threads busy.
   std::atomic<size_t> next = 0;
   at::parallel_for(0, at::get_num_threads(), 1, [&](int64_t, int64_t) {
-    for (size_t i = next++; i < slices.size(); i = next++) {
-      copy_slice(slices[i]);
-      const auto& [weights, copies] = files[slices[i].file];
-      if (--left[slices[i].file] == 0) weights->release_pages();
-    }
+    for (size_t i = next++; i < slices.size(); i = next++) copy_slice(slices[i]);
   });
 }
 
 void encode_stored(Nf4& destination, const TensorView& view) {
   const Tensor values = values_at(view, 0, destination.numel());
   with_context(ExitCode::model, "tensor " + view.name, [&] { encode_nf4(values, destination); });
+  let_go(view.bytes.data(), view.bytes.size());
 }
 
 }  // namespace prentice

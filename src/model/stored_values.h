@@ -23,14 +23,10 @@ struct StoredCopy {
   const TensorView* source;  // of the same shape, in a stored_type
 };
 
-struct StoredFile {
-  const SafetensorsFile* weights;
-  std::vector<StoredCopy> copies;
-};
-
-// Copies the stored values, converted on the way, shared out over the threads; the files' bytes are never copied whole
-// when they are aligned, and a file's pages are let go when its last tensor is filled.
-void copy_stored(const std::vector<StoredFile>&);
+// Copies the stored values, converted on the way, shared out over the threads; the file's bytes are never copied whole
+// when they are aligned, and its pages are let go as soon as their values are taken. In the order of the file, so that
+// pages are read once.
+void copy_stored(const std::vector<StoredCopy>&);
 
 // The same into a weight in NF4. Errors: `model` for a value that is not finite.
 void encode_stored(Nf4& destination, const TensorView& view);

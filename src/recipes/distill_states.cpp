@@ -1,6 +1,7 @@
 #include "recipes/distill_states.h"
 
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/empty.h>
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -49,7 +50,9 @@ StateMatch::StateMatch(const DistillSection& section, const ModelSpec& student, 
   const double deviation = 1 / std::sqrt(static_cast<double>(student.hidden));
   for (const auto& pair : pairs_) {
     const std::string name = fmt::format("distill.projection.{}.{}", pair.student, pair.teacher);
-    const Tensor start = normal_matrix(teacher.hidden, student.hidden, deviation, seed, name);
+    const Tensor start = device.is_meta()  // a plan: shapes are all there is
+                             ? at::empty({teacher.hidden, student.hidden}, at::TensorOptions(at::kFloat).device(device))
+                             : normal_matrix(teacher.hidden, student.hidden, deviation, seed, name);
     projections_.emplace_back(name, start.to(device).requires_grad_());
   }
 }

@@ -8,6 +8,7 @@
 #include "config/words.h"
 #include "eval/score.h"
 #include "export/gguf_model.h"
+#include "recipes/open.h"
 #include "recipes/prepare.h"
 #include "recipes/reference.h"
 #include "recipes/units.h"
@@ -122,7 +123,8 @@ void narrow_to_data(StepShape& shape, const Recipe& recipe, const PreparedRun& r
 }
 
 int64_t merged_bytes(const ExportSection& section, const StepShape& shape) {
-  if (section.merged == "none") return shape.full ? shape.parameters * 4 : 0;
+  if (section.merged == "none") return shape.full() ? shape.parameters * 4 : 0;
+  if (section.merged == "nf4") return held_weights(shape.spec, c10::kBFloat16, Quantize::nf4).bytes;
   return shape.parameters * (section.merged == "f32" ? 4 : 2);
 }
 
@@ -155,7 +157,7 @@ Plan make_plan(const Recipe& recipe, const PreparedRun& run, StepShape shape, co
   plan.fits = plan.memory.peak() <= hardware.memory_bytes;
   plan.flops_per_token = flops_per_token(shape, tokens / rows);
   if (hardware.usable_flops > 0) plan.seconds = tokens * run.epochs * plan.flops_per_token / hardware.usable_flops;
-  plan.seconds += loading_seconds(shape.parameters * shape.weight_bytes);
+  plan.seconds += loading_seconds(shape.parameters * static_cast<int64_t>(c10::elementSize(shape.dtype)));
   plan.seconds += seconds_beside(recipe, shape, hardware, tokens * run.epochs, tokens / rows);
   plan.cost = plan.seconds / 3600 * hardware.price_per_hour;
   const int64_t checkpoint = shape.trainable * 4 * (1 + shape.moments);

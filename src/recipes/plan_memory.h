@@ -1,5 +1,5 @@
-// What a training step or a scoring pass holds of a device's memory, phase by phase: counts of the model and the rows
-// to bytes. Separate from the plan, which asks it for several shapes until one fits.
+// What a training step or a scoring pass holds of a device's memory, phase by phase. Separate from the plan, which asks
+// it for several shapes until one fits.
 #pragma once
 
 #include <array>
@@ -9,6 +9,7 @@
 #include <string_view>
 #include <utility>
 
+#include "config/schema.h"
 #include "model/model.h"
 #include "recipes/hardware.h"
 
@@ -29,33 +30,44 @@ struct AskedModel {
 
   ModelSpec spec;
   Place place = Place::with_model;
-  int64_t bytes = 0;        // of weights that it does not share with the model that trains
-  int64_t kept_states = 0;  // so many [T, D] of it wait for the pass of the model that trains
-  bool logits = false;      // its logits of a chunk meet the other's
-  bool every_step = true;   // else its answers are known before the first step
+  c10::ScalarType dtype = c10::kFloat;
+  Quantize quantize = Quantize::none;
+  int64_t bytes = 0;                    // of weights that it does not share with the model that trains
+  bool every_step = true;               // else its answers are known before the first step
+  std::optional<DistillSection> teach;  // of a teacher: what its answers are compared by
+
+  bool here() const { return place == Place::with_model; }
 };
 
-// What a training step holds, as counts; bytes follow from it alone.
+// What a step's loss reads of the model.
+enum class StepLoss {
+  labels,         // the labels' cross-entropy
+  answers,        // the log-probability of each answer
+  scores,         // a score head's
+  distributions,  // the whole vocabulary's, beside a second one's
+};
+
+// What a training step or a scoring pass is made of; bytes follow from it alone.
 struct StepShape {
   ModelSpec spec;
-  int64_t weight_bytes = 4;      // an element of a weight in memory
-  int64_t parameters = 0;        // all weights
-  int64_t quantized_less = 0;    // bytes that quantized layers take less than elements of weight_bytes would
-  int64_t dequantized = 0;       // elements of the largest of them: one at a time is whole
-  int64_t trainable = 0;         // elements that train (f32, with gradient and moments)
-  int64_t moments = 2;           // f32 tensors of the optimizer per trainable element
-  int64_t adapter_rank_sum = 0;  // sum over adapted modules of their rank: saved products a token
-  int64_t magnitude_widths = 0;  // sum over modules with a DoRA magnitude of their out features: as much a token
-  int64_t adapter_frozen = 0;    // f32 elements of adapters that do not train (PiSSA's start)
-  bool scaled_head = false;      // DoRA on the head: its weight is multiplied out for the loss
+  c10::ScalarType dtype = c10::kFloat;  // of a weight in memory
+  Quantize quantize = Quantize::none;
+  bool is_gpu = false;
+  int64_t parameters = 0;  // all weights
+
+  std::optional<AdapterSection> adapter;  // what trains; nothing does in a scoring pass
+  int64_t trainable = 0;                  // elements that train (f32, with gradient and moments)
+  int64_t moments = 2;                    // f32 tensors of the optimizer per trainable element
+  StepLoss loss = StepLoss::labels;
+  std::optional<AskedModel> asked;
+
   int64_t micro_tokens = 0;
   int64_t labelled = 0;  // rows of a micro-batch that have a label and reach the head; 0 = every one
   int64_t longest = 0;
   int64_t eval_tokens = 0, eval_labelled = 0;  // of the largest scoring pass beside training; 0 = as in training
-  bool full = false;                           // the weights themselves train
   bool recompute_blocks = false;
-  bool is_gpu = false;
-  std::optional<AskedModel> asked;
+
+  bool full() const { return adapter && adapter->kind == AdapterKind::full; }  // the weights themselves train
 };
 // What the model and the place decide of it; the rest is the caller's.
 StepShape step_shape(const ModelSpec&, const Machine&, const Hardware&, Quantize = Quantize::none);

@@ -11,6 +11,7 @@
 #include "config/distill_rules.h"
 #include "core/error.h"
 #include "data/data_template.h"
+#include "model/make.h"
 #include "recipes/distill_states.h"
 #include "recipes/on_policy.h"
 #include "recipes/reference.h"
@@ -20,35 +21,27 @@ namespace prentice {
 
 namespace {
 
-// What the adapter adds to a step, of weights without storage: the same code that will train them.
-void count_adapter(StepShape& shape, const Model& model) {
-  visit_loras(model, [&](const std::string&, const Lora& lora) {
-    shape.adapter_rank_sum += lora.a.size(0);
-    if (lora.first_a.defined()) shape.adapter_frozen += lora.first_a.numel() + lora.first_b.numel();
-    // With dropout the dropped input, the frozen product of it and the adapter's own are kept as well.
-    const int64_t kept = lora.dropout > 0 ? 3 : 1;
-    if (lora.magnitude.defined()) shape.magnitude_widths += kept * lora.magnitude.size(0);
-  });
-  shape.scaled_head = model.head.lora && model.head.lora->magnitude.defined();
+// Of weights without storage: the same code that will train them.
+int64_t trainable_elements(const StepShape& shape) {
+  Model model = make_model(shape.spec, {.dtype = shape.dtype, .device = c10::kMeta, .quantize = shape.quantize});
+  if (!shape.full()) attach_lora(model, *shape.adapter, 0);
+  int64_t elements = 0;
+  for (const auto& [name, tensor] : trainable(model, *shape.adapter)) elements += tensor.numel();
+  return elements;
 }
 
-void count_trainable(StepShape& shape, const AdapterSection& adapter, const Opened& opened) {
-  Model model =
-      random_model(shape.spec, 0, {.dtype = opened.machine.dtype, .device = c10::kMeta, .quantize = opened.quantize});
-  if (!shape.full) attach_lora(model, adapter, 0);
-  count_adapter(shape, model);
-  for (const auto& [name, tensor] : trainable(model, adapter)) shape.trainable += tensor.numel();
-}
-
-// The second model of a step, and what trains with it.
+// What a step's loss reads, its second model, and what trains with it.
 template <class Recipe>
-void count_asked(StepShape& shape, const Recipe& recipe, const PreparedRun& run) {
+void look_at_loss(StepShape& shape, const Recipe& recipe, const PreparedRun& run) {
+  if (shape.spec.labels > 0) shape.loss = StepLoss::scores;
   if constexpr (requires { recipe.preference; }) {
+    shape.loss = StepLoss::answers;
     shape.asked = asked_reference(recipe, run.opened, shape.trainable);
   }
   if constexpr (requires { recipe.distill; }) {
     if (!run.teacher) return;  // a step of the pipeline will make it, and its shape is not known yet
     shape.asked = asked_teacher(recipe, *run.teacher, run.opened);
+    if (shape.asked) shape.loss = StepLoss::distributions;
     if (compares_states(recipe.distill.loss)) {
       shape.trainable += projection_elements(recipe.distill, run.opened.spec, run.teacher->shape->spec);
     }
@@ -147,9 +140,9 @@ PreparedRun prepare_run(Recipe& recipe, OpenedRun opened, const Hardware& hardwa
   StepShape shape = step_shape(run.opened.spec, machine, hardware, run.opened.quantize);
   shape.moments = moments_per_weight(recipe.optim.name, recipe.optim.betas->first);
   shape.longest = longest_group(run.data.train.encoded.sequences, run.data.train.encoded.group);
-  shape.full = run.adapter.kind == AdapterKind::full;
-  count_trainable(shape, run.adapter, run.opened);
-  count_asked(shape, recipe, run);
+  shape.adapter = run.adapter;
+  shape.trainable = trainable_elements(shape);
+  look_at_loss(shape, recipe, run);
   decide_micro_batch(recipe.train, shape, hardware);
   run.epochs = recipe.train.epochs.value_or(1);
   run.steps = make_step_source(run.data.train.encoded, step_options(recipe.run, recipe.data, recipe.train, run.epochs));

@@ -32,6 +32,10 @@ constexpr const char* kReferenceFile = "reference.safetensors";
 // 1 only within rounding: DoRA is copied.
 bool off_is_start(const AdapterSection& adapter) { return starts_fresh(adapter) && adapter.kind == AdapterKind::lora; }
 
+ModelSection reference_section(const DpoRecipe& recipe) {
+  return {.path = recipe.preference.reference, .quantize = recipe.model.quantize};
+}
+
 std::vector<Sequence*> all_sequences(TrainEvalSets& data) {
   std::vector<Sequence*> all;
   for (auto& sequence : data.train.encoded.sequences) all.push_back(&sequence);
@@ -101,10 +105,12 @@ ModelShape reference_shape(const PreferenceSection& section) {
 
 std::optional<AskedModel> asked_reference(const DpoRecipe& recipe, const Opened& policy, int64_t trainable) {
   if (!needs_reference(recipe.preference.loss)) return {};
-  AskedModel asked{.spec = policy.spec, .every_step = !keeps_log_probs(recipe.preference)};
+  AskedModel asked{
+      .spec = policy.spec, .dtype = policy.machine.dtype, .every_step = !keeps_log_probs(recipe.preference)};
   if (names_a_model(recipe.preference)) {
     asked.spec = reference_shape(recipe.preference).spec;
-    asked.bytes = held_weights(asked.spec, policy.machine.dtype, policy.quantize).bytes;
+    asked.quantize = quantize_of(reference_section(recipe), asked.spec);
+    asked.bytes = held_weights(asked.spec, policy.machine.dtype, asked.quantize).bytes;
   } else if (compares_with_start(recipe.preference) && !off_is_start(recipe.adapter)) {
     asked.bytes = trainable * static_cast<int64_t>(sizeof(float));
   }
@@ -132,8 +138,7 @@ Reference::Reference(Model& policy, const DpoRecipe& recipe, const PreparedRun& 
   if (keeps_log_probs(section)) {
     way_ = Way::precomputed;
   } else if (names_a_model(section)) {
-    const ModelSection model{.path = section.reference, .quantize = recipe.model.quantize};
-    const Opened opened = open_model(reference_shape(section), model, run.opened.machine);
+    const Opened opened = open_model(reference_shape(section), reference_section(recipe), run.opened.machine);
     require_same_tokens({opened.artifact.address, opened.tokenizer}, run.opened);
     own_ = load_weights(opened, static_cast<uint64_t>(recipe.run.seed));
     way_ = Way::own;

@@ -45,7 +45,8 @@ Plan make_plan(const TeachRecipe& recipe, const Opened& opened, const PromptSet&
   plan.steps = static_cast<int64_t>(set.prompts.size());
   plan.tokens_per_step = (tokens + made) / std::max(1.0, prompts);
   plan.trained_tokens = made;
-  plan.seconds = static_cast<double>(shape.parameters * shape.weight_bytes) * (made + prompts) / speed;
+  plan.seconds = static_cast<double>(shape.parameters * static_cast<int64_t>(c10::elementSize(shape.dtype))) *
+                 (made + prompts) / speed;
   plan.cost = plan.seconds / 3600 * hardware.price_per_hour;
   plan.disk_bytes = 2 * static_cast<int64_t>(made + tokens) * kBytesPerToken;
   if (!plan.fits) plan.advice = "a device with more memory, or run.precision=bf16";

@@ -58,7 +58,7 @@ Plan make_plan(const TeachRecipe& recipe, const PreparedTeach& teach, const Hard
   if (hardware.usable_flops > 0) {
     plan.seconds = teacher_flops(shape.spec, teach.data.encoded.sequences) / hardware.usable_flops;
   }
-  plan.seconds += loading_seconds(shape.parameters * shape.weight_bytes);
+  plan.seconds += loading_seconds(shape.parameters * static_cast<int64_t>(c10::elementSize(shape.dtype)));
   plan.cost = plan.seconds / 3600 * hardware.price_per_hour;
   plan.disk_bytes = static_cast<int64_t>(teach.layout.bytes());
   if (!plan.fits) plan.advice = "a device with more memory, run.precision=bf16, or a lower data.max_length";

@@ -84,17 +84,16 @@ void check_teacher(Checker& c, const DistillRecipe& recipe, const ModelSpec& stu
 std::optional<AskedModel> asked_teacher(const DistillRecipe& recipe, const Teacher& teacher, const Opened& student) {
   if (!teacher.shape) return {};
   const ModelSpec& spec = teacher.shape->spec;
-  const bool states = compares_states(recipe.distill.loss);
   const auto here = student.machine.device, there = teacher.machine.device;
-  const int64_t kept =
-      states ? static_cast<int64_t>(layer_pairs(recipe.distill, student.spec.layers, spec.layers).size()) : 1;
+  const Quantize quantize = quantize_of({}, spec);
   return AskedModel{.spec = spec,
                     .place = there == here    ? AskedModel::Place::with_model
                              : there.is_cpu() ? AskedModel::Place::host
                                               : AskedModel::Place::elsewhere,
-                    .bytes = parameter_count(spec) * static_cast<int64_t>(c10::elementSize(teacher.machine.dtype)),
-                    .kept_states = kept,
-                    .logits = !states};
+                    .dtype = teacher.machine.dtype,
+                    .quantize = quantize,
+                    .bytes = held_weights(spec, teacher.machine.dtype, quantize).bytes,
+                    .teach = recipe.distill};
 }
 
 Model load_teacher(Teacher teacher) {
