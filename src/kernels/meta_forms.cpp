@@ -1,6 +1,8 @@
 #include "kernels/meta_forms.h"
 
+#include <ATen/ExpandUtils.h>
 #include <ATen/ops/empty.h>
+#include <ATen/ops/result_type.h>
 #include <torch/library.h>
 
 #include "core/tensor.h"
@@ -19,6 +21,11 @@ Tensor embedding_dense_backward(const Tensor& grad, const Tensor&, int64_t rows,
   return at::empty({rows, grad.size(-1)}, grad.options());
 }
 
+Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b) {
+  const auto shape = at::infer_size(condition.sizes(), at::infer_size(a.sizes(), b.sizes()));
+  return at::empty(shape, a.options().dtype(at::result_type(a, b)));
+}
+
 Tensor segment_reduce(const Tensor& data, c10::string_view, const std::optional<Tensor>&, const std::optional<Tensor>&,
                       const std::optional<Tensor>& offsets, int64_t, bool, const std::optional<at::Scalar>&) {
   return at::empty({offsets->size(0) - 1}, data.options());
@@ -34,6 +41,7 @@ void register_meta_forms() {
     forms.impl("index_select", &index_select);
     forms.impl("embedding_dense_backward", &embedding_dense_backward);
     forms.impl("dot", &dot);
+    forms.impl("where.self", &where);
     forms.impl("segment_reduce", &segment_reduce);
     return forms;
   }();

@@ -79,7 +79,7 @@ Tensor hidden_keys(int64_t queries, int64_t keys, int64_t window, at::Device dev
                key = at::arange(keys, options).unsqueeze(0);
   const Tensor distance = query - key;
   const Tensor behind = distance.lt(0);
-  return window > 0 ? behind.logical_or(distance.ge(window)) : behind;
+  return window > 0 ? behind.bitwise_or(distance.ge(window)) : behind;
 }
 
 Tensor attention_reference(const Tensor& q, const Tensor& k, const Tensor& v, const Batch& batch,

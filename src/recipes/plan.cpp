@@ -81,6 +81,7 @@ double seconds_beside(const Recipe& recipe, const StepShape& shape, const Hardwa
 
 struct Fullest {
   int64_t tokens = 0, labelled = 0;  // of any one micro-batch
+  std::vector<int64_t> starts;       // of the one with the most tokens
 };
 
 // Of so many steps of the first epoch, which with a few is all of them.
@@ -90,7 +91,8 @@ Fullest fullest_micro_batch(const StepSource& steps) {
   Fullest fullest;
   for (int64_t i = 0; i < looked; ++i) {
     for (const auto& batch : steps.step(i * all / looked).micros) {
-      fullest.tokens = std::max(fullest.tokens, batch.tokens.size(0));
+      if (batch.tokens.size(0) > fullest.tokens)
+        fullest.tokens = batch.tokens.size(0), fullest.starts = batch.host_starts;
       fullest.labelled = std::max(fullest.labelled, batch.target_rows.size(0));
     }
   }
@@ -110,6 +112,7 @@ void narrow_to_data(StepShape& shape, const Recipe& recipe, const PreparedRun& r
     shape.micro_tokens = std::min(most, longest);
   } else {
     shape.micro_tokens = std::min(most, step.tokens), shape.labelled = step.labelled;
+    if (shape.micro_tokens == step.tokens) shape.starts = step.starts;
   }
   int64_t tokens = 0, labels = 0;
   if (run.data.eval) {

@@ -8,6 +8,7 @@
 #include <span>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include "config/schema.h"
 #include "model/model.h"
@@ -64,6 +65,7 @@ struct StepShape {
   int64_t micro_tokens = 0;
   int64_t labelled = 0;  // rows of a micro-batch that have a label and reach the head; 0 = every one
   int64_t longest = 0;
+  std::vector<int64_t> starts;  // of a micro-batch's rows and its end, where they are known; else rows of `longest`
   int64_t eval_tokens = 0, eval_labelled = 0;  // of the largest scoring pass beside training; 0 = as in training
   bool recompute_blocks = false;
 

@@ -27,13 +27,11 @@ namespace {
 
 const auto kOnMeta = at::TensorOptions().device(c10::kMeta);
 
-// Rows of `longest` tokens, the last one shorter, of whose tokens the first `labelled` have labels.
-Batch batch_of(int64_t tokens, int64_t longest, int64_t labelled) {
+Batch batch_of(std::vector<int64_t> starts, int64_t labelled) {
   Batch batch;
-  for (int64_t start = 0; start < tokens; start += longest) batch.host_starts.push_back(start);
-  const auto rows = static_cast<int64_t>(batch.host_starts.size());
-  batch.host_starts.push_back(tokens);
-  batch.longest = std::min(tokens, longest);
+  const int64_t tokens = starts.back(), rows = static_cast<int64_t>(starts.size()) - 1;
+  for (int64_t row = 0; row < rows; ++row) batch.longest = std::max(batch.longest, starts[row + 1] - starts[row]);
+  batch.host_starts = std::move(starts);
   const auto longs = kOnMeta.dtype(at::kLong), ints = kOnMeta.dtype(at::kInt);
   batch.tokens = at::empty({tokens}, longs);
   batch.positions = at::empty({tokens}, longs);
@@ -46,15 +44,25 @@ Batch batch_of(int64_t tokens, int64_t longest, int64_t labelled) {
   return batch;
 }
 
+// Rows of `longest` tokens, the last one shorter.
+std::vector<int64_t> even_starts(int64_t tokens, int64_t longest) {
+  std::vector<int64_t> starts;
+  for (int64_t start = 0; start < tokens; start += longest) starts.push_back(start);
+  starts.push_back(tokens);
+  return starts;
+}
+
 Batch training_batch(const StepShape& shape) {
   const int64_t tokens = std::max(shape.micro_tokens, shape.longest);
-  return batch_of(tokens, shape.longest > 0 ? shape.longest : tokens, shape.labelled > 0 ? shape.labelled : tokens);
+  const bool known = !shape.starts.empty() && shape.starts.back() == shape.micro_tokens;
+  return batch_of(known ? shape.starts : even_starts(tokens, shape.longest > 0 ? shape.longest : tokens),
+                  shape.labelled > 0 ? shape.labelled : tokens);
 }
 
 Batch scoring_batch(const StepShape& shape) {
   if (shape.eval_tokens == 0) return training_batch(shape);
   const int64_t longest = shape.longest > 0 ? std::min(shape.longest, shape.eval_tokens) : shape.eval_tokens;
-  return batch_of(shape.eval_tokens, longest, shape.eval_labelled);
+  return batch_of(even_starts(shape.eval_tokens, longest), shape.eval_labelled);
 }
 
 // The models of a step and what trains.
