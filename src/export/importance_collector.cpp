@@ -9,8 +9,8 @@
 #include <cmath>
 
 #include "core/error.h"
-#include "export/gguf_names.h"
 #include "model/decoder.h"
+#include "model/gguf_names.h"
 
 namespace prentice {
 

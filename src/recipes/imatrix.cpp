@@ -92,7 +92,7 @@ Plan plan_imatrix(const ImatrixRecipe& recipe, const Calibration& calibration, c
     const double flops = forward_flops_per_token(opened.spec, plan.tokens_per_step);
     plan.seconds = flops * static_cast<double>(calibration.tokens) / hardware.usable_flops;
   }
-  plan.seconds += loading_seconds(shape.parameters * shape.weight_bytes);
+  plan.seconds += loading_seconds(shape.parameters * static_cast<int64_t>(c10::elementSize(shape.dtype)));
   plan.cost = plan.seconds / 3600 * hardware.price_per_hour;
   if (!plan.fits) plan.advice = "a device with more memory, run.precision=bf16, or model.quantize=nf4";
   plan.decided = {{"run.device", *recipe.run.device},

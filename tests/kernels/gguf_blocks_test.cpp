@@ -1,6 +1,7 @@
 // Weights in GGUF blocks: dequantized, looked up, and multiplied straight from the blocks, against the decoded matrix.
 #include "kernels/gguf_blocks.h"
 
+#include <ATen/TensorOperators.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/equal.h>
 #include <ATen/ops/index_select.h>
