@@ -149,7 +149,8 @@ TEST(GgufModel, WhatIsWrongIsToldByName) {
        "blk.2.attn_norm.weight is missing"},
       {"no epsilon", [](Draft& d) { d.remove("llama.attention.layer_norm_rms_epsilon"); }, "rms_epsilon is missing"},
       {"no heads", [](Draft& d) { d.entry("llama.attention.head_count").value = uint32_t{0}; }, "attention.head_count"},
-      {"heads that do not fit", [](Draft& d) { d.entry("llama.attention.head_count").value = uint32_t{3}; }, "num_"},
+      {"heads that do not fit", [](Draft& d) { d.entry("llama.attention.head_count").value = uint32_t{3}; },
+       "dimension_count"},
       {"experts",
        [](Draft& d) {
          d.metadata.push_back({"llama.expert_count", uint32_t{8}});

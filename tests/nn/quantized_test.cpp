@@ -7,6 +7,7 @@
 #include <ATen/ops/randn.h>
 #include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros.h>
+#include <c10/core/GradMode.h>
 #include <gtest/gtest.h>
 #include <torch/csrc/autograd/autograd.h>
 
@@ -135,7 +136,7 @@ TEST(QuantizedLinear, TheGradientThroughBlocksIsThatOfDifferences) {
   const Tensor x = at::randn({3, kIn}, at::kDouble).set_requires_grad(true), c = at::randn({3, 7}, at::kDouble);
   const Tensor found = torch::autograd::grad({(linear(layer, x) * c).sum()}, {x})[0];
   constexpr double kStep = 1e-5;
-  const at::NoGradGuard no_grad;
+  const c10::NoGradGuard no_grad;
   Tensor at_x = x.detach().clone();
   auto* values = at_x.mutable_data_ptr<double>();
   for (int64_t i = 0; i < at_x.numel(); i += 7) {

@@ -181,7 +181,7 @@ def test_every_type_agrees_with_llama_cpp(name, wide, tmp_path):
     for kind, a, b in zip(KINDS, found, theirs, strict=True):
         for i in range(len(sequences)):
             p, q = log_probs(a, i), log_probs(b, i)
-            assert divergence(q, p) < 2e-2, f"{kind}: KLD {divergence(q, p):.2e}"
+            assert divergence(q, p) < 5e-3, f"{kind}: KLD {divergence(q, p):.2e}"
             best = p.topk(2).values
             assert p.argmax() == q.argmax() or best[0] - best[1] < 0.3, kind
 
@@ -199,5 +199,5 @@ def test_an_adapter_on_the_file_is_what_llama_cpp_serves(name, kind, wide, prent
     plain = ours(tmp_path, [(base, sequences)])[0]
     for i in range(len(sequences)):
         found, wanted = log_probs(adapted, i), log_probs(theirs, i)
-        assert divergence(wanted, found) < (1e-7 if kind == "F32" else 2e-2)
+        assert divergence(wanted, found) < (1e-5 if kind == "F32" else 5e-3)
         assert divergence(wanted, log_probs(plain, i)) > 0.1, "the adapter does nothing"

@@ -21,6 +21,7 @@ def base(binary, tmp_path_factory):
     (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     pairs = [{"prompt": f"Room {i}", "chosen": " is green.", "rejected": " is a sad place."} for i in range(8)]
     (folder / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in pairs))
+    (folder / "sft.yaml").write_text("recipe: sft\n")
     model = save_folder(make_model("llama", **WIDE), folder / "model")
     Prentice(binary, folder).run("export", f"model.path={model}", "export.gguf=[Q4_K_M]", "export.name=base", "run.out=out")
     (folder / "out/gguf/base-Q4_K_M.gguf").rename(folder / "base.gguf")
@@ -93,9 +94,9 @@ def test_verbs_take_the_file(base, prentice, tmp_path):
     made = json.loads(prentice.run("generate", f"model.path={path}", "generate.prompt=The office", "generate.max_new_tokens=4",
                                    "run.device=cpu", "--json").stdout)
     assert 1 <= len(made["outputs"][0]["ids"]) <= 4
-    planned = json.loads(prentice.run("plan", *sft(base, "planned")[1:], "recipe=sft", "--json").stdout)
+    planned = json.loads(prentice.run("plan", base / "sft.yaml", *sft(base, "planned")[1:], "--json").stdout)
     whole = [word if not word.startswith("model.path=") else f"model.path={base / 'model'}" for word in sft(base, "planned")]
-    assert planned["memory"]["load"] < json.loads(prentice.run("plan", *whole[1:], "recipe=sft", "--json").stdout)["memory"]["load"]
+    assert planned["memory"]["load"] < json.loads(prentice.run("plan", base / "sft.yaml", *whole[1:], "--json").stdout)["memory"]["load"]
     assert json.loads(prentice.run("inspect", path, "--json").stdout)["kind"] == "gguf"
     compared = prentice.run("compare", f"compare.a={base / 'model'}", f"compare.b={path}", f"data.eval={base / 'rows.jsonl'}",
                             "data.chat=off", "run.device=cpu", "run.out=compared", code=None)
@@ -114,7 +115,7 @@ def test_verbs_take_the_file(base, prentice, tmp_path):
 def test_what_a_gguf_base_cannot_be_is_refused(option, key, why, base, prentice):
     told = prentice.run(*sft(base, "run", option), code=2).stderr
     assert key in told and why in told
-    told = prentice.run("validate", *sft(base, "run", option)[1:], "recipe=sft", code=2).stderr
+    told = prentice.run("validate", base / "sft.yaml", *sft(base, "run", option)[1:], code=2).stderr
     assert key in told and why in told
 
 
