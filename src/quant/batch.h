@@ -42,4 +42,17 @@ inline float spread_codes(const float* values, int n, int largest, bool clamped,
   return most / static_cast<float>(largest);
 }
 
+// The same fitted to their weights, where those are known.
+inline float step_codes(const float* values, const float* weights, int n, int largest, bool clamped, uint8_t* codes) {
+  return weights == nullptr ? spread_codes(values, n, largest, clamped, codes)
+                            : fit_codes(values, weights, n, largest, codes);
+}
+
+// The first value of the largest magnitude.
+inline float extreme_of(const float* values, int n) {
+  float extreme = 0;
+  for (int i = 0; i < n; ++i) extreme = std::fabs(values[i]) > std::fabs(extreme) ? values[i] : extreme;
+  return extreme;
+}
+
 }  // namespace prentice

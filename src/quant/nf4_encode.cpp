@@ -96,13 +96,21 @@ bool encode_blocks(const T* values, int64_t count, int64_t block, float* scales,
   return finite;
 }
 
+// The whole program computes with one thread while it lives.
+class OneThread {
+ public:
+  OneThread() { at::set_num_threads(1); }
+  ~OneThread() { at::set_num_threads(before_); }
+  OneThread(const OneThread&) = delete;
+
+ private:
+  int before_ = at::get_num_threads();
+};
+
 // LibTorch sums in the order that one thread takes, whatever the number of threads is.
 float mean_of(const Tensor& values) {
-  const int threads = at::get_num_threads();
-  at::set_num_threads(1);
-  const auto mean = values.mean().item<float>();
-  at::set_num_threads(threads);
-  return mean;
+  const OneThread one;
+  return values.mean().item<float>();
 }
 
 // The scales [blocks] f32 as places in the map, and a scale for each kNestedBlock of them.

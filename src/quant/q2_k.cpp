@@ -34,14 +34,8 @@ void pack_low(const uint8_t* codes, uint8_t* low) {
 // From the groups' scales and minimums, which become what the file will say they are.
 void settle(float* scales, float* minimums, const float* sums, BlockQ2K& block) {
   uint8_t scale_codes[kGroups], minimum_codes[kGroups];
-  float d = 0, dmin = 0;
-  if (sums == nullptr) {
-    d = spread_codes(scales, kGroups, 15, false, scale_codes);
-    dmin = spread_codes(minimums, kGroups, 15, false, minimum_codes);
-  } else {
-    d = fit_codes(scales, sums, kGroups, 15, scale_codes);
-    dmin = fit_codes(minimums, sums, kGroups, 15, minimum_codes);
-  }
+  float d = step_codes(scales, sums, kGroups, 15, false, scale_codes);
+  float dmin = step_codes(minimums, sums, kGroups, 15, false, minimum_codes);
   block.d = f32_to_f16(d), block.dmin = f32_to_f16(dmin);
   d = load_f16(block.d), dmin = load_f16(block.dmin);
   for (int g = 0; g < kGroups; ++g) {
@@ -93,10 +87,7 @@ float signed_codes(const float* scales, const float* sums, uint8_t* codes) {
     kPortablePath.symmetric(32, WeightRule::given, {scales, sums, 1, kGroups}, {&step, nullptr, codes});
     return step;
   }
-  float extreme = 0, magnitude = 0;
-  for (int g = 0; g < kGroups; ++g) {
-    if (std::fabs(scales[g]) > magnitude) magnitude = std::fabs(scales[g]), extreme = scales[g];
-  }
+  const float extreme = extreme_of(scales, kGroups);
   std::memset(codes, 0, kGroups);
   if (extreme == 0) return 0;
   const float inverse = -32.0f / extreme;

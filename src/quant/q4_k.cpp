@@ -41,14 +41,8 @@ void pack(const uint8_t* codes, BlockQ5K& block) {
 template <class Block>
 void settle(float* scales, float* minimums, const float* sums, Block& block) {
   uint8_t scale_codes[kGroups], minimum_codes[kGroups];
-  float d = 0, dmin = 0;
-  if (sums == nullptr) {
-    d = spread_codes(scales, kGroups, 63, true, scale_codes);
-    dmin = spread_codes(minimums, kGroups, 63, true, minimum_codes);
-  } else {
-    d = fit_codes(scales, sums, kGroups, 63, scale_codes);
-    dmin = fit_codes(minimums, sums, kGroups, 63, minimum_codes);
-  }
+  float d = step_codes(scales, sums, kGroups, 63, true, scale_codes);
+  float dmin = step_codes(minimums, sums, kGroups, 63, true, minimum_codes);
   block.d = f32_to_f16(d), block.dmin = f32_to_f16(dmin);
   pack_scales(scale_codes, minimum_codes, block.scales);
   d = load_f16(block.d), dmin = load_f16(block.dmin);

@@ -28,11 +28,8 @@ void pack(const uint8_t* codes, BlockQ6K& block) {
 
 // False for a block of zeros, which is zero bytes.
 bool settle(float* scales, BlockQ6K& block) {
-  float extreme = 0, magnitude = 0;
-  for (int g = 0; g < kGroups; ++g) {
-    if (std::fabs(scales[g]) > magnitude) magnitude = std::fabs(scales[g]), extreme = scales[g];
-  }
-  if (magnitude < 1e-15f) return false;
+  const float extreme = extreme_of(scales, kGroups);
+  if (std::fabs(extreme) < kNothing) return false;
   const float inverse = -128.0f / extreme;
   block.d = f32_to_f16(1.0f / inverse);
   const float d = load_f16(block.d);

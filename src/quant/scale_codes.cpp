@@ -8,8 +8,6 @@ namespace prentice {
 
 namespace {
 
-constexpr float kNothing = 1e-15f;
-
 int code_of(float value, int largest) { return std::min(largest, nearest_int(value)); }
 
 // One pass over the codes; false when none changes. `xl` and `ll` are the sums that the scale is made of.

@@ -8,6 +8,8 @@
 
 namespace prentice {
 
+inline constexpr float kNothing = 1e-15f;  // magnitudes below are a group of zeros (ggml's GROUP_MAX_EPS)
+
 // `count` groups of `size` values (16 or 32), one behind the other.
 struct Groups {
   const float* values;

@@ -7,8 +7,6 @@
 
 namespace prentice {
 
-inline constexpr float kNothing = 1e-15f;  // magnitudes below are a group of zeros
-
 // N values in each group.
 template <int W, int N>
 struct GroupLanes {
