@@ -20,6 +20,17 @@ size_t skip_ascii(std::string_view text, size_t at) {
   return at;
 }
 
+// Bytes of the white space that the text begins with: one character of what Python's str.isspace knows; 0 = none.
+size_t space_size(std::string_view text) {
+  static constexpr std::string_view kSpaces[] = {
+      "\t",     "\n",     "\v",     "\f",     "\r",     "\x1c",   "\x1d",   "\x1e",   "\x1f",   " ",
+      "\u0085", "\u00a0", "\u1680", "\u2000", "\u2001", "\u2002", "\u2003", "\u2004", "\u2005", "\u2006",
+      "\u2007", "\u2008", "\u2009", "\u200a", "\u2028", "\u2029", "\u202f", "\u205f", "\u3000"};
+  const auto starts = [&](std::string_view space) { return text.starts_with(space); };
+  const auto space = std::find_if(std::begin(kSpaces), std::end(kSpaces), starts);
+  return space == std::end(kSpaces) ? 0 : space->size();
+}
+
 }  // namespace
 
 size_t utf8_character_size(std::string_view text, size_t at) {
@@ -48,18 +59,19 @@ size_t first_bad_utf8(std::string_view text, size_t from) {
   return text.npos;
 }
 
-bool is_blank(std::string_view text) {
-  static constexpr std::string_view kSpaces[] = {
-      "\t",     "\n",     "\v",     "\f",     "\r",     "\x1c",   "\x1d",   "\x1e",   "\x1f",   " ",
-      "\u0085", "\u00a0", "\u1680", "\u2000", "\u2001", "\u2002", "\u2003", "\u2004", "\u2005", "\u2006",
-      "\u2007", "\u2008", "\u2009", "\u200a", "\u2028", "\u2029", "\u202f", "\u205f", "\u3000"};
-  while (!text.empty()) {
-    const auto starts = [&](std::string_view space) { return text.starts_with(space); };
-    const auto space = std::find_if(std::begin(kSpaces), std::end(kSpaces), starts);
-    if (space == std::end(kSpaces)) return false;
-    text.remove_prefix(space->size());
+bool is_blank(std::string_view text) { return stripped(text).empty(); }
+
+std::string_view stripped(std::string_view text) {
+  size_t begin = text.npos, end = 0;
+  for (size_t at = 0; at < text.size();) {
+    if (const size_t space = space_size(text.substr(at))) {
+      at += space;
+      continue;
+    }
+    begin = std::min(begin, at);
+    end = at += std::max<size_t>(1, utf8_character_size(text, at));
   }
-  return true;
+  return begin == text.npos ? std::string_view() : text.substr(begin, end - begin);
 }
 
 }  // namespace prentice

@@ -16,4 +16,7 @@ size_t first_bad_utf8(std::string_view text, size_t from = 0);
 // No character, or white space only: what Python's str.strip leaves nothing of.
 bool is_blank(std::string_view text);
 
+// The text without white space around it, as str.strip leaves it.
+std::string_view stripped(std::string_view text);
+
 }  // namespace prentice

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "core/error.h"
+#include "core/utf8.h"
 
 namespace prentice {
 
@@ -12,11 +13,6 @@ namespace {
 
 std::string place_of(const EvalInput& input, int64_t index) {
   return to_string(input.data.encoded.origins[static_cast<size_t>(index)]);
-}
-
-std::string_view stripped(std::string_view text) {
-  const size_t begin = text.find_first_not_of(" \t\r\n");
-  return begin == std::string_view::npos ? "" : text.substr(begin, text.find_last_not_of(" \t\r\n") - begin + 1);
 }
 
 // An example as text with a hole where its answer stands.

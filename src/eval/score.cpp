@@ -7,6 +7,7 @@
 #include <cmath>
 
 #include "core/error.h"
+#include "core/utf8.h"
 #include "data/steps.h"
 #include "eval/candidates.h"
 #include "eval/choice.h"
@@ -17,11 +18,6 @@
 namespace prentice {
 
 namespace {
-
-std::string stripped(const std::string& text) {
-  const size_t begin = text.find_first_not_of(" \t\r\n");
-  return begin == std::string::npos ? "" : text.substr(begin, text.find_last_not_of(" \t\r\n") - begin + 1);
-}
 
 // Sums over one example, which a long text may have in several pieces.
 struct LossSum {
@@ -116,9 +112,10 @@ ExactResult score_exact(const EvalInput& input) {
   for (int64_t index = 0; index < example_count(input) && !input.stopped(); ++index) {
     std::vector<int32_t> ids = generate(input.model, encode_prompt(input, index), options);
     if (!ids.empty() && std::ranges::find(input.stop_ids, ids.back()) != input.stop_ids.end()) ids.pop_back();
-    ExactResult::Example example{.index = index,
-                                 .output = stripped(input.tokenizer.decode(ids, /*skip_special=*/true)),
-                                 .expected = stripped(input.data.examples[static_cast<size_t>(index)].reference)};
+    ExactResult::Example example{
+        .index = index,
+        .output = std::string(stripped(input.tokenizer.decode(ids, /*skip_special=*/true))),
+        .expected = std::string(stripped(input.data.examples[static_cast<size_t>(index)].reference))};
     example.correct = example.output == example.expected;
     correct += example.correct;
     result.examples.push_back(std::move(example));

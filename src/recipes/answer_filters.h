@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <optional>
 #include <set>
 #include <string>
@@ -22,9 +23,8 @@ struct SampledAnswer {
   bool ended = false;   // by an end token, not by the limit
 };
 
-// Reasons in the order in which the filters ask; an answer is counted once.
-inline constexpr const char* kDropReasons[] = {
-    "cut off", "too short", "not JSON", "no match", "unlikely", "disagreeing", "merged with the prompt", "repeated"};
+// Why an answer goes, in the order in which the filters ask; it is counted once.
+enum class Drop { cut_off, too_short, not_json, no_match, unlikely, disagreeing, merged, repeated };
 
 class AnswerFilters {
  public:
@@ -38,16 +38,16 @@ class AnswerFilters {
 
   int64_t sampled() const { return sampled_; }
   int64_t kept() const { return static_cast<int64_t>(rows_.size()); }
-  // Every reason with its number.
-  const std::vector<std::pair<std::string, int64_t>>& dropped() const { return dropped_; }
+  // Every reason, in words and in that order, with its number.
+  std::vector<std::pair<std::string, int64_t>> dropped() const;
 
  private:
-  std::optional<size_t> reason(const SampledAnswer&, const std::vector<SampledAnswer>& all) const;
+  std::optional<Drop> reason(const SampledAnswer&, const std::vector<SampledAnswer>& all) const;
 
   SampleSection section_;
   std::optional<Pattern> match_;
   std::set<std::string> rows_;
-  std::vector<std::pair<std::string, int64_t>> dropped_;
+  std::map<Drop, int64_t> dropped_;
   int64_t sampled_ = 0;
 };
 

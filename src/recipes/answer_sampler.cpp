@@ -10,6 +10,7 @@
 
 #include "core/error.h"
 #include "core/random.h"
+#include "core/utf8.h"
 #include "io/json.h"
 #include "io/lines.h"
 #include "io/publish.h"
@@ -25,12 +26,6 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr uint64_t kAnswerStream = 0x616e73776572;  // "answer"
-
-std::string stripped(const std::string& text) {
-  constexpr const char* kSpace = " \t\r\n";
-  const size_t begin = text.find_first_not_of(kSpace);
-  return begin == text.npos ? "" : text.substr(begin, text.find_last_not_of(kSpace) + 1 - begin);
-}
 
 Json to_json(const SampledAnswer& answer) {
   return Json::Object{
@@ -72,7 +67,7 @@ std::vector<SampledAnswer> AnswerSampler::answers(const Prompt& prompt, size_t i
     }
     answer.tokens = static_cast<int64_t>(ids.size());
     answer.text = tokenizer.decode(ids, /*skip_special=*/true);
-    if (prompt.chat) answer.text = stripped(answer.text);
+    if (prompt.chat) answer.text = std::string(stripped(answer.text));
     found.push_back(std::move(answer));
   }
   return found;

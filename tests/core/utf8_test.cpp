@@ -42,6 +42,21 @@ TEST(Utf8, BlankIsWhatPythonStripsAway) {
   EXPECT_TRUE(is_blank(""));
 }
 
+// Expected: Python's str.strip.
+TEST(Utf8, StrippedTextLosesWhiteSpaceAtItsEndsAlone) {
+  struct Case {
+    const char *text, *stripped;
+  };
+  const Case cases[] = {{"", ""},
+                        {" \t\u3000", ""},
+                        {"a", "a"},
+                        {"\r\n a\tb \v\f", "a\tb"},
+                        {"\u00a0\u2028\u00fc \u20ac\u0085", "\u00fc \u20ac"},
+                        {"\u200b ", "\u200b"},                // no white space, though it takes none
+                        {" \xff\xe2\x80 ", "\xff\xe2\x80"}};  // nor is what is no character
+  for (const auto& [text, expected] : cases) EXPECT_EQ(stripped(text), expected) << text;
+}
+
 TEST(Utf8, TheFirstFaultIsFoundAtAnyPlace) {
   const std::string good = "abcdefg\xC3\xA9 \xE2\x82\xAC 12345678901234567890";
   EXPECT_EQ(first_bad_utf8(good), std::string::npos);
