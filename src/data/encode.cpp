@@ -59,9 +59,11 @@ DataSet encode_rows(std::vector<Row> rows, const Provenance& from, const DataSec
   if (set.examples.empty() && problems.empty()) {
     const bool cut = section.overlong == Overlong::truncate;
     fail(ExitCode::data,
-         fmt::format("no row of {} is left: {} too long for data.max_length{}", from.files,
-                     rows_are(set.encoded.dropped), cut ? " even without all that may be cut" : ""),
-         "raise data.max_length");
+         fmt::format("no row of {} is left: {} too long for {}{}", from.files, rows_are(set.encoded.dropped),
+                     section.max_length ? "data.max_length"
+                                        : fmt::format("the model's {} tokens", with_commas(options.max_length)),
+                     cut ? " even without all that may be cut" : ""),
+         section.max_length ? "raise data.max_length" : "take shorter rows, or a model that reads longer ones");
   }
   add_warnings(section, chat_template, set);
   return set;

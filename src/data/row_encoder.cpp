@@ -231,7 +231,8 @@ void RowEncoder::report(int64_t rows, bool pairs) {
                     with_commas(too_long_.count), with_commas(rows), with_commas(limit_), with_commas(stats.p50),
                     with_commas(stats.p95), with_commas(stats.p99), with_commas(stats.max), too_long_.what),
         fmt::format("data.max_length={} keeps them, where the model allows it; {}", stats.max,
-                    pairs ? "data.overlong=drop leaves them out" : "data.overlong=truncate or drop shortens")));
+                    pairs || options_.use != RowUse::examples ? "data.overlong=drop leaves them out"
+                                                              : "data.overlong=truncate or drop shortens")));
   }
 }
 

@@ -26,7 +26,9 @@ std::map<std::string, Sequence> read_rows(DataSection section, const Tokenizer& 
   section.max_length.reset();
   section.overlong = Overlong::drop;
   section.chat_template = "auto";  // the teacher's own, or what it was given for want of one
-  DataSet set = load_data_set(section.train, section, tokenizer, {.max_length = longest, .threads = threads});
+  DataSet set = with_context(ExitCode::data, "the rows as distill.teacher reads them", [&] {
+    return load_data_set(section.train, section, tokenizer, {.max_length = longest, .threads = threads});
+  });
   std::map<std::string, Sequence> rows;
   for (auto& sequence : set.encoded.sequences) {
     rows.emplace(to_string(set.encoded.origins[sequence.sample]), std::move(sequence));

@@ -15,10 +15,25 @@ namespace {
 
 constexpr float kNoBound = -std::numeric_limits<float>::infinity();
 constexpr double kSumTolerance = 1e-3;
-constexpr float kLeastLogProb = -30;  // an entry below it is left to the tail, which f32 cannot tell apart anyway
+constexpr float kLeastHalf = -65504;  // of an f16
+constexpr float kLeastRounded = -30;  // below it an entry would widen the steps of all, and its mass is nothing in f32
 constexpr int kBisections = 12;       // to 0.008 nats
 
 double mass(const Candidate& entry) { return std::exp(static_cast<double>(entry.log_prob)); }
+
+// An entry below it is left to the tail. Exact values stay, however small: what is unlikely at temperature 1 counts at
+// a higher one, and a reverse divergence weighs it by the student.
+float least_log_prob(StoredValues values) {
+  switch (values) {
+    case StoredValues::q8:
+      return kLeastRounded;
+    case StoredValues::f16:
+      return kLeastHalf;
+    case StoredValues::f32:
+      break;
+  }
+  return std::numeric_limits<float>::lowest();
+}
 
 bool likelier(const Candidate& a, const Candidate& b) {
   return a.log_prob != b.log_prob ? a.log_prob > b.log_prob : a.id < b.id;
@@ -47,7 +62,8 @@ void ChunkEncoder::add(std::vector<Candidate> entries, double mass_outside) {
   require_distribution(entries, mass_outside, key_.vocabulary);
   std::ranges::sort(entries, likelier);
   double left = mass_outside;
-  while (entries.size() > 1 && (entries.size() > key_.top_k || entries.back().log_prob < kLeastLogProb)) {
+  const float least = least_log_prob(key_.values);
+  while (entries.size() > 1 && (entries.size() > key_.top_k || entries.back().log_prob < least)) {
     left += mass(entries.back());
     entries.pop_back();
   }
@@ -84,7 +100,7 @@ EncodedChunk ChunkEncoder::encode() const {
   const uint64_t budget = layout_.chunk_pool_bytes();
   float least = kNoBound;
   if (pool_bytes(least) > budget) {
-    float low = kLeastLogProb, high = 1;  // with the bound at `high` each row keeps one entry, which always fits
+    float low = kLeastRounded, high = 1;  // with the bound at `high` each row keeps one entry, which always fits
     for (int i = 0; i < kBisections; ++i) {
       const float middle = (low + high) / 2;
       (pool_bytes(middle) > budget ? low : high) = middle;

@@ -277,6 +277,20 @@ def test_a_teacher_that_was_stored_whole_teaches_as_the_live_one(prentice, folde
     prentice.run("distill", *COMMON, f"distill.teacher={store}", "data.limit=20", "data.shuffle=false", "run.out=some")
 
 
+@pytest.mark.parametrize("loss, temperature", [("forward_kl", 4), ("reverse_kl", 2), ("jsd", 2), ("tvd", 2)])
+def test_a_sure_teacher_that_was_stored_whole_teaches_as_the_live_one(loss, temperature, prentice, folder):
+    """Log-probabilities down to -100: at a temperature above 1 and for a student who thinks otherwise they count."""
+    teacher = make_model("llama", seed=2)
+    with torch.no_grad():
+        teacher.get_output_embeddings().weight *= 50
+    save_folder(teacher, folder / "teacher")
+    store = teach(prentice, folder, "run.out=taught", f"teach.top_k={SHAPE['vocab_size']}", "teach.tail=0", "teach.values=f32")
+    words = [*COMMON, f"distill.loss={loss}", f"distill.temperature={temperature}", "train.epochs=1"]
+    prentice.run("distill", *words, "run.out=live")
+    prentice.run("distill", *words, f"distill.teacher={store}", "run.out=stored")
+    assert read_metrics(folder / "stored") == pytest.approx(read_metrics(folder / "live"), rel=1e-6)
+
+
 def test_what_a_store_cannot_do_is_refused_by_name(prentice, folder):
     store = teach(prentice, folder, "run.out=taught", "data.limit=30")
     words = [*COMMON, f"distill.teacher={store}", "run.out=run"]

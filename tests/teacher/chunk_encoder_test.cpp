@@ -38,6 +38,15 @@ TEST(ChunkEncoder, KeepsEntriesUntilLessThanTheTailIsLeft) {
   }
 }
 
+TEST(ChunkEncoder, ExactValuesKeepTheUnlikeliestEntriesToo) {
+  for (const auto& [values, count] : {std::pair(StoredValues::f32, 4), {StoredValues::f16, 4}, {StoredValues::q8, 2}}) {
+    const StoreKey key{.vocabulary = 4, .top_k = 4, .values = values};
+    ChunkEncoder encoder(key, layout_of(key, 1, {.tail = 0}));
+    encoder.add({{0, -40}, {1, std::log(0.25f)}, {2, -1000}, {3, std::log(0.75f)}}, 0);
+    EXPECT_EQ(record_at(encoder.encode().rows.data()).count, count) << values_name(values);
+  }
+}
+
 TEST(ChunkEncoder, OverBudgetTheUnlikeliestEntriesOfTheChunkGo) {
   const StoreKey key{.vocabulary = 50000, .top_k = 50};
   const StoreLayout layout = layout_of(key, 64, {.bytes_per_token = 67, .chunk_rows = 64});
