@@ -119,7 +119,7 @@ TEST_F(ArtifactTest, WhatIsNotThereIsUsageAndWhatIsNoModelIsModel) {
       {at("nowhere"), "is no folder, run, cached model or name under configs/models", ExitCode::usage},
       {at("run") + "@7", "is not there", ExitCode::usage},
       {at("empty"), "no config.json, adapter_config.json or run.json", ExitCode::model},
-      {at("empty/readme.txt"), "expected a model folder, got a file", ExitCode::model},
+      {at("empty/readme.txt"), "expected a model folder or a GGUF file, got another file", ExitCode::model},
       {"llama-3.1-8", "is no folder", ExitCode::usage},
   };
   for (const auto& wrong : cases) {

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <filesystem>
 #include <functional>
 
 #include "core/error.h"
@@ -45,6 +46,7 @@ Metadata pieces() {
 }
 
 Tokenizer load(const toy::TempDir& folder, const Metadata& metadata) {
+  std::filesystem::remove(folder / "model.gguf");  // of the case before
   GgufWriter(folder / "model.gguf", metadata, {}).finish();
   return Tokenizer::load(folder / "model.gguf");
 }
