@@ -13,6 +13,23 @@
 
 namespace prentice {
 
+namespace {
+
+// Rows from `first` on as GGUF wants them; in `room` where that is not how they are.
+std::span<const float> as_gguf(const GgufTensorPlan& plan, int64_t first, int64_t columns,
+                               std::span<const float> values, std::vector<float>& room) {
+  if (plan.rows_together == 1 && plan.offset == 0) return values;
+  room.resize(values.size());
+  const auto rows = static_cast<int64_t>(values.size()) / columns;
+  for (int64_t row = 0; row < rows; ++row) {
+    const auto from = values.subspan((plan.row_order(first + row) - first) * columns, columns);
+    std::ranges::transform(from, room.begin() + row * columns, [&](float value) { return value + plan.offset; });
+  }
+  return room;
+}
+
+}  // namespace
+
 std::vector<GgufTensorPlan> plan_gguf_tensors(const WeightSource& source, const ModelSpec& spec,
                                               const GgufOptions& options) {
   const MixModel model = mix_model(spec, options.importance != nullptr);
@@ -56,42 +73,58 @@ uint64_t gguf_model_bytes(const ModelSpec& spec, FileType type, const std::map<s
   return bytes;
 }
 
-void for_each_gguf_block(const WeightSource& source, const GgufTensorPlan& plan,
-                         const std::function<void(std::span<const float>)>& use) {
-  if (!plan.constants.empty()) return use(plan.constants);
-  std::vector<float> ordered;
+void for_each_gguf_change(const WeightSource& source, const GgufTensorPlan& plan,
+                          const std::function<void(std::span<const float>, std::span<const float>)>& use) {
+  if (!plan.constants.empty()) return use(plan.constants, {});
+  std::vector<float> room, base_room, base;
   for (const size_t index : plan.sources) {
     const int64_t columns = row_shape(source.tensors()[index].shape).columns;
     for_each_block(source, index, plan.rows_together, [&](int64_t first, int64_t rows, std::span<const float> values) {
-      if (plan.rows_together == 1 && plan.offset == 0) return use(values);
-      ordered.resize(values.size());
-      for (int64_t row = 0; row < rows; ++row) {
-        const auto from = values.subspan((plan.row_order(first + row) - first) * columns, columns);
-        std::ranges::transform(from, ordered.begin() + row * columns, [&](float value) { return value + plan.offset; });
+      if (source.is_changed(index)) {
+        base.resize(values.size());
+        source.read_base_rows(index, first, rows, base);
       }
-      use(ordered);
+      use(as_gguf(plan, first, columns, values, room), as_gguf(plan, first, columns, base, base_room));
     });
   }
 }
 
-void write_gguf(const WeightSource& source, const ModelSpec& spec, const Tokenizer& tokenizer,
-                const std::filesystem::path& path, const GgufOptions& options) {
+void for_each_gguf_block(const WeightSource& source, const GgufTensorPlan& plan,
+                         const std::function<void(std::span<const float>)>& use) {
+  if (!plan.constants.empty()) return use(plan.constants);
+  std::vector<float> room;
+  for (const size_t index : plan.sources) {
+    const int64_t columns = row_shape(source.tensors()[index].shape).columns;
+    for_each_block(source, index, plan.rows_together, [&](int64_t first, int64_t, std::span<const float> values) {
+      use(as_gguf(plan, first, columns, values, room));
+    });
+  }
+}
+
+DeltaSurvival write_gguf(const WeightSource& source, const ModelSpec& spec, const Tokenizer& tokenizer,
+                         const std::filesystem::path& path, const GgufOptions& options) {
   check_gguf_can_express(spec);
   if (options.importance != nullptr) require_importance_of(*options.importance, spec);
   const auto plans = plan_gguf_tensors(source, spec, options);
   std::vector<GgufTensorInfo> infos;
   for (const auto& plan : plans) infos.push_back(plan.info);
   GgufWriter writer(path, gguf_metadata(spec, tokenizer, options), std::move(infos));
+  DeltaSurvival survival;
   std::vector<std::byte> bytes;
   for (const auto& plan : plans) {
-    for_each_gguf_block(source, plan, [&](std::span<const float> values) {
+    const bool in_blocks = ggml_type_info(plan.info.type).block_elements > 1;
+    TensorSurvival tensor{.tensor = plan.info.name, .type = plan.info.type};
+    for_each_gguf_change(source, plan, [&](std::span<const float> values, std::span<const float> base) {
       bytes.clear();
       with_context(ExitCode::model, "tensor " + plan.info.name,
                    [&] { encode(values, plan.info.type, bytes, plan.importance); });
+      if (in_blocks && !base.empty()) tensor.sums.add(delta_sums(values, base, bytes, plan.info.type, plan.importance));
       writer.write(plan.info.name, bytes);
     });
+    if (tensor.sums.update > 0) survival.tensors.push_back(std::move(tensor));
   }
   writer.finish();
+  return survival;
 }
 
 }  // namespace prentice

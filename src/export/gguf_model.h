@@ -3,6 +3,7 @@
 
 #include <filesystem>
 
+#include "export/delta_survival.h"
 #include "export/gguf_metadata.h"
 #include "export/weight_source.h"
 
@@ -27,9 +28,13 @@ uint64_t gguf_model_bytes(const ModelSpec&, FileType, const std::map<std::string
 void for_each_gguf_block(const WeightSource&, const GgufTensorPlan&,
                          const std::function<void(std::span<const float> values)>& use);
 
-// Creates the file `path`, tensor by tensor. Errors: `model` when the model cannot be expressed (the reason is named)
-// or the importance matrix is another model's; `storage`.
-void write_gguf(const WeightSource&, const ModelSpec&, const Tokenizer&, const std::filesystem::path& path,
-                const GgufOptions&);
+// The same with the rows as they are without the adapter; `base` is empty where it changes nothing.
+void for_each_gguf_change(const WeightSource&, const GgufTensorPlan&,
+                          const std::function<void(std::span<const float> values, std::span<const float> base)>& use);
+
+// Creates the file `path`, tensor by tensor; what its blocks leave of an adapter's update. Errors: `model` when the
+// model cannot be expressed (the reason is named) or the importance matrix is another model's; `storage`.
+DeltaSurvival write_gguf(const WeightSource&, const ModelSpec&, const Tokenizer&, const std::filesystem::path& path,
+                         const GgufOptions&);
 
 }  // namespace prentice

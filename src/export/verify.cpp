@@ -155,6 +155,31 @@ Verification verify_gguf(const fs::path& path, const WeightSource& source, const
   return result;
 }
 
+namespace {
+
+Json::Object to_json(const DeltaSums& sums) {
+  return {{"survival", sums.survival()}, {"alignment", sums.alignment()}, {"noise", sums.noise()}};
+}
+
+Json::Array to_json(const std::map<std::string, DeltaSurvival>& survivals) {
+  Json::Array files;
+  for (const auto& [file, survival] : survivals) {
+    Json::Array tensors;
+    for (const auto& tensor : survival.tensors) {
+      Json::Object one{{"name", tensor.tensor}, {"type", std::string(ggml_type_info(tensor.type).name)}};
+      for (auto& figure : to_json(tensor.sums)) one.push_back(std::move(figure));
+      tensors.push_back(std::move(one));
+    }
+    Json::Object whole{{"file", file}};
+    for (auto& figure : to_json(survival.total())) whole.push_back(std::move(figure));
+    whole.emplace_back("tensors", std::move(tensors));
+    files.push_back(std::move(whole));
+  }
+  return files;
+}
+
+}  // namespace
+
 std::string verification_json(const Verification& verification) {
   Json::Array checks;
   for (const auto& check : verification.checks) {
@@ -171,7 +196,8 @@ std::string verification_json(const Verification& verification) {
                            {"kld_mean", nullptr},
                            {"kld_p99", nullptr},
                            {"top1", nullptr},
-                           {"perplexity_ratio", nullptr}})
+                           {"perplexity_ratio", nullptr},
+                           {"delta_survival", to_json(verification.survivals)}})
              .dump(2) +
          "\n";
 }

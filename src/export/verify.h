@@ -3,6 +3,7 @@
 #pragma once
 
 #include <filesystem>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -14,6 +15,7 @@ namespace prentice {
 
 struct Verification {
   std::vector<Check> checks;
+  std::map<std::string, DeltaSurvival> survivals;  // by artifact, of those that an adapter changes
   bool passed() const;
 };
 

@@ -170,10 +170,14 @@ void WeightSource::take_spec(const ModelSpec& merged) {
   tensors_ = expected_tensors(spec_);
 }
 
-void WeightSource::read_rows(size_t index, int64_t first, int64_t count, std::span<float> out) const {
+void WeightSource::read_base_rows(size_t index, int64_t first, int64_t count, std::span<float> out) const {
   before_read_();
+  entries_.at(index).read(first, count, out);
+}
+
+void WeightSource::read_rows(size_t index, int64_t first, int64_t count, std::span<float> out) const {
+  read_base_rows(index, first, count, out);
   const auto& entry = entries_.at(index);
-  entry.read(first, count, out);
   if (entry.delta.a.defined()) {
     Tensor rows = at::from_blob(out.data(), {count, entry.delta.a.size(1)}, at::TensorOptions(at::kFloat));
     apply_delta(entry.delta, first, rows);
@@ -193,8 +197,8 @@ void for_each_block(const WeightSource& source, size_t index, int64_t multiple,
     values.resize(rows * shape.columns);
     source.read_rows(index, first, rows, values);
     use(first, rows, values);
+    source.release();  // a large tensor is mapped a block at a time, too
   }
-  source.release();
 }
 
 }  // namespace prentice

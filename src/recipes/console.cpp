@@ -78,8 +78,12 @@ void print_products(const Products& products, const std::filesystem::path& out, 
     for (const auto& product : products.written) {
       written.push_back(Json::Object{{"path", (out / product.name).string()}, {"bytes", product.bytes}});
     }
-    const Json result =
-        Json::Object{{"schema", 1}, {"out", out.string()}, {"verified", products.verified}, {"products", written}};
+    const Json result = Json::Object{{"schema", 1},
+                                     {"out", out.string()},
+                                     {"verified", products.verified},
+                                     {"products", written},
+                                     {"survival", Json::Array(products.survivals.begin(), products.survivals.end())},
+                                     {"warnings", Json::Array(products.warnings.begin(), products.warnings.end())}};
     fmt::print("{}\n", result.dump());
     return;
   }
@@ -88,6 +92,7 @@ void print_products(const Products& products, const std::filesystem::path& out, 
     fmt::print("  {:<9} {}\n", human_bytes(static_cast<double>(product.bytes)), (out / product.name).string());
   }
   if (products.verified) fmt::print("  verified: container, tensors, token list, template (verify.json)\n");
+  for (const auto& line : products.survivals) fmt::print("  update    {}\n", line);
   for (const auto& warning : products.warnings) fmt::print(stderr, "warning: {}\n", warning);
 }
 

@@ -85,7 +85,8 @@ std::string write_gguf_file(const ProductSource& source, const WeightSource& wei
                             bool verify, const fs::path& out, Verifier& verifier) {
   const std::string file_name = fmt::format("{}-{}.gguf", options.name, file_type_name(options.type));
   TempFile file(out / "gguf" / file_name);
-  write_gguf(weights, weights.spec(), source.tokenizer, file.path(), options);
+  DeltaSurvival survival = write_gguf(weights, weights.spec(), source.tokenizer, file.path(), options);
+  if (!survival.tensors.empty()) verifier.all.survivals.emplace("gguf/" + file_name, std::move(survival));
   if (verify && !verifier.passes("gguf/" + file_name,
                                  verify_gguf(file.path(), weights, weights.spec(), source.tokenizer, options))) {
     reject(file.path(), file.final_path());
@@ -114,6 +115,37 @@ void write_gguf_files(const ProductSource& source, const WeightSource& weights, 
     const std::string file = write_gguf_file(source, weights, options, section.verify, out, verifier);
     if (!file.empty()) info.gguf_files.push_back(file);
   }
+}
+
+// What is left of an adapter's update, a sentence a file; where that is little, it is said to the receiver, too.
+std::vector<std::string> tell_survivals(const std::map<std::string, DeltaSurvival>& survivals, ServingInfo& info) {
+  std::vector<std::string> told;
+  for (const auto& [file, survival] : survivals) {
+    told.push_back(fmt::format("{}: {}", file, survival.sentence()));
+    if (!survival.total().is_nearly_gone()) continue;
+    info.warnings.push_back(
+        fmt::format("{}: the adapter's update is nearly gone behind the rounding of its blocks; take a type of more "
+                    "bits, or serve the adapter beside the base (export.gguf_adapter)",
+                    told.back()));
+  }
+  return told;
+}
+
+// Everything is written beside what stands there before it takes its place.
+void require_space(const WeightSource& weights, const ExportSection& section, const fs::path& out) {
+  const ModelSpec& spec = weights.spec();
+  uint64_t bytes = 0;
+  for (const auto& type : section.gguf)
+    bytes += gguf_model_bytes(spec, file_type_named(type), section.types, !section.imatrix.empty());
+  if (section.merged != "none") {
+    const auto element = static_cast<uint64_t>(section.merged == "f32" ? 4 : 2);
+    for (const auto& tensor : expected_tensors(spec)) {
+      const RowShape shape = row_shape(tensor.shape);
+      const bool in_four_bits = section.merged == "nf4" && tensor.shape.size() == 2;
+      bytes += static_cast<uint64_t>(shape.rows * shape.columns) * element / (in_four_bits ? 4 : 1);
+    }
+  }
+  require_free_bytes(out, bytes);
 }
 
 // The adapter's bytes must not bear the run's name; `section.name` is the user's own word.
@@ -200,13 +232,16 @@ Products write_products(const ProductSource& source, const ExportSection& sectio
   Verifier verifier;
   std::optional<WeightSource> weights;
   if (section.merged != "none" || !section.gguf.empty()) {
+    for (const fs::path& folder : {out, out / "gguf"}) remove_leftovers(folder);  // of a run that was killed
     weights = source.weights();
+    require_space(*weights, section, out);
     weights->before_each_read([] { throw_if_stopped(kContinues); });  // a large tensor takes a while
   }
   if (section.merged != "none") write_merged(source, *weights, section, out, verifier);
   if (!section.gguf.empty() || section.gguf_adapter != "none") info.warnings = gguf_warnings(source.spec);
   if (!section.gguf.empty()) write_gguf_files(source, *weights, section, out, info, verifier);
   if (section.gguf_adapter != "none") info.gguf_adapter = write_gguf_adapter_file(source, section, out, verifier);
+  auto survivals = tell_survivals(verifier.all.survivals, info);
   if (!verifier.all.checks.empty()) publish_file(out / "verify.json", verification_json(verifier.all));
   if (!verifier.rejected.empty()) {
     fail(ExitCode::gate, fmt::format("{} of {} failed verification", fmt::join(verifier.rejected, ", "), out.string()),
@@ -214,7 +249,8 @@ Products write_products(const ProductSource& source, const ExportSection& sectio
   }
   info.merged = fs::exists(out / "merged");
   write_serving(source, info, out);
-  Products products{.verified = !verifier.all.checks.empty(), .warnings = info.warnings};
+  Products products{
+      .verified = !verifier.all.checks.empty(), .survivals = std::move(survivals), .warnings = info.warnings};
   for (const std::string product : {"adapter", "merged"}) {
     if (fs::exists(out / product)) products.written.push_back({product, size_on_disk(out / product)});
   }

@@ -54,11 +54,14 @@ struct Product {
 
 struct Products {
   std::vector<Product> written;
-  bool verified = false;              // everything that was checked passed
-  std::vector<std::string> warnings;  // what the receiver must know, a sentence each
+  bool verified = false;               // everything that was checked passed
+  std::vector<std::string> survivals;  // of an adapter in files of blocks, a sentence each
+  std::vector<std::string> warnings;   // what the receiver must know, a sentence each
 };
 
 // Writes what `section` asks for into `out`, replacing what stands there, and verify.json; then serve/ and SHA256SUMS.
+// Each file or folder takes its place whole, by one rename, once it is verified: a run that is killed leaves the old
+// one or the new one, and the next begins with those that it has not told the end of.
 // What is served is called `section.name`, or as the folder is. Errors: `gate` when a file fails its verification (it
 // is renamed NAME.rejected); `storage`; `model` for what a format cannot carry.
 Products write_products(const ProductSource&, const ExportSection& section, const std::filesystem::path& out);
