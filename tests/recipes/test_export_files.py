@@ -1,14 +1,16 @@
-"""GGUF exports of an adapter: what is left of it, and what a kill leaves."""
+"""GGUF exports of an adapter: what is left of it, what a kill leaves, and what a full disk stops."""
 
 import hashlib
 import json
+import shutil
 import time
 
 import gguf
 import numpy as np
 import pytest
 from conftest import Prentice
-from tiny_models import SHAPE, make_model, save_folder, start_adapter
+from safetensors.torch import load_file, save_file
+from tiny_models import SHAPE, TOKENIZER, make_model, save_folder, start_adapter
 from transformers import LlamaConfig, LlamaForCausalLM
 
 WIDE = (LlamaForCausalLM, LlamaConfig(**{**SHAPE, "hidden_size": 256, "intermediate_size": 768}))
@@ -53,6 +55,15 @@ def test_what_is_left_of_an_update_is_told_as_four_files_show_it(program, tmp_pa
     assert len(said["survival"]) == 2 and said["warnings"] == [], said
 
 
+def test_the_rounding_that_hides_all_is_a_warning(program, tmp_path):
+    file = tmp_path / "adapter/adapter_model.safetensors"
+    save_file({name: tensor * 1e-3 if "lora_B" in name else tensor for name, tensor in load_file(file).items()}, file, {"format": "pt"})
+    result = program.run(*EXPORT, "model.path=model+adapter", "export.gguf=[Q2_K]", "run.out=run")
+    assert "nearly gone in 21 of 21 tensors" in result.stdout and "warning: gguf/run-Q2_K.gguf: " in result.stderr, result.stdout
+    result = program.run(*EXPORT, "model.path=model", "export.gguf=[Q2_K]", "run.out=plain")
+    assert "  update " not in result.stdout and "warning" not in result.stderr
+
+
 def hashes(folder):
     return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
             for path in folder.rglob("*") if path.is_file() and path.suffix in (".gguf", ".safetensors")}
@@ -75,3 +86,37 @@ def test_a_killed_export_leaves_whole_files_or_none_and_goes_on(program, tmp_pat
     program.run(*words, "run.out=run")
     assert hashes(tmp_path / "run") == wanted
     assert not [path for path in (tmp_path / "run").rglob(".tmp-*")]
+
+
+def test_a_disk_that_is_too_small_is_told_before_anything_is_written(binary, tmp_path):
+    """A folder of holes: it takes no space, and what is made of it would."""
+    free = shutil.disk_usage(tmp_path).free
+    if free > 60e9:
+        pytest.skip("the disk has room for everything")
+    width, feed = 4096, 65536
+    layer = {"self_attn.q_proj": (width, width), "self_attn.k_proj": (width, width), "self_attn.v_proj": (width, width),
+             "self_attn.o_proj": (width, width), "mlp.gate_proj": (feed, width), "mlp.up_proj": (feed, width), "mlp.down_proj": (width, feed)}
+    layers = int(free / (4 * sum(a * b for a, b in layer.values()))) + 2
+    shapes = {"model.embed_tokens.weight": (1536, width), "model.norm.weight": (width,), "lm_head.weight": (1536, width)}
+    for i in range(layers):
+        prefix = f"model.layers.{i}."
+        shapes.update({f"{prefix}{name}.weight": shape for name, shape in layer.items()})
+        shapes.update({f"{prefix}{name}.weight": (width,) for name in ("input_layernorm", "post_attention_layernorm")})
+    header, offset = {}, 0
+    for name, shape in shapes.items():
+        end = offset + 2 * int(np.prod(shape))
+        header[name] = {"dtype": "BF16", "shape": list(shape), "data_offsets": [offset, end]}
+        offset = end
+    folder = tmp_path / "model"
+    LlamaConfig(**{**SHAPE, "hidden_size": width, "intermediate_size": feed, "num_hidden_layers": layers, "num_attention_heads": 32,
+                   "num_key_value_heads": 32}, dtype="bfloat16", architectures=["LlamaForCausalLM"]).save_pretrained(folder)
+    for file in TOKENIZER.iterdir():
+        shutil.copy(file, folder)
+    head = json.dumps(header).encode()
+    head += b" " * (-len(head) % 8)
+    with open(folder / "model.safetensors", "wb") as file:
+        file.write(len(head).to_bytes(8, "little") + head)
+        file.truncate(8 + len(head) + offset)
+    error = Prentice(binary, tmp_path).run(*EXPORT, "model.path=model", "export.gguf=[F32]", "run.out=run", code=5).stderr
+    assert "free" in error, error
+    assert not list((tmp_path / "run").rglob("*.gguf")) and not list((tmp_path / "run").rglob(".tmp-*"))
