@@ -51,7 +51,6 @@ const TensorView* find_spelled(const WeightFolder& weights, const ModelSpec& spe
   return nullptr;
 }
 
-
 // The weights that a folder in four bits may hold so.
 std::set<std::string> layer_weights(const ModelSpec& spec) {
   std::set<std::string> names;
