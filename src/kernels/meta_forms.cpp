@@ -21,6 +21,8 @@ Tensor embedding_dense_backward(const Tensor& grad, const Tensor&, int64_t rows,
   return at::empty({rows, grad.size(-1)}, grad.options());
 }
 
+Tensor& abs_out(const Tensor& x, Tensor& out) { return out.resize_(x.sizes()); }
+
 Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b) {
   const auto shape = at::infer_size(condition.sizes(), at::infer_size(a.sizes(), b.sizes()));
   return at::empty(shape, a.options().dtype(at::result_type(a, b)));
@@ -41,6 +43,7 @@ void register_meta_forms() {
     forms.impl("index_select", &index_select);
     forms.impl("embedding_dense_backward", &embedding_dense_backward);
     forms.impl("dot", &dot);
+    forms.impl("abs.out", &abs_out);
     forms.impl("where.self", &where);
     forms.impl("segment_reduce", &segment_reduce);
     return forms;

@@ -9,6 +9,7 @@
 #include "adapter/peft.h"
 #include "adapter/vocabulary.h"
 #include "core/error.h"
+#include "core/meta_memory.h"
 #include "io/file.h"
 #include "model/make.h"
 #include "model/stored_nf4.h"
@@ -91,24 +92,10 @@ Quantize quantize_of(const ModelSection& section, const ModelSpec& spec) {
   return section.quantize == "nf4" ? Quantize::nf4 : Quantize::nf4_single;
 }
 
-HeldWeights held_weights(const ModelSpec& spec, c10::ScalarType dtype, Quantize quantize) {
+int64_t held_bytes(const ModelSpec& spec, c10::ScalarType dtype, Quantize quantize) {
+  const int64_t before = MetaMemory::live();
   const Model model = make_model(spec, {.dtype = dtype, .device = c10::kMeta, .quantize = quantize});
-  HeldWeights held;
-  visit(model, [&](const std::string&, const Tensor& tensor) { held.bytes += static_cast<int64_t>(tensor.nbytes()); });
-  const auto add = [&](const GgufBlocks& blocks) {
-    held.bytes += blocks.bytes.numel();
-    held.largest_quantized = std::max(held.largest_quantized, blocks.numel());
-  };
-  if (model.embed_blocks) held.bytes += model.embed_blocks->bytes.numel();
-  visit_linears(model, [&](const Linear& linear) {
-    if (const auto* blocks = std::get_if<GgufBlocks>(&linear.weight)) {
-      if (&linear != &model.head || !spec.tied_head) add(*blocks);
-    } else if (const auto* weight = std::get_if<Nf4>(&linear.weight)) {
-      held.bytes += nf4_bytes(weight->rows, weight->columns, weight->nested(), weight->block);
-      held.largest_quantized = std::max(held.largest_quantized, weight->numel());
-    }
-  });
-  return held;
+  return MetaMemory::live() - before;
 }
 
 int64_t parameter_count(const ModelSpec& spec) {

@@ -75,11 +75,7 @@ Model load_weights(const Opened&, uint64_t seed);
 Quantize quantize_of(const ModelSection&, const ModelSpec&);
 
 // What weights take in memory.
-struct HeldWeights {
-  int64_t bytes = 0;
-  int64_t largest_quantized = 0;  // elements; 0 = none is
-};
-HeldWeights held_weights(const ModelSpec&, c10::ScalarType dtype, Quantize);
+int64_t held_bytes(const ModelSpec&, c10::ScalarType dtype, Quantize);
 
 // Elements of all tensors that the spec fixes.
 int64_t parameter_count(const ModelSpec&);

@@ -127,7 +127,7 @@ void narrow_to_data(StepShape& shape, const Recipe& recipe, const PreparedRun& r
 
 int64_t merged_bytes(const ExportSection& section, const StepShape& shape) {
   if (section.merged == "none") return shape.full() ? shape.parameters * 4 : 0;
-  if (section.merged == "nf4") return held_weights(shape.spec, c10::kBFloat16, Quantize::nf4).bytes;
+  if (section.merged == "nf4") return held_bytes(shape.spec, c10::kBFloat16, Quantize::nf4);
   return shape.parameters * (section.merged == "f32" ? 4 : 2);
 }
 

@@ -110,7 +110,7 @@ std::optional<AskedModel> asked_reference(const DpoRecipe& recipe, const Opened&
   if (names_a_model(recipe.preference)) {
     asked.spec = reference_shape(recipe.preference).spec;
     asked.quantize = quantize_of(reference_section(recipe), asked.spec);
-    asked.bytes = held_weights(asked.spec, policy.machine.dtype, asked.quantize).bytes;
+    asked.bytes = held_bytes(asked.spec, policy.machine.dtype, asked.quantize);
   } else if (compares_with_start(recipe.preference) && !off_is_start(recipe.adapter)) {
     asked.bytes = trainable * static_cast<int64_t>(sizeof(float));
   }

@@ -92,7 +92,7 @@ std::optional<AskedModel> asked_teacher(const DistillRecipe& recipe, const Teach
                                               : AskedModel::Place::elsewhere,
                     .dtype = teacher.machine.dtype,
                     .quantize = quantize,
-                    .bytes = held_weights(spec, teacher.machine.dtype, quantize).bytes,
+                    .bytes = held_bytes(spec, teacher.machine.dtype, quantize),
                     .teach = recipe.distill};
 }
 

@@ -9,7 +9,7 @@ import pytest
 from conftest import ROOT, Prentice, full
 from tiny_models import make_model, save_folder
 
-KILLS = 12 if full() else 3
+KILLS = 17 if full() else 3  # each kills thrice
 WORDS = ["teach", "model.path=model", "data.train=rows.txt", "data.format=text", "data.max_length=96", "run.device=cpu",
          "run.precision=f32", "run.threads=1", "run.log_every=1"]
 

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include "config/words.h"
 #include "core/error.h"
 #include "core/meta_memory.h"
 #include "eval/score.h"
@@ -109,6 +110,36 @@ TEST(Plan, TheRehearsalCountsWhatTensorsTake) {
   EXPECT_NEAR(static_cast<double>(full.weights), 4.0 * 8'030'261'248, 1e6);
   EXPECT_NEAR(static_cast<double>(full.gradients), 4.0 * 8'030'261'248, 1e6);
   EXPECT_NEAR(static_cast<double>(full.moments), 8.0 * 8'030'261'248, 1e6);
+}
+
+TEST(Plan, EveryLossCanBeRehearsed) {
+  StepShape shape = llama_8b();
+  shape.spec = open_shape({.path = "gemma-3-1b"}).spec;
+  shape.micro_tokens = 512, shape.longest = 200;
+  const Rehearsed labels = rehearse(shape);
+  const auto expect_more = [&](const char* what) {
+    const Rehearsed found = rehearse(shape);
+    EXPECT_EQ(found.weights, labels.weights) << what;
+    EXPECT_GT(found.backward, found.weights + found.asked + found.kept) << what;
+  };
+  shape.loss = StepLoss::answers;
+  expect_more("answers");
+  shape.asked = AskedModel{.spec = shape.spec};
+  expect_more("answers beside a reference");
+  shape.loss = StepLoss::distributions;
+  for (const auto loss : {DistillLoss::forward_kl, DistillLoss::reverse_kl, DistillLoss::jsd, DistillLoss::tvd,
+                          DistillLoss::ce, DistillLoss::hidden_mse, DistillLoss::hidden_cosine, DistillLoss::uld}) {
+    for (const auto place : {AskedModel::Place::with_model, AskedModel::Place::host}) {
+      shape.asked = AskedModel{.spec = open_shape({.path = "gemma-2-2b"}).spec,
+                               .place = place,
+                               .dtype = c10::kBFloat16,
+                               .teach = DistillSection{.loss = loss}};
+      expect_more(std::string(word_of(loss)).c_str());
+      EXPECT_EQ(rehearse(shape).asked > 0, place == AskedModel::Place::with_model);
+    }
+  }
+  shape.asked.reset(), shape.loss = StepLoss::scores, shape.spec.labels = 1;
+  EXPECT_GT(rehearse(shape).backward, 0);
 }
 
 TEST(Plan, NothingIsLeftOfARehearsal) {

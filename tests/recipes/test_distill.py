@@ -124,7 +124,7 @@ def test_the_plan_counts_both_models(prentice, folder):
     alone = plan(prentice, write_recipe(folder, "alone", "sft", ""))
     both = plan(prentice, write_recipe(folder))
     weights = sum(parameter.numel() for parameter in make_model("llama").parameters()) * 4
-    assert both["memory"]["load"] - alone["memory"]["load"] == weights
+    assert weights <= both["memory"]["load"] - alone["memory"]["load"] < weights + 50_000  # whole grains of 512 bytes
     assert both["memory"]["forward"] > alone["memory"]["forward"] + weights
     assert both["seconds"] > alone["seconds"] and both["decided"]["distill.teacher_device"] == "cpu"
 
