@@ -21,7 +21,10 @@ Tensor embedding_dense_backward(const Tensor& grad, const Tensor&, int64_t rows,
   return at::empty({rows, grad.size(-1)}, grad.options());
 }
 
-Tensor& abs_out(const Tensor& x, Tensor& out) { return out.resize_(x.sizes()); }
+Tensor& abs_out(const Tensor& x, Tensor& out) {
+  out.resize_(x.sizes());
+  return out;
+}
 
 Tensor where(const Tensor& condition, const Tensor& a, const Tensor& b) {
   const auto shape = at::infer_size(condition.sizes(), at::infer_size(a.sizes(), b.sizes()));
