@@ -62,9 +62,10 @@ def test_audit_shows_both_sides_and_plan_counts_the_reference(prentice, folder):
     off = plan(prentice, write_recipe(folder, ""))
     second = plan(prentice, write_recipe(folder, "preference: {reference: model}\n"))
     none = plan(prentice, write_recipe(folder, "preference: {loss: orpo}\n"))
-    weights = second["memory"]["load"] - off["memory"]["load"]
-    assert weights == sum(parameter.numel() for parameter in make_model("llama").parameters()) * 4
-    assert off["memory"] == none["memory"]  # no second copy of the base
+    weights = sum(parameter.numel() for parameter in make_model("llama").parameters()) * 4
+    assert weights <= second["memory"]["load"] - off["memory"]["load"] < weights + 50_000  # whole grains of 512 bytes
+    assert off["memory"]["load"] == none["memory"]["load"]  # no second copy of the base
+    assert off["memory"]["peak"] == pytest.approx(none["memory"]["peak"], rel=0.01)
     assert off["seconds"] > none["seconds"]
     assert off["reference"] == "the model itself with its adapter off" and none["reference"].startswith("none")
     assert second["reference"].startswith("another model: ") and off["pairs"]["chosen"]["max"] > off["pairs"]["chosen"]["p50"] > 0
