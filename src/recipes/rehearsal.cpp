@@ -52,11 +52,15 @@ std::vector<int64_t> even_starts(int64_t tokens, int64_t longest) {
   return starts;
 }
 
-Batch training_batch(const StepShape& shape) {
-  const int64_t tokens = std::max(shape.micro_tokens, shape.longest);
+std::vector<int64_t> training_starts(const StepShape& shape) {
   const bool known = !shape.starts.empty() && shape.starts.back() == shape.micro_tokens;
-  return batch_of(known ? shape.starts : even_starts(tokens, shape.longest > 0 ? shape.longest : tokens),
-                  shape.labelled > 0 ? shape.labelled : tokens);
+  const int64_t tokens = std::max(shape.micro_tokens, shape.longest);
+  return known ? shape.starts : even_starts(tokens, shape.longest > 0 ? shape.longest : tokens);
+}
+
+Batch training_batch(const StepShape& shape) {
+  const auto starts = training_starts(shape);
+  return batch_of(starts, shape.labelled > 0 ? shape.labelled : starts.back());
 }
 
 Batch scoring_batch(const StepShape& shape) {
@@ -176,9 +180,7 @@ class Rehearsal {
   HeadChunks chunks_;
 };
 
-}  // namespace
-
-Rehearsed rehearse(const StepShape& shape) {
+Rehearsed rehearse_whole(const StepShape& shape) {
   register_meta_forms();
   Rehearsed found;
   int64_t start = MetaMemory::live();
@@ -220,6 +222,48 @@ Rehearsed rehearse(const StepShape& shape) {
     rehearsal.share(scoring_batch(shape), false);
   });
   return found;
+}
+
+// Attention with a soft cap is written out row by row, and a micro-batch may have thousands of rows.
+constexpr int64_t kRowsTaken = 4;
+
+int64_t rows_of(const StepShape& shape) { return static_cast<int64_t>(training_starts(shape).size()) - 1; }
+
+// `rows` of the shape's, evenly spread, with their share of the labels and of the scoring pass.
+StepShape some_rows(const StepShape& shape, int64_t rows) {
+  const std::vector<int64_t> starts = training_starts(shape);
+  const int64_t all = rows_of(shape), labelled = shape.labelled > 0 ? shape.labelled : starts.back();
+  StepShape some = shape;
+  some.starts = {0};
+  some.longest = 0;
+  for (int64_t i = 0; i < rows; ++i) {
+    const int64_t row = i * all / rows, length = starts[row + 1] - starts[row];
+    some.starts.push_back(some.starts.back() + length);
+    some.longest = std::max(some.longest, length);
+  }
+  some.micro_tokens = some.starts.back();
+  some.labelled = std::clamp<int64_t>(labelled * rows / all, 1, some.micro_tokens);
+  if (shape.eval_tokens > 0) {
+    some.eval_tokens = std::max<int64_t>(1, shape.eval_tokens * rows / all);
+    some.eval_labelled = std::clamp<int64_t>(shape.eval_labelled * rows / all, 1, some.eval_tokens);
+  }
+  return some;
+}
+
+}  // namespace
+
+Rehearsed rehearse(const StepShape& shape) {
+  const int64_t rows = rows_of(shape);
+  if (shape.spec.attention_softcap == 0 || rows <= 2 * kRowsTaken) return rehearse_whole(shape);
+  const Rehearsed few = rehearse_whole(some_rows(shape, kRowsTaken)),
+                  more = rehearse_whole(some_rows(shape, 2 * kRowsTaken));
+  Rehearsed all;  // every row adds alike
+  for (const auto part :
+       {&Rehearsed::weights, &Rehearsed::asked, &Rehearsed::learned, &Rehearsed::moments, &Rehearsed::gradients,
+        &Rehearsed::kept, &Rehearsed::forward, &Rehearsed::backward, &Rehearsed::eval}) {
+    all.*part = more.*part + (more.*part - few.*part) * (rows - 2 * kRowsTaken) / kRowsTaken;
+  }
+  return all;
 }
 
 }  // namespace prentice
