@@ -6,6 +6,7 @@
 #include <torch/library.h>
 
 #include "core/tensor.h"
+#include "core/wide_type.h"
 
 namespace prentice {
 
@@ -19,6 +20,25 @@ Tensor index_select(const Tensor& x, int64_t dim, const Tensor& index) {
 
 Tensor embedding_dense_backward(const Tensor& grad, const Tensor&, int64_t rows, int64_t, bool) {
   return at::empty({rows, grad.size(-1)}, grad.options());
+}
+
+// The statistics of each row are f32 where the values are halves.
+std::tuple<Tensor, Tensor, Tensor> native_layer_norm(const Tensor& x, at::IntArrayRef normalized,
+                                                     const std::optional<Tensor>&, const std::optional<Tensor>&,
+                                                     double) {
+  auto rows = x.sizes().vec();
+  for (size_t i = 0; i < normalized.size(); ++i) rows[rows.size() - 1 - i] = 1;
+  const Tensor statistic = at::empty(rows, x.options().dtype(wide_type(x)));
+  return {at::empty(x.sizes(), x.options()), statistic, at::empty(rows, statistic.options())};
+}
+
+std::tuple<Tensor, Tensor, Tensor> native_layer_norm_backward(const Tensor&, const Tensor& x, at::IntArrayRef,
+                                                              const Tensor&, const Tensor&,
+                                                              const std::optional<Tensor>& weight,
+                                                              const std::optional<Tensor>& bias,
+                                                              std::array<bool, 3> wanted) {
+  const auto like = [](bool made, const Tensor& of) { return made ? at::empty(of.sizes(), of.options()) : Tensor(); };
+  return {like(wanted[0], x), like(wanted[1], weight.value_or(Tensor())), like(wanted[2], bias.value_or(Tensor()))};
 }
 
 Tensor& abs_out(const Tensor& x, Tensor& out) {
@@ -46,6 +66,8 @@ void register_meta_forms() {
     forms.impl("index_select", &index_select);
     forms.impl("embedding_dense_backward", &embedding_dense_backward);
     forms.impl("dot", &dot);
+    forms.impl("native_layer_norm", &native_layer_norm);
+    forms.impl("native_layer_norm_backward", &native_layer_norm_backward);
     forms.impl("abs.out", &abs_out);
     forms.impl("where.self", &where);
     forms.impl("segment_reduce", &segment_reduce);

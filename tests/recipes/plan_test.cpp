@@ -124,6 +124,13 @@ TEST(Plan, EveryLossCanBeRehearsed) {
   };
   shape.loss = StepLoss::answers;
   expect_more("answers");
+  for (const char* with_layer_norm : {"phi-2", "stablelm-2-1.6b"}) {
+    StepShape other = shape;
+    other.spec = open_shape({.path = with_layer_norm}).spec;
+    EXPECT_GT(rehearse(other).backward, 0) << with_layer_norm;
+    other.adapter = AdapterSection{.kind = AdapterKind::full};
+    EXPECT_GT(rehearse(other).backward, 0) << with_layer_norm;
+  }
   shape.asked = AskedModel{.spec = shape.spec};
   expect_more("answers beside a reference");
   shape.loss = StepLoss::distributions;
