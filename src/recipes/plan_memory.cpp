@@ -53,9 +53,9 @@ StepShape step_shape(const ModelSpec& spec, const Machine& machine, const Hardwa
 }
 
 // What a heap holds beside tensors that live: they come and go in all sizes, and what lies between them is not given
-// back. Measured (experiments/plan): in a training run 2.6 times what one block keeps for its backward pass, in a
-// scoring pass as much as the pass holds. A GPU's allocator has no such holes.
-constexpr double kHeapBlocks = 2.6;
+// back. Measured (experiments/plan): in a training run 2.6 times what one block keeps for its backward pass, 4 times
+// where answers are compared, and in a scoring pass as much as the pass holds. A GPU's allocator has no such holes.
+constexpr double kHeapBlocks = 2.6, kHeapBlocksOfAnswers = 4;
 
 int64_t heap_holes(const StepShape& shape, const Rehearsed& found) {
   if (shape.is_gpu) return 0;
@@ -63,7 +63,9 @@ int64_t heap_holes(const StepShape& shape, const Rehearsed& found) {
   StepShape whole = shape;
   whole.recompute_blocks = false;
   const int64_t kept = shape.recompute_blocks ? rehearse(whole).kept : found.kept;
-  return static_cast<int64_t>(kHeapBlocks * static_cast<double>(kept) / static_cast<double>(shape.spec.layers));
+  const bool compares = shape.loss == StepLoss::answers || shape.loss == StepLoss::scores;
+  const double blocks = compares ? kHeapBlocksOfAnswers : kHeapBlocks;
+  return static_cast<int64_t>(blocks * static_cast<double>(kept) / static_cast<double>(shape.spec.layers));
 }
 
 MemoryByPhase step_memory(const StepShape& shape) {
