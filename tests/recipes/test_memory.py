@@ -67,8 +67,7 @@ TEXT = ("The printer on floor {} has no paper and the queue is stuck again since
 
 @pytest.mark.parametrize("batch", [8, 16])
 def test_the_plan_of_a_base_in_four_bits_is_what_it_takes(batch, binary, tmp_path):
-    """28 million weights in the layers: 112 MB in f32, 14 MB held. Rows of one length: a plan counts the longest. The holes of
-    the heap are planned as small models leave them, which is up to a quarter too much here."""
+    """28 million weights in the layers: 112 MB in f32, 14 MB held."""
     config = LlamaConfig(vocab_size=1536, hidden_size=512, intermediate_size=1536, num_hidden_layers=8, num_attention_heads=8,
                          max_position_embeddings=512, bos_token_id=None, eos_token_id=0, pad_token_id=0)
     save_folder(LlamaForCausalLM(config), tmp_path / "model")
@@ -82,5 +81,5 @@ def test_the_plan_of_a_base_in_four_bits_is_what_it_takes(batch, binary, tmp_pat
         line = re.search(r"peak memory .*?\)", told).group()  # measured, then planned
         peaks[quantize] = [float(number) * (1000 if unit == "GB" else 1) for number, unit in re.findall(r"([\d.]+) (MB|GB)", line)]
     measured, planned = peaks["nf4"]
-    assert 0.9 * measured < planned < 1.25 * measured, peaks
+    assert 0.9 * measured < planned < 1.1 * measured, peaks
     assert measured < peaks["none"][0] - 70, peaks
