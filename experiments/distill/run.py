@@ -1,6 +1,7 @@
 """What a teacher is worth at equal steps: stories260K teaches a smaller Llama of random weights on TinyStories; see README.
 
     python experiments/distill/run.py SHARED_DATA [--binary build/prentice] [--rows 100] [--steps 800] [--tails] [--only NAME ...]
+        [--tokenizer FILE.model]    # a teacher with this vocabulary is trained on the same rows first
 
 Each run's figures go into result.json (tails.json) as soon as it ends; --only makes some runs anew and keeps the others' figures.
 """
@@ -12,9 +13,13 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+from sentencepiece import SentencePieceProcessor
+
 ROOT = Path(__file__).resolve().parents[2]
 STUDENT = {"hidden_size": 48, "intermediate_size": 128, "num_hidden_layers": 3, "num_attention_heads": 4,
            "num_key_value_heads": 2}
+TEACHER = {"hidden_size": 128, "intermediate_size": 344, "num_hidden_layers": 4, "num_attention_heads": 8,
+           "num_key_value_heads": 4}  # of another vocabulary
 HELD_OUT = 100  # rows
 LIVE, STORE = "distill.teacher=TEACHER", "distill.teacher=STORE"  # the store holds 50 entries a token at most
 ON_POLICY = ["distill.on_policy=0.25", "distill.max_new_tokens=64"]
@@ -38,8 +43,22 @@ def make_student(folder, teacher):
     """The teacher's folder without weights, its shape narrower."""
     shutil.copytree(teacher, folder, ignore=shutil.ignore_patterns("*.safetensors"))
     config = json.loads((folder / "config.json").read_text())
-    del config["head_dim"]
+    config.pop("head_dim", None)
     (folder / "config.json").write_text(json.dumps({**config, **STUDENT}))
+
+
+def make_teacher(binary, folder, like, tokenizer, words):
+    """A Llama with the vocabulary of a SentencePiece file, trained for three epochs; -> its folder."""
+    shape = folder / "shape"
+    shutil.copytree(like, shape, ignore=shutil.ignore_patterns("*.safetensors", "tokenizer.*"))
+    shutil.copyfile(tokenizer, shape / "tokenizer.model")
+    config = json.loads((shape / "config.json").read_text())
+    del config["head_dim"]
+    pieces = SentencePieceProcessor(str(tokenizer)).vocab_size()
+    (shape / "config.json").write_text(json.dumps({**config, **TEACHER, "vocab_size": pieces}))
+    run(binary, folder, "pretrain", "model.path=shape", "model.init=random", "train.batch=4", "train.epochs=3", "optim.lr=2e-3",
+        "export.merged=f32", "export.verify=false", "run.out=teacher", *words)
+    return folder / "teacher/merged"
 
 
 def run(binary, folder, *words):
@@ -67,6 +86,7 @@ def main():
     parser.add_argument("--steps", type=int, default=800)
     parser.add_argument("--seed", type=int, default=17)
     parser.add_argument("--tails", action="store_true", help="the runs of the tail instead of those of the teacher")
+    parser.add_argument("--tokenizer", type=Path, help="train a teacher of this SentencePiece vocabulary instead of stories260K")
     parser.add_argument("--only", nargs="*")
     parser.add_argument("--result", type=Path, help="default: result.json here, or tails.json")
     given = parser.parse_args()
@@ -79,6 +99,10 @@ def main():
     runs = found["runs"] if all(found.get(key) == value for key, value in setting.items()) else {}
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
+        if given.tokenizer:
+            teacher = make_teacher(binary, folder, teacher, given.tokenizer.resolve(),
+                                   [*common, f"data.limit={given.rows + HELD_OUT}", f"data.eval_split={HELD_OUT}"])
+            setting["teacher"] = {**TEACHER, "tokenizer": given.tokenizer.name, "losses": figures(folder / "teacher")[0]}
         make_student(folder / "student", teacher)
         store = bytes_per_token = None
         for name, (kind, settings) in (TAILS if given.tails else RUNS).items():

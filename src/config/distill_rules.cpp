@@ -55,8 +55,11 @@ void check_sampling(Checker& c, const DistillRecipe& recipe) {
 bool compares_states(DistillLoss loss) { return loss == DistillLoss::hidden_mse || loss == DistillLoss::hidden_cosine; }
 
 bool names_store(const DistillSection& section) {
-  std::error_code error;
-  return !section.teacher.empty() && std::filesystem::is_regular_file(section.teacher + "/store.json", error);
+  const auto holds = [&](const char* file) {
+    std::error_code error;
+    return std::filesystem::is_regular_file(section.teacher + file, error);
+  };
+  return !section.teacher.empty() && (holds("/store.json") || holds("/samples.h5"));
 }
 
 void check_distill(Checker& c, const DistillRecipe& recipe) {

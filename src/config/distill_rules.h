@@ -8,7 +8,8 @@ namespace prentice {
 
 // Whether the loss compares hidden states, not distributions.
 bool compares_states(DistillLoss loss);
-// Whether distill.teacher is a folder with store.json: log-probabilities that were written once, not a model.
+// Whether distill.teacher is a folder of log-probabilities that were written once, not a model: by its store.json, or
+// by samples.h5 where that is lost.
 bool names_store(const DistillSection& section);
 
 // `recipe` is resolved.

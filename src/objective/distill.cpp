@@ -24,12 +24,20 @@ HeadInput cut(HeadInput in, const DistillOptions& options) {
   return options.vocab > 0 ? cut_to_vocabulary(std::move(in), options.vocab) : in;
 }
 
+// This batch's share of the mean of `values` [N] over the labelled rows.
+Tensor mean_over_rows(const HeadInput& in, const Batch& batch, const Counts& counts, const Tensor& values) {
+  const Tensor weights = token_shares(batch, counts, wide_type(in.rows), "distillation");
+  return weighted_sum(values.to(weights.scalar_type()), weights);
+}
+
 // Log-probabilities at temperature T of logits, or of log-probabilities at temperature 1 (logits like any other).
 void at_temperature(Tensor& logits, double temperature) {
   at::_log_softmax_out(logits, logits.div_(temperature), 1, false);
 }
 
-ChunkDivergences live_divergences(const LogitsOfRows& teacher_logits, const DistillOptions& options) {
+// `masses` [N] takes what the likeliest entries of each row hold; undefined where all ids are compared.
+ChunkDivergences live_divergences(const LogitsOfRows& teacher_logits, const DistillOptions& options,
+                                  const Tensor& masses) {
   return [=](const Chunk& chunk) -> RowDivergences {
     return [=, all = teacher_logits(chunk)](const Chunk& block, Tensor& student, bool gradients) {
       const double temperature = options.temperature;
@@ -38,9 +46,10 @@ ChunkDivergences live_divergences(const LogitsOfRows& teacher_logits, const Dist
         fail(ExitCode::internal, fmt::format("distillation: {} logits of the student meet {} of the teacher",
                                              student.size(1), teacher.size(1)));
       }
-      if (options.top_k > 0 && options.top_k < teacher.size(1)) {
+      if (masses.defined()) {
         at_temperature(teacher, 1);
         SparseTeacher known = likeliest_entries(teacher, options.top_k);
+        masses.narrow(0, block.begin, block.size).copy_(known.tail.neg().add_(1));
         known.convention = options.tail;
         return sparse_divergences(known, options.divergence, options.beta, temperature, student, gradients);
       }
@@ -103,7 +112,13 @@ DistillShare distill_share(const Tensor& hidden, const Linear& head, double fina
                                           batch.target_rows.to(device), in.labels.to(device)),
                               options));
   }();
-  return mixed_share(in, batch, counts, options.weight, chunks, live_divergences(teacher_logits, options));
+  const bool compares_all = options.top_k == 0 || options.top_k >= in.vocab();
+  const Tensor masses =
+      compares_all ? Tensor() : at::empty({in.rows.size(0)}, in.rows.options().dtype(wide_type(in.rows)));
+  DistillShare share =
+      mixed_share(in, batch, counts, options.weight, chunks, live_divergences(teacher_logits, options, masses));
+  if (!compares_all) share.top_k_mass = mean_over_rows(in, batch, counts, masses);
+  return share;
 }
 
 DistillShare distill_share(const Tensor& hidden, const Linear& head, double final_softcap, const Batch& batch,
@@ -116,7 +131,9 @@ DistillShare distill_share(const Tensor& hidden, const Linear& head, double fina
                               log_probs, gradients);
   };
   const auto of_any_chunk = [&](const Chunk&) { return divergences_of; };
-  return mixed_share(in, batch, counts, options.weight, chunks, of_any_chunk);
+  DistillShare share = mixed_share(in, batch, counts, options.weight, chunks, of_any_chunk);
+  if (known.tail.defined()) share.top_k_mass = mean_over_rows(in, batch, counts, known.tail.neg().add_(1));
+  return share;
 }
 
 }  // namespace prentice

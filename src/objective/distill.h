@@ -36,6 +36,9 @@ struct DistillShare {
   Tensor loss;           // w * divergence + (1 - w) * cross_entropy, with gradients
   Tensor divergence;     // T^2 times the divergence of each labelled row, weighted; detached
   Tensor cross_entropy;  // of the labels, at temperature 1; detached, and known for every w
+  // The teacher's probability in the entries that are compared one by one, weighted as the loss is; undefined where all
+  // ids are compared, and of entries without a tail.
+  Tensor top_k_mass;
 };
 
 // Sum over labelled rows of weight * (w T^2 D(row) + (1 - w) * -log p(label)), divided by counts.tokens (Hinton et al.

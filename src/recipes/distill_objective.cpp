@@ -34,6 +34,10 @@ Divergence divergence_of(DistillLoss loss) {
   return Divergence::forward_kl;
 }
 
+void note_mass(Metrics& metrics, const DistillShare& share) {
+  if (share.top_k_mass.defined()) metrics["top_k_mass"] = share.top_k_mass;
+}
+
 // The cross-entropy of given labels as a mean over them, where a step has sampled ones beside them.
 void note(Metrics& metrics, const char* name, const Tensor& distance, const Tensor& cross_entropy, const Batch& batch,
           const Counts& counts) {
@@ -88,6 +92,7 @@ Tensor Distillation::live_share(const Batch& batch, const Counts& counts, Metric
       distill_share(hidden, student_.head, student_.spec.final_softcap, batch, counts,
                     LiveTeacher{theirs, teacher_->head, teacher_->spec.final_softcap}, options_for(batch), forward_);
   note(metrics, "divergence", share.divergence, share.cross_entropy, batch, counts);
+  note_mass(metrics, share);
   return share.loss;
 }
 
@@ -135,6 +140,7 @@ Tensor Distillation::stored_share(const Batch& batch, const Counts& counts, Metr
   const DistillShare share = distill_share(hidden, student_.head, student_.spec.final_softcap, batch, counts,
                                            stored_targets(batch, options.tail), options, forward_);
   note(metrics, "divergence", share.divergence, share.cross_entropy, batch, counts);
+  note_mass(metrics, share);
   return share.loss;
 }
 

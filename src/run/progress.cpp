@@ -48,6 +48,8 @@ std::string progress_line(const Progress& p) {
   if (p.accuracy) add(fmt::format("acc {:.0f}%", 100 * *p.accuracy));
   if (p.margin) add(fmt::format("margin {:.3g}", *p.margin));
   if (p.divergence) add(fmt::format("div {:.3g}", *p.divergence));
+  if (p.cross_entropy) add(fmt::format("ce {:.3g}", *p.cross_entropy));
+  if (p.top_k_mass) add(fmt::format("mass {:.1f}%", 100 * *p.top_k_mass));
   if (p.tokens_per_second) add(rate_text(*p.tokens_per_second) + " tok/s");
   if (p.mfu) add(fmt::format("{:.1f}% MFU", 100 * *p.mfu));
   if (p.memory.used > 0 && p.memory.total > 0) {

@@ -18,6 +18,8 @@ struct Progress {
   std::optional<double> loss, lr, gradient_norm;
   std::optional<double> accuracy, margin;  // of preferences: pairs in order, mean difference of rewards
   std::optional<double> divergence;        // of a distillation: how far the student is from its teacher
+  std::optional<double> cross_entropy;     // of its labels, beside that
+  std::optional<double> top_k_mass;        // share of the teacher's probability in the entries that are compared
   std::optional<double> tokens_per_second;
   std::optional<double> mfu;  // share of the device's peak
   MemoryUse memory;

@@ -124,6 +124,8 @@ double Recorder::write_pending(const FiniteWatch& watch, const Json::Object& of_
       if (name == "accuracy") progress_.accuracy = value;
       if (name == "margin") progress_.margin = value;
       if (name == "divergence") progress_.divergence = value;
+      if (name == "cross_entropy") progress_.cross_entropy = value;
+      if (name == "top_k_mass") progress_.top_k_mass = value;
     }
   }
   file_.append(lines_);

@@ -249,6 +249,7 @@ TEST(SparseTeacher, ALiveTeacherThatIsCutIsAStore) {
                                       LiveTeacher{m.teacher_hidden, m.teacher_head, m.teacher_softcap}, options);
       const auto stored = share_of(m, likeliest(teacher_logits(m), 5, tail), options);
       EXPECT_NEAR(live.loss.item<double>(), stored.loss.item<double>(), 1e-12) << kind.name;
+      EXPECT_NEAR(live.top_k_mass.item<double>(), stored.top_k_mass.item<double>(), 1e-12) << kind.name;
       const auto of_live = gradients_of(m, live.loss), of_stored = gradients_of(m, stored.loss);
       for (size_t i = 0; i < of_live.size(); ++i) EXPECT_LT(distance(of_live[i], of_stored[i]), 1e-10) << kind.name;
     }

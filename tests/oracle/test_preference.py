@@ -1,4 +1,4 @@
-"""`prentice dpo` and `kto` against TRL's trainers: same start, rows and order; and the first step, which every start must give."""
+"""`prentice dpo` and its kin against TRL's trainers: same start, rows and order; and the first step, which every start must give."""
 
 import json
 import math
@@ -58,18 +58,38 @@ def losses_in_order(trainer, config, model, tokenizer, rows, out, **settings):
 
     arguments = config(
         output_dir=str(out), per_device_train_batch_size=BATCH, max_steps=STEPS, learning_rate=LR, lr_scheduler_type="constant",
-        warmup_steps=0, weight_decay=0.0, max_grad_norm=1.0, optim="adamw_torch", max_length=None, report_to=[],
+        warmup_steps=0, weight_decay=0.0, max_grad_norm=1.0, optim="adamw_torch", max_length=512, report_to=[],
         save_strategy="no", disable_tqdm=True, gradient_checkpointing=False, bf16=False, use_cpu=True, seed=1, disable_dropout=True,
         **settings)
     InOrder(model=model, args=arguments, train_dataset=Dataset.from_list(rows), processing_class=tokenizer).train()
     return losses
 
 
+def orpo_of_answers():
+    """TRL's ORPO but for its NLL, which covers the prompt too: here the trained tokens alone, as ours and as the paper's text."""
+    from trl.experimental.orpo import ORPOTrainer
+
+    class OfAnswers(ORPOTrainer):
+        def concatenated_forward(self, model, batch):
+            chosen, rejected, chosen_logits, *rest = super().concatenated_forward(model, batch)
+            labels = self.concatenated_inputs(batch, padding_value=self.padding_value)["concatenated_labels"][: len(chosen), 1:]
+            nll = torch.nn.functional.cross_entropy(chosen_logits.flatten(0, 1), labels.flatten())
+            return chosen, rejected, chosen_logits, rest[0], nll
+    return OfAnswers
+
+
 def train_reference(model, tokenizer, rows, out, loss, beta):
     from trl import DPOConfig, DPOTrainer, KTOConfig, KTOTrainer
-    if loss == "kto":
-        return losses_in_order(KTOTrainer, KTOConfig, model, tokenizer, rows, out, loss_type=loss, beta=beta)
-    return losses_in_order(DPOTrainer, DPOConfig, model, tokenizer, rows, out, loss_type=[loss], beta=beta)
+    from trl.experimental.cpo import CPOConfig, CPOTrainer
+    from trl.experimental.orpo import ORPOConfig
+    trainer, config, settings = {
+        "kto": (KTOTrainer, KTOConfig, {"loss_type": "kto"}),
+        "cpo": (CPOTrainer, CPOConfig, {"loss_type": "sigmoid", "cpo_alpha": 1.0}),
+        "simpo": (CPOTrainer, CPOConfig, {"loss_type": "simpo", "cpo_alpha": 0.0, "simpo_gamma": 1.0}),
+        "orpo": (orpo_of_answers(), ORPOConfig, {}),
+        "robust": (DPOTrainer, DPOConfig, {"loss_type": ["robust"], "label_smoothing": 0.1}),
+    }.get(loss, (DPOTrainer, DPOConfig, {"loss_type": [loss]}))
+    return losses_in_order(trainer, config, model, tokenizer, rows, out, beta=beta, **settings)
 
 
 @pytest.mark.parametrize("loss, chat, settings", [
@@ -79,7 +99,12 @@ def train_reference(model, tokenizer, rows, out, loss, beta):
     ("hinge", False, {"data.packing": "false"}),
     ("kto", True, {}),
     ("kto", False, {"train.micro_tokens": 64}),
-], ids=["sigmoid", "raw_micros_recomputed", "ipo_micros", "hinge_unpacked", "kto", "kto_raw_micros"])
+    ("robust", True, {}),
+    ("cpo", False, {"train.micro_tokens": 96}),
+    ("simpo", False, {}),
+    ("orpo", False, {"train.micro_tokens": 64}),
+], ids=["sigmoid", "raw_micros_recomputed", "ipo_micros", "hinge_unpacked", "kto", "kto_raw_micros", "robust", "cpo_micros", "simpo",
+        "orpo_micros"])
 def test_ten_steps_equal_trl(loss, chat, settings, prentice, tmp_path):
     folder = save_folder(make_model("llama"), tmp_path / "model")
     start_adapter(make_model("llama"), tmp_path / "start")

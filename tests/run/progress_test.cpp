@@ -24,6 +24,12 @@ TEST(Progress, LineIsTheContractsLine) {
       "ETA 01:12:40");
 }
 
+TEST(Progress, DistillationSaysDivergenceLabelsAndTheTeachersMass) {
+  const Progress distilling{
+      .step = 3, .steps = 4, .loss = 2.5, .divergence = 0.3142, .cross_entropy = 2.7183, .top_k_mass = 0.99261};
+  EXPECT_EQ(progress_line(distilling), "step 3/4 75% | loss 2.500 | div 0.314 | ce 2.72 | mass 99.3%");
+}
+
 TEST(Progress, WhatIsUnknownIsLeftOut) {
   EXPECT_EQ(progress_line({.step = 0, .steps = 7}), "step 0/7 0%");
   EXPECT_EQ(progress_line({.step = 7, .steps = 7, .loss = 2.0, .memory = {.used = kGigabyte, .total = 0}}),
