@@ -2,6 +2,18 @@
 add_test(NAME check COMMAND ${CMAKE_SOURCE_DIR}/scripts/check.sh WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
 set_tests_properties(check PROPERTIES LABELS check)
 
+# The program's main under another name, for runs in forks of one start (tests/fork_server.cpp).
+add_library(prentice_main OBJECT src/cli/main.cpp)
+target_compile_definitions(prentice_main PRIVATE main=prentice_main)
+target_link_libraries(prentice_main PRIVATE prentice_cli)
+add_executable(prentice_forks tests/fork_server.cpp)
+target_link_libraries(prentice_forks PRIVATE prentice_main prentice_cli)
+
+# What is fuzzed, on files that are given (tests/fuzz).
+add_executable(prentice_replay tests/fuzz/replay.cpp tests/fuzz/readers.cpp)
+target_include_directories(prentice_replay PRIVATE ${CMAKE_SOURCE_DIR}/tests)
+target_link_libraries(prentice_replay PRIVATE prentice_text prentice_quant)
+
 # One ctest entry per Python file, so that `ctest -R` finds it: tests/recipes (the binary alone), tests/oracle (against
 # transformers, PEFT, tokenizers, llama.cpp) and tests/fault (killed, cut and damaged).
 find_program(TEST_PYTHON python HINTS ${PRENTICE_VENV}/bin NO_DEFAULT_PATH)

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cmath>
 #include <filesystem>
+#include <utility>
 
 #include "cli/inspect_refusals.h"
 #include "cli/terminal.h"
@@ -38,18 +39,22 @@ struct Contents {
 };
 
 constexpr size_t kLongText = 2000;  // of a metadata value; a chat template is longer
+constexpr size_t kLongKey = 200, kAllTexts = size_t{4} << 20;
 
-Json short_text(std::string_view text) {
-  if (text.size() <= kLongText) return printable(text);
-  return fmt::format("{}... ({} bytes)", printable(text.substr(0, kLongText)), text.size());
+std::string short_text(std::string_view text, size_t longest = kLongText) {
+  if (text.size() <= longest) return printable(text);
+  return fmt::format("{}... ({} bytes)", printable(text.substr(0, longest)), text.size());
 }
 
-Json gguf_json(const GgufValue& value) {
+// `room` is what all texts together may still take, so that many of them do not take more than their file.
+Json gguf_json(const GgufValue& value, size_t& room) {
   return std::visit(
-      [](const auto& v) -> Json {
+      [&](const auto& v) -> Json {
         using T = std::decay_t<decltype(v)>;
         if constexpr (std::is_same_v<T, std::string>) {
-          return short_text(v);
+          std::string shown = short_text(v, std::min(kLongText, room));
+          room -= std::min(room, shown.size());
+          return shown;
         } else if constexpr (std::is_same_v<T, GgufArray>) {
           return fmt::format("[{} x {}]", v.count, gguf_type_name(v.type));
         } else if constexpr (std::is_same_v<T, bool> || std::is_same_v<T, uint64_t>) {
@@ -66,8 +71,9 @@ Json gguf_json(const GgufValue& value) {
 Contents of_gguf(const fs::path& path) {
   const GgufReader reader = GgufReader::open(path);
   Contents contents{.kind = "gguf"};
+  size_t room = kAllTexts;
   for (const auto& entry : reader.metadata())
-    contents.metadata.emplace_back(printable(entry.key), gguf_json(entry.value));
+    contents.metadata.emplace_back(short_text(entry.key, kLongKey), gguf_json(entry.value, room));
   for (const auto& tensor : reader.tensors()) {
     Row row{printable(tensor.name), std::string(ggml_type_info(tensor.type).name), tensor.dims, tensor.bytes.size()};
     std::reverse(row.shape.begin(), row.shape.end());
@@ -185,15 +191,20 @@ Contents of_address(const std::string& address, bool trust) {
   return {.kind = "shapes", .metadata = {{"config", artifact_config(artifact)}}, .tensors = {}};
 }
 
-Json to_json(const Contents& contents) {
-  Json::Array tensors;
+// A row becomes text at once: as a value it is ten times as large, and a file may have 100,000.
+std::string to_json(Contents contents) {
+  Json head = Json::Object{{"schema", 1}, {"kind", contents.kind}, {"metadata", std::move(contents.metadata)}};
+  std::string out = head.dump();
+  head = nullptr;
+  out.pop_back();
+  out += ", \"tensors\": [";
+  const char* comma = "";
   for (const auto& row : contents.tensors) {
-    Json::Array shape(row.shape.begin(), row.shape.end());
-    tensors.push_back(
-        Json::Object{{"name", row.name}, {"type", row.type}, {"shape", std::move(shape)}, {"bytes", row.bytes}});
+    const Json shape = Json::Array(row.shape.begin(), row.shape.end());
+    out += std::exchange(comma, ", ");
+    out += Json(Json::Object{{"name", row.name}, {"type", row.type}, {"shape", shape}, {"bytes", row.bytes}}).dump();
   }
-  return Json::Object{
-      {"schema", 1}, {"kind", contents.kind}, {"metadata", contents.metadata}, {"tensors", std::move(tensors)}};
+  return out + "]}\n";
 }
 
 std::string one_line(const Json& value) {
@@ -247,10 +258,10 @@ int verb_inspect(const Arguments& arguments) {
   const fs::path path = arguments.words[0];
   const bool trust = arguments.flags.trust_store;
   std::error_code error;
-  const Contents contents = fs::is_directory(path, error) ? of_folder(path, trust)
-                            : fs::exists(path, error)     ? of_file(path)
-                                                          : of_address(path.string(), trust);
-  print_result(arguments.flags.json ? to_json(contents).dump() + "\n" : to_text(path, contents));
+  Contents contents = fs::is_directory(path, error) ? of_folder(path, trust)
+                      : fs::exists(path, error)     ? of_file(path)
+                                                    : of_address(path.string(), trust);
+  print_result(arguments.flags.json ? to_json(std::move(contents)) : to_text(path, contents));
   return 0;
 }
 

@@ -1,10 +1,11 @@
 #include "io/gguf.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <array>
 #include <bit>
 #include <cstring>
-#include <set>
 
 namespace prentice {
 
@@ -12,7 +13,7 @@ namespace {
 
 constexpr uint64_t kMaxCount = uint64_t{1} << 30;  // elements of an array, bytes of a string
 constexpr int64_t kMaxEntries = int64_t{1} << 16;
-constexpr int64_t kMaxTensors = int64_t{1} << 17;
+constexpr int64_t kMaxTensors = int64_t{1} << 16;
 constexpr uint32_t kDefaultAlignment = 32, kMaxAlignment = 1 << 20;
 constexpr size_t kMaxTensorName = 64;  // one is ggml's terminating NUL
 
@@ -149,18 +150,26 @@ int64_t read_count(Cursor& cursor, const char* what, int64_t limit) {
   return count;
 }
 
+// What a part of the file costs in memory is a few times its bytes there: names are looked at where they lie.
+void refuse_twice(std::vector<std::string_view> names, const char* what) {
+  std::ranges::sort(names);
+  const auto twice = std::ranges::adjacent_find(names);
+  if (twice != names.end()) fail(ExitCode::malformed, fmt::format("{} {} occurs twice", what, twice->substr(0, 200)));
+}
+
 std::vector<GgufEntry> read_metadata(Cursor& cursor, int64_t count) {
   std::vector<GgufEntry> metadata;
-  std::set<std::string, std::less<>> seen;
+  std::vector<std::string_view> names;
   for (int64_t i = 0; i < count; ++i) {
     const auto key = cursor.string("key");
     if (key.empty()) fail(ExitCode::malformed, "key " + std::to_string(i) + " is empty");
     if (key.size() > 65535) fail(ExitCode::malformed, "key " + std::to_string(i) + " is longer than 65,535 bytes");
-    if (!seen.emplace(key).second) fail(ExitCode::malformed, "key " + std::string(key) + " occurs twice");
+    names.push_back(key);
     metadata.push_back(
         {std::string(key), with_context(ExitCode::malformed, "key " + std::string(key.substr(0, 200)),
                                         [&] { return read_value(cursor, read_type(cursor, "value")); })});
   }
+  refuse_twice(std::move(names), "key");
   return metadata;
 }
 
@@ -176,39 +185,40 @@ uint32_t read_alignment(const std::vector<GgufEntry>& metadata) {
   return *alignment;
 }
 
-struct PlacedTensor {
+// The tensor without its bytes, and where its data is to begin.
+std::pair<GgufTensorView, uint64_t> read_tensor_info(Cursor& cursor) {
   GgufTensorView tensor;
   uint64_t offset = 0;
-};
-
-PlacedTensor read_tensor_info(Cursor& cursor) {
-  PlacedTensor placed;
   const auto name = cursor.string("tensor name");
   if (name.empty() || name.size() >= kMaxTensorName) {
     fail(ExitCode::malformed, "a tensor name has " + std::to_string(name.size()) + " bytes, 1 to 63 are allowed");
   }
-  placed.tensor.name = name;
-  with_context(ExitCode::malformed, "tensor " + placed.tensor.name, [&] {
+  tensor.name = name;
+  with_context(ExitCode::malformed, "tensor " + tensor.name, [&] {
     const auto dimensions = cursor.number<uint32_t>("dimensions");
     if (dimensions > 4) {
       fail(ExitCode::malformed, std::to_string(dimensions) + " dimensions, at most 4 are allowed");
     }
-    for (uint32_t i = 0; i < dimensions; ++i) placed.tensor.dims.push_back(cursor.number<int64_t>("dimensions"));
+    tensor.dims.reserve(dimensions);
+    for (uint32_t i = 0; i < dimensions; ++i) tensor.dims.push_back(cursor.number<int64_t>("dimensions"));
     const auto id = cursor.number<uint32_t>("type");
     const auto* type = find_ggml_type(id);
     if (type == nullptr) fail(ExitCode::malformed, "unknown or removed type " + std::to_string(id));
-    placed.tensor.type = type->type;
-    placed.offset = cursor.number<uint64_t>("offset");
+    tensor.type = type->type;
+    offset = cursor.number<uint64_t>("offset");
   });
-  return placed;
+  return {std::move(tensor), offset};
 }
 
 uint64_t padded(uint64_t bytes, uint64_t alignment) { return (bytes + alignment - 1) / alignment * alignment; }
 
 // Offsets must be the running sum of padded sizes, and the data must be there.
-void place(std::vector<PlacedTensor>& tensors, std::span<const std::byte> data, uint64_t alignment) {
+void place(std::vector<GgufTensorView>& tensors, const std::vector<uint64_t>& offsets, std::span<const std::byte> data,
+           uint64_t alignment) {
   uint64_t expected = 0;
-  for (auto& [tensor, offset] : tensors) {
+  for (size_t i = 0; i < tensors.size(); ++i) {
+    GgufTensorView& tensor = tensors[i];
+    const uint64_t offset = offsets[i];
     with_context(ExitCode::malformed, "tensor " + tensor.name, [&] {
       const uint64_t bytes = gguf_tensor_bytes(tensor);
       if (offset != expected) {
@@ -244,19 +254,19 @@ GgufContent parse(std::span<const std::byte> bytes) {
   const auto entry_count = read_count(cursor, "number of keys", kMaxEntries);
   GgufContent content{.metadata = read_metadata(cursor, entry_count)};
   const uint64_t alignment = read_alignment(content.metadata);
-  std::vector<PlacedTensor> tensors;
-  std::set<std::string> names;
+  std::vector<uint64_t> offsets;
   for (int64_t i = 0; i < tensor_count; ++i) {
-    tensors.push_back(read_tensor_info(cursor));
-    if (!names.insert(tensors.back().tensor.name).second) {
-      fail(ExitCode::malformed, "tensor " + tensors.back().tensor.name + " occurs twice");
-    }
+    auto [tensor, offset] = read_tensor_info(cursor);
+    content.tensors.push_back(std::move(tensor));
+    offsets.push_back(offset);
   }
-  if (!tensors.empty()) {
+  std::vector<std::string_view> names;
+  for (const auto& tensor : content.tensors) names.push_back(tensor.name);
+  refuse_twice(std::move(names), "tensor");
+  if (tensor_count > 0) {
     cursor.take(padded(cursor.offset(), alignment) - cursor.offset(), "the padding before the data");
-    place(tensors, bytes.subspan(cursor.offset()), alignment);
+    place(content.tensors, offsets, bytes.subspan(cursor.offset()), alignment);
   }
-  for (auto& placed : tensors) content.tensors.push_back(std::move(placed.tensor));
   return content;
 }
 

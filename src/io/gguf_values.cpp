@@ -1,5 +1,7 @@
 #include "io/gguf_values.h"
 
+#include <fmt/format.h>
+
 #include <charconv>
 #include <cmath>
 
@@ -22,6 +24,8 @@ double shortest(float value) {
   std::from_chars(text, end, found);
   return found;
 }
+
+constexpr size_t kLongestText = 1 << 20;  // of chat templates, the longest there are, a few 10 kB
 
 template <class T>
 constexpr bool kIsInteger = std::is_integral_v<T> && !std::is_same_v<T, bool>;
@@ -71,8 +75,13 @@ std::optional<bool> gguf_flag(const GgufReader& file, std::string_view key) {
 std::optional<std::string> gguf_text(const GgufReader& file, std::string_view key) {
   const GgufValue* value = file.find(key);
   if (value == nullptr) return std::nullopt;
-  if (const auto* text = std::get_if<std::string>(value)) return *text;
-  fail_kind(file, key, *value, "a string");
+  const auto* text = std::get_if<std::string>(value);
+  if (text == nullptr) fail_kind(file, key, *value, "a string");
+  if (text->size() > kLongestText) {
+    fail(ExitCode::model, fmt::format("{}: key {}: a text of {} bytes, at most {} are read", file.path().string(), key,
+                                      text->size(), kLongestText));
+  }
+  return *text;
 }
 
 const GgufArray* gguf_list(const GgufReader& file, std::string_view key) {

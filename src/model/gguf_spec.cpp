@@ -87,16 +87,28 @@ class ConfigMaker {
 
   // Before anything is made for each layer and head.
   void check_layers(int64_t heads) const {
+    constexpr int64_t kMaxHeads = 1024, kMaxLayers = 1024, kMaxHeadNorms = 1 << 14;
     const int64_t layers = *integer("block_count");
+    if (heads > kMaxHeads) {
+      fail(ExitCode::malformed, fmt::format("key {}: {}, at most {}", key("attention.head_count"), heads, kMaxHeads));
+    }
+    const bool norm_of_each = family_.head_norm && family_.head_norm->each_head && has("blk.0.attn_q_norm.weight");
     for (int64_t i = 0; i < layers; ++i) {
       const std::string norm = fmt::format("blk.{}.attn_norm.weight", i),
                         heads_norm = fmt::format("blk.{}.attn_q_norm.weight", i);
       if (!has(norm)) fail(ExitCode::malformed, "tensor " + norm + " is missing");
-      if (!family_.head_norm || !family_.head_norm->each_head || !has("blk.0.attn_q_norm.weight")) continue;
+      if (!norm_of_each) continue;
       const GgufTensorView* norms = file_.find_tensor(heads_norm);
-      if (norms == nullptr || norms->dims.size() != 2 || norms->dims[1] != heads) {
-        fail(ExitCode::malformed, fmt::format("tensor {}: expected {} rows", heads_norm, heads));
+      if (norms == nullptr || norms->dims != std::vector<int64_t>{head_dim_, heads}) {
+        fail(ExitCode::malformed, fmt::format("tensor {}: expected {} rows of {}", heads_norm, heads, head_dim_));
       }
+    }
+    if (layers > kMaxLayers) {
+      fail(ExitCode::malformed, fmt::format("key {}: {}, at most {}", key("block_count"), layers, kMaxLayers));
+    }
+    if (norm_of_each && layers * heads > kMaxHeadNorms) {
+      fail(ExitCode::malformed,
+           fmt::format("norms of {} heads in each of {} layers, at most {} in all", heads, layers, kMaxHeadNorms));
     }
   }
 
@@ -138,7 +150,9 @@ class ConfigMaker {
     if (!family_.rope.local_theta.empty()) {
       config_[family_.rope.local_theta] = number("rope.freq_base_swa").value_or(10000);
     }
-    if (rotated < 2 || rotated > head_dim_ || rotated % 2 != 0 || (rotated != head_dim_ && !family_.rope.partial)) {
+    constexpr int64_t kMaxRotated = 1 << 14;  // each has a factor in lists of numbers
+    if (rotated < 2 || rotated > std::min(head_dim_, kMaxRotated) || rotated % 2 != 0 ||
+        (rotated != head_dim_ && !family_.rope.partial)) {
       fail(ExitCode::malformed, fmt::format("key {}: {} of heads {} wide is not supported", key("rope.dimension_count"),
                                             rotated, head_dim_));
     }

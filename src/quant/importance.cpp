@@ -98,6 +98,8 @@ ImportanceMatrix from_legacy(std::span<const std::byte> bytes) {
   ImportanceMatrix matrix;
   const int32_t entries = cursor.count();
   if (entries == 0) fail(ExitCode::malformed, "holds no entry: it is no importance matrix");
+  constexpr int32_t kMaxEntries = 1 << 16;  // as many as the other form can have: two tensors each
+  if (entries > kMaxEntries) fail(ExitCode::malformed, fmt::format("{} entries: it is no importance matrix", entries));
   for (int32_t i = 0; i < entries; ++i) {
     const std::string name = cursor.text();
     ImportanceEntry entry{.count = static_cast<float>(cursor.count())};

@@ -58,7 +58,7 @@ void bridge_parquet_free(ParquetReader*);
 namespace prentice {
 namespace {
 
-constexpr size_t kMaxRenderedBytes = size_t{64} << 20;
+constexpr size_t kMaxRenderedBytes = size_t{16} << 20;
 
 BridgeSlice slice(std::string_view text) { return {text.data(), text.size()}; }
 

@@ -37,13 +37,11 @@ Json vocabulary_of(const GgufTokens& tokens) {
   return vocabulary;
 }
 
-// "a b", where neither begins with the space that parts them.
 Json merges_of(const GgufTokens& tokens) {
   Json::Array merges;
   merges.reserve(tokens.merges.size());
   for (const auto& merge : tokens.merges) {
     const size_t space = merge.find(' ', 1);
-    if (space == std::string::npos) fail(ExitCode::malformed, "merge \"" + merge + "\" is not two pieces");
     merges.push_back(Json::Array{Json(merge.substr(0, space)), Json(merge.substr(space + 1))});
   }
   return merges;

@@ -3,7 +3,9 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <unordered_map>
+#include <numeric>
+#include <unordered_set>
+#include <utility>
 
 #include "core/error.h"
 #include "io/gguf_values.h"
@@ -17,12 +19,18 @@ namespace prentice {
 namespace {
 
 constexpr const char* kPrefix = "tokenizer.ggml.";
+// Twice what the largest vocabularies have: a small file must not fill the memory with what it says of nothing.
+constexpr uint64_t kMaxTokens = 1 << 19, kMaxMerges = 1 << 20;
+constexpr size_t kMaxAdded = 1 << 14;  // each is looked for everywhere in a text
 
 std::string key(std::string_view name) { return kPrefix + std::string(name); }
 
-const GgufArray& list(const GgufReader& file, std::string_view name) {
+const GgufArray& list(const GgufReader& file, std::string_view name, uint64_t most) {
   const GgufArray* found = gguf_list(file, key(name));
   if (found == nullptr) fail(ExitCode::malformed, "key " + key(name) + " is missing");
+  if (found->count > most) {
+    fail(ExitCode::malformed, fmt::format("key {}: {} entries, at most {} are read", key(name), found->count, most));
+  }
   return *found;
 }
 
@@ -32,29 +40,56 @@ void check_length(std::string_view name, size_t found, size_t wanted) {
 }
 
 void read_texts(const GgufReader& file, GgufTokens& out) {
-  std::unordered_map<std::string_view, size_t> seen;
-  for (const auto text : list(file, "tokens").strings()) {
+  const GgufArray& texts = list(file, "tokens", kMaxTokens);
+  const GgufTensorView* embedding = file.find_tensor("token_embd.weight");  // a vocabulary may come alone
+  if (embedding != nullptr && embedding->dims.size() == 2 && std::cmp_greater(texts.count, embedding->dims[1])) {
+    fail(ExitCode::malformed,
+         fmt::format("the vocabulary has {} tokens, the embedding {} rows", texts.count, embedding->dims[1]));
+  }
+  out.tokens.reserve(texts.count);
+  for (const auto text : texts.strings()) {
     const size_t id = out.tokens.size();
     if (!is_utf8(text)) fail(ExitCode::malformed, fmt::format("token {} is not UTF-8", id));
     out.tokens.push_back(text.empty() ? fmt::format("[EMPTY_{}]", id) : std::string(text));  // as llama.cpp calls them
   }
   if (out.tokens.empty()) fail(ExitCode::malformed, "the vocabulary is empty");
-  for (size_t id = 0; id < out.tokens.size(); ++id) {
-    const auto [first, is_new] = seen.emplace(out.tokens[id], id);
-    if (!is_new) fail(ExitCode::malformed, fmt::format("tokens {} and {} are the same text", first->second, id));
+  std::vector<uint32_t> by_text(out.tokens.size());
+  std::iota(by_text.begin(), by_text.end(), 0U);
+  const auto text_of = [&](uint32_t id) { return std::pair(std::string_view(out.tokens[id]), id); };
+  std::ranges::sort(by_text, {}, text_of);
+  const auto same = std::ranges::adjacent_find(by_text, {}, [&](uint32_t id) { return text_of(id).first; });
+  if (same != by_text.end()) {
+    fail(ExitCode::malformed, fmt::format("tokens {} and {} are the same text", same[0], same[1]));
   }
 }
 
 void read_types(const GgufReader& file, GgufTokens& out) {
   out.types.assign(out.tokens.size(), TokenType::normal);
   if (file.find(key("token_type")) == nullptr) return;
-  const auto types = list(file, "token_type").integers();
+  const auto types = list(file, "token_type", kMaxTokens).integers();
   check_length("token_type", types.size(), out.tokens.size());
   for (size_t id = 0; id < types.size(); ++id) {
     if (types[id] < 0 || types[id] > static_cast<int32_t>(TokenType::byte)) {
       fail(ExitCode::malformed, fmt::format("key {}: token {} has type {}", key("token_type"), id, types[id]));
     }
     out.types[id] = types[id] == 0 ? TokenType::normal : static_cast<TokenType>(types[id]);
+  }
+}
+
+// "a b", where neither begins with the space that parts them; a, b and what they make are tokens.
+void read_merges(const GgufReader& file, GgufTokens& out) {
+  const std::unordered_set<std::string_view> known(out.tokens.begin(), out.tokens.end());
+  std::string made;
+  for (const auto merge : list(file, "merges", kMaxMerges).strings()) {
+    const size_t space = merge.find(' ', 1);
+    const std::string_view shown = merge.substr(0, 200);
+    if (space == merge.npos) fail(ExitCode::malformed, fmt::format("merge \"{}\" is not two pieces", shown));
+    made.assign(merge.substr(0, space)).append(merge.substr(space + 1));
+    for (const std::string_view token : {merge.substr(0, space), merge.substr(space + 1), std::string_view(made)}) {
+      if (known.contains(token)) continue;
+      fail(ExitCode::malformed, fmt::format("merge \"{}\": \"{}\" is not a token", shown, token.substr(0, 200)));
+    }
+    out.merges.emplace_back(merge);
   }
 }
 
@@ -83,6 +118,9 @@ void read_added(GgufTokens& out) {
     if (type != TokenType::control && type != TokenType::user_defined && type != TokenType::unknown) continue;
     out.added.push_back(
         {.id = static_cast<int32_t>(id), .content = out.tokens[id], .special = type != TokenType::user_defined});
+    if (out.added.size() > kMaxAdded) {
+      fail(ExitCode::malformed, fmt::format("more than {} tokens that are looked for in texts", kMaxAdded));
+    }
   }
 }
 
@@ -102,10 +140,10 @@ GgufTokens read_gguf_tokens(const GgufReader& file) {
   read_texts(file, out);
   read_types(file, out);
   if (pieces) {
-    out.scores = list(file, "scores").floats();
+    out.scores = list(file, "scores", kMaxTokens).floats();
     check_length("scores", out.scores.size(), out.tokens.size());
   } else {
-    for (const auto merge : list(file, "merges").strings()) out.merges.emplace_back(merge);
+    read_merges(file, out);
   }
   // Ids that llama.cpp takes where a file says none.
   const auto usual = [&](int32_t of_pieces) { return pieces ? std::optional(of_pieces) : std::nullopt; };

@@ -8,6 +8,7 @@
 #include <exception>
 #include <mutex>
 #include <thread>
+#include <unordered_set>
 
 #include "core/error.h"
 #include "text/added_splitter.h"
@@ -111,10 +112,8 @@ class SentencePieceTokenizer : public TokenizerBackend {
 
   std::optional<std::string> id_to_token(int32_t id) const override {
     if (id >= 0 && id < prefixed_.GetPieceSize()) return prefixed_.IdToPiece(id);
-    for (const auto& added : added_) {
-      if (added.id == id) return added.content;
-    }
-    return std::nullopt;
+    const AddedToken* added = find_added(id);
+    return added ? std::optional(added->content) : std::nullopt;
   }
 
   const std::vector<AddedToken>& added_tokens() const override { return added_; }
@@ -162,6 +161,7 @@ class SentencePieceTokenizer : public TokenizerBackend {
       if (id) tokens.push_back({.id = *id, .content = prefixed_.IdToPiece(*id), .special = true});
     }
     std::vector<AddedToken> kept;
+    std::unordered_set<int32_t> known;
     for (auto& token : tokens) {
       int own = prefixed_.PieceToId(absl::string_view(token.content));
       bool exists = own >= 0 && prefixed_.IdToPiece(own) == token.content;
@@ -172,16 +172,20 @@ class SentencePieceTokenizer : public TokenizerBackend {
       }
       if (exists) token.id = own;
       if (token.id > kMaxPieces) fail(ExitCode::malformed, fmt::format("token id {} is too large", token.id));
-      bool known = std::ranges::count(kept, token.id, &AddedToken::id) > 0;
-      if (!known) kept.push_back(std::move(token));
+      if (known.insert(token.id).second) kept.push_back(std::move(token));
     }
     std::ranges::sort(kept, {}, &AddedToken::id);
     return kept;
   }
 
+  const AddedToken* find_added(int32_t id) const {
+    const auto found = std::ranges::lower_bound(added_, id, {}, &AddedToken::id);
+    return found == added_.end() || found->id != id ? nullptr : &*found;
+  }
+
   bool is_special(int32_t id) const {
-    auto found = std::ranges::find(added_, id, &AddedToken::id);
-    return found != added_.end() ? found->special : id < prefixed_.GetPieceSize() && prefixed_.IsControl(id);
+    const AddedToken* added = find_added(id);
+    return added ? added->special : id < prefixed_.GetPieceSize() && prefixed_.IsControl(id);
   }
 
   Encoding encode_one(std::string_view text, bool add_special, bool offsets) const {

@@ -282,7 +282,7 @@ TEST(Encode, ATemplateThatIsNoGoodIsSaidOnceForAllRows) {
   const std::pair<const char*, const char*> cases[] = {
       {"{{ raise_exception('no') }}", ":1: chat template: no"},
       {"{% set n = namespace(s='x') %}{% for a in range(70) %}{% set n.s = n.s ~ n.s %}{% endfor %}",
-       ": chat template: the template uses more than 128 MiB of memory"},
+       ": chat template: the template uses more than 48 MiB of memory"},
   };
   for (const auto& [source, message] : cases) {
     section.chat_template = write_text(scratch, "chat.jinja", source);

@@ -199,7 +199,7 @@ TEST(ChatTemplate, ATemplateOverItsMemoryLosesOneRenderingsWorth) {
   for (int row = 0; row < 20; ++row) {
     const auto error = failure([&] { chat.render(conversation("[]"), {}); });
     EXPECT_EQ(error.code(), ExitCode::model);
-    EXPECT_STREQ(error.what(), "t.jinja: chat template: the template uses more than 128 MiB of memory");
+    EXPECT_STREQ(error.what(), "t.jinja: chat template: the template uses more than 48 MiB of memory");
   }
   EXPECT_LE(threads() - before, 1);
   const auto part = [&] { chat.render_with_spans(conversation(kTwoTurns), {}); };

@@ -128,6 +128,22 @@ TEST(GgufVocabulary, WhatIsWrongIsToldByName) {
       {"a merge of one piece", [&](Metadata& m) { value(m, "merges") = texts({"ab"}); }, "not two pieces"},
       {"a merge of other pieces", [&](Metadata& m) { value(m, "merges") = texts({"x y"}); }, "x"},
       {"another way to split", [](Metadata& m) { value(m, "pre") = std::string("new"); }, "pre: new is not supported"},
+      {"a merge that makes no token", [&](Metadata& m) { value(m, "merges") = texts({"b a"}); },
+       "\"ba\" is not a token"},
+      {"more tokens to look for than a text can be searched for",
+       [](Metadata& m) {
+         std::vector<std::string> tokens;
+         for (int i = 0; i < 20000; ++i) tokens.push_back(std::to_string(i));
+         value(m, "tokens") = gguf_array(tokens);
+         value(m, "token_type") = gguf_array(std::vector<int32_t>(tokens.size(), 4));
+         value(m, "merges") = gguf_array(std::vector<std::string>{});
+       },
+       "more than 16384 tokens"},
+      {"a template longer than any",
+       [](Metadata& m) {
+         std::ranges::find(m, "tokenizer.chat_template", &GgufEntry::key)->value = std::string((1 << 20) + 1, 'x');
+       },
+       "1048577 bytes"},
       {"an id that is no number", [](Metadata& m) { value(m, "eos_token_id") = std::string("0"); }, "a whole number"},
   };
   for (const auto& [what, plant, told] : faults) {

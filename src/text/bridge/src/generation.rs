@@ -6,10 +6,19 @@
 /// The filter that receives what a generation block renders.
 pub const FILTER: &str = "__generation";
 
-/// The source with every generation tag rewritten, and whether there was one. Tags inside comments, strings and raw
-/// blocks stay. Time grows with the source's length, whatever it holds: the source is untrusted.
-pub fn rewrite(source: &str) -> (String, bool) {
-    let mut found = false;
+/// What became of a source.
+pub struct Rewritten {
+    pub source: String,
+    pub has_generation: bool,
+    /// Words, signs and strings of the longest tag.
+    pub longest_tag: usize,
+}
+
+/// The source with every generation tag rewritten. Tags inside comments, strings and raw blocks stay. Time grows with
+/// the source's length, whatever it holds: the source is untrusted.
+pub fn rewrite(source: &str) -> Rewritten {
+    let mut has_generation = false;
+    let mut longest_tag = 0;
     let mut out = String::with_capacity(source.len() + 64);
     let mut rest = source;
     while let Some(at) = rest.find('{') {
@@ -26,7 +35,10 @@ pub fn rewrite(source: &str) -> (String, bool) {
         };
         let (whole, after) = tag.split_at(length);
         let word = tag_word(whole);
-        found |= word == Some("generation");
+        has_generation |= word == Some("generation");
+        if !tag.starts_with("{#") {
+            longest_tag = longest_tag.max(parts(whole));
+        }
         out.push_str(&rewritten_tag(whole));
         rest = after;
         if word == Some("raw") {
@@ -36,7 +48,31 @@ pub fn rewrite(source: &str) -> (String, bool) {
         }
     }
     out.push_str(rest);
-    (out, found)
+    Rewritten { source: out, has_generation, longest_tag }
+}
+
+/// Words, signs and string literals of a tag.
+fn parts(tag: &str) -> usize {
+    let (mut count, mut quote, mut in_word, mut escaped) = (0, 0u8, false, false);
+    for byte in tag.bytes() {
+        if quote != 0 {
+            if escaped || byte == b'\\' {
+                escaped = !escaped;
+            } else if byte == quote {
+                quote = 0;
+            }
+            continue;
+        }
+        let is_word = byte.is_ascii_alphanumeric() || byte == b'_' || byte >= 0x80;
+        if byte == b'"' || byte == b'\'' {
+            quote = byte;
+        }
+        if !byte.is_ascii_whitespace() && !(is_word && in_word) {
+            count += 1;
+        }
+        in_word = is_word;
+    }
+    count
 }
 
 /// Bytes up to and including `close`, skipping string literals.

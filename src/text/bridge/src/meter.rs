@@ -7,7 +7,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::{Cell, RefCell};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
-const LIMIT: isize = 128 << 20;
+const LIMIT: isize = 48 << 20;
 const COUNTED_FROM: usize = 1024;  // smaller blocks are bounded by the steps, and most of all blocks are smaller
 const STACK_BYTES: usize = 16 << 20;
 

@@ -10,6 +10,9 @@ use std::sync::Arc;
 
 const NAME: &str = "template";
 const MAX_SOURCE_BYTES: usize = 1 << 20;
+/// A chain such as a.b.c is as deep as it is long, and the engine walks it by recursion without a limit of its own: 100,000
+/// parts run out of the worker's stack.
+const MAX_TAG_PARTS: usize = 8_000;
 
 pub struct CompiledTemplate {
     env: Arc<Environment<'static>>,
@@ -55,7 +58,11 @@ fn compile(source: &str, strict: bool) -> Result<CompiledTemplate, Failure> {
         return Err(Failure::new(BAD_INPUT, text));
     }
     let mut env = environment(strict);
-    let (source, has_generation) = generation::rewrite(source);
+    let generation::Rewritten { source, has_generation, longest_tag } = generation::rewrite(source);
+    if longest_tag > MAX_TAG_PARTS {
+        let text = format!("a tag of {longest_tag} words and signs, the limit is {MAX_TAG_PARTS}");
+        return Err(Failure::new(BAD_INPUT, text));
+    }
     env.add_template_owned(NAME, source).map_err(|e| failure(&e, BAD_INPUT, words(&e)))?;
     Ok(CompiledTemplate { env: Arc::new(env), has_generation, strict, stopped: AtomicBool::new(false) })
 }

@@ -1,0 +1,66 @@
+// Readers below the model: containers, values, tokenizers.
+#include "fuzz/targets.h"
+#include "io/gguf.h"
+#include "io/json.h"
+#include "io/safetensors.h"
+#include "quant/importance.h"
+#include "text/gguf_vocabulary.h"
+
+namespace prentice::fuzz {
+
+namespace {
+
+void read_container(std::span<const std::byte> bytes) {
+  expecting({ExitCode::model}, [&] {
+    for (const auto& entry : parse_gguf(bytes, "input").metadata) {
+      const auto* list = std::get_if<GgufArray>(&entry.value);
+      if (list == nullptr) continue;
+      if (list->type == GgufType::string) list->strings();
+      if (list->type == GgufType::f32) list->floats();
+      if (list->type == GgufType::i32 || list->type == GgufType::u32)
+        expecting({ExitCode::model}, [&] { list->integers(); });
+    }
+  });
+}
+
+void read_vocabulary(std::span<const std::byte> bytes) {
+  const MemoryFile file(bytes);
+  expecting({ExitCode::model, ExitCode::malformed}, [&] {
+    const GgufVocabulary vocabulary = read_gguf_vocabulary(file.path());
+    constexpr std::string_view kText = "ab the<tool>\u00fc <|end|>1";
+    const auto encoded = vocabulary.backend->encode({&kText, 1}, true, true, 1);
+    vocabulary.backend->decode(encoded.at(0).ids, false);
+    vocabulary.backend->tables();
+  });
+}
+
+void read_matrix(std::span<const std::byte> bytes) {
+  const MemoryFile file(bytes);
+  expecting({ExitCode::model}, [&] {
+    const ImportanceMatrix matrix = read_importance(file.path());
+    for (const auto& [name, entry] : matrix.entries) entry.means();
+  });
+}
+
+void read_safetensors(std::span<const std::byte> bytes) {
+  const MemoryFile file(bytes);
+  expecting({ExitCode::model}, [&] { SafetensorsFile::open(file.path()); });
+}
+
+void read_json(std::span<const std::byte> bytes) {
+  const std::string_view text(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  expecting({ExitCode::malformed}, [&] {
+    const Json value = Json::parse(text);
+    if (Json::parse(value.dump()).dump() != value.dump()) std::abort();
+  });
+}
+
+const Registered kTargets[] = {
+    Registered({"gguf", true, read_container}),    Registered({"vocabulary", true, read_vocabulary}),
+    Registered({"importance", true, read_matrix}), Registered({"safetensors", false, read_safetensors}),
+    Registered({"json", false, read_json}),
+};
+
+}  // namespace
+
+}  // namespace prentice::fuzz

@@ -1,0 +1,143 @@
+"""The corpora that fuzzing begins with: small good files of every kind a target reads.
+
+`python tests/fuzz/seeds.py FOLDER` writes FOLDER/TARGET/NAME; needs no package."""
+
+import json
+import struct
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from gguf_draft import ARRAY, BOOL, F32, I32, STRING, U16, U32, U64, F64, Array, Draft, Entry, Info  # noqa: E402
+from hostile_sizes import legacy  # noqa: E402
+
+SLACK = bytes(4096)  # so that a part more or less does not make the file too short
+
+
+def entries(prefix, **values):
+    """Of the value's kind; a pair names another."""
+    made = []
+    for name, value in values.items():
+        if isinstance(value, tuple):
+            type_, value = value
+        else:
+            type_ = {bool: BOOL, int: U32, float: F32, bytes: STRING, Array: ARRAY}[type(value)]
+        made.append(Entry(f"{prefix}.{name.replace('__', '.')}", type_, value))
+    return made
+
+
+def words():
+    """Byte-level BPE."""
+    tokens = [b"<|end|>", b"a", b"b", b"ab", "\u0120".encode(), "\u0120ab".encode(), b"<tool>", b"t"]
+    return entries("tokenizer.ggml", model=b"gpt2", pre=b"gpt-2", tokens=Array(STRING, tokens),
+                   token_type=Array(I32, [3, 1, 1, 1, 1, 1, 4, 1]), merges=Array(STRING, [b"a b", "\u0120 ab".encode()]),
+                   eos_token_id=0, bos_token_id=0, padding_token_id=0, add_bos_token=True, add_eos_token=False)
+
+
+def pieces(bytes_too):
+    """SentencePiece, with and without a token for each byte."""
+    of_bytes = [f"<0x{i:02X}>".encode() for i in range(256)] if bytes_too else []
+    tokens = [b"<unk>", b"<s>", b"</s>", *of_bytes, "\u2581".encode(), b"a", "\u2581a".encode(), b"<tool>", b"b"]
+    types = [2, 3, 3, *[6] * len(of_bytes), 1, 1, 1, 4, 1]
+    return entries("tokenizer.ggml", model=b"llama", tokens=Array(STRING, tokens), token_type=Array(I32, types),
+                   scores=Array(F32, [-float(i) for i in range(len(tokens))]), unknown_token_id=0, bos_token_id=1,
+                   eos_token_id=2, add_space_prefix=True, add_bos_token=True)
+
+
+def tensors(names):
+    return [Info(name, dims, type_, bytes(size)) for name, dims, type_, size in names]
+
+
+def matrix(name, columns, rows):
+    return (f"{name}.weight", [columns, rows], 0, 4 * columns * rows)
+
+
+def vector(name, size):
+    return (f"{name}.weight", [size], 0, 4 * size)
+
+
+def model(architecture, more=(), extra=(), gated=True, bias=False, **keys):
+    """One layer, 8 wide, of two heads, in F32."""
+    layer = "blk.0."
+    made = [matrix("token_embd", 8, 8), vector("output_norm", 8), vector(layer + "attn_norm", 8), vector(layer + "ffn_norm", 8),
+            *[matrix(f"{layer}attn_{part}", 8, 8) for part in ("q", "k", "v", "output")], matrix(layer + "ffn_up", 8, 8),
+            matrix(layer + "ffn_down", 8, 8), *([matrix(layer + "ffn_gate", 8, 8)] if gated else [])]
+    if bias:
+        made += [(f"{layer}attn_{part}.bias", [8], 0, 32) for part in "qkv"]
+    epsilon = {"attention__layer_norm_epsilon": 1e-5} if architecture in ("stablelm", "starcoder2") else {}
+    return Draft(entries("general", architecture=architecture.encode(), type=b"model")
+                 + entries(architecture, context_length=64, embedding_length=8, block_count=1, feed_forward_length=8,
+                           attention__head_count=2, attention__head_count_kv=2, attention__layer_norm_rms_epsilon=1e-5,
+                           rope__freq_base=10000.0, **epsilon, **keys) + list(more), tensors(made + list(extra)))
+
+
+def models():
+    yield "llama", model("llama", words(), extra=[matrix("output", 8, 8)], rope__dimension_count=4, attention__key_length=4)
+    yield "llama_linear", model("llama", rope__scaling__type=b"linear", rope__scaling__factor=2.0)
+    yield "qwen2_yarn", model("qwen2", bias=True, rope__scaling__type=b"yarn", rope__scaling__factor=4.0,
+                              rope__scaling__original_context_length=16, rope__scaling__yarn_beta_fast=8.0)
+    yield "gemma3", model("gemma3", attention__sliding_window=8, attention__sliding_window_pattern=Array(BOOL, [True]),
+                          attention__key_length=4, attention__value_length=4)
+    yield "stablelm", model("stablelm", extra=[("blk.0.attn_q_norm.weight", [4, 2], 0, 32), ("blk.0.attn_k_norm.weight", [4, 2], 0, 32),
+                                               ("blk.0.attn_norm.bias", [8], 0, 32)], rope__dimension_count=2)
+    phi3 = model("phi3", extra=[("rope_factors_long.weight", [2], 0, 8), ("rope_factors_short.weight", [2], 0, 8)],
+                 rope__dimension_count=4, rope__scaling__original_context_length=16, rope__scaling__attn_factor=1.5)
+    for which in ("long", "short"):
+        phi3.tensor(f"rope_factors_{which}.weight").data = struct.pack("<2f", 1.0, 2.0)
+    yield "phi3", phi3
+
+
+def containers():
+    every = (entries("every", u8=(0, 1), i8=(1, -1), u16=(U16, 7), i16=(3, -7), u32=7, i32=(I32, -7), f32=0.5, boolean=True,
+                     text="gr\u00f6\u00dfe".encode(), u64=(U64, 1 << 40), i64=(11, -5), f64=(F64, 0.1),
+                     texts=Array(STRING, [b"a", b"", b"bc"]), numbers=Array(I32, [1, -2]), reals=Array(F32, [0.5]),
+                     flags=Array(BOOL, [True, False]), none=Array(STRING, []), doubles=Array(F64, [1.0]))
+             + [Entry("general.alignment", U32, 32)])
+    yield "every", Draft(every, tensors([("a", [3, 2], 0, 24), ("q8", [32, 2], 8, 68), ("half", [4], 1, 8),
+                                         ("k", [256], 12, 144)])).pack() + SLACK
+    yield "empty", Draft([], []).pack()
+    yield "second", Draft(every[:3], tensors([("scalar", [], 0, 4)]), version=2).pack()
+
+
+def matrices():
+    named = [("blk.0.ffn_down.weight", 4), ("output.weight", 2)]
+    yield "gguf", Draft(entries("general", type=b"imatrix") + entries("imatrix", datasets=Array(STRING, [b"text.txt"]), chunk_count=3,
+                                                                      chunk_size=64)
+                        + entries("prentice.imatrix", rows=Array(STRING, [b"0123456789abcdef"])),
+                        tensors([(name + ending, [size], 0, 4 * size) for name, columns in named
+                                 for ending, size in ((".in_sum2", columns), (".counts", 1))])).pack() + SLACK
+    one = legacy([(b"blk.0.ffn_down.weight", 2, [1.0, 2.0]), (b"output.weight", 0, [0.5])])
+    yield "dat", one
+    yield "dat_with_end", one + struct.pack("<ii", 3, 8) + b"text.txt"
+
+
+def safetensors():
+    def file(header, data):
+        content = json.dumps(header).encode()
+        return struct.pack("<Q", len(content)) + content + data
+    yield "two", file({"__metadata__": {"format": "pt"}, "a": {"dtype": "F32", "shape": [2, 2], "data_offsets": [0, 16]},
+                       "b": {"dtype": "BF16", "shape": [3], "data_offsets": [16, 22]}}, bytes(22))
+    yield "none", file({}, b"")
+
+
+def jsons():
+    yield "every", b'{"a": [1, -2, 0.5, 1e30, 18446744073709551615, 1e300], "b": {"c": null, "d": true}, "e": "\\u00fc\\n\xc3\xbc"}'
+    yield "list", b'[[], {}, "", 0, -0.0, "\\ud83d\\ude00"]'
+
+
+def corpora():
+    described = [("words", words()), ("pieces", pieces(False)), ("bytes", pieces(True))]
+    return {"gguf": [*containers(), *[file for file in matrices() if file[0] == "gguf"]], "importance": list(matrices()),
+            "vocabulary": [(name, Draft(made, []).pack()) for name, made in described],
+            "safetensors": list(safetensors()), "json": list(jsons())}
+
+
+def write(folder):
+    for target, files in corpora().items():
+        (folder / target).mkdir(parents=True, exist_ok=True)
+        for name, content in files:
+            (folder / target / name).write_bytes(content)
+
+
+if __name__ == "__main__":
+    write(Path(sys.argv[1]))
