@@ -58,6 +58,7 @@ FORMAT_WORDS = {
     "src/text/vocab_merges.cpp": "class names of tokenizer_config.json",
     "src/export/gguf_metadata.cpp": "values of tokenizer.ggml.model, and llama.cpp's name triggers",
     "src/text/gguf_vocabulary.cpp": "the same, read back",
+    "src/export/vocabulary_checks.cpp": "the same, compared",
 }
 FORBIDDEN_NAMES = {"utils", "common", "helpers", "manager", "base", "misc"}
 # A program, and a kind of rope scaling.

@@ -93,3 +93,20 @@ def read_metrics(run, key="loss"):
     """{step: value} of a run's metrics.jsonl; lines without the key are evaluations."""
     lines = (json.loads(line) for line in (Path(run) / "metrics.jsonl").read_text().splitlines())
     return {line["step"]: line[key] for line in lines if key in line}
+
+
+def without_origin(path):
+    """What a file holds but for what its metadata say of where it comes from (prentice.*)."""
+    path = Path(path)
+    if path.suffix == ".gguf":
+        import gguf
+        reader = gguf.GGUFReader(path)
+        said = {key: field.contents() for key, field in reader.fields.items() if not key.startswith(("prentice.", "GGUF."))}
+        return said, {tensor.name: (tensor.tensor_type, tuple(tensor.shape), tensor.data.tobytes()) for tensor in reader.tensors}
+    content = path.read_bytes()
+    if path.suffix != ".safetensors":
+        return content
+    length = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8:8 + length])
+    header["__metadata__"] = {key: text for key, text in header["__metadata__"].items() if not key.startswith("prentice.")}
+    return header, content[8 + length:]

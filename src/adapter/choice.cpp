@@ -156,6 +156,13 @@ void check_ends(const Model& model, const AdapterSection& section, const std::ve
                      .hint = fmt::format("leave {} out of adapter.targets", head)});
   }
   if (takes(head) && dora && section.dropout > 0) found.push_back(dropout_on_head(head));
+  for (const auto& end : {embed, head}) {
+    if (!trains_rounded(section) || !takes(end)) continue;
+    found.push_back({.key = "adapter.targets",
+                     .word = last_parts({end})[0],
+                     .message = fmt::format("{} has an adapter, which {}", end, kNotWithQat),
+                     .hint = "leave it out: it is rounded as the file has it"});
+  }
 }
 
 }  // namespace

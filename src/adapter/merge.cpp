@@ -1,7 +1,5 @@
 #include "adapter/merge.h"
 
-#include <ATen/TensorOperators.h>
-#include <ATen/ops/linalg_vector_norm.h>
 #include <c10/core/GradMode.h>
 
 #include "adapter/lora.h"
@@ -45,14 +43,6 @@ void fold(Linear& linear, bool shares_storage) {
 }
 
 }  // namespace
-
-void merge_rows(Tensor& rows, const Tensor& a, const Tensor& b, double scale, const Tensor& magnitude) {
-  const c10::NoGradGuard no_grad;
-  rows.addmm_(b, a, 1, scale);
-  if (!magnitude.defined()) return;
-  const Tensor norms = at::linalg_vector_norm(rows, 2, at::IntArrayRef{1}, false);
-  rows.mul_((magnitude / norms).unsqueeze(1));
-}
 
 Tensor merged_weight(const Tensor& weight, const Lora& lora) {
   const c10::NoGradGuard no_grad;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <filesystem>
+#include <map>
 #include <string>
 #include <utility>
 #include <vector>
@@ -52,9 +53,9 @@ struct OutgoingFactors {
 };
 OutgoingFactors outgoing_factors(const Lora&);
 
-// Writes the folder (which must exist and hold neither file). dtype: f32, bf16 or f16. Loads in `peft`.
-// Errors: `usage` when the model has no adapter or dtype is another word; `storage`.
+// Writes the folder (which must exist and hold neither file). dtype: f32, bf16 or f16; `metadata` goes into the header
+// of the weights. Loads in `peft`. Errors: `usage` when the model has no adapter or dtype is another word; `storage`.
 void save_peft(const Model&, const std::filesystem::path& folder, const std::string& base_model,
-               const std::string& dtype);
+               const std::string& dtype, const std::map<std::string, std::string>& metadata = {});
 
 }  // namespace prentice

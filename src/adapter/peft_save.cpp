@@ -170,7 +170,8 @@ std::string peft_config_json(const Model& model, const std::string& base_model) 
   return Json(config).dump(2) + "\n";
 }
 
-void save_peft(const Model& model, const fs::path& folder, const std::string& base_model, const std::string& dtype) {
+void save_peft(const Model& model, const fs::path& folder, const std::string& base_model, const std::string& dtype,
+               const std::map<std::string, std::string>& metadata) {
   const auto type = kTypes.find(dtype);
   if (type == kTypes.end()) fail(ExitCode::usage, "adapter dtype: expected f32, bf16 or f16, got " + dtype);
   const std::string config = peft_config_json(model, base_model);
@@ -190,7 +191,7 @@ void save_peft(const Model& model, const fs::path& folder, const std::string& ba
   for (const auto& [name, tensor] : tensors) {
     infos.push_back({"base_model.model." + name, type->second.first, tensor.sizes().vec()});
   }
-  SafetensorsWriter writer(folder / "adapter_model.safetensors", infos);
+  SafetensorsWriter writer(folder / "adapter_model.safetensors", infos, metadata);
   for (const auto& [name, tensor] : tensors) {
     const Tensor host = tensor.detach().to(at::kCPU, type->second.second).contiguous();
     writer.write("base_model.model." + name, {static_cast<const std::byte*>(host.const_data_ptr()), host.nbytes()});

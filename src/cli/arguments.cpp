@@ -47,6 +47,7 @@ constexpr Flag kFlags[] = {
     {.name = "--trust-store",
      .help = "open a teacher store without reading it through for its hashes first",
      .of_run = &Invocation::trust_store},
+    {.name = "--provenance", .help = "", .read = Read::by_some_verbs, .of_run = &Invocation::provenance},
     {.name = "--chat", .help = "", .read = Read::by_some_verbs, .of_run = &Invocation::chat},
     {.name = "--json-schema", .help = "", .read = Read::by_some_verbs, .own = &Arguments::json_schema},
     {.name = "--rows", .help = "", .read = Read::by_some_verbs, .take = take_rows},

@@ -39,6 +39,7 @@ constexpr std::array kShown = {"model.path",           "model.init",      "adapt
                                "export.gguf",          "generate.prompt", "generate.max_new_tokens",
                                "generate.temperature", "teach.top_k",     "teach.values",
                                "teach.sample",         "run.out",         "run.seed",
+                               "verify.model",         "verify.artifact", "verify.limits",
                                "pipeline.steps"};
 
 struct Note {
@@ -173,6 +174,12 @@ std::string starter_text(const std::string& word, const std::string& file, const
   return out;
 }
 
+bool takes_model(const std::string& kind) {
+  return with_kind(kind_behind(kind), []<class R>() {
+    return requires(R recipe) { recipe.model; };
+  });
+}
+
 bool reads_train(const std::string& kind) {
   return with_kind(kind_behind(kind), []<class R>() { return kReadsTrain<R>; });
 }
@@ -187,7 +194,10 @@ void add_placeholders(Proposal& proposal, const std::string& kind) {
     return;
   }
   const bool compares = kind == CompareRecipe::kKind;
-  if (!compares) set_default(proposal.recipe, "model.path", Node::scalar("MODEL", true));
+  const bool verifies = kind == VerifyRecipe::kKind;
+  if (!compares && !verifies) set_default(proposal.recipe, "model.path", Node::scalar("MODEL", true));
+  if (verifies) set_default(proposal.recipe, "verify.model", Node::scalar("RUN", true));
+  if (verifies) set_default(proposal.recipe, "verify.artifact", Node::scalar("FILE.gguf", true));
   if (compares) set_default(proposal.recipe, "compare.a", Node::scalar("OLD", true));
   if (compares) set_default(proposal.recipe, "compare.b", Node::scalar("NEW", true));
   if (kind == "pretrain") set_default(proposal.recipe, "model.init", Node::scalar("random"));
@@ -270,7 +280,7 @@ int verb_init(const Arguments& arguments) {
   for (const auto& mistake : mistakes) next += fmt::format("not ready: {}\n", mistake);
   std::vector<std::string> open;
   if (!mistakes.empty()) open.push_back("mend that");
-  if (!has_model && kind != "pipeline") open.push_back("set model.path in it");
+  if (!has_model && takes_model(kind)) open.push_back("set model.path in it");
   if (!has_teacher) open.push_back("set distill.teacher in it");
   if (!open.empty()) next += fmt::format("next: {}, then\n", fmt::join(open, " and "));
   for (const char* verb : {"validate", "plan", "run"})

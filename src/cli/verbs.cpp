@@ -124,6 +124,8 @@ int verb_repro(const Arguments& arguments) {
 
 int verb_generate(const Arguments& arguments) { return run_kind(arguments); }
 
+int verb_verify(const Arguments& arguments) { return run_kind(arguments); }
+
 int verb_help_text(const Arguments& arguments) {
   if (arguments.words.empty()) {
     print_result(general_help());
@@ -142,7 +144,7 @@ constexpr std::string_view kNoFlags;
 constexpr Verb kVerbs[] = {
     {"run", "run FILE [section.key=value ...] [--fresh]", "run a recipe, or continue its unfinished run",
      "A finished run of the same recipe and inputs is left alone. --fresh moves what is in run.out aside.\n", verb_run,
-     kTakesOverrides, "--fresh --chat", kRunsRecipes},
+     kTakesOverrides, "--fresh --chat --provenance", kRunsRecipes},
     {"resume", "resume DIR", "go on with the run in DIR; never a fresh start", "", verb_resume, kTakesOverrides,
      kNoFlags, kRunsRecipes},
     {"plan", "plan FILE [section.key=value ...]", "steps, memory, time, disk, price: before weights load", "",
@@ -160,6 +162,10 @@ constexpr Verb kVerbs[] = {
      kTakesOverrides},
     {"generate", "generate model.path=MODEL generate.prompt=TEXT | --chat",
      "sample from a model, a run or MODEL+ADAPTER", "", verb_generate, kTakesOverrides, "--chat --fresh", kRunsRecipes},
+    {"verify", "verify verify.model=MODEL verify.artifact=FILE [--provenance]",
+     "prove that a file computes what the model computes that it was made of",
+     "--provenance also checks what the file says of its run, data, base and program against those files.\n",
+     verb_verify, kTakesOverrides, "--fresh --provenance", kRunsRecipes},
     {"inspect", "inspect PATH",
      "what is in a safetensors, GGUF or Parquet file, an adapter, checkpoint, run folder or teacher store",
      "Safe on hostile files: nothing in them is trusted, nothing is run. Takes artifact addresses, too: ORG/NAME in "

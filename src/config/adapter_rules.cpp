@@ -13,9 +13,29 @@ bool starts_fresh(const AdapterSection& section) {
   return std::ranges::any_of(kAdapterInit, [&](const Choice& choice) { return choice.word == section.init; });
 }
 
+bool trains_rounded(const AdapterSection& section) { return section.qat != "none"; }
+
+namespace {
+
+// What has more than factors, or factors that are not those of a file.
+void check_qat(const AdapterSection& section, std::vector<KeyMistake>& found) {
+  if (!trains_rounded(section)) return;
+  const auto refuse = [&](const char* key, const std::string& what, const char* hint) {
+    found.push_back({.key = key, .message = fmt::format("{}, which {}", what, kNotWithQat), .hint = hint});
+  };
+  if (section.kind == AdapterKind::dora) refuse("adapter.kind", "dora has magnitudes", "adapter.kind=lora");
+  if (section.init == "pissa") refuse("adapter.init", "pissa changes the base", "adapter.init=default");
+  if (section.dropout > 0) refuse("adapter.dropout", "with dropout every step has other weights", "adapter.dropout=0");
+  if (!section.modules_to_save.empty())
+    refuse("adapter.modules_to_save", section.modules_to_save[0] + " trains whole", "remove the key");
+}
+
+}  // namespace
+
 std::vector<KeyMistake> contradictions(const AdapterSection& section) {
   std::vector<KeyMistake> found;
   if (section.kind == AdapterKind::full) return found;
+  check_qat(section, found);
   if (section.init == "pissa" && section.kind == AdapterKind::dora) {
     found.push_back({.key = "adapter.init",
                      .message = "pissa takes its start out of the weight, whose norms kind: dora needs",

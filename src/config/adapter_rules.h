@@ -3,6 +3,7 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "config/schema.h"
@@ -20,6 +21,10 @@ struct KeyMistake {
 bool starts_fresh(const AdapterSection&);
 
 std::vector<KeyMistake> contradictions(const AdapterSection&);
+
+// Whether a run trains against the rounding of a GGUF file. What says of a thing that it cannot be then begins with it.
+bool trains_rounded(const AdapterSection&);
+inline constexpr std::string_view kNotWithQat = "adapter.qat does not train in this version";
 
 // Why an adapter of this kind cannot be written as a GGUF adapter, and what can: llama.cpp's files have no place for
 // magnitudes and whole modules. Empty: it can. `dora` and `saved` of the section, or of the adapter itself.

@@ -11,7 +11,9 @@
 #include "config/distill_rules.h"
 #include "config/eval_rules.h"
 #include "config/preference_rules.h"
+#include "config/qat_rules.h"
 #include "config/teach_rules.h"
+#include "config/verify_rules.h"
 #include "core/utf8.h"
 #include "io/json.h"
 
@@ -102,7 +104,7 @@ void check_adapter(SectionChecker& c, const AdapterSection& adapter) {
   if (adapter.kind == AdapterKind::full) {
     c.without_effect({"adapter.rank", "adapter.alpha", "adapter.dropout", "adapter.targets", "adapter.layers",
                       "adapter.rank_pattern", "adapter.alpha_pattern", "adapter.modules_to_save", "adapter.rslora",
-                      "adapter.init", "adapter.lr_ratio"},
+                      "adapter.init", "adapter.lr_ratio", "adapter.qat"},
                      "with adapter.kind: full");
     return;
   }
@@ -209,6 +211,8 @@ void check_optim(SectionChecker& c, const OptimSection& optim, const TrainSectio
 }
 
 void check_export(SectionChecker& c, const ExportSection& exports) {
+  if (!exports.verify) c.without_effect({"export.limits"}, "without export.verify");
+  check_limits(c, "export.limits", exports.limits);
   if (!exports.peft) c.without_effect({"export.dtype"}, "without export.peft");
   if (exports.gguf.empty()) c.without_effect({"export.types", "export.imatrix"}, "without export.gguf");
   const auto has_no_weights = [](const std::string& type) { return type.find('_') == type.npos || type == "Q8_0"; };
@@ -220,6 +224,11 @@ void check_export(SectionChecker& c, const ExportSection& exports) {
   if (exports.name.find_first_of("/\\") != std::string::npos || exports.name == "." || exports.name == "..") {
     c.mistake("export.name", "expected a plain file name, got " + exports.name);
   }
+}
+
+void check_asks_for_something(SectionChecker& c, const ExportSection& exports) {
+  if (exports.peft || exports.merged != "none" || !exports.gguf.empty() || exports.gguf_adapter != "none") return;
+  c.mistake("export.peft", "nothing is exported", "set export.peft, export.merged, export.gguf or export.gguf_adapter");
 }
 
 void check_gguf_adapter(SectionChecker& c, const ModelSection& model, const AdapterSection& adapter) {
@@ -267,6 +276,7 @@ void check_recipe(R& r, const Node& root, RecipeMistakes& mistakes) {
                 "remove it, or train an adapter");
     }
     if (r.exports.gguf_adapter != "none") check_gguf_adapter(c, r.model, r.adapter);
+    for (auto& warning : check_qat(c, R::kKind, r.model, r.adapter, r.exports)) c.warn(std::move(warning));
   }
   if constexpr (training) {
     bool full = true;
@@ -276,7 +286,11 @@ void check_recipe(R& r, const Node& root, RecipeMistakes& mistakes) {
                 "use f32, bf16 or f16, and `prentice export export.merged=nf4` afterwards");
     }
   }
-  if constexpr (requires { r.data; }) check_data(c, r.data, reads_train);
+  if constexpr (requires { r.verify; }) check_verify(c, r);
+  if constexpr (requires { r.data; }) {
+    constexpr bool may_lack_rows = requires { r.verify; };
+    if (!may_lack_rows || !r.data.eval.empty()) check_data(c, r.data, reads_train);
+  }
   if constexpr (std::is_same_v<R, ImatrixRecipe>) {
     if (r.data.format == DataFormat::text) c.without_effect({"data.overlong"}, "with text, which is cut into chunks");
   }
@@ -294,21 +308,13 @@ void check_recipe(R& r, const Node& root, RecipeMistakes& mistakes) {
     check_optim(c, r.optim, r.train);
   }
   if constexpr (requires { r.preference; }) check_preference(c, r);
-  if constexpr (requires { r.distill; }) {
-    check_distill(c, r);
-  }
+  if constexpr (requires { r.distill; }) check_distill(c, r);
   if constexpr (requires { r.teach; }) check_teach(c, r);
   if constexpr (requires { r.eval; }) check_eval(c, r.eval, training, kComparesAnswers<R>);
   if constexpr (requires { r.compare; }) check_compare(c, r.compare, r.eval);
   if constexpr (requires { r.exports; }) check_export(c, r.exports);
   if constexpr (requires { r.generate; }) check_generate(c, r.generate);
-  if constexpr (std::is_same_v<R, ExportRecipe>) {
-    const auto& e = r.exports;
-    if (!e.peft && e.merged == "none" && e.gguf.empty() && e.gguf_adapter == "none") {
-      c.mistake("export.peft", "nothing is exported",
-                "set export.peft, export.merged, export.gguf or export.gguf_adapter");
-    }
-  }
+  if constexpr (std::is_same_v<R, ExportRecipe>) check_asks_for_something(c, r.exports);
 }
 
 #define PRENTICE_CHECKS(R) template void check_recipe<R>(R&, const Node&, RecipeMistakes&);

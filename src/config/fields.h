@@ -133,7 +133,14 @@ void fields(V&& v, AdapterSection& s) {
           .min = 0,
           .max = 1024,
           .above_min = true});
-  v("qat", s.qat, About{.help = "train against this GGUF type's rounding", .choices = kQat});
+  v("qat", s.qat,
+    About{.help =
+              "train against the rounding of this GGUF file type: each pass reads the very blocks that export.gguf "
+              "would write of the merged model, each tensor in the type that it gets there, and gradients pass "
+              "straight through the rounding (Bengio 2013); the file then gives what was trained. Encodes the adapted "
+              "layers once a step",
+          .why = "a step costs less without; 8 bits lose next to nothing, 4 and fewer bits do",
+          .choices = kQat});
 }
 
 template <class V>

@@ -1,5 +1,5 @@
-// The keys of the sections around training: train, optim, preference, distill, eval, export, generate, teach, plan,
-// pipeline.
+// The keys of the sections around training: train, optim, preference, distill, eval, compare, verify, export,
+// generate, teach, plan, pipeline.
 // Part of config/fields.h, which is what to include.
 #pragma once
 
@@ -177,6 +177,30 @@ void fields(V&& v, CompareSection& s) {
   v("confidence", s.confidence, About{.help = "of the interval of the difference", .min = 0.5, .max = 0.9999});
 }
 
+inline constexpr std::string_view kLimitsHelp =
+    "how far a file's logits may be from the model's, by type: {Q4_K_M: {kld: 0.04, top1: 0.9}}. kld: mean divergence "
+    "in nats, at most; top1: share of tokens with the same likeliest id, at least";
+inline constexpr std::string_view kLimitsWhy =
+    "by type and number of parameters: published figures from 1 B on, wider below; verify.json names them";
+
+template <class V>
+void fields(V&& v, VerifySection& s) {
+  v("model", s.model,
+    About{.help = "what was trained, any artifact address but a GGUF file", .path = PathKind::address});
+  v("artifact", s.artifact,
+    About{.help = "what must be the same: a GGUF file, whoever wrote it, or a merged Hugging Face folder; what does "
+                  "not pass is renamed to NAME.rejected, and the exit code is 9",
+          .path = PathKind::address});
+  v("limits", s.limits, About{.help = kLimitsHelp, .why = kLimitsWhy, .min = 0});
+  v("llama_cpp", s.llama_cpp,
+    About{.help = "a shared library of llama.cpp (libllama.so): a second witness of ids and log-probabilities",
+          .why = "none: our own forward pass alone",
+          .path = PathKind::input});
+  v("tokens", s.tokens,
+    About{
+        .help = "how many tokens both are run on", .why = "512 on the CPU, 8192 on a GPU", .min = 16, .max = 1 << 20});
+}
+
 template <class V>
 void fields(V&& v, ExportSection& s) {
   v("peft", s.peft, About{.help = "the adapter as a PEFT folder"});
@@ -199,7 +223,7 @@ void fields(V&& v, ExportSection& s) {
   v("dtype", s.dtype, About{.help = "of the PEFT adapter", .choices = kAdapterDtype});
   v("name", s.name, About{.help = "of the exported files", .why = "the run folder's name"});
   v("verify", s.verify, About{.help = "read every export back and compare it with the trained model"});
-  v.reserved("limits", "bounds of the verification by type");
+  v("limits", s.limits, About{.help = kLimitsHelp, .why = kLimitsWhy, .min = 0});
 }
 
 template <class V>

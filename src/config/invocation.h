@@ -20,6 +20,7 @@ struct Invocation {
   bool inner = false;        // a part of other work (a step, the second run of repro), which tells its end
   std::string pipeline;      // the run id of the pipeline this is a step of
   bool trust_store = false;  // open teacher stores without reading them through for their hashes first
+  bool provenance = false;   // verify: also what the artifact says of where it comes from
   bool chat = false;         // generate: a conversation in the terminal
   int rows = 10;             // audit --rows: how many training rows to show
 };

@@ -19,9 +19,9 @@ constexpr std::string_view kExport[] = {"export"}, kGenerate[] = {"generate"}, k
 constexpr std::string_view kScoring[] = {"eval", "compare"};
 constexpr std::string_view kOfPairs[] = {"dpo", "reward"};
 // Nothing is held out or put into another order.
-constexpr std::string_view kOfAllRows[] = {"eval", "teach", "compare", "imatrix"};
-constexpr std::string_view kInference[] = {"eval", "export", "generate", "compare"};
-constexpr std::string_view kImatrix[] = {"imatrix"};
+constexpr std::string_view kOfAllRows[] = {"eval", "teach", "compare", "imatrix", "verify"};
+constexpr std::string_view kInference[] = {"eval", "export", "generate", "compare", "verify"};
+constexpr std::string_view kImatrix[] = {"imatrix"}, kVerify[] = {"verify"};
 
 struct Unused {
   Kinds kinds;
@@ -66,14 +66,17 @@ constexpr Unused kUnused[] = {
     {kInference, "model.add_tokens"},
     {kInference, "run.log_every"},
     {kGenerate, "run.out"},
+    {kVerify, "run.precision"},
+    {kVerify, "verify.llama_cpp"},  // the contract's, not in this version
+    {kVerify, "data.train"},
+    {kVerify, "data.packing"},
     {kImatrix, "data.packing"},
     {kImatrix, "data.train_on"},
     {kImatrix, "model.add_tokens"},
 };
 
-constexpr std::string_view kLaterKinds[] = {"verify", "classify", "embed", "route",    "prune",
-                                            "rlhf",   "sweep",    "bench", "registry", "drift"};
-constexpr std::string_view kLaterSections[] = {"verify"};
+constexpr std::string_view kLaterKinds[] = {"classify", "embed", "route",    "prune", "rlhf",
+                                            "sweep",    "bench", "registry", "drift"};
 
 constexpr KindAlias kAliases[] = {{"kto", "dpo", PreferenceLoss::kto},
                                   {"orpo", "dpo", PreferenceLoss::orpo},
@@ -167,7 +170,6 @@ bool trains(std::string_view kind) {
 }
 
 std::span<const std::string_view> later_kinds() { return kLaterKinds; }
-std::span<const std::string_view> later_sections() { return kLaterSections; }
 
 std::string_view describe_kind(std::string_view kind) {
   static constexpr std::pair<std::string_view, std::string_view> kHelp[] = {
@@ -182,6 +184,7 @@ std::string_view describe_kind(std::string_view kind) {
       {"export", "an adapter or model as PEFT, merged Hugging Face folder, GGUF"},
       {"generate", "sample from a model; --chat in a terminal"},
       {"compare", "two artifacts on the same rows, with a paired test; worse or undecided is exit 9"},
+      {"verify", "prove a GGUF file or merged folder against the model it was made of; what differs is exit 9"},
       {"pipeline", "run recipes in order; a step that is done and unchanged is skipped"},
   };
   for (const auto& [name, help] : kHelp) {
@@ -272,6 +275,8 @@ void resolve_defaults(CompareRecipe& r) {
   resolve_run(r.run, r);
   if (r.eval.tasks.empty()) r.eval.tasks = {"loss"};
 }
+
+void resolve_defaults(VerifyRecipe& r) { resolve_run(r.run, r); }
 
 void resolve_defaults(PipelineRecipe& r) { resolve_run(r.run, r); }
 

@@ -143,6 +143,14 @@ struct CompareRecipe : RecipeFacts {
   CompareSection compare;
 };
 
+struct VerifyRecipe : RecipeFacts {
+  static constexpr std::string_view kKind = "verify";
+  RunSection run;
+  DataSection data;
+  VerifySection verify;
+  PlanSection plan;
+};
+
 struct PipelineRecipe : RecipeFacts {
   static constexpr std::string_view kKind = "pipeline";
   RunSection run;
@@ -200,6 +208,10 @@ void sections(V&& v, CompareRecipe& r) {
   v("run", r.run), v("data", r.data), v("eval", r.eval), v("compare", r.compare);
 }
 template <class V>
+void sections(V&& v, VerifyRecipe& r) {
+  v("run", r.run), v("data", r.data), v("verify", r.verify), v("plan", r.plan);
+}
+template <class V>
 void sections(V&& v, PipelineRecipe& r) {
   v("run", r.run), v("pipeline", r.pipeline);
 }
@@ -208,7 +220,7 @@ void sections(V&& v, PipelineRecipe& r) {
 #define PRENTICE_TRAINING_KINDS(X) X(PretrainRecipe) X(SftRecipe) X(DpoRecipe) X(DistillRecipe) X(RewardRecipe)
 #define PRENTICE_MODEL_KINDS(X) \
   PRENTICE_TRAINING_KINDS(X) X(TeachRecipe) X(EvalRecipe) X(ImatrixRecipe) X(ExportRecipe) X(GenerateRecipe)
-#define PRENTICE_KINDS(X) PRENTICE_MODEL_KINDS(X) X(CompareRecipe) X(PipelineRecipe)
+#define PRENTICE_KINDS(X) PRENTICE_MODEL_KINDS(X) X(CompareRecipe) X(VerifyRecipe) X(PipelineRecipe)
 
 // Calls f with a default recipe of each kind.
 template <class F>
@@ -269,7 +281,6 @@ std::string_view kind_behind(std::string_view word);
 
 const std::vector<std::string>& recipe_kinds();         // built, in the order above
 std::span<const std::string_view> later_kinds();        // known to the contract, not in this version
-std::span<const std::string_view> later_sections();     // the same for sections
 std::string_view describe_kind(std::string_view kind);  // one line of help; "" for an unknown kind
 
 // The task of evaluation on pairs: loss, and the share of them whose chosen answer has the greater reward.

@@ -16,16 +16,10 @@ namespace fs = std::filesystem;
 
 namespace {
 
-bool contains(std::span<const std::string_view> words, std::string_view word) {
-  return std::find(words.begin(), words.end(), word) != words.end();
-}
-
 void refuse_top_level(const Node::Member& member, std::string_view kind, RecipeMistakes& mistakes) {
   const auto known = sections_of_kind(kind);
   const auto kinds = kinds_with_section(member.key);
-  if (contains(later_sections(), member.key)) {
-    mistakes.add(member.position, member.key, "not in this version", "remove the section");
-  } else if (!kinds.empty()) {
+  if (!kinds.empty()) {
     std::string names;
     for (const auto& name : kinds) names += (names.empty() ? "" : ", ") + name;
     const std::string hint =

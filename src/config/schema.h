@@ -166,6 +166,21 @@ struct CompareSection {
   double confidence = 0.95;
 };
 
+// Bounds of what a file's logits may differ by; what is not given is by type and size (export/logit_limits.h).
+struct LogitLimits {
+  std::optional<double> kld;   // mean, nats, at most
+  std::optional<double> top1;  // share of tokens with the same likeliest id, at least
+  bool operator==(const LogitLimits&) const = default;
+};
+
+struct VerifySection {
+  std::string model;     // artifact address: what was trained
+  std::string artifact;  // a GGUF file or a merged folder that is to be the same
+  std::map<std::string, LogitLimits> limits;
+  std::string llama_cpp;  // libllama
+  Auto<int64_t> tokens;   // 512 on the CPU, 8192 on a GPU
+};
+
 struct ExportSection {
   bool peft = true;
   std::string merged = "none";        // none, f32, bf16, f16; bf16 of a reward model
@@ -176,6 +191,7 @@ struct ExportSection {
   std::string dtype = "f32";
   std::string name;
   bool verify = true;
+  std::map<std::string, LogitLimits> limits;  // by type
 };
 
 struct GenerateSection {

@@ -120,6 +120,14 @@ struct Codec<WeightedFile> {
 };
 
 template <>
+struct Codec<LogitLimits> {
+  static bool read(const Node&, LogitLimits&, const Reading&);
+  static Node write(const LogitLimits& value);
+  static std::string type(const About&) { return "{kld, top1}"; }
+  static Json schema(const About& about);
+};
+
+template <>
 struct Codec<PipelineStep> {
   static bool read(const Node&, PipelineStep&, const Reading&);
   static Node write(const PipelineStep& value);

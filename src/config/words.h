@@ -180,9 +180,9 @@ inline constexpr Choice kModelInit[] = {{"weights"}, {"random"}};
 inline constexpr Choice kQuantize[] = {{"none"}, {"nf4"}, {"nf4-single"}};
 inline constexpr Choice kAdapterInit[] = {{"default"}, {"gaussian"}, {"pissa"}};
 inline constexpr Choice kReference[] = {{"start"}, {"precomputed"}};
-inline constexpr Choice kQat[] = {{"none"},           {"F16", kLater},    {"BF16", kLater},   {"Q8_0", kLater},
-                                  {"Q6_K", kLater},   {"Q5_K_M", kLater}, {"Q5_K_S", kLater}, {"Q4_K_M", kLater},
-                                  {"Q4_K_S", kLater}, {"Q4_0", kLater},   {"Q3_K_M", kLater}, {"Q2_K", kLater}};
+// Files that export.gguf writes, and none.
+inline constexpr Choice kQat[] = {{"none"},   {"F16"},    {"BF16"}, {"Q8_0"},   {"Q6_K"},   {"Q5_K_M"}, {"Q5_K_S"},
+                                  {"Q4_K_M"}, {"Q4_K_S"}, {"Q4_0"}, {"Q3_K_L"}, {"Q3_K_M"}, {"Q3_K_S"}, {"Q2_K"}};
 inline constexpr Choice kStoreValues[] = {{"q8"}, {"f16"}, {"f32"}};
 inline constexpr Choice kMaster[] = {{"auto"}, {"stochastic", kLater}};
 inline constexpr Choice kTasks[] = {
@@ -196,6 +196,10 @@ inline constexpr Choice kGgufAdapter[] = {{"none"}, {"F32"}, {"F16"}, {"BF16"}, 
 // Files, and the types that single tensors of theirs may have.
 inline constexpr Choice kGguf[] = {{"F32"},    {"F16"},    {"BF16"}, {"Q8_0"},   {"Q6_K"},   {"Q5_K_M"}, {"Q5_K_S"},
                                    {"Q4_K_M"}, {"Q4_K_S"}, {"Q4_0"}, {"Q3_K_L"}, {"Q3_K_M"}, {"Q3_K_S"}, {"Q2_K"}};
+// Types that limits of a verification may name: files as others write them, and folders in four bits.
+inline constexpr Choice kLimited[] = {{"F32"},    {"F16"},    {"BF16"},   {"Q8_0"},   {"Q6_K"}, {"Q5_K_M"},
+                                      {"Q5_K_S"}, {"Q5_1"},   {"Q5_0"},   {"Q4_1"},   {"Q4_0"}, {"Q4_K_M"},
+                                      {"Q4_K_S"}, {"Q3_K_L"}, {"Q3_K_M"}, {"Q3_K_S"}, {"Q2_K"}, {"NF4"}};
 inline constexpr Choice kGgufTensor[] = {{"F32"},  {"F16"},  {"BF16"}, {"Q8_0"}, {"Q6_K"}, {"Q5_K"}, {"Q4_K"},
                                          {"Q3_K"}, {"Q2_K"}, {"Q5_1"}, {"Q5_0"}, {"Q4_1"}, {"Q4_0"}};
 

@@ -14,6 +14,7 @@
 #include "core/error.h"
 #include "export/gguf_features.h"
 #include "export/gguf_metadata.h"
+#include "io/gguf_values.h"
 #include "model/gguf_names.h"
 #include "model/make.h"
 #include "quant/encode.h"
@@ -48,13 +49,16 @@ double common_alpha(const std::vector<PeftFactors>& factors) {
 }
 
 std::vector<GgufEntry> metadata(const ModelSpec& spec, double alpha, const GgufAdapterOptions& options) {
-  return {{"general.architecture", spec.gguf.architecture},
-          {"general.type", std::string("adapter")},
-          {"general.name", options.name},
-          {"adapter.type", std::string("lora")},
-          {"adapter.lora.alpha", static_cast<float>(alpha)},
-          {"general.file_type", static_cast<uint32_t>(file_type_named(ggml_type_info(options.type).name))},
-          {"general.quantization_version", uint32_t{2}}};
+  std::vector<GgufEntry> entries = {
+      {"general.architecture", spec.gguf.architecture},
+      {"general.type", std::string("adapter")},
+      {"general.name", options.name},
+      {"adapter.type", std::string("lora")},
+      {"adapter.lora.alpha", static_cast<float>(alpha)},
+      {"general.file_type", static_cast<uint32_t>(file_type_named(ggml_type_info(options.type).name))},
+      {"general.quantization_version", uint32_t{2}}};
+  for (const auto& [key, text] : options.origin) entries.push_back({key, text});
+  return entries;
 }
 
 PeftFolder open_folder(const fs::path& folder, const ModelSpec& spec) {
@@ -71,6 +75,10 @@ Check header_check(const GgufReader& file, const ModelSpec& spec, double alpha) 
 }
 
 }  // namespace
+
+bool is_gguf_adapter(const fs::path& file) {
+  return gguf_text(GgufReader::open(file), "general.type") == std::optional<std::string>("adapter");
+}
 
 void check_gguf_adapter(const Model& model) {
   const ModelSpec& spec = model.spec;

@@ -3,6 +3,7 @@
 
 #include <filesystem>
 #include <functional>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -14,8 +15,9 @@
 namespace prentice {
 
 struct GgufAdapterOptions {
-  GgmlType type = GgmlType::F32;  // F32, F16, BF16 or Q8_0 (F16 where a row is no whole number of blocks)
-  std::string name;               // general.name
+  GgmlType type = GgmlType::F32;              // F32, F16, BF16 or Q8_0 (F16 where a row is no whole number of blocks)
+  std::string name;                           // general.name
+  std::map<std::string, std::string> origin;  // further keys, last: what the file was made of
 };
 
 // Refuses what such a file cannot carry: magnitudes, modules saved whole, an adapter on either end of a tied model.
@@ -36,6 +38,9 @@ struct GgufAdapterPlan {
   std::vector<GgufAdapterTensor> tensors;
 };
 GgufAdapterPlan plan_gguf_adapter(const PeftFolder&, const ModelSpec&, GgmlType type);
+
+// Whether the GGUF file says that it is an adapter and no model. Errors: `model` for one that cannot be read.
+bool is_gguf_adapter(const std::filesystem::path& file);
 
 // Creates the file `path`. Errors: those of the check; `storage`.
 void write_gguf_adapter(const std::filesystem::path& folder, const ModelSpec&, const std::filesystem::path& path,

@@ -148,6 +148,7 @@ std::vector<GgufEntry> gguf_metadata(const ModelSpec& spec, const Tokenizer& tok
   out.push_back({"general.file_type", static_cast<uint32_t>(options.type)});
   out.push_back({"general.quantization_version", uint32_t{2}});
   add_importance(out, options);
+  for (const auto& [key, text] : options.origin) out.push_back({key, text});
   return out;
 }
 

@@ -24,6 +24,7 @@ struct GgufOptions {
   std::optional<int32_t> stop_id;                // what ends the model's turn; nullopt: the tokenizer's EOS
   const ImportanceMatrix* importance = nullptr;  // what blocks weight their columns by; of this model
   std::string importance_file;                   // where it came from
+  std::map<std::string, std::string> origin;     // further keys, last: what the file was made of
 };
 
 // All keys in the order in which llama.cpp's converter writes them. Errors: `model` for a tokenizer that llama.cpp

@@ -28,6 +28,12 @@ std::span<const float> as_gguf(const GgufTensorPlan& plan, int64_t first, int64_
   return room;
 }
 
+// Row 1 moves whenever rows move at all, and then within its head.
+int64_t rows_together(const std::function<int64_t(int64_t)>& order, const std::vector<int64_t>& shape,
+                      const ModelSpec& spec) {
+  return !shape.empty() && shape[0] > 1 && order(1) != 1 ? spec.head_dim : 1;
+}
+
 }  // namespace
 
 std::vector<GgufTensorPlan> plan_gguf_tensors(const WeightSource& source, const ModelSpec& spec,
@@ -54,11 +60,22 @@ std::vector<GgufTensorPlan> plan_gguf_tensors(const WeightSource& source, const 
     plan.info.type = gguf_tensor_type(name, shape, mixed_type(options.type, name, model), options.types);
     plan.info.dims = {shape.rbegin(), shape.rend()};
     plan.importance = column_importance(options.importance, name, row_shape(shape).columns);
-    // Row 1 moves whenever rows move at all, and then within its head.
-    if (shape.size() > 0 && shape[0] > 1 && plan.row_order(1) != 1) plan.rows_together = spec.head_dim;
+    plan.rows_together = rows_together(plan.row_order, shape, spec);
     plans.push_back(std::move(plan));
   }
   return plans;
+}
+
+ServedTypes served_types(const ModelSpec& spec, FileType type, const std::map<std::string, std::string>& types) {
+  const MixModel model = mix_model(spec, false);
+  ServedTypes served;
+  for (const auto& [tensor, shape] : expected_tensors(spec)) {
+    const std::string name = gguf_name(tensor, spec);
+    const GgmlType own = gguf_tensor_type(name, shape, mixed_type(type, name, model), types);
+    if (own == GgmlType::F32) continue;
+    served[tensor] = {.type = own, .rows_together = rows_together(gguf_row_order(name, spec), shape, spec)};
+  }
+  return served;
 }
 
 uint64_t gguf_model_bytes(const ModelSpec& spec, FileType type, const std::map<std::string, std::string>& types,

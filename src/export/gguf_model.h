@@ -3,6 +3,7 @@
 
 #include <filesystem>
 
+#include "adapter/qat.h"
 #include "export/delta_survival.h"
 #include "export/gguf_metadata.h"
 #include "export/weight_source.h"
@@ -20,6 +21,9 @@ struct GgufTensorPlan {
   std::vector<float> constants;               // the values themselves, where there is no source (rope factors)
 };
 std::vector<GgufTensorPlan> plan_gguf_tensors(const WeightSource&, const ModelSpec&, const GgufOptions&);
+// What the file of this type holds of each matrix, by Hugging Face tensor name; those that stay F32 are left out. No
+// importance is known.
+ServedTypes served_types(const ModelSpec&, FileType, const std::map<std::string, std::string>& types);
 // The bytes of the tensors of such a file.
 uint64_t gguf_model_bytes(const ModelSpec&, FileType, const std::map<std::string, std::string>& types,
                           bool has_importance);

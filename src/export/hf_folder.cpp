@@ -78,10 +78,10 @@ class FourBits {
 };
 
 void write_shard(const WeightSource& source, const std::vector<Stored>& stored, const std::vector<size_t>& indices,
-                 const fs::path& path, GgmlType type, FourBits& four_bits) {
+                 const fs::path& path, const HfFolderOptions& options, FourBits& four_bits) {
   std::vector<TensorInfo> declared;
   for (const size_t i : indices) declared.push_back(stored[i].info);
-  SafetensorsWriter writer(path, std::move(declared));
+  SafetensorsWriter writer(path, std::move(declared), options.origin);
   std::vector<std::byte> bytes;
   for (const size_t i : indices) {
     const auto& [info, index, part] = stored[i];
@@ -91,7 +91,7 @@ void write_shard(const WeightSource& source, const std::vector<Stored>& stored, 
     }
     for_each_block(source, index, 1, [&, &info = info](int64_t, int64_t, std::span<const float> values) {
       bytes.clear();
-      with_context(ExitCode::model, "tensor " + info.name, [&] { encode(values, type, bytes); });
+      with_context(ExitCode::model, "tensor " + info.name, [&] { encode(values, options.type, bytes); });
       writer.write(info.name, bytes);
     });
   }
@@ -159,7 +159,7 @@ void write_hf_folder(const WeightSource& source, const ModelSpec& spec, const fs
   require_free_bytes(out, plan.total_bytes);
   FourBits four_bits(source, options.type);
   for (size_t i = 0; i < plan.files.size(); ++i) {
-    write_shard(source, stored, plan.tensors[i], out / plan.files[i], options.type, four_bits);
+    write_shard(source, stored, plan.tensors[i], out / plan.files[i], options, four_bits);
   }
   if (plan.files.size() > 1) {
     write_file_durably(out / "model.safetensors.index.json", shard_index_json(plan, infos));

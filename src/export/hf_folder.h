@@ -21,7 +21,8 @@ struct HfFolderOptions {
   GgmlType type = GgmlType::BF16;  // F32, F16 or BF16
   bool nf4 = false;                // the layers' weights in four bits, as bitsandbytes stores them; the rest in `type`
   uint64_t max_shard_bytes = kMaxShardBytes;
-  FileTexts own_files;  // in place of the companions of these names, or beside them
+  FileTexts own_files;                        // in place of the companions of these names, or beside them
+  std::map<std::string, std::string> origin;  // metadata of every shard: what it was made of
 };
 
 // config.json as it was read, but for the weights' type, the vocabulary's size and a quantization that is gone or new.

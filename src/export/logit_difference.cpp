@@ -90,7 +90,7 @@ LogitDifference logit_difference(const Model& model, const WeightSource& merged,
 }
 
 Check logit_check(const LogitDifference& found) {
-  return {.name = "log-probabilities",
+  return {.name = "log-probabilities on four bits",
           .passed = found.mean_kl <= kMostMeanKl,
           .value = found.mean_kl,
           .limit = kMostMeanKl,

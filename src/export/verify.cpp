@@ -87,6 +87,12 @@ void compare_nf4(Comparison& comparison, const WeightFolder& weights, const Tens
 
 bool Verification::passed() const { return std::ranges::all_of(checks, &Check::passed); }
 
+std::string verdict(const Verification& verification) {
+  if (verification.passed()) return fmt::format("passed {} checks", verification.checks.size());
+  const auto failed = std::ranges::find(verification.checks, false, &Check::passed);
+  return "failed: " + failed->name;
+}
+
 Verification verify_hf_folder(const fs::path& folder, const WeightSource& source, const ModelSpec& spec,
                               const fs::path& companions, const HfFolderOptions& options) {
   Verification result;
@@ -153,53 +159,6 @@ Verification verify_gguf(const fs::path& path, const WeightSource& source, const
   comparison.no_others(file);
   append(result, comparison.checks());
   return result;
-}
-
-namespace {
-
-Json::Object to_json(const DeltaSums& sums) {
-  return {{"survival", sums.survival()}, {"alignment", sums.alignment()}, {"noise", sums.noise()}};
-}
-
-Json::Array to_json(const std::map<std::string, DeltaSurvival>& survivals) {
-  Json::Array files;
-  for (const auto& [file, survival] : survivals) {
-    Json::Array tensors;
-    for (const auto& tensor : survival.tensors) {
-      Json::Object one{{"name", tensor.tensor}, {"type", std::string(ggml_type_info(tensor.type).name)}};
-      for (auto& figure : to_json(tensor.sums)) one.push_back(std::move(figure));
-      tensors.push_back(std::move(one));
-    }
-    Json::Object whole{{"file", file}};
-    for (auto& figure : to_json(survival.total())) whole.push_back(std::move(figure));
-    whole.emplace_back("tensors", std::move(tensors));
-    files.push_back(std::move(whole));
-  }
-  return files;
-}
-
-}  // namespace
-
-std::string verification_json(const Verification& verification) {
-  Json::Array checks;
-  for (const auto& check : verification.checks) {
-    checks.push_back(Json::Object{{"name", check.name},
-                                  {"passed", check.passed},
-                                  {"value", check.value},
-                                  {"limit", check.limit},
-                                  {"detail", check.detail}});
-  }
-  // What only a forward pass can measure is null here.
-  return Json(Json::Object{{"schema", 1},
-                           {"passed", verification.passed()},
-                           {"checks", std::move(checks)},
-                           {"kld_mean", nullptr},
-                           {"kld_p99", nullptr},
-                           {"top1", nullptr},
-                           {"perplexity_ratio", nullptr},
-                           {"delta_survival", to_json(verification.survivals)}})
-             .dump(2) +
-         "\n";
 }
 
 }  // namespace prentice

@@ -10,12 +10,14 @@
 #include "export/comparison.h"
 #include "export/gguf_model.h"
 #include "export/hf_folder.h"
+#include "export/logit_proof.h"
 
 namespace prentice {
 
 struct Verification {
   std::vector<Check> checks;
   std::map<std::string, DeltaSurvival> survivals;  // by artifact, of those that an adapter changes
+  std::map<std::string, LogitProof> logits;        // by artifact, of those whose logits were compared
   bool passed() const;
 };
 
@@ -26,6 +28,9 @@ Verification verify_hf_folder(const std::filesystem::path& folder, const WeightS
 // Container, metadata, token list and chat template, tensor set, types and shapes, values within the rounding.
 Verification verify_gguf(const std::filesystem::path& path, const WeightSource&, const ModelSpec&, const Tokenizer&,
                          const GgufOptions&);
+
+// How it ended, in a line.
+std::string verdict(const Verification&);
 
 // verify.json (schema 1). Several artifacts of one run share the file: a check's name begins with the artifact's.
 std::string verification_json(const Verification&);

@@ -10,6 +10,7 @@
 #include <map>
 #include <memory>
 
+#include "adapter/merge.h"
 #include "adapter/saved_modules.h"
 #include "core/error.h"
 #include "export/adapter_deltas.h"
@@ -24,8 +25,6 @@
 namespace prentice {
 
 namespace {
-
-constexpr int64_t kBlockValues = int64_t{1} << 22;  // 16 MB of f32
 
 GgmlType stored_type(const TensorView& view) {
   switch (view.dtype) {
@@ -189,8 +188,7 @@ void WeightSource::read_rows(size_t index, int64_t first, int64_t count, std::sp
 void for_each_block(const WeightSource& source, size_t index, int64_t multiple,
                     const std::function<void(int64_t, int64_t, std::span<const float>)>& use) {
   const auto shape = row_shape(source.tensors()[index].shape);
-  const int64_t blocks = kBlockValues / (multiple * std::max<int64_t>(shape.columns, 1));
-  const int64_t step = multiple * std::max<int64_t>(blocks, 1);
+  const int64_t step = rows_at_a_time(shape.columns, multiple);
   std::vector<float> values;
   for (int64_t first = 0; first < shape.rows; first += step) {
     const int64_t rows = std::min(step, shape.rows - first);

@@ -129,8 +129,13 @@ void take_blocks(const GgufTensor& tensor, const ModelSpec& spec, GgufBlocks& de
   if (!held.is_same(destination.bytes)) destination.bytes.copy_(held);
 }
 
-// The values, rows in the model's order and without what the file adds to them.
-void take_values(const GgufTensor& tensor, const ModelSpec& spec, const Tensor& destination) {
+}  // namespace
+
+std::vector<GgufTensor> match_gguf(const ModelSpec& spec, const GgufReader& file) {
+  return with_context(ExitCode::model, file.path().string(), [&] { return Matcher(spec, file).match(); });
+}
+
+void copy_gguf_values(const GgufTensor& tensor, const ModelSpec& spec, const Tensor& destination) {
   constexpr int64_t kValues = int64_t{1} << 22;
   const auto order = gguf_row_order(tensor.gguf_name, spec);
   const float offset = gguf_offset(tensor.gguf_name, spec);
@@ -152,12 +157,6 @@ void take_values(const GgufTensor& tensor, const ModelSpec& spec, const Tensor& 
     }
     destination.narrow(0, first, count).copy_(ordered.view(destination.narrow(0, first, count).sizes()));
   }
-}
-
-}  // namespace
-
-std::vector<GgufTensor> match_gguf(const ModelSpec& spec, const GgufReader& file) {
-  return with_context(ExitCode::model, file.path().string(), [&] { return Matcher(spec, file).match(); });
 }
 
 Model load_gguf(const std::filesystem::path& path, const LoadOptions& any_options, const ModelSpec& wanted,
@@ -183,7 +182,7 @@ Model load_gguf(const std::filesystem::path& path, const LoadOptions& any_option
     if (const auto held = blocks.find(tensor.name); held != blocks.end()) {
       take_blocks(tensor, stored, *held->second);
     } else if (const auto found = dense.find(tensor.name); found != dense.end()) {
-      take_values(tensor, stored, found->second);
+      copy_gguf_values(tensor, stored, found->second);
       dense.erase(found);
     }
     file.release_pages();

@@ -29,6 +29,10 @@ struct GgufTensor {
 // type that is not read.
 std::vector<GgufTensor> match_gguf(const ModelSpec&, const GgufReader&);
 
+// The values as the model has them: rows in its order, without what the file adds. `destination`: of the tensor's
+// shape, any floating type, any device.
+void copy_gguf_values(const GgufTensor&, const ModelSpec&, const Tensor& destination);
+
 // As load_model.
 Model load_gguf(const std::filesystem::path& file, const LoadOptions&, const ModelSpec& wanted, uint64_t seed);
 

@@ -6,6 +6,7 @@
 
 #include "nn/dora.h"
 #include "nn/projection.h"
+#include "nn/served_weight.h"
 
 namespace prentice {
 
@@ -26,6 +27,18 @@ bool has_magnitude(const Linear& linear) {
   return linear.lora && linear.lora->enabled && linear.lora->magnitude.defined();
 }
 
+// The factors are in the weight: they are read for their gradients alone.
+void take_served(ProductPart& part, const Linear& linear) {
+  const Lora& lora = *linear.lora;
+  const HeldWeight& held = lora.served->of(dense_weight(linear), lora);
+  if (const auto* blocks = std::get_if<GgufBlocks>(&held)) {
+    part.weight = Tensor(), part.quantized = *blocks;
+  } else {
+    part.weight = std::get<Dense>(held).weight;
+  }
+  if (c10::GradMode::is_enabled()) part.a = lora.a, part.b = lora.b, part.folded = true;
+}
+
 // A magnitude scales what the product gives, so the bias waits for it; with dropout so does the adapter.
 ProductPart product_part(const Linear& linear, const Batch* batch, const ForwardOptions& options) {
   ProductPart part = base_part(linear);
@@ -35,6 +48,10 @@ ProductPart product_part(const Linear& linear, const Batch* batch, const Forward
   part.scale = lora.scale;
   if (!lora.enabled) {  // the base: what PiSSA took off it is put back
     part.a = lora.first_a, part.b = lora.first_b;
+    return part;
+  }
+  if (lora.served) {
+    take_served(part, linear);
     return part;
   }
   const auto dropout = dropout_of(lora, batch, options);

@@ -1,6 +1,7 @@
 // Weights of linear layers and their products: a weight variant, an optional bias, an optional low-rank adapter.
 #pragma once
 
+#include <memory>
 #include <optional>
 #include <string>
 #include <variant>
@@ -16,6 +17,8 @@ struct Dense {
   Tensor weight;  // [out, in]
 };
 
+class ServedWeight;  // nn/served_weight.h
+
 // y += scale * dropout(x) A^T B^T   (Hu et al. 2021, eq. 3)
 struct Lora {
   Tensor a;            // [R, in] f32
@@ -30,6 +33,7 @@ struct Lora {
   double dropout = 0;
   int64_t module = 0;  // index of the adapted module in the model: keys the dropout mask
   bool enabled = true;
+  std::shared_ptr<ServedWeight> served;  // with adapter.qat: products read this weight, which has the factors in it
 };
 
 struct Linear {

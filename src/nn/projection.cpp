@@ -27,6 +27,7 @@ struct ProductPlan : torch::CustomClassHolder {
   std::vector<Slots> slots;
   std::vector<double> scales;
   std::vector<std::optional<DropoutKey>> dropouts;
+  std::vector<bool> folded;                      // parts whose weight has the factors in it
   std::vector<std::optional<Packed>> quantized;  // weights that have no slot
   std::vector<int64_t> widths;                   // out features of each part
   Tensor joined;
@@ -42,21 +43,27 @@ const Tensor& at_slot(const variable_list& inputs, int64_t slot) {
 
 Tensor dropped(const Tensor& x, const std::optional<DropoutKey>& key) { return key ? apply_dropout(x, *key) : x; }
 
-// Adapted parts that read x itself; they share one skinny product. Parts with dropout stand alone.
-std::vector<size_t> sharing_parts(const ProductPlan& plan) {
+template <class Rule>
+std::vector<size_t> adapted_parts(const ProductPlan& plan, Rule&& rule) {
   std::vector<size_t> parts;
   for (size_t i = 0; i < plan.slots.size(); ++i) {
-    if (plan.slots[i].a >= 0 && !plan.dropouts[i]) parts.push_back(i);
+    if (plan.slots[i].a >= 0 && rule(i)) parts.push_back(i);
   }
   return parts;
 }
 
+// Adapted parts that read x itself; they share one skinny product. Parts with dropout stand alone.
+std::vector<size_t> sharing_parts(const ProductPlan& plan) {
+  return adapted_parts(plan, [&](size_t i) { return !plan.dropouts[i] && !plan.folded[i]; });
+}
+
 std::vector<size_t> dropping_parts(const ProductPlan& plan) {
-  std::vector<size_t> parts;
-  for (size_t i = 0; i < plan.slots.size(); ++i) {
-    if (plan.slots[i].a >= 0 && plan.dropouts[i]) parts.push_back(i);
-  }
-  return parts;
+  return adapted_parts(plan, [&](size_t i) { return plan.dropouts[i].has_value(); });
+}
+
+// They too read x itself and share a skinny product, of which only gradients are made.
+std::vector<size_t> folded_parts(const ProductPlan& plan) {
+  return adapted_parts(plan, [&](size_t i) { return plan.folded[i]; });
 }
 
 // The A of these parts under each other: [sum of R, in].
@@ -163,8 +170,11 @@ struct LinearProducts : torch::autograd::Function<LinearProducts> {
     const Tensor x = inputs[0].to(plan->type);
     variable_list results = base_products(*plan, inputs, x);
     variable_list lows;
-    const auto add = [&](const std::vector<size_t>& parts, const Tensor& input) {
+    const auto keep_low = [&](const std::vector<size_t>& parts, const Tensor& input) {
       lows.push_back(at::mm(input, stacked_a(*plan, inputs, parts).t()));
+    };
+    const auto add = [&](const std::vector<size_t>& parts, const Tensor& input) {
+      keep_low(parts, input);
       int64_t row = 0;
       for (size_t i : parts) {
         const Tensor b = at_slot(inputs, plan->slots[i].b).to(plan->type);
@@ -174,6 +184,7 @@ struct LinearProducts : torch::autograd::Function<LinearProducts> {
     };
     if (const auto parts = sharing_parts(*plan); !parts.empty()) add(parts, x);
     for (size_t i : dropping_parts(*plan)) add({i}, dropped(x, plan->dropouts[i]));
+    if (const auto parts = folded_parts(*plan); !parts.empty()) keep_low(parts, x);
 
     variable_list to_save = inputs;
     bool needs_x = !lows.empty();
@@ -213,6 +224,9 @@ struct LinearProducts : torch::autograd::Function<LinearProducts> {
     for (size_t i : dropping_parts(plan)) {
       adapter_gradients(plan, saved, grads, {i}, dropped(x, plan.dropouts[i]), saved[low++], want_dx, dx, results);
     }
+    if (const auto parts = folded_parts(plan); !parts.empty()) {
+      adapter_gradients(plan, saved, grads, parts, x, saved[low++], /*want_dx=*/false, dx, results);
+    }
     results[0] = dx;
     return results;
   }
@@ -239,6 +253,7 @@ std::vector<Tensor> products(const Tensor& x, const std::vector<ProductPart>& pa
     plan->slots.push_back({place(part.weight), place(part.bias), place(part.a), place(part.b)});
     plan->scales.push_back(part.scale);
     plan->dropouts.push_back(part.dropout);
+    plan->folded.push_back(part.folded);
     plan->quantized.push_back(part.quantized);
     plan->widths.push_back(part.quantized ? row_count(*part.quantized) : part.weight.size(0));
   }

@@ -18,6 +18,10 @@ struct ProductPart {
   Tensor a, b;                      // [R, in], [out, R], or both undefined
   double scale = 1;
   std::optional<DropoutKey> dropout;  // of the adapter's input
+  // The weight has a and b in it already, rounded: they add nothing to the product, and get the gradients that they
+  // would have without the rounding (straight-through, Bengio et al. 2013). dx goes through the weight as it is, which
+  // is the gradient of what was computed.
+  bool folded = false;
 };
 
 // The weight alone.

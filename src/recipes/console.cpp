@@ -46,6 +46,25 @@ std::string missed_comparison(const std::filesystem::path& out) {
 
 }  // namespace
 
+std::vector<std::string> failed_checks(const std::filesystem::path& out) {
+  const auto file = out / "verify.json";
+  if (!std::filesystem::exists(file)) return {};
+  return with_context(ExitCode::model, file.string(), [&] {
+    std::vector<std::string> failed;
+    const Json found = Json::parse_file(file);
+    for (const Json& check : found.at("checks").as_array()) {
+      if (!check.at("passed").as_bool())
+        failed.push_back(fmt::format("{}: {}", check.at("name").as_string(), check.at("detail").as_string()));
+    }
+    return failed;
+  });
+}
+
+int tell_verification(const std::vector<std::string>& reasons) {
+  for (const auto& reason : reasons) fmt::print(stderr, "error: verify: {}\n", reason);
+  return reasons.empty() ? 0 : static_cast<int>(ExitCode::gate);
+}
+
 int already_done(const std::filesystem::path& out, const Invocation& invocation) {
   const auto missed = missed_gates_of(out);
   const std::string comparison = missed_comparison(out);
@@ -91,7 +110,7 @@ void print_products(const Products& products, const std::filesystem::path& out, 
   for (const auto& product : products.written) {
     fmt::print("  {:<9} {}\n", human_bytes(static_cast<double>(product.bytes)), (out / product.name).string());
   }
-  if (products.verified) fmt::print("  verified: container, tensors, token list, template (verify.json)\n");
+  if (products.verified) fmt::print("  verified: container, tensors, token ids, template, logits (verify.json)\n");
   for (const auto& line : products.survivals) fmt::print("  update    {}\n", line);
   for (const auto& warning : products.warnings) fmt::print(stderr, "warning: {}\n", warning);
 }

@@ -3,6 +3,7 @@
 
 #include <filesystem>
 #include <string>
+#include <vector>
 
 #include "config/invocation.h"
 #include "data/encode.h"
@@ -22,6 +23,10 @@ int already_done(const std::filesystem::path& out, const Invocation&);
 int tell_gates(const EvalReport&);
 // Of a comparison that did not pass: says so on stderr; returns 9.
 int tell_comparison(const std::string& summary);
+// "NAME: detail" of each check that verify.json says has failed; empty where there is no such file.
+std::vector<std::string> failed_checks(const std::filesystem::path& out);
+// Says them on stderr; returns 0 where there are none, else 9.
+int tell_verification(const std::vector<std::string>& reasons);
 // "verified: ..." and a line per product with its size.
 void print_products(const Products&, const std::filesystem::path& out, const Invocation&);
 // Errors: `memory`, saying what is needed, what is there, and the smallest change that fits, or what is in the way.

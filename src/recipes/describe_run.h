@@ -18,6 +18,7 @@ RunDescription describe_run(const R& recipe, const Artifact& artifact, const std
                             const Invocation& invocation) {
   std::vector<std::string> parents = {artifact.address};
   if constexpr (requires { recipe.compare; }) parents.push_back(recipe.compare.b);
+  if constexpr (requires { recipe.verify; }) parents.push_back(recipe.verify.artifact);
   if constexpr (requires { recipe.distill; }) parents.push_back(recipe.distill.teacher);
   return {.kind = std::string(R::kKind),
           .command = invocation.command,

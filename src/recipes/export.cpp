@@ -14,6 +14,7 @@
 #include "recipes/open.h"
 #include "recipes/products.h"
 #include "recipes/programs.h"
+#include "recipes/proof_tokens.h"
 #include "recipes/stop_tokens.h"
 #include "run/run_folder.h"
 #include "run/signals.h"
@@ -60,20 +61,23 @@ int run_program(ExportRecipe recipe, const Invocation& invocation) {
   if (recipe.exports.peft && !artifact.adapter.empty()) copy_adapter(artifact.adapter, folder.path() / "adapter");
   throw_if_stopped();
   const ModelSpec alone = decoder_alone(spec);
-  const Products products =
-      write_products({.spec = alone,
-                      .tokenizer = opened.tokenizer,
-                      .weights = [&] { return WeightSource::from_folder(spec, artifact.base, artifact.adapter); },
-                      .importance = [&] { return importance_of(opened, recipe); },
-                      .companions = artifact.tokenizer,
-                      .own_files = own_files(artifact, spec, opened.tokenizer),
-                      .adapter = artifact.adapter,
-                      .adapted = spec,
-                      .base_model = artifact.address,
-                      .base_file = is_gguf_file(artifact.base) ? artifact.base : fs::path(),
-                      .stop_ids = stop_token_ids(artifact, spec, opened.tokenizer),
-                      .max_length = spec.max_positions},
-                     recipe.exports, folder.path());
+  const Products products = write_products(
+      {.spec = alone,
+       .tokenizer = opened.tokenizer,
+       .weights = [&] { return WeightSource::from_folder(spec, artifact.base, artifact.adapter); },
+       .importance = [&] { return importance_of(opened, recipe); },
+       .proof_tokens =
+           [&](int64_t context) { return proof_batches({}, opened.tokenizer, context, opened.machine.device); },
+       .companions = artifact.tokenizer,
+       .own_files = own_files(artifact, spec, opened.tokenizer),
+       .adapter = artifact.adapter,
+       .adapted = spec,
+       .base_model = artifact.address,
+       .base_file = is_gguf_file(artifact.base) ? artifact.base : fs::path(),
+       .origin = folder.origin(),
+       .stop_ids = stop_token_ids(artifact, spec, opened.tokenizer),
+       .max_length = spec.max_positions},
+      recipe.exports, folder.path());
   write_checksums(folder.path());
   folder.finish();
   print_products(products, folder.path(), invocation);

@@ -17,6 +17,7 @@
 #include "recipes/calibration.h"
 #include "recipes/console.h"
 #include "recipes/products.h"
+#include "recipes/proof_tokens.h"
 #include "recipes/run_page.h"
 #include "recipes/selftest.h"
 #include "recipes/stop_tokens.h"
@@ -40,21 +41,22 @@ FileTexts trained_files(const PreparedRun& run) {
 }
 
 // The adapter, with the tokenizer where it is not the base's.
-void write_adapter(const Model& model, const PreparedRun& run, const fs::path& out, const std::string& dtype) {
-  save_peft(model, out, run.opened.artifact.base_name, dtype);
+void write_adapter(const Model& model, const PreparedRun& run, const fs::path& out, const std::string& dtype,
+                   const FileOrigin& origin) {
+  save_peft(model, out, run.opened.artifact.base_name, dtype, origin);
   if (!run.new_tokens.own_tokenizer) return;
   write_companions(run.opened.artifact.tokenizer, trained_files(run), out);
 }
 
 void publish_trained_model(const Model& model, const PreparedRun& run, const ExportSection& section,
-                           const fs::path& out) {
+                           const fs::path& out, const FileOrigin& origin) {
   const bool full = run.adapter.kind == AdapterKind::full;
   TempFolder folder(out / (full ? "merged" : "adapter"));
   if (full) {
     write_hf_folder(WeightSource::from_model(model), run.opened.spec, run.opened.artifact.tokenizer, folder.path(),
-                    {.type = merged_type(section), .own_files = trained_files(run)});
+                    {.type = merged_type(section), .own_files = trained_files(run), .origin = origin});
   } else {
-    write_adapter(model, run, folder.path(), section.dtype);
+    write_adapter(model, run, folder.path(), section.dtype, origin);
   }
   folder.publish(IfExists::replace);
 }
@@ -100,7 +102,8 @@ std::vector<Check> compare_merged(const Model& model, const PreparedRun& run, co
 }
 
 Products write_run_products(const Model& model, const PreparedRun& run, ExportSection section,
-                            const TrainResult& result, const std::optional<EvalReport>& score, const fs::path& out) {
+                            const TrainResult& result, const std::optional<EvalReport>& score, const fs::path& out,
+                            const FileOrigin& origin) {
   const bool full = run.adapter.kind == AdapterKind::full;
   if (full) section.merged = "none";  // merged/ is the trained model itself
   const ModelSpec alone = decoder_alone(run.opened.spec);
@@ -125,12 +128,20 @@ Products write_run_products(const Model& model, const PreparedRun& run, ExportSe
                                : WeightSource::from_model(model);
            },
        .importance = [&] { return importance_of(model, run, section); },
+       .proof_tokens =
+           [&](int64_t context) {
+             const auto& rows = (run.data.eval ? *run.data.eval : run.data.train).encoded.sequences;
+             return proof_batches(rows, run.opened.tokenizer, context, device_of(model));
+           },
+       .served_type = run.adapter.qat,
+       .served = run.served.empty() ? std::nullopt : std::optional(reader_of(model)),
        .companions = run.opened.artifact.tokenizer,
        .own_files = trained_files(run),
        .adapter = adapter,
        .adapted = run.opened.spec,
        .base_model = run.opened.artifact.address,
        .base_file = is_gguf_file(run.opened.artifact.base) ? run.opened.artifact.base : fs::path(),
+       .origin = origin,
        .stop_ids = stop_ids,
        .raw_text = has_template && !run.data.train.chat,
        .max_length = run.opened.spec.max_positions,
@@ -192,7 +203,7 @@ void print_end(const PreparedRun& run, const TrainResult& result, const std::opt
 }  // namespace
 
 void save_trained_model(const Model& model, const PreparedRun& run, const fs::path& path) {
-  if (run.adapter.kind != AdapterKind::full) return write_adapter(model, run, path, "f32");
+  if (run.adapter.kind != AdapterKind::full) return write_adapter(model, run, path, "f32", {});
   write_hf_folder(WeightSource::from_model(model), run.opened.spec, run.opened.artifact.tokenizer, path,
                   {.type = GgmlType::F32, .own_files = trained_files(run)});
 }
@@ -201,7 +212,8 @@ int finish_run(const Model& model, const PreparedRun& run, const ExportSection& 
                const Validation& validation, const TrainResult& result, RunFolder& folder,
                const Invocation& invocation) {
   const fs::path& out = folder.path();
-  publish_trained_model(model, run, exports, out);
+  const FileOrigin origin = folder.origin();
+  publish_trained_model(model, run, exports, out, origin);
   std::optional<EvalReport> score;
   if (validation.has_data() && (!eval.tasks.empty() || !eval.require.empty())) {
     score = validation.score();
@@ -214,7 +226,7 @@ int finish_run(const Model& model, const PreparedRun& run, const ExportSection& 
     }
   }
   throw_if_stopped(kContinues);
-  const Products products = write_run_products(model, run, exports, result, score, out);
+  const Products products = write_run_products(model, run, exports, result, score, out, origin);
   publish_file(out / "report.html", to_html(run_page(run, result, score, folder)));
   write_checksums(out);
   folder.finish(run_results(result, out));

@@ -9,6 +9,7 @@
 #include "adapter/merge.h"
 #include "adapter/peft.h"
 #include "adapter/peft_folder.h"
+#include "adapter/qat.h"
 #include "adapter/saved_modules.h"
 #include "adapter/targets.h"
 #include "adapter/vocabulary.h"
@@ -17,6 +18,7 @@
 #include "export/gguf_adapter.h"
 #include "export/gguf_features.h"
 #include "export/gguf_tensor_type.h"
+#include "export/hf_folder.h"
 #include "export/importance_collector.h"
 #include "io/gguf.h"
 #include "model/gguf_names.h"
@@ -24,6 +26,7 @@
 #include "model/stored_nf4.h"
 #include "recipes/open.h"
 #include "recipes/score_head.h"
+#include "recipes/student.h"
 #include "recipes/teacher.h"
 #include "text/chat.h"
 
@@ -81,7 +84,7 @@ void check_tensor_types(Checker& c, const ExportSection& section, const ModelSpe
 }
 
 // A folder in four bits is held as it is.
-void check_stored(Checker& c, const ModelShape& shape, const ModelSection& section, bool full) {
+void check_stored(Checker& c, const ModelShape& shape, const ModelSection& section, bool full, bool rounded) {
   if (is_gguf_file(shape.artifact.base) || stored_quantize(shape.spec) == Quantize::none) return;
   const std::string what = shape.artifact.address + ": its layers are stored in four bits";
   if (section.quantize != "none") c.mistake("model.quantize", what + " already", "remove the key");
@@ -89,6 +92,7 @@ void check_stored(Checker& c, const ModelShape& shape, const ModelSection& secti
     c.mistake(c.has("adapter.kind") ? "adapter.kind" : "model.path", what + ", and cannot train",
               "train an adapter, or start from the unquantized model");
   }
+  if (rounded) c.mistake("adapter.qat", what + " already", "start from the unquantized model");
 }
 
 // A GGUF file keeps its own blocks, its vocabulary and its form.
@@ -103,6 +107,8 @@ void check_gguf_base(Checker& c, const R& recipe, const ModelShape& shape, bool 
               std::string("train an adapter, or ") + kFolder);
   }
   if (!recipe.model.add_tokens.empty()) c.mistake("model.add_tokens", what + " takes no more tokens", kFolder);
+  if (trains_rounded(adapter_of(recipe)))
+    c.mistake("adapter.qat", what + " keeps its own blocks", std::string("remove the key, or ") + kFolder);
   if constexpr (requires { recipe.exports; }) {
     const std::string hint = "export.gguf_adapter=F16 goes with the file itself; to merge, train on the model's folder";
     if (recipe.exports.merged != "none") c.mistake("export.merged", what + " is not merged with an adapter", hint);
@@ -170,6 +176,24 @@ void check_gguf(Checker& c, const ExportSection& exports, Model& model) {
   check_importance(c, exports, model.spec);
 }
 
+// What adapter.qat trains against must be a file that can be written.
+void check_served(Checker& c, const AdapterSection& adapter, const ExportSection& exports, Model model) {
+  if (!trains_rounded(adapter)) return;
+  c.gather("adapter.qat", [&] {
+    check_gguf_can_express(model.spec);
+    train_as_served(model, served_by(adapter, exports, model.spec));
+  });
+}
+
+// Weights that bf16 rounds are not those that the export merges.
+void check_precision(Checker& c, const RunSection& run, const AdapterSection& adapter, const ModelShape& shape) {
+  if (!trains_rounded(adapter) || run.precision != Precision::bf16 || own_type(shape.spec) == GgmlType::BF16) return;
+  c.mistake("run.precision",
+            fmt::format("bf16 rounds the {} weights of {}, of which adapter.qat makes blocks",
+                        ggml_type_info(own_type(shape.spec)).name, shape.artifact.address),
+            "run.precision=f32");
+}
+
 void check_trained_products(Checker& c, const AdapterSection& adapter, const ExportSection& exports, ModelSpec spec,
                             Quantize quantize) {
   const bool continued = adapter.kind != AdapterKind::full && !starts_fresh(adapter);
@@ -181,6 +205,7 @@ void check_trained_products(Checker& c, const AdapterSection& adapter, const Exp
   if (continued && !c.gather("adapter.init", take_shape)) return;
   Model model = make_model(spec, {.dtype = c10::kFloat, .device = c10::kMeta, .quantize = quantize});
   if (!attach_on_meta(c, model, adapter)) return;
+  if (quantize == Quantize::none) check_served(c, adapter, exports, model);
   ExportSection asked = exports;
   const bool told = !gguf_adapter_mistakes(adapter.kind == AdapterKind::dora, adapter.modules_to_save).empty();
   if (told || adapter.kind == AdapterKind::full) asked.gguf_adapter = "none";  // the recipe's reader has the word
@@ -277,7 +302,7 @@ void check_fit(const R& recipe, const ModelShape& shape, RecipeMistakes& mistake
   check_weights(c, shape, !exports_only, recipe.model.init);
   ModelSpec spec = shape.spec;
   AdapterSection adapter = adapter_of(recipe);
-  check_stored(c, shape, recipe.model, kTrains<R> && adapter.kind == AdapterKind::full);
+  check_stored(c, shape, recipe.model, kTrains<R> && adapter.kind == AdapterKind::full, trains_rounded(adapter));
   check_gguf_base(c, recipe, shape, kTrains<R> && adapter.kind == AdapterKind::full);
   if (!head_fits(c, recipe, shape)) return;
   if (std::is_same_v<R, RewardRecipe> && !take_trained_head(c, spec, adapter)) return;
@@ -291,6 +316,7 @@ void check_fit(const R& recipe, const ModelShape& shape, RecipeMistakes& mistake
   if constexpr (kTrains<R>) {
     if (!recipe.model.add_tokens.empty()) save_ends(c, spec, adapter);
     check_start(c, shape, adapter.kind == AdapterKind::full);
+    check_precision(c, recipe.run, adapter, shape);
     const bool full = adapter.kind == AdapterKind::full;
     check_trained_products(c, adapter, recipe.exports, spec, full ? Quantize::none : quantize_of(recipe.model, spec));
     if constexpr (requires { recipe.distill; }) check_teacher(c, recipe, spec);
@@ -307,5 +333,6 @@ void check_fit(const R& recipe, const ModelShape& shape, RecipeMistakes& mistake
 PRENTICE_MODEL_KINDS(PRENTICE_FITS)
 #undef PRENTICE_FITS
 template bool check_expressions<CompareRecipe>(const CompareRecipe&, RecipeMistakes&);
+template bool check_expressions<VerifyRecipe>(const VerifyRecipe&, RecipeMistakes&);
 
 }  // namespace prentice

@@ -66,6 +66,10 @@ std::vector<InputPath> inputs_of(const R& recipe, const Artifact& artifact) {
     add_model("compare.a", recipe.compare.a, inputs);
     add_model("compare.b", recipe.compare.b, inputs);
   }
+  if constexpr (requires { recipe.verify; }) {
+    add_model("verify.model", recipe.verify.model, inputs);
+    add_model("verify.artifact", recipe.verify.artifact, inputs);
+  }
   if constexpr (requires { recipe.preference; }) {
     if (names_a_model(recipe.preference)) add_model("preference.reference", recipe.preference.reference, inputs);
   }
@@ -86,6 +90,7 @@ std::vector<InputPath> inputs_of(const R& recipe, const Artifact& artifact) {
 #define PRENTICE_LISTS(R) template std::vector<InputPath> inputs_of<R>(const R&, const Artifact&);
 PRENTICE_MODEL_KINDS(PRENTICE_LISTS)
 PRENTICE_LISTS(CompareRecipe)
+PRENTICE_LISTS(VerifyRecipe)
 #undef PRENTICE_LISTS
 
 }  // namespace prentice

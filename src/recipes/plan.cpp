@@ -10,6 +10,7 @@
 #include "export/gguf_model.h"
 #include "recipes/open.h"
 #include "recipes/prepare.h"
+#include "recipes/proof_tokens.h"
 #include "recipes/reference.h"
 #include "recipes/units.h"
 
@@ -79,6 +80,18 @@ double seconds_beside(const Recipe& recipe, const StepShape& shape, const Hardwa
   return seconds;
 }
 
+// What adapter.qat encodes anew in every step, at 100 million values a second a core (experiments/quantize): as if
+// every layer had an adapter.
+double encoding_seconds(const PreparedRun& run, double steps, double threads) {
+  double values = 0;
+  const ModelSpec& spec = run.opened.spec;
+  for (const auto& [name, shape] : expected_tensors(spec)) {
+    const bool is_end = name == spec.names.embed + ".weight" || name == spec.names.head + ".weight";
+    if (!is_end && run.served.contains(name)) values += static_cast<double>(shape[0]) * static_cast<double>(shape[1]);
+  }
+  return steps * values / (1e8 * threads);
+}
+
 struct Fullest {
   int64_t tokens = 0, labelled = 0;  // of any one micro-batch
   std::vector<int64_t> starts;       // of the one with the most tokens
@@ -139,6 +152,12 @@ int64_t gguf_bytes(const ExportSection& section, const StepShape& shape) {
   return static_cast<int64_t>(bytes);
 }
 
+// Of what is read back and run beside the model.
+int64_t proof_bytes(const ExportSection& section, const ModelSpec& spec, bool is_gpu) {
+  const bool proves = section.verify && spec.labels == 0 && (section.merged != "none" || !section.gguf.empty());
+  return proves ? verification_bytes(spec, is_gpu ? kProofTokensGpu : kProofTokensCpu, is_gpu) : 0;
+}
+
 }  // namespace
 
 double warmup_steps(const OptimSection& optim, int64_t steps) {
@@ -155,6 +174,8 @@ Plan make_plan(const Recipe& recipe, const PreparedRun& run, StepShape shape, co
   const double rows = static_cast<double>(std::max<size_t>(1, sequences.size()));
   narrow_to_data(shape, recipe, run);
   Plan plan{.steps = run.steps->size(), .hardware = hardware, .memory = step_memory(shape)};
+  if (const int64_t proof = proof_bytes(recipe.exports, shape.spec, shape.is_gpu); proof > 0)
+    plan.memory.verify = plan.memory.save + proof;
   plan.tokens_per_step = tokens * run.epochs / std::max<int64_t>(1, plan.steps);
   plan.trained_tokens = targets * run.epochs;
   plan.fits = plan.memory.peak() <= hardware.memory_bytes;
@@ -162,6 +183,7 @@ Plan make_plan(const Recipe& recipe, const PreparedRun& run, StepShape shape, co
   if (hardware.usable_flops > 0) plan.seconds = tokens * run.epochs * plan.flops_per_token / hardware.usable_flops;
   plan.seconds += loading_seconds(shape.parameters * static_cast<int64_t>(c10::elementSize(shape.dtype)));
   plan.seconds += seconds_beside(recipe, shape, hardware, tokens * run.epochs, tokens / rows);
+  plan.seconds += encoding_seconds(run, static_cast<double>(plan.steps), static_cast<double>(*recipe.run.threads));
   plan.cost = plan.seconds / 3600 * hardware.price_per_hour;
   const int64_t checkpoint = shape.trainable * 4 * (1 + shape.moments);
   plan.disk_bytes = checkpoint * (recipe.train.keep + 1) + shape.trainable * 4;
@@ -199,9 +221,11 @@ Plan scoring_plan(StepShape shape, const Hardware& hardware) {
 
 Plan export_plan(const StepShape& shape, const ExportSection& section, const Hardware& hardware) {
   const int64_t largest = shape.spec.vocab * shape.spec.hidden * 4;
+  const int64_t proof = proof_bytes(section, shape.spec, hardware.is_gpu);
   Plan plan{.disk_bytes = merged_bytes(section, shape) + gguf_bytes(section, shape),
             .hardware = hardware,
-            .memory = {.export_ = largest + kExportBytes}};
+            .memory = {.export_ = largest + kExportBytes,
+                       .verify = proof > 0 ? proof + (hardware.is_gpu ? kGpuContextBytes : kCpuContextBytes) : 0}};
   plan.fits = plan.memory.peak() <= hardware.memory_bytes;
   plan.host_peak_bytes = hardware.is_gpu ? kGpuHostBytes : plan.memory.peak();
   return plan;
@@ -242,6 +266,8 @@ std::string to_text(const Plan& plan) {
   if (plan.steps > 0) {
     text += fmt::format("steps       {} of {} tokens on average; {} trained tokens in all\n", plan.steps,
                         human_count(plan.tokens_per_step), human_count(plan.trained_tokens));
+  }
+  if (plan.steps > 0 || plan.seconds > 0) {
     text += fmt::format("time        {}{}\n", plan.seconds < 1 ? "under 1 s" : "about " + human_duration(plan.seconds),
                         plan.cost > 0 ? fmt::format(", {:.2f} {}", plan.cost, plan.hardware.currency) : "");
   }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "export/logit_proof.h"
 #include "recipes/open.h"
 #include "recipes/rehearsal.h"
 
@@ -27,17 +28,18 @@ constexpr int64_t kShortestRow = 32;
 
 }  // namespace
 
-std::array<std::pair<std::string_view, int64_t>, 7> MemoryByPhase::phases() const {
+std::array<std::pair<std::string_view, int64_t>, 8> MemoryByPhase::phases() const {
   return {{{"load", load},
            {"forward", forward},
            {"backward", backward},
            {"step", step},
            {"eval", eval},
            {"save", save},
-           {"export", export_}}};
+           {"export", export_},
+           {"verify", verify}}};
 }
 
-int64_t MemoryByPhase::peak() const { return std::max({load, forward, backward, step, eval, save, export_}); }
+int64_t MemoryByPhase::peak() const { return std::max({load, forward, backward, step, eval, save, export_, verify}); }
 
 std::string_view MemoryByPhase::peak_phase() const {
   const auto all = phases();
@@ -90,6 +92,15 @@ std::span<const int64_t> micro_batches(bool gpu) {
   static constexpr int64_t kGpu[] = {32768, 16384, 8192, 4096, 2048, 1024};
   static constexpr int64_t kCpu[] = {2048, 1024, 512};
   return gpu ? std::span<const int64_t>(kGpu) : std::span<const int64_t>(kCpu);
+}
+
+int64_t verification_bytes(const ModelSpec& spec, int64_t tokens, bool is_gpu) {
+  constexpr int64_t kCopies = 8;  // f64: of logits, logarithms and their differences
+  const int64_t ends = spec.vocab * spec.hidden, layers = parameter_count(spec) - (spec.tied_head ? 1 : 2) * ends;
+  const int64_t micro = std::min(tokens, kProofMicroTokens) * (12 * spec.hidden + 4 * spec.feed_forward);
+  const int64_t heads = is_gpu ? 0 : 2 * ends;  // those stay on the host
+  return (heads + layers / spec.layers + micro + 2 * tokens * spec.hidden) * kF32 +
+         std::min(tokens * spec.vocab, kProofLogits) * kCopies * int64_t{sizeof(double)};
 }
 
 SmallerStep smaller_step(const StepShape& shape, int64_t group, int64_t memory_bytes) {

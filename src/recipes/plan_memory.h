@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "adapter/qat.h"
 #include "config/schema.h"
 #include "model/model.h"
 #include "recipes/hardware.h"
@@ -18,9 +19,9 @@ namespace prentice {
 
 // Bytes of the device that trains; on the CPU above those of the bare program (recipes/machine.h).
 struct MemoryByPhase {
-  int64_t load = 0, forward = 0, backward = 0, step = 0, eval = 0, save = 0, export_ = 0;
+  int64_t load = 0, forward = 0, backward = 0, step = 0, eval = 0, save = 0, export_ = 0, verify = 0;
 
-  std::array<std::pair<std::string_view, int64_t>, 7> phases() const;  // by name, in the order of a run
+  std::array<std::pair<std::string_view, int64_t>, 8> phases() const;  // by name, in the order of a run
   int64_t peak() const;
   std::string_view peak_phase() const;
 };
@@ -57,6 +58,7 @@ struct StepShape {
   int64_t parameters = 0;  // all weights
 
   std::optional<AdapterSection> adapter;  // what trains; nothing does in a scoring pass
+  ServedTypes served;                     // of a run with adapter.qat
   int64_t trainable = 0;                  // elements that train (f32, with gradient and moments)
   int64_t moments = 2;                    // f32 tensors of the optimizer per trainable element
   StepLoss loss = StepLoss::labels;
@@ -77,6 +79,10 @@ MemoryByPhase step_memory(const StepShape&);
 
 // The micro-batches that may be chosen for a device, in tokens, the largest first.
 std::span<const int64_t> micro_batches(bool gpu);
+
+// What a verification of logits over so many tokens holds: embeddings and heads of both sides, a layer, and states
+// (export/logit_proof.h).
+int64_t verification_bytes(const ModelSpec&, int64_t tokens, bool is_gpu);
 
 // What a run that does not fit may change, from the least to the most: recomputation, the smallest micro-batch, both,
 // and both with rows half as long, a quarter as long, ...: the first that fits into `memory_bytes`, else the last.

@@ -12,6 +12,7 @@
 #include "recipes/prepare.h"
 #include "recipes/programs.h"
 #include "recipes/promises.h"
+#include "recipes/proof_tokens.h"
 #include "recipes/teach.h"
 #include "recipes/teach_answers.h"
 #include "recipes/validate.h"
@@ -69,6 +70,24 @@ Plan comparison_plan(CompareRecipe recipe, const PromisedStep& step) {
   return plan;
 }
 
+// Two forward passes, a layer at a time, and every tensor read.
+Plan verification_plan(VerifyRecipe recipe) {
+  const auto [machine, hardware] = decide_place(recipe.run, recipe.plan.hardware);
+  const ModelSpec spec = open_shape({.path = recipe.verify.model}, "verify.model").spec;
+  if (!recipe.verify.tokens) recipe.verify.tokens = hardware.is_gpu ? kProofTokensGpu : kProofTokensCpu;
+  const int64_t tokens = *recipe.verify.tokens;
+  const int64_t context = hardware.is_gpu ? kGpuContextBytes : kCpuContextBytes;
+  Plan plan{.hardware = hardware, .memory = {.verify = context + verification_bytes(spec, tokens, hardware.is_gpu)}};
+  const double flops = 2 * forward_flops_per_token(spec, static_cast<double>(std::min(tokens, spec.max_positions)));
+  if (hardware.usable_flops > 0) plan.seconds = flops * static_cast<double>(tokens) / hardware.usable_flops;
+  plan.seconds += 2 * loading_seconds(parameter_count(spec) * 4);
+  plan.cost = plan.seconds / 3600 * hardware.price_per_hour;
+  plan.fits = plan.memory.peak() <= hardware.memory_bytes;
+  plan.host_peak_bytes = plan.memory.peak();
+  plan.decided = {{"run.device", *recipe.run.device}, {"verify.tokens", std::to_string(tokens)}};
+  return plan;
+}
+
 // Refuses what the run refuses.
 TaughtRows taught_rows(const DistillRecipe& recipe, const PreparedRun& run) {
   const StoredTeacher stored = open_stored_teacher(recipe, run.opened.tokenizer, run.data.train);
@@ -108,6 +127,8 @@ Plan plan_of(const PromisedStep& planned, const Invocation& invocation) {
       plan = inference_plan(std::move(recipe), planned);
     } else if constexpr (requires { recipe.compare; }) {
       plan = comparison_plan(std::move(recipe), planned);
+    } else if constexpr (requires { recipe.verify; }) {
+      plan = verification_plan(std::move(recipe));
     }
     return plan;
   });

@@ -141,6 +141,7 @@ PreparedRun prepare_run(Recipe& recipe, OpenedRun opened, const Hardware& hardwa
   shape.moments = moments_per_weight(recipe.optim.name, recipe.optim.betas->first);
   shape.longest = longest_group(run.data.train.encoded.sequences, run.data.train.encoded.group);
   shape.adapter = run.adapter;
+  shape.served = run.served;
   shape.trainable = trainable_elements(shape);
   look_at_loss(shape, recipe, run);
   decide_micro_batch(recipe.train, shape, hardware);

@@ -12,13 +12,16 @@
 #include "export/gguf_model.h"
 #include "export/hf_folder.h"
 #include "export/serving.h"
-#include "export/verify.h"
+#include "export/verify_artifact.h"
 #include "io/file.h"
 #include "io/json.h"
 #include "io/lines.h"
 #include "io/publish.h"
 #include "io/sha256.h"
+#include "io/stamp.h"
 #include "quant/encode.h"
+#include "recipes/proof_tokens.h"
+#include "recipes/rejected.h"
 #include "run/signals.h"
 
 namespace prentice {
@@ -45,32 +48,65 @@ struct Verifier {
       check.name = name + ": " + check.name;
       all.checks.push_back(std::move(check));
     }
+    all.logits.merge(verification.logits);
     return passed;
   }
 };
 
-void reject(const fs::path& temporary, const fs::path& final_path) {
-  fs::path target = final_path;
-  target += ".rejected";
-  std::error_code error;
-  fs::remove_all(target, error);
-  if (!error) fs::rename(temporary, target, error);
-  if (error) fail_system("keep the rejected file as", target, error.value());
+// What an artifact must be equal to, and on what that is proven.
+struct Proof {
+  Trained trained;
+  ProofRules rules;
+};
+
+// A reward model gives no words to prove.
+Proof proof_of(const ProductSource& source, const WeightSource& weights, const ExportSection& section,
+               int64_t context) {
+  Proof proof{.trained = {.weights = weights, .tokenizer = source.tokenizer, .stop_ids = source.stop_ids},
+              .rules = {.limits = limits_of(section.limits), .before_layer = [] { throw_if_stopped(kContinues); }}};
+  if (source.proof_tokens && source.spec.labels == 0) proof.rules.tokens = source.proof_tokens(context);
+  return proof;
+}
+
+// How the verification ended is known when the file is whole.
+FileOrigin to_be_verified(FileOrigin origin) {
+  if (!origin.empty()) origin[kOriginVerification] = blank_stamp();
+  return origin;
+}
+
+void stamp(const fs::path& file, const std::optional<Verification>& verification) {
+  fill_stamp(file, verification ? verdict(*verification) : "not asked for");
+}
+
+void stamp_folder(const fs::path& folder, const std::optional<Verification>& verification) {
+  for (const auto& entry : fs::directory_iterator(folder)) {
+    if (entry.path().extension() == ".safetensors") stamp(entry.path(), verification);
+  }
 }
 
 void write_merged(const ProductSource& source, const WeightSource& weights, const ExportSection& section,
                   const fs::path& out, Verifier& verifier) {
   const bool nf4 = section.merged == "nf4";
-  const HfFolderOptions options{
-      .type = nf4 ? own_type(weights.spec()) : element_type(section.merged), .nf4 = nf4, .own_files = source.own_files};
+  const HfFolderOptions options{.type = nf4 ? own_type(weights.spec()) : element_type(section.merged),
+                                .nf4 = nf4,
+                                .own_files = source.own_files,
+                                .origin = to_be_verified(source.origin)};
   TempFolder folder(out / "merged");
   write_hf_folder(weights, weights.spec(), source.companions, folder.path(), options);
+  std::optional<Verification> found;
   if (section.verify) {
-    Verification found = verify_hf_folder(folder.path(), weights, weights.spec(), source.companions, options);
+    found = verify_hf_folder(folder.path(), weights, weights.spec(), source.companions, options);
     if (source.compare) {
-      for (auto& check : source.compare(weights, options)) found.checks.push_back(std::move(check));
+      for (auto& check : source.compare(weights, options)) found->checks.push_back(std::move(check));
     }
-    if (!verifier.passes("merged", std::move(found))) return reject(folder.path(), folder.final_path());
+    const Proof proof = proof_of(source, weights, section, weights.spec().max_positions);
+    if (found->passed() && !proof.rules.tokens.empty())
+      prove_folder(*found, "merged", folder.path(), proof.trained, proof.rules);
+  }
+  stamp_folder(folder.path(), found);
+  if (found && !verifier.passes("merged", std::move(*found))) {
+    reject(folder.path(), folder.final_path());
+    return;
   }
   folder.publish(IfExists::replace);
 }
@@ -82,13 +118,21 @@ std::optional<int32_t> turn_end(const ProductSource& source) {
 }
 
 std::string write_gguf_file(const ProductSource& source, const WeightSource& weights, const GgufOptions& options,
-                            bool verify, const fs::path& out, Verifier& verifier) {
+                            const ExportSection& section, const fs::path& out, Verifier& verifier) {
   const std::string file_name = fmt::format("{}-{}.gguf", options.name, file_type_name(options.type));
+  const std::string name = "gguf/" + file_name;
   TempFile file(out / "gguf" / file_name);
   DeltaSurvival survival = write_gguf(weights, weights.spec(), source.tokenizer, file.path(), options);
-  if (!survival.tensors.empty()) verifier.all.survivals.emplace("gguf/" + file_name, std::move(survival));
-  if (verify && !verifier.passes("gguf/" + file_name,
-                                 verify_gguf(file.path(), weights, weights.spec(), source.tokenizer, options))) {
+  if (!survival.tensors.empty()) verifier.all.survivals.emplace(name, std::move(survival));
+  std::optional<Verification> found;
+  if (section.verify) {
+    found = verify_gguf(file.path(), weights, weights.spec(), source.tokenizer, options);
+    Proof proof = proof_of(source, weights, section, gguf_context(weights.spec()));
+    if (file_type_name(options.type) == source.served_type) proof.trained.answers = source.served;
+    if (found->passed()) prove_gguf(*found, name, file.path(), proof.trained, proof.rules);
+  }
+  stamp(file.path(), found);
+  if (found && !verifier.passes(name, std::move(*found))) {
     reject(file.path(), file.final_path());
     return "";
   }
@@ -101,7 +145,8 @@ void write_gguf_files(const ProductSource& source, const WeightSource& weights, 
   GgufOptions options{.name = info.name,
                       .types = section.types,
                       .chat_template = replaced_template(source.tokenizer),
-                      .stop_id = turn_end(source)};
+                      .stop_id = turn_end(source),
+                      .origin = to_be_verified(source.origin)};
   std::pair<ImportanceMatrix, std::vector<std::string>> importance;
   if (!section.imatrix.empty()) {
     importance = source.importance();
@@ -112,7 +157,7 @@ void write_gguf_files(const ProductSource& source, const WeightSource& weights, 
   for (const auto& type : section.gguf) {
     throw_if_stopped(kContinues);
     options.type = file_type_named(type);
-    const std::string file = write_gguf_file(source, weights, options, section.verify, out, verifier);
+    const std::string file = write_gguf_file(source, weights, options, section, out, verifier);
     if (!file.empty()) info.gguf_files.push_back(file);
   }
 }
@@ -152,11 +197,14 @@ void require_space(const WeightSource& weights, const ExportSection& section, co
 bool write_gguf_adapter_file(const ProductSource& source, const ExportSection& section, const fs::path& out,
                              Verifier& verifier) {
   const GgufAdapterOptions options{.type = find_ggml_type_name(section.gguf_adapter)->type,
-                                   .name = section.name.empty() ? "adapter" : section.name};
+                                   .name = section.name.empty() ? "adapter" : section.name,
+                                   .origin = to_be_verified(source.origin)};
   TempFile file(out / kGgufAdapter);
   write_gguf_adapter(source.adapter, source.adapted, file.path(), options);
-  if (section.verify &&
-      !verifier.passes(kGgufAdapter, verify_gguf_adapter(file.path(), source.adapter, source.adapted, options))) {
+  std::optional<Verification> found;
+  if (section.verify) found = verify_gguf_adapter(file.path(), source.adapter, source.adapted, options);
+  stamp(file.path(), found);
+  if (found && !verifier.passes(kGgufAdapter, std::move(*found))) {
     reject(file.path(), file.final_path());
     return false;
   }

@@ -10,12 +10,15 @@
 #include <vector>
 
 #include "config/schema.h"
+#include "core/batch.h"
 #include "export/hf_folder.h"
+#include "export/logit_proof.h"
 #include "export/serving.h"
 #include "export/weight_source.h"
 #include "model/spec.h"
 #include "quant/importance.h"
 #include "recipes/report.h"
+#include "run/origin.h"
 #include "text/tokenizer.h"
 
 namespace prentice {
@@ -33,12 +36,18 @@ struct ProductSource {
   std::function<WeightSource()> weights;  // adapter folded in; asked for only where whole weights are written
   // What export.imatrix names, and what must be said of it; asked for only where that key is set.
   std::function<std::pair<ImportanceMatrix, std::vector<std::string>>()> importance = {};
+  // What exports are run on to be proven, in sequences of at most `context` tokens; not set: they are not run.
+  std::function<std::vector<Batch>(int64_t context)> proof_tokens = {};
+  // Of a run with adapter.qat: the file type, and what its logits are made of, which only that file must give again.
+  std::string served_type = {};
+  std::optional<WeightReader> served = {};
   std::filesystem::path companions;  // folder whose tokenizer and generation files go along
   FileTexts own_files;               // in place of them, or beside them
   std::filesystem::path adapter;     // PEFT folder, or empty
   const ModelSpec& adapted;          // the model whose modules it names
   std::string base_model;            // as the user named it
   std::filesystem::path base_file;   // the base where it is a GGUF file, or empty
+  FileOrigin origin;                 // goes into the metadata of what is written
   std::vector<int32_t> stop_ids;
   bool raw_text = false;  // trained on raw text although the model has a template
   int64_t max_length = 0;

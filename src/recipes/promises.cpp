@@ -161,6 +161,15 @@ void take_promised_sides(PromisedStep& next, const Promises& promises) {
   }
 }
 
+// Of a verification the plan needs the model's shape alone.
+void take_promised_trained(PromisedStep& next, const Promises& promises) {
+  const Word model = word_at(next, "verify", "model");
+  if (!model) return;
+  const Foretold found = foretell(model.node->text(), promises);
+  next.shape_known = next.shape_known && found.shape_known;
+  model.section->set("model", Node::scalar(found.address, true, model.node->position()));
+}
+
 // Whether the rows to train on are in a file that is not there yet: their number and lengths are not known.
 bool reads_promised_rows(const ExpandedStep& step, const Promises& promises) {
   return with_kind(step.kind, [&]<class R>() {
@@ -206,6 +215,7 @@ std::vector<PromisedStep> with_promised_models(std::vector<ExpandedStep> steps) 
     take_promised_teacher(next, promises);
     take_promised_reference(next, promises);
     take_promised_sides(next, promises);
+    take_promised_trained(next, promises);
     next.data_known = !reads_promised_rows(next.step, promises);
     const fs::path& out = next.step.out;
     if (const Node* model = next.step.recipe.find("model"); model && next.shape_known) {

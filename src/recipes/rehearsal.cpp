@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "adapter/lora.h"
+#include "adapter/qat.h"
 #include "adapter/trainable.h"
 #include "config/distill_rules.h"
 #include "core/meta_memory.h"
@@ -75,6 +76,7 @@ class Rehearsal {
   explicit Rehearsal(const StepShape& shape) : shape_(shape), model_(on_meta(shape.spec, shape.dtype, shape.quantize)) {
     if (shape.adapter) {
       if (!shape.full()) attach_lora(model_, *shape.adapter, 0);
+      train_as_served(model_, shape.served);
       weights_ = trainable(model_, *shape.adapter);
     }
     chunks_.logit_bytes = shape.asked && shape.asked->teach ? kDistillLogitBytes : default_logit_bytes(shape.is_gpu);

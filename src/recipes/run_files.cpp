@@ -14,6 +14,7 @@
 #include "io/json.h"
 #include "io/safetensors.h"
 #include "io/sha256.h"
+#include "run/origin.h"
 
 namespace prentice {
 
@@ -82,7 +83,13 @@ std::string safetensors_difference(const fs::path& a, const fs::path& b) {
     if (other->dtype != tensor.dtype || other->shape != tensor.shape) return tensor.name + " has another type or shape";
     if (!same_bytes(other->bytes, tensor.bytes)) return values_difference(tensor, *other);
   }
-  return "only the header differs";
+  auto said_a = file_a.metadata(), said_b = file_b.metadata();
+  const bool other_program = said_a[kOriginProgram] != said_b[kOriginProgram];
+  said_a.erase(kOriginProgram), said_b.erase(kOriginProgram);
+  for (const auto& [key, text] : said_a) {
+    if (const auto found = said_b.find(key); found == said_b.end() || found->second != text) return key + " differs";
+  }
+  return other_program && said_a.size() == said_b.size() ? "" : "only the header differs";
 }
 
 bool same_value(const GgufValue& a, const GgufValue& b) {
@@ -107,7 +114,7 @@ std::string gguf_difference(const fs::path& a, const fs::path& b) {
   const auto entries = [](const GgufReader& file) {
     std::map<std::string, const GgufValue*> found;
     for (const auto& entry : file.metadata()) {
-      if (entry.key != "general.name") found[entry.key] = &entry.value;
+      if (entry.key != "general.name" && entry.key != kOriginProgram) found[entry.key] = &entry.value;
     }
     return found;
   };
@@ -132,9 +139,13 @@ std::string gguf_difference(const fs::path& a, const fs::path& b) {
 Json nameless(const fs::path& file, const std::string& name) {
   Json json = with_context(ExitCode::model, "", [&] { return Json::parse_file(file); });
   if (!json.is_object()) return json;
-  if (file.filename() == "verify.json" && json.find("checks")) {
-    for (Json& check : json["checks"].as_array()) {
-      if (check.find("name")) check["name"] = without_name(check.at("name").as_string(), name);
+  constexpr std::pair<const char*, const char*> kLists[] = {
+      {"checks", "name"}, {"logits", "artifact"}, {"delta_survival", "file"}};
+  for (const auto& [list, key] : kLists) {
+    const Json* found = file.filename() == "verify.json" ? json.find(list) : nullptr;
+    if (!found || !found->is_array()) continue;
+    for (Json& entry : json[list].as_array()) {
+      if (entry.find(key)) entry[key] = without_name(entry.at(key).as_string(), name);
     }
   }
   const bool says_model = file.filename() == "eval.json" || file.filename() == "selftest.json";

@@ -69,6 +69,13 @@ std::string teaching_line(const Json& results) {
                      results.at("bytes_per_token").as_number(), 100 * results.at("coverage").as_number());
 }
 
+std::string verification_line(const Json& verification) {
+  const size_t checks = verification.at("checks").as_array().size();
+  const Json& kld = verification.at("kld_mean");
+  return fmt::format("{} checks passed{}", checks,
+                     kld.is_null() ? "" : fmt::format(", mean KLD {:.2g}", kld.as_number()));
+}
+
 std::string calibration_line(const Json& results) {
   return fmt::format("{} weights over {} tokens", results.at("entries").as_integer(),
                      results.at("tokens").as_integer());
@@ -92,6 +99,9 @@ Story tell(const std::vector<ExpandedStep>& steps, const fs::path& out) {
       told.line = with_context(ExitCode::model, step.out.string(), [&] {
         return std::string(Json::parse_file(step.out / "compare.json").at("summary").as_string());
       });
+    } else if (step.kind == VerifyRecipe::kKind) {
+      told.line = with_context(ExitCode::model, step.out.string(),
+                               [&] { return verification_line(Json::parse_file(step.out / "verify.json")); });
     } else if (step.kind == TeachRecipe::kKind) {
       told.line = with_context(ExitCode::model, step.out.string(),
                                [&] { return teaching_line(Json::parse_file(step.out / "run.json").at("results")); });

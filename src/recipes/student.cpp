@@ -1,8 +1,15 @@
 #include "recipes/student.h"
 
+#include "config/adapter_rules.h"
+#include "export/gguf_model.h"
 #include "recipes/score_head.h"
 
 namespace prentice {
+
+ServedTypes served_by(const AdapterSection& adapter, const ExportSection& exports, const ModelSpec& spec) {
+  if (adapter.kind == AdapterKind::full || !trains_rounded(adapter)) return {};
+  return served_types(spec, file_type_named(adapter.qat), exports.types);
+}
 
 template <class Recipe>
 Student make_student(const Recipe& recipe, Opened opened) {
@@ -11,7 +18,11 @@ Student make_student(const Recipe& recipe, Opened opened) {
   if constexpr (std::is_same_v<Recipe, RewardRecipe>) new_head = take_score_head(opened, adapter);
   NewTokens new_tokens = take_new_tokens(recipe.model, opened, adapter);
   if (new_head) opened.spec = with_padding(opened.spec, opened.tokenizer);
-  return {.opened = std::move(opened), .adapter = std::move(adapter), .new_tokens = std::move(new_tokens)};
+  ServedTypes served = served_by(adapter, recipe.exports, opened.spec);
+  return {.opened = std::move(opened),
+          .adapter = std::move(adapter),
+          .new_tokens = std::move(new_tokens),
+          .served = std::move(served)};
 }
 
 #define PRENTICE_STUDENTS(R) template Student make_student<R>(const R&, Opened);

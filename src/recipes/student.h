@@ -2,6 +2,7 @@
 // without data and plan.
 #pragma once
 
+#include "adapter/qat.h"
 #include "config/kinds.h"
 #include "recipes/new_tokens.h"
 #include "recipes/open.h"
@@ -12,7 +13,12 @@ struct Student {
   Opened opened;
   AdapterSection adapter;  // kind full for pretraining
   NewTokens new_tokens;
+  ServedTypes served;  // what the file of adapter.qat holds of each matrix; empty: the weights train as they are
 };
+
+// What the file of adapter.qat, with the recipe's export.types, holds of each matrix of such a model. Errors: `usage`
+// for a bad entry of export.types; `model` for a tensor that GGUF has no name for.
+ServedTypes served_by(const AdapterSection&, const ExportSection&, const ModelSpec&);
 
 // What `opened`, the recipe's model, becomes where it trains: with its head, the recipe's tokens and the adapter that
 // stores them. Errors: those of take_score_head and take_new_tokens.

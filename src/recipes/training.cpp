@@ -3,8 +3,10 @@
 #include <fmt/format.h>
 
 #include "adapter/lora.h"
+#include "adapter/qat.h"
 #include "adapter/trainable.h"
 #include "config/read.h"
+#include "core/error.h"
 #include "io/publish.h"
 #include "model/resize.h"
 #include "recipes/artifact.h"
@@ -65,12 +67,21 @@ TrainConfig train_config(const Recipe& recipe, const Training& training, bool qu
           .quiet = quiet};
 }
 
+// A plan may be made of shapes alone; a file's blocks are made of a file's weights.
+void require_own_weights(const OpenedRun& run) {
+  if (!run.opened.random || run.served.empty()) return;
+  fail(ExitCode::usage,
+       "model.init: adapter.qat trains for a file that is made of the base's weights, and random ones are in none",
+       "model.init=weights");
+}
+
 }  // namespace
 
 template <class Recipe>
 std::unique_ptr<Training> start_training(Recipe& recipe, const Invocation& invocation) {
   const auto [machine, hardware] = decide_place(recipe.run, "");
   OpenedRun opened = open_run(recipe, machine, RunUse::train);  // a recipe that is refused leaves no folder
+  require_own_weights(opened);
   std::unique_ptr<Training> training(new Training{.folder{recipe.run.out, invocation.fresh, run_policy(invocation)},
                                                   .run = prepare_run(recipe, std::move(opened), hardware),
                                                   .resolved = to_yaml(to_node(recipe))});
@@ -84,6 +95,7 @@ std::unique_ptr<Training> start_training(Recipe& recipe, const Invocation& invoc
   model = load_weights(run.opened, recipe.run.seed);
   if (!run.opened.random) start_rows(model, run.new_tokens.ids, run.new_tokens.known);
   if (run.adapter.kind != AdapterKind::full) attach_lora(model, run.adapter, recipe.run.seed);
+  train_as_served(model, run.served);
   weights = trainable(model, run.adapter);
   forward = {.training = true,
              .recompute_blocks = *recipe.train.recompute == Recompute::block,

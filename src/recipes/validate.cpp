@@ -19,6 +19,7 @@
 #include "recipes/score_head.h"
 #include "recipes/student.h"
 #include "recipes/teacher.h"
+#include "recipes/verify_sides.h"
 
 namespace prentice {
 
@@ -95,9 +96,38 @@ void check_with_model(const PromisedStep& step, RecipeMistakes& mistakes) {
   });
 }
 
-void check_any_with_model(const PromisedStep& step, RecipeMistakes& mistakes) {
+// What a recipe asks to compute on is there, unless it is planned for another machine.
+template <class R>
+void check_devices(const PromisedStep& step, RecipeMistakes& mistakes) {
+  RecipeMistakes told;
+  const R recipe = bind_recipe<R>(step.step.recipe, {.check_paths = false, .in_pipeline = true}, told);
+  if constexpr (requires { recipe.plan; }) {
+    if (!recipe.plan.hardware.empty()) return;
+  }
+  Checker c(recipe, mistakes);
+  const auto check = [&](const char* key, const Auto<std::string>& device) {
+    if (device && is_device(*device)) c.gather(key, [&] { device_named(key, *device); });
+  };
+  check("run.device", recipe.run.device);
+  if constexpr (requires { recipe.distill; }) check("distill.teacher_device", recipe.distill.teacher_device);
+}
+
+// Both sides, where both are there already.
+void check_sides(const PromisedStep& step, RecipeMistakes& mistakes) {
+  RecipeMistakes told;
+  const auto recipe = bind_recipe<VerifyRecipe>(step.step.recipe, {.check_paths = false, .in_pipeline = true}, told);
+  check_expressions(recipe, mistakes);
+  const auto is_there = [](const std::string& address) { return !address.empty() && address_exists(address, {}); };
+  if (!told.empty() || !is_there(recipe.verify.model) || !is_there(recipe.verify.artifact)) return;
+  Checker c(recipe, mistakes);
+  c.gather("verify.artifact", [&] { open_verify_sides(recipe.verify); });
+}
+
+void check_beyond_words(const PromisedStep& step, RecipeMistakes& mistakes) {
   with_kind(recipe_kind(step.step.recipe), [&]<class R>() {
+    check_devices<R>(step, mistakes);
     if constexpr (requires(R recipe) { recipe.model; }) check_with_model<R>(step, mistakes);
+    if constexpr (std::is_same_v<R, VerifyRecipe>) check_sides(step, mistakes);
   });
 }
 
@@ -142,11 +172,11 @@ std::vector<std::string> validate_recipe(const Node& recipe) {
   RecipeMistakes mistakes;
   auto warnings = check_words(recipe, {}, mistakes);
   if (recipe_kind(recipe) != PipelineRecipe::kKind) {
-    check_any_with_model({.step = {.recipe = recipe}}, mistakes);
+    check_beyond_words({.step = {.recipe = recipe}}, mistakes);
   } else {
     RecipeMistakes told;
     for (const auto& next : with_promised_models(expand_steps(recipe, told))) {
-      check_any_with_model(next, mistakes);
+      check_beyond_words(next, mistakes);
     }
   }
   mistakes.throw_if_any();

@@ -29,14 +29,6 @@ bool is_about_the_run(const std::string& key) {
   return key == "run.out" || key == "run.log_every" || key.starts_with("plan.");
 }
 
-// section.key -> value, of what decides the result.
-std::map<std::string, std::string> values_of(const std::string& recipe) {
-  std::map<std::string, std::string> values;
-  if (!recipe.empty()) flatten(parse_yaml(recipe, "recipe.yaml"), "", values);
-  std::erase_if(values, [](const auto& value) { return is_about_the_run(value.first); });
-  return values;
-}
-
 std::map<std::string, std::string> hashes_of(const std::vector<InputHash>& inputs) {
   std::map<std::string, std::string> hashes;
   for (const auto& input : inputs) hashes[input.key] = input.sha256;
@@ -75,11 +67,18 @@ void compare(const std::map<std::string, std::string>& before, const std::map<st
 
 }  // namespace
 
+std::map<std::string, std::string> deciding_values(const std::string& recipe) {
+  std::map<std::string, std::string> values;
+  if (!recipe.empty()) flatten(parse_yaml(recipe, "recipe.yaml"), "", values);
+  std::erase_if(values, [](const auto& value) { return is_about_the_run(value.first); });
+  return values;
+}
+
 std::string binary_sha256() { return cached_sha256_file("/proc/self/exe"); }
 
 std::string recipe_sha256(const std::string& recipe) {
   Sha256 hash;
-  for (const auto& [key, value] : values_of(recipe)) hash.update(key + "=" + value + "\n");
+  for (const auto& [key, value] : deciding_values(recipe)) hash.update(key + "=" + value + "\n");
   return hash.hex();
 }
 
@@ -108,7 +107,7 @@ std::vector<std::string> differences(const Provenance& before, const Provenance&
     const auto was = below(inputs_before, key);
     return !was.empty() && was == below(inputs_now, key);
   };
-  compare(values_of(before.recipe), values_of(now.recipe), only_moved, found);
+  compare(deciding_values(before.recipe), deciding_values(now.recipe), only_moved, found);
   if (!before.inputs.empty() && !now.inputs.empty()) {
     compare(
         inputs_before, inputs_now, [](const std::string&) { return false; }, found);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -25,6 +26,10 @@ std::string binary_sha256();
 // The recipe is left out: it lies beside as recipe.yaml. Its hash is there.
 Json to_json(const Provenance& provenance);
 Provenance provenance_from(const Json& json, std::string recipe);  // errors: `malformed`
+
+// section.key -> value as text, of every key of a resolved recipe that decides the result: not run.out, run.log_every
+// and plan.*.
+std::map<std::string, std::string> deciding_values(const std::string& recipe);
 
 // SHA-256 of the recipe without run.out, run.log_every and plan.*, which do not decide the result.
 std::string recipe_sha256(const std::string& recipe);

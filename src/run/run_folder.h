@@ -12,6 +12,7 @@
 #include "io/json.h"
 #include "run/events.h"
 #include "run/input_hashes.h"
+#include "run/origin.h"
 #include "run/run_lock.h"
 
 namespace prentice {
@@ -62,6 +63,8 @@ class RunFolder {
   const std::filesystem::path& path() const { return out_; }
   const std::string& run_id() const { return run_id_; }
   const std::shared_ptr<InputHashes>& inputs() const { return inputs_; }
+  // For what it hands over; waits for the hashes of the inputs.
+  FileOrigin origin() const { return origin_of(description_.recipe, inputs_->get()); }
   EventLog& events() { return *events_; }
 
   // `results` are added to run.json under "results". Waits for the input hashes.

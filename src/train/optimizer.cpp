@@ -28,6 +28,12 @@ void decay_weights(const std::vector<Tensor>& weights, const Tensor& lr, double 
   at::_foreach_mul_(weights, at::rsub(share, 1).to(weights.front().scalar_type()));
 }
 
+// The fused kernels write past autograd's counters, by which others see that weights have other values
+// (nn/served_weight.h) and backward passes that what they kept is gone.
+void count_change(const std::vector<Tensor>& weights) {
+  for (const Tensor& weight : weights) weight.unsafeGetTensorImpl()->bump_version();
+}
+
 double rate_factor(const OptimizerOptions& options, const std::string& name, const Tensor& tensor) {
   if (options.lr_ratio == 1) return 1;
   if (name.find(".lora_embedding_") != std::string::npos) return kEmbeddingRate / options.lr;
@@ -95,12 +101,14 @@ void Optimizer::adamw(Group& group, const std::vector<Tensor>& gradients, const 
   at::_fused_adamw_(group.weights, gradients, group.first, group.second, /*max_exp_avg_sqs=*/{}, steps, group.lr,
                     options_.beta1, options_.beta2, group.weight_decay, options_.eps, /*amsgrad=*/false,
                     /*maximize=*/false, /*grad_scale=*/{}, skip);
+  count_change(group.weights);
 }
 
 void Optimizer::sgd(Group& group, const std::vector<Tensor>& gradients, const Tensor& skip) {
   decay_weights(group.weights, group.lr, group.weight_decay, skip);
   at::_fused_sgd_(group.weights, gradients, group.first, /*weight_decay=*/0, options_.beta1, group.lr, /*dampening=*/0,
                   /*nesterov=*/false, /*maximize=*/false, /*is_first_step=*/false, /*grad_scale=*/{}, skip);
+  count_change(group.weights);
 }
 
 void Optimizer::lion(Group& group, const std::vector<Tensor>& gradients, const Tensor& skip) {

@@ -297,6 +297,7 @@ TEST(Schema, ContractKeysAreAllThere) {
         "teacher_device"},
        "distill"},
       {"teach", {"out", "top_k", "tail", "values", "sample"}, "teach"},
+      {"verify", {"model", "artifact", "limits", "tokens"}, "verify"},
   };
   for (const auto& [section, keys, kind] : table) {
     std::set<std::string> found;

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import ROOT, setting
+from conftest import ROOT, setting, without_origin
 from peft import PeftModel
 from safetensors.torch import load_file
 from tiny_models import SHAPE, TOKENIZER, make_model, save_folder
@@ -212,9 +212,8 @@ def test_peft_and_transformers_compute_what_was_trained(name, bases, prentice, r
     for number, address in enumerate((run, f"{run}@10", f"{base}+{run / 'adapter'}", run / "merged")):
         assert abs(loss_by_program(prentice, address, rows, tmp_path / f"eval{number}") - loss) < 2e-5 * loss, address
     prentice.run("export", f"model.path={base}+{run / 'adapter'}", "export.merged=f32", f"run.out={tmp_path / 'export'}")
-    assert (tmp_path / "export/merged/model.safetensors").read_bytes() == (run / "merged/model.safetensors").read_bytes()
     for file in (run / "merged").iterdir():
-        assert file.read_bytes() == (tmp_path / "export/merged" / file.name).read_bytes(), file.name
+        assert without_origin(file) == without_origin(tmp_path / "export/merged" / file.name), file.name
     for file in (run / "adapter").iterdir():
         assert file.read_bytes() == (tmp_path / "export/adapter" / file.name).read_bytes(), file.name
 
@@ -247,7 +246,8 @@ def test_training_goes_on_from_an_adapter_with_new_tokens(bases, prentice, rows,
     go_on = [f"adapter.init={tmp_path / 'run/adapter'}", "optim.lr=0.005"]
     prentice.run(*words(base, rows, tmp_path / "same", *go_on))
     prentice.run(*[word for word in words(base, rows, tmp_path / "more", *go_on) if "add_tokens" not in word])
-    assert (tmp_path / "same/adapter/adapter_model.safetensors").read_bytes() == (tmp_path / "more/adapter/adapter_model.safetensors").read_bytes()
+    same, more = (without_origin(tmp_path / name / "adapter/adapter_model.safetensors") for name in ("same", "more"))
+    assert same == more
     first = loss_by_program(prentice, tmp_path / "run", rows, tmp_path / "first")
     assert loss_by_program(prentice, tmp_path / "more", rows, tmp_path / "second") < first - 0.05
     refused = prentice.run(*words(base, rows, tmp_path / "other", *go_on, tokens=["<|other|>"]), code=2)

@@ -95,7 +95,7 @@ def test_merging_four_bits_says_on_which_weights_and_how_far_that_is(kind, base,
     prentice.run(*words(base, tmp_path / "run", [*QUANTIZED[kind], "export.merged=f32"]))
     checks = {check["name"]: check for check in json.loads((tmp_path / "run/verify.json").read_text())["checks"]}
     assert "the base's own, and not the four bits" in checks["merged: base weights"]["detail"]
-    told = checks["merged: log-probabilities"]
+    told = checks["merged: log-probabilities on four bits"]
     assert told["passed"] and 0 < told["value"] < told["limit"]
     trained = loss_of(prentice, tmp_path / "run", base, tmp_path / "own", "model.quantize=" + QUANTIZED[kind][0].split("=")[1])
     merged = loss_of(prentice, tmp_path / "run/merged", base, tmp_path / "merged")

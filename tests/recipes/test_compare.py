@@ -112,7 +112,8 @@ def test_a_pipeline_compares_what_its_own_step_trains(prentice, folder):
     adapter = (folder / "tuned/adapter/adapter_model.safetensors").stat().st_size
     assert done["weight_bytes"] == {"a": (size := (folder / "model/model.safetensors").stat().st_size), "b": size + adapter}
     prentice.run("run", "compare.yaml", "compare.b=tuned@2", "compare.margin=9", "run.out=step")
-    assert json.loads((folder / "step/compare.json").read_text())["weight_bytes"]["b"] == size + adapter
+    step = next((folder / "tuned/checkpoints/step-00000002").rglob("adapter_model.safetensors")).stat().st_size
+    assert json.loads((folder / "step/compare.json").read_text())["weight_bytes"]["b"] == size + step
     # A comparison that was tampered with is made again, and one that is gone is not called done.
     sums = (folder / "compared/SHA256SUMS").read_text()
     assert "compare.json" in sums and "compare.md" in sums

@@ -42,6 +42,13 @@ def put_into_cache(cache, repository, config):
 def test_a_shipped_recipe_is_valid(path, prentice, tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HOME", str(tmp_path / "cache"))
     recipe = yaml.safe_load(path.read_text())
+    if recipe["recipe"] == "verify":  # of a run of the user's
+        model = save_folder(make_model("llama"), tmp_path / "model")
+        prentice.run("export", f"model.path={model}", "export.gguf=[Q8_0]", "export.name=model", "run.out=out")
+        words = [f"verify.model={model}", f"verify.artifact={tmp_path / 'out/gguf/model-Q8_0.gguf'}"]
+        prentice.run("validate", path, *words)
+        assert json.loads(prentice.run("verify", path, *words, "run.out=run", "run.device=cpu", "--json").stdout)["passed"]
+        return
     is_export = recipe["recipe"] == "export"  # of a run of the user's
     name = "user/model" if is_export else recipe["model"]["path"]
     shape = path.parent.name if path in MODEL_RECIPES else "qwen2.5-7b"
@@ -173,15 +180,16 @@ def test_functions_give_the_results_that_they_should():
         assert eval(f"{slots['name']}{call}", scope | words) == eval(result, dict(words)), row
 
 
-@pytest.mark.parametrize("path", [path for path in TASK_RECIPES if path.stem not in ("teach", "answers")], ids=relative)
+@pytest.mark.parametrize("path", [path for path in TASK_RECIPES if path.stem not in ("teach", "answers", "verify")], ids=relative)
 def test_a_task_runs_on_a_tiny_model(path, binary, tmp_path):
     program = Prentice(binary, tmp_path)
     recipe = yaml.safe_load(path.read_text())
     words = ["model.path=quickstart-1m", "model.init=random", f"model.tokenizer={TOKENIZER}", "data.limit=40", "train.steps=2",
              *(["export.gguf=[]"] if "export" in recipe else [])]
-    if "distill" in recipe:
+    if "distill" in recipe or recipe.get("adapter", {}).get("qat"):
         program.run("sft", *words, f"data.train={ROOT / 'data/tickets/train.jsonl'}", "adapter.kind=full", "run.out=teacher")
-        words = [*words[3:], "distill.teacher=teacher", "train.epochs=0"]
+        words = words[3:]
+        words += ["distill.teacher=teacher", "train.epochs=0"] if "distill" in recipe else ["model.path=teacher/merged", "train.epochs=0"]
     program.run("run", path, *words, "eval.limit=3", "run.out=run", timeout=300)
     scores = json.loads((tmp_path / "run/eval.json").read_text())["tasks"]
     assert set(scores) == ({"preference"} if recipe["recipe"] in ("dpo", "reward") else set(recipe["eval"]["tasks"]))

@@ -1,0 +1,37 @@
+// How far the logits of a file may be from its model's, by type and number of parameters.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "export/logit_proof.h"
+#include "io/gguf.h"
+
+namespace prentice {
+
+// What somebody says of a type in place of the table; either of them.
+struct GivenLimit {
+  std::optional<double> kld, top1;
+};
+using GivenLimits = std::map<std::string, GivenLimit>;  // by type
+
+struct LogitBound {
+  std::string type;    // of config/words.h, kLimited
+  double kld = 0;      // mean, nats, at most
+  double top1 = 0;     // at least
+  std::string origin;  // where the numbers come from, for people
+};
+
+// What `limits` says of the type; the rest by the table in logit_limits.cpp.
+LogitBound logit_bound(const std::string& type, int64_t parameters, const GivenLimits& limits);
+
+// The type of a file by its coarsest matrix, or general.file_type where that is coarser.
+std::string limited_type(const GgufReader&);
+
+// log-probabilities, top-1, and that answers end where they did.
+std::vector<Check> logit_checks(const LogitProof&, const LogitBound&);
+
+}  // namespace prentice

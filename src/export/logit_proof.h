@@ -1,0 +1,48 @@
+// Two sets of weights run on the same tokens, layer by layer: one layer of either is in memory at a time, beside the
+// states of all tokens. What verification knows of logits.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "core/batch.h"
+#include "export/comparison.h"
+#include "export/weight_source.h"
+#include "model/gguf_load.h"
+
+namespace prentice {
+
+// Where the tensors of one decoder come from. `read` fills a tensor of f32 on the CPU.
+struct WeightReader {
+  ModelSpec spec;
+  std::function<void(const std::string& tensor, const Tensor& destination)> read;
+};
+// The source must outlive the reader; and so must the file, which the spec was read from.
+WeightReader reader_of(const WeightSource&);
+WeightReader reader_of(const GgufReader&, const ModelSpec&);
+// What products of a model that trains against a file's rounding (adapter.qat) read; it must outlive the reader.
+WeightReader reader_of(const Model&);
+
+// So many logits of either side are in memory at a time, and so many tokens are worked on.
+inline constexpr int64_t kProofLogits = int64_t{1} << 22, kProofMicroTokens = 2048;
+
+struct LogitProof {
+  int64_t tokens = 0;
+  double kld_mean = 0, kld_p99 = 0;  // nats, of the artifact from the model
+  double top1 = 0;                   // share of positions where both find the same id likeliest
+  double confidence = 0;             // mean probability of the model's likeliest id
+  double largest = 0;                // difference of two probabilities' logarithms, of ids likelier than 1e-4
+  int64_t targets = 0;               // positions whose next token is known
+  double perplexity_ratio = 1;       // the artifact's by the model's, over them
+  int64_t ends = 0,
+          ends_kept = 0;  // positions where the model's greedy answer ends, and where the artifact's does, too
+};
+
+// In f32, on the device of the batches, one of which is worked on at a time; `before_layer` is called between layers
+// and may throw. Errors: those of reading; `numerical` for logits of the model that are not finite.
+LogitProof prove_logits(const WeightReader& model, const WeightReader& artifact, const std::vector<Batch>& batches,
+                        const std::vector<int32_t>& stop_ids, const std::function<void()>& before_layer);
+
+}  // namespace prentice

@@ -1,0 +1,15 @@
+// Whether two specs compute the same: what a file's own metadata say, against the model it was made of.
+#pragma once
+
+#include <vector>
+
+#include "export/comparison.h"
+#include "model/spec.h"
+
+namespace prentice {
+
+// Sizes, norms, attention, rotation, windows, context: a check each, the first difference named. `as_gguf`: as
+// llama.cpp computes it, which ignores the windows of some architectures.
+std::vector<Check> spec_checks(const ModelSpec& wanted, const ModelSpec& found, bool as_gguf);
+
+}  // namespace prentice

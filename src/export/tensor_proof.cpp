@@ -1,0 +1,174 @@
+#include "export/tensor_proof.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <cmath>
+#include <utility>
+
+#include "quant/encode.h"
+
+namespace prentice {
+
+namespace {
+
+constexpr double kScaledResidue = 0.5;  // of the error, that is left behind a common factor or offset
+
+double square(double x) { return x * x; }
+
+}  // namespace
+
+void TensorProof::begin(const std::string& tensor) {
+  if (now_.name == tensor) return;
+  finish();
+  now_ = {.name = tensor};
+  blocks_ = others_ = false;
+}
+
+void TensorProof::count(float wanted, float found, double rounding, double bound, double slack) {
+  if (!std::isfinite(found)) {
+    ++now_.not_finite;
+    return;
+  }
+  const double error = static_cast<double>(found) - wanted;
+  now_.count += 1;
+  now_.wanted += square(wanted), now_.found += square(found), now_.both += static_cast<double>(wanted) * found;
+  now_.wanted_sum += wanted, now_.found_sum += found;
+  now_.error += square(error), now_.errors += error;
+  now_.rounding += square(rounding), now_.floor += square(slack);
+  if (error == 0) return;
+  const double most = bound + slack;
+  now_.element = std::max(now_.element, most > 0 ? std::abs(error) / most : HUGE_VAL);
+}
+
+void TensorProof::add(const std::string& tensor, GgmlType type, std::span<const float> wanted,
+                      std::span<const std::byte> stored, bool merged) {
+  begin(tensor);
+  found_.resize(wanted.size()), bounds_.resize(wanted.size()), again_.resize(wanted.size());
+  decode(stored, type, found_);
+  rounding_bounds(wanted, type, bounds_, importance_);
+  bytes_.clear();
+  encode(wanted, type, bytes_);
+  decode(bytes_, type, again_);
+  if (ggml_type_info(type).block_elements > 1) {
+    blocks_ = true;
+    compare_blocks(type, wanted, stored);
+  }
+  float largest = 0;
+  for (const float value : wanted) largest = std::max(largest, std::abs(value));
+  const double slack = merged ? kMergedElsewhere * largest : 0;
+  const double of_bound = blocks_ ? 1 : 1.0001 / kMostOfElement;  // single values are rounded in one way
+  for (size_t i = 0; i < wanted.size(); ++i) {
+    count(wanted[i], found_[i], static_cast<double>(again_[i]) - wanted[i], bounds_[i] * of_bound, slack);
+  }
+}
+
+// Whoever searches for the steps of a block without a matrix of importance ends near the reference quantizer's error.
+void TensorProof::compare_blocks(GgmlType type, std::span<const float> wanted, std::span<const std::byte> stored) {
+  const auto elements = static_cast<size_t>(ggml_type_info(type).block_elements),
+             bytes = static_cast<size_t>(ggml_type_info(type).block_bytes);
+  for (size_t block = 0; block * bytes < stored.size(); ++block) {
+    if (std::ranges::equal(stored.subspan(block * bytes, bytes), std::span(bytes_).subspan(block * bytes, bytes)))
+      continue;
+    others_ = true;
+    double found = 0, own = 0, size = 0;
+    for (size_t i = block * elements; i < (block + 1) * elements; ++i) {
+      found += square(static_cast<double>(found_[i]) - wanted[i]),
+          own += square(static_cast<double>(again_[i]) - wanted[i]);
+      size += square(wanted[i]);
+    }
+    const double ratio = std::sqrt(found / (own + 1e-10 * size + 1e-300));
+    now_.block = std::max(now_.block, std::isfinite(ratio) ? ratio : HUGE_VAL);
+  }
+}
+
+void TensorProof::add_rounded(const std::string& tensor, std::span<const float> wanted, std::span<const float> rounded,
+                              std::span<const float> found) {
+  begin(tensor);
+  for (size_t i = 0; i < wanted.size(); ++i) {
+    const double error = static_cast<double>(rounded[i]) - wanted[i];
+    count(wanted[i], found[i], error, std::abs(error), 1e-6 * std::abs(wanted[i]));
+  }
+}
+
+// One idea of what happened, for the person who must find it.
+std::string TensorProof::looks_like(const Sums& sums) const {
+  if (sums.found == 0) return "is all zeros";
+  if (sums.wanted == 0) return "should be all zeros";
+  const double offset = sums.errors / sums.count, spread = sums.error - sums.count * square(offset);
+  if (spread < 0.01 * sums.error)
+    return fmt::format("differs by {:.4g} everywhere, as with a norm's offset that is missing or there twice", offset);
+  const double factor = sums.both / sums.wanted, residue = sums.found - factor * sums.both;
+  if (std::abs(factor) > 1e-3 && std::abs(factor - 1) > 0.01 &&
+      residue < kScaledResidue * square(factor - 1) * sums.wanted && residue < 0.05 * sums.found)
+    return fmt::format("is {:.4g} times what it should be", factor);
+  const double alike = sums.both / std::sqrt(sums.wanted * sums.found);
+  if (std::abs(sums.found / sums.wanted - 1) < 0.05 && alike < 0.9)
+    return "has values of this size in other places: rows in another order, or another tensor's";
+  if (alike > 0.999) return "differs in single values";
+  return "holds other values";
+}
+
+void TensorProof::finish() {
+  if (now_.name.empty()) return;
+  const Sums sums = std::exchange(now_, {});
+  ++tensors_;
+  if (blocks_) ++in_blocks_;
+  if (others_) ++other_blocks_;
+  if (sums.not_finite > 0) {
+    not_finite_.push_back(fmt::format("{}: {} values are not finite", sums.name, sums.not_finite));
+    return;
+  }
+  const double explained = sums.rounding + sums.floor;
+  const double ratio = sums.error == 0 ? 0 : explained > 0 ? std::sqrt(sums.error / explained) : HUGE_VAL;
+  const double most = importance_ ? kMostOfTensorImportance : kMostOfTensor;
+  const std::string told = fmt::format("{} {} (relative error {:.2g}, {:.2g} by rounding)", sums.name, looks_like(sums),
+                                       std::sqrt(sums.error / std::max(sums.wanted, 1e-300)),
+                                       std::sqrt(explained / std::max(sums.wanted, 1e-300)));
+  if (!importance_ && sums.block > kMostOfBlock) wrong_blocks_.push_back(told);
+  worst_block_ = std::max(worst_block_, sums.block);
+  if (ratio > most) wrong_tensors_.push_back(told);
+  if (sums.element > kMostOfElement) wrong_elements_.push_back(told);
+  if (ratio > worst_tensor_) worst_tensor_ = ratio, tensor_name_ = sums.name;
+  if (sums.element > worst_element_) worst_element_ = sums.element, element_name_ = sums.name;
+}
+
+std::vector<Check> TensorProof::checks() {
+  finish();
+  const auto told = [](const std::vector<std::string>& wrong, std::string otherwise) {
+    if (wrong.empty()) return otherwise;
+    return wrong.size() == 1 ? wrong.front() : fmt::format("{}; and {} more", wrong.front(), wrong.size() - 1);
+  };
+  const std::string blocks =
+      in_blocks_ == 0      ? ""
+      : other_blocks_ == 0 ? fmt::format("; all {} in blocks are byte for byte the reference quantizer's", in_blocks_)
+                           : fmt::format("; {} of {} in blocks have other blocks than the reference quantizer's",
+                                         other_blocks_, in_blocks_);
+  return {
+      {.name = "finite values",
+       .passed = not_finite_.empty(),
+       .value = static_cast<double>(not_finite_.size()),
+       .limit = 0,
+       .detail = told(not_finite_, "")},
+      {.name = "values",
+       .passed = wrong_elements_.empty(),
+       .value = worst_element_,
+       .limit = kMostOfElement,
+       .detail =
+           told(wrong_elements_,
+                element_name_.empty() ? "all equal" : "largest difference, in units of rounding: " + element_name_)},
+      {.name = "blocks",
+       .passed = wrong_blocks_.empty(),
+       .value = worst_block_,
+       .limit = importance_ ? std::max(worst_block_, kMostOfBlock) : kMostOfBlock,
+       .detail = told(wrong_blocks_, "root mean square of a block's error by that of the reference quantizer")},
+      {.name = "rounding",
+       .passed = wrong_tensors_.empty(),
+       .value = worst_tensor_,
+       .limit = importance_ ? kMostOfTensorImportance : kMostOfTensor,
+       .detail = told(wrong_tensors_, fmt::format("root mean square by that of the type's own rounding, the worst "
+                                                  "of {} tensors{}{}",
+                                                  tensors_, tensor_name_.empty() ? "" : ": " + tensor_name_, blocks))}};
+}
+
+}  // namespace prentice

@@ -1,0 +1,67 @@
+// Whether the tensors of a file hold a model's values, whoever wrote it: what cannot be rounding is named for what it
+// looks like. Separate from Comparison, which asks a file of our own for its very bytes.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "export/comparison.h"
+#include "io/gguf.h"
+
+namespace prentice {
+
+// Limits. Errors are measured in what the type's own rounding makes of the same values (quant/encode.h): of every
+// element in units of rounding_bounds, of a tensor as root mean squares.
+inline constexpr double kMostOfElement = 1.5;           // another writer's search for steps
+inline constexpr double kMostOfBlock = 1.75;            // as a root mean square, where the bytes are other ones
+inline constexpr double kMostOfTensor = 1.5;            // measured: 1.00 to 1.03 (llama-quantize, gguf-py)
+inline constexpr double kMostOfTensorImportance = 2.5;  // measured: up to 1.5, in Q2_K
+inline constexpr double kMergedElsewhere = 2e-5;        // of the largest value: sums of an adapter in another order
+
+class TensorProof {
+ public:
+  // `importance`: the file was made with an importance matrix, and rounds some columns for others' sake.
+  explicit TensorProof(bool importance) : importance_(importance) {}
+
+  // Whole rows of `tensor`, in order. `stored` is what the file holds: bytes of `type`; `merged`: the values are sums
+  // with an adapter's.
+  void add(const std::string& tensor, GgmlType type, std::span<const float> wanted, std::span<const std::byte> stored,
+           bool merged);
+  // The same for values that are stored in a form of their own; `rounded` is what it makes of `wanted`.
+  void add_rounded(const std::string& tensor, std::span<const float> wanted, std::span<const float> rounded,
+                   std::span<const float> found);
+
+  // "finite values", "values", "blocks", "rounding".
+  std::vector<Check> checks();
+
+ private:
+  struct Sums {
+    std::string name;
+    double count = 0, wanted = 0, found = 0, both = 0;      // sums of squares, and of products
+    double wanted_sum = 0, found_sum = 0;                   // plain sums
+    double error = 0, rounding = 0, floor = 0, errors = 0;  // squares of errors: found, explained; sum of errors
+    double element = 0;                                     // largest error in units of its bound
+    double block = 0;                                       // largest error of a block by that of its own rounding
+    int64_t not_finite = 0;
+  };
+
+  void begin(const std::string& tensor);
+  void count(float wanted, float found, double rounding, double bound, double slack);
+  void compare_blocks(GgmlType type, std::span<const float> wanted, std::span<const std::byte> stored);
+  void finish();
+  std::string looks_like(const Sums&) const;
+
+  bool importance_;
+  Sums now_;
+  std::vector<float> found_, bounds_, again_;
+  std::vector<std::byte> bytes_;
+  int64_t tensors_ = 0, in_blocks_ = 0, other_blocks_ = 0;
+  bool blocks_ = false, others_ = false;
+  std::vector<std::string> not_finite_, wrong_elements_, wrong_blocks_, wrong_tensors_;
+  double worst_element_ = 0, worst_block_ = 0, worst_tensor_ = 0;
+  std::string element_name_, tensor_name_;
+};
+
+}  // namespace prentice

@@ -1,0 +1,272 @@
+#include "export/verify_artifact.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <algorithm>
+#include <functional>
+#include <set>
+
+#include "core/error.h"
+#include "export/gguf_features.h"
+#include "export/hf_folder.h"
+#include "export/logit_limits.h"
+#include "export/spec_checks.h"
+#include "export/tensor_proof.h"
+#include "export/token_proof.h"
+#include "export/vocabulary_checks.h"
+#include "io/gguf_values.h"
+#include "model/gguf_spec.h"
+#include "model/stored_nf4.h"
+#include "quant/encode.h"
+
+namespace prentice {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+int64_t parameters_of(const WeightSource& weights) {
+  int64_t count = 0;
+  for (const auto& tensor : weights.tensors()) {
+    const RowShape shape = row_shape(tensor.shape);
+    count += shape.rows * shape.columns;
+  }
+  return count;
+}
+
+void append(Verification& result, std::vector<Check> checks) {
+  for (auto& check : checks) result.checks.push_back(std::move(check));
+}
+
+// Whether all that was just added passed.
+bool added(Verification& result, std::vector<Check> checks) {
+  const bool passed = std::ranges::all_of(checks, &Check::passed);
+  append(result, std::move(checks));
+  return passed;
+}
+
+// Types are the file's own; matrices may be in blocks, vectors may not.
+std::vector<Check> set_checks(const GgufReader& file, const std::vector<GgufTensorPlan>& plans) {
+  Comparison comparison;
+  for (const auto& plan : plans) {
+    GgufTensorInfo declared = plan.info;
+    const auto* found = file.find_tensor(declared.name);
+    if (found != nullptr && (found->dims.size() > 1 || ggml_type_info(found->type).block_elements == 1))
+      declared.type = found->type;
+    comparison.find(file, declared);
+  }
+  comparison.no_others(file);
+  auto checks = comparison.checks();
+  checks.pop_back();  // nothing was compared yet
+  return checks;
+}
+
+Check architecture_check(const GgufReader& file, const std::string& wanted) {
+  const std::string found = gguf_text(file, "general.architecture").value_or("none");
+  return equal_check("architecture", found == wanted,
+                     found == wanted ? wanted : fmt::format("expected {}, got {}", wanted, found));
+}
+
+std::vector<Check> value_checks(const GgufReader& file, const std::vector<GgufTensorPlan>& plans,
+                                const WeightSource& weights, const ProofRules& rules) {
+  TensorProof proof(file.find("quantize.imatrix.file") != nullptr);
+  for (const auto& plan : plans) {
+    rules.before_layer();
+    const auto* found = file.find_tensor(plan.info.name);
+    const auto& type = ggml_type_info(found->type);
+    const bool merged = !plan.constants.empty() ||
+                        std::ranges::any_of(plan.sources, [&](size_t index) { return weights.is_changed(index); });
+    uint64_t offset = 0;
+    for_each_gguf_block(weights, plan, [&](std::span<const float> values) {
+      const uint64_t bytes = values.size() / type.block_elements * type.block_bytes;
+      const auto stored = found->bytes.subspan(offset, bytes);
+      const std::vector<std::byte> aligned(stored.begin(), stored.end());
+      proof.add(plan.info.name, found->type, values, aligned, merged);
+      offset += bytes;
+    });
+    file.release_pages();
+  }
+  return proof.checks();
+}
+
+Check stops_check(const std::vector<int32_t>& wanted, const std::vector<int32_t>& found) {
+  std::vector<int32_t> strange;
+  for (const int32_t id : found) {
+    if (std::ranges::count(wanted, id) == 0) strange.push_back(id);
+  }
+  const bool equal = strange.empty() && found.empty() == wanted.empty();
+  return equal_check("stop tokens", equal,
+                     equal ? fmt::format("{}", fmt::join(found, ", "))
+                           : fmt::format("expected of {}, got {}", fmt::join(wanted, ", "), fmt::join(found, ", ")));
+}
+
+// The last part, for a file that has passed the others.
+void add_logits(Verification& result, const std::string& artifact, const std::string& type, const WeightReader& reader,
+                const Trained& trained, const ProofRules& rules) {
+  if (rules.tokens.empty()) return;
+  rules.say("logits");
+  const WeightReader model = trained.answers ? *trained.answers : reader_of(trained.weights);
+  const LogitProof proof = prove_logits(model, reader, rules.tokens, trained.stop_ids, rules.before_layer);
+  append(result, logit_checks(proof, logit_bound(type, parameters_of(trained.weights), rules.limits)));
+  result.logits.emplace(artifact, proof);
+}
+
+}  // namespace
+
+Verification verify_gguf_artifact(const fs::path& path, const Trained& trained, const ProofRules& rules) {
+  const ModelSpec& spec = trained.weights.spec();
+  check_gguf_can_express(spec);
+  Verification result;
+  rules.say("container");
+  const auto file = GgufReader::open(path);
+  append(result, {equal_check("container", true, fmt::format("{} tensors read strictly", file.tensors().size()))});
+  if (!added(result, {architecture_check(file, spec.gguf.architecture)})) return result;
+  const GgufOptions options{.type = FileType::F32};
+  const auto plans = plan_gguf_tensors(trained.weights, spec, options);
+  if (!added(result, set_checks(file, plans))) return result;
+  const ModelSpec found = read_gguf_spec(file);
+  bool alike = added(result, spec_checks(spec, found, true));
+  rules.say("vocabulary");
+  if (added(result, vocabulary_checks(file, spec, trained.tokenizer, options, trained.stop_ids))) {
+    const Tokenizer tokenizer = Tokenizer::load(path);
+    alike = added(result, text_checks(trained.tokenizer, tokenizer,
+                                      {.as_gguf = true, .texts = rules.texts, .threads = rules.threads})) &&
+            alike;
+  } else {
+    alike = false;
+  }
+  rules.say("tensors");
+  alike = added(result, value_checks(file, plans, trained.weights, rules)) && alike;
+  if (alike) add_logits(result, path.filename().string(), limited_type(file), reader_of(file, found), trained, rules);
+  return result;
+}
+
+namespace {
+
+struct FolderTensor {
+  size_t index;              // of the trained model's
+  const TensorView* stored;  // of the folder
+};
+
+std::vector<Check> folder_set_checks(const WeightFolder& folder, const WeightSource& weights, bool quantized,
+                                     std::vector<FolderTensor>& out) {
+  Comparison comparison;
+  std::set<std::string> expected;
+  for (size_t i = 0; i < weights.tensors().size(); ++i) {
+    const auto& [name, shape] = weights.tensors()[i];
+    const TensorView* stored = folder.find(name);
+    expected.insert(name);
+    if (stored == nullptr) {
+      comparison.missing(name);
+      continue;
+    }
+    const bool in_four_bits = quantized && stored->dtype == DType::u8 && nf4_fault(folder, *stored, shape).empty();
+    comparison.layout(name, in_four_bits || stored->shape == shape);
+    out.push_back({i, stored});
+  }
+  const auto belongs = [&](const TensorView& view) {
+    const auto beside = [&](const FolderTensor& one) { return stands_beside(view.name, one.stored->name); };
+    return expected.contains(view.name) || (quantized && std::ranges::any_of(out, beside));
+  };
+  const std::string head = weights.spec().names.head + ".weight";
+  for (const auto* tensor : folder.tensors()) {
+    const bool tied_again = weights.spec().tied_head && tensor->name == head;  // equal, or the folder is not read
+    if (!belongs(*tensor) && !tied_again) comparison.extra(tensor->name);
+  }
+  auto checks = comparison.checks();
+  checks.pop_back();
+  return checks;
+}
+
+std::vector<Check> folder_value_checks(const WeightSource& weights, const WeightSource& made,
+                                       const std::vector<FolderTensor>& tensors, const ProofRules& rules) {
+  TensorProof proof(false);
+  std::vector<float> found;
+  std::vector<std::byte> bytes;
+  for (const auto& [index, stored] : tensors) {
+    rules.before_layer();
+    const std::string& name = weights.tensors()[index].name;
+    const RowShape shape = row_shape(weights.tensors()[index].shape);
+    const bool in_four_bits = stored->dtype == DType::u8;
+    const int64_t together = in_four_bits ? shape.rows : 1;
+    for_each_block(weights, index, together, [&](int64_t first, int64_t rows, std::span<const float> values) {
+      found.resize(values.size());
+      made.read_base_rows(index, first, rows, found);
+      if (in_four_bits) {
+        const Nf4 wanted = encoded_rows(weights, index);
+        std::vector<float> rounded(values.size());
+        decode_nf4(wanted, 0, rounded);
+        return proof.add_rounded(name, values, rounded, found);
+      }
+      bytes.clear();
+      const GgmlType type = stored->dtype == DType::f32   ? GgmlType::F32
+                            : stored->dtype == DType::f16 ? GgmlType::F16
+                                                          : GgmlType::BF16;
+      encode(found, type, bytes);
+      proof.add(name, type, values, bytes, weights.is_changed(index));
+    });
+  }
+  return proof.checks();
+}
+
+std::string folder_type(const std::vector<FolderTensor>& tensors) {
+  const auto holds = [&](DType dtype) {
+    return std::ranges::any_of(tensors, [&](const FolderTensor& one) { return one.stored->dtype == dtype; });
+  };
+  return holds(DType::u8) ? "NF4" : holds(DType::bf16) ? "BF16" : holds(DType::f16) ? "F16" : "F32";
+}
+
+}  // namespace
+
+Verification verify_folder_artifact(const fs::path& path, const std::vector<int32_t>& stop_ids, const Trained& trained,
+                                    const ProofRules& rules) {
+  Verification result;
+  rules.say("container");
+  const auto folder = WeightFolder::open(path);
+  append(result, {equal_check("container", true, fmt::format("{} files read strictly", folder.files().size()))});
+  const ModelSpec found = read_spec(path);
+  bool alike = added(result, spec_checks(trained.weights.spec(), found, false));
+  std::vector<FolderTensor> tensors;
+  const bool quantized = stored_quantize(found) != Quantize::none;
+  if (!added(result, folder_set_checks(folder, trained.weights, quantized, tensors)) || !alike) return result;
+  rules.say("vocabulary");
+  const Tokenizer tokenizer = Tokenizer::load(path);
+  append(
+      result,
+      {equal_check("vocabulary", tokenizer.vocab_size() == trained.tokenizer.vocab_size(),
+                   fmt::format("{} ids, the model's has {}", tokenizer.vocab_size(), trained.tokenizer.vocab_size())),
+       stops_check(trained.stop_ids, stop_ids)});
+  alike = result.passed();
+  alike = added(result, text_checks(trained.tokenizer, tokenizer, {.texts = rules.texts, .threads = rules.threads})) &&
+          alike;
+  rules.say("tensors");
+  const WeightSource made = WeightSource::from_folder(found, path);
+  alike = added(result, folder_value_checks(trained.weights, made, tensors, rules)) && alike;
+  if (alike) add_logits(result, path.filename().string(), folder_type(tensors), reader_of(made), trained, rules);
+  return result;
+}
+
+void prove_gguf(Verification& result, const std::string& artifact, const fs::path& path, const Trained& trained,
+                const ProofRules& rules) {
+  const auto file = GgufReader::open(path);
+  const ModelSpec found = read_gguf_spec(file);
+  append(result, spec_checks(trained.weights.spec(), found, true));
+  append(result, text_checks(trained.tokenizer, Tokenizer::load(path),
+                             {.as_gguf = true, .texts = rules.texts, .threads = rules.threads}));
+  if (result.passed()) add_logits(result, artifact, limited_type(file), reader_of(file, found), trained, rules);
+}
+
+void prove_folder(Verification& result, const std::string& artifact, const fs::path& path, const Trained& trained,
+                  const ProofRules& rules) {
+  const auto folder = WeightFolder::open(path);
+  const ModelSpec found = read_spec(path);
+  append(result, spec_checks(trained.weights.spec(), found, false));
+  if (!result.passed()) return;
+  const WeightSource made = WeightSource::from_folder(found, path);
+  std::vector<FolderTensor> tensors;
+  folder_set_checks(folder, trained.weights, stored_quantize(found) != Quantize::none, tensors);
+  add_logits(result, artifact, folder_type(tensors), reader_of(made), trained, rules);
+}
+
+}  // namespace prentice

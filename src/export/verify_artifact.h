@@ -1,0 +1,53 @@
+// Proof of any pair: a file that somebody made of a model, against that model. What export/verify.h asks of files of
+// our own, and what it cannot ask: how the file reads by itself, and what it answers.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "core/batch.h"
+#include "export/logit_limits.h"
+#include "export/logit_proof.h"
+#include "export/verify.h"
+#include "export/weight_source.h"
+#include "text/tokenizer.h"
+
+namespace prentice {
+
+// The model that was trained.
+struct Trained {
+  const WeightSource& weights;  // adapter folded in
+  const Tokenizer& tokenizer;
+  std::vector<int32_t> stop_ids;
+  std::optional<WeightReader> answers = {};  // what its logits are made of, where that is not `weights`
+};
+
+// What it is proven on.
+struct ProofRules {
+  std::vector<Batch> tokens;       // that both are run on; empty: no logits
+  std::vector<std::string> texts;  // beside the corpus of tokenizers
+  GivenLimits limits;
+  int threads = 1;                                                          // of the tokenizers
+  std::function<void()> before_layer = [] {};                               // may throw
+  std::function<void(const std::string&)> say = [](const std::string&) {};  // what is looked at now
+};
+
+// Container, tensor set, metadata, vocabulary, token ids, template, values, logits. What cannot be asked any more where
+// an earlier check fails is not asked. Errors: `model` for a container, or metadata, that cannot be read.
+Verification verify_gguf_artifact(const std::filesystem::path& file, const Trained&, const ProofRules&);
+// The same of a Hugging Face folder. `stop_ids`: the folder's own.
+Verification verify_folder_artifact(const std::filesystem::path& folder, const std::vector<int32_t>& stop_ids,
+                                    const Trained&, const ProofRules&);
+
+// Of a file of our own that has passed export/verify.h: how it reads by itself and what it answers, added to what was
+// found, under the name `artifact`.
+void prove_gguf(Verification&, const std::string& artifact, const std::filesystem::path& file, const Trained&,
+                const ProofRules&);
+void prove_folder(Verification&, const std::string& artifact, const std::filesystem::path& folder, const Trained&,
+                  const ProofRules&);
+
+}  // namespace prentice

@@ -1,0 +1,17 @@
+// `verify --provenance`: what a file says of where it comes from (run/origin.h), against the run that wrote it and
+// against the files that this run read.
+#pragma once
+
+#include <filesystem>
+#include <vector>
+
+#include "export/comparison.h"
+
+namespace prentice {
+
+// `artifact`: a GGUF file or a folder of safetensors, below the folder of its run. One check for each thing that it
+// says, and for each input whether it still has that hash; what cannot be looked at fails. Errors: `model` for a file
+// that cannot be read.
+std::vector<Check> provenance_checks(const std::filesystem::path& artifact);
+
+}  // namespace prentice

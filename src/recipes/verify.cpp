@@ -1,0 +1,139 @@
+// The kind `verify`: a GGUF file or a merged folder, whoever wrote it, against the model that it was made of;
+// verify.json, and what differs is renamed and refused.
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "core/error.h"
+#include "export/gguf_adapter.h"
+#include "export/gguf_features.h"
+#include "export/verify_artifact.h"
+#include "io/gguf.h"
+#include "io/gguf_values.h"
+#include "io/publish.h"
+#include "recipes/console.h"
+#include "recipes/describe_run.h"
+#include "recipes/products.h"
+#include "recipes/programs.h"
+#include "recipes/proof_tokens.h"
+#include "recipes/provenance_checks.h"
+#include "recipes/rejected.h"
+#include "recipes/scoring.h"
+#include "recipes/stop_tokens.h"
+#include "recipes/verify_sides.h"
+#include "run/progress.h"
+#include "run/run_folder.h"
+#include "run/signals.h"
+
+namespace prentice {
+
+namespace fs = std::filesystem;
+
+namespace {
+
+struct Prepared {
+  Opened opened;  // the model
+  Artifact artifact;
+  std::optional<DataSet> rows;
+  bool gguf = false, gguf_adapter = false;
+};
+
+Prepared prepare(VerifyRecipe& recipe) {
+  RecipeMistakes mistakes;
+  check_expressions(recipe, mistakes);
+  mistakes.throw_if_any();
+  const Machine machine = decide_machine(recipe.run);
+  apply_machine(machine, recipe.run.deterministic);
+  VerifySides sides = open_verify_sides(recipe.verify);
+  Prepared made{.opened = open_model(std::move(sides.model), {.path = recipe.verify.model}, machine),
+                .artifact = std::move(sides.artifact)};
+  made.gguf = is_gguf_file(made.artifact.base);
+  made.gguf_adapter = made.gguf && is_gguf_adapter(made.artifact.base);
+  if (made.gguf_adapter && made.opened.artifact.adapter.empty()) {
+    fail(ExitCode::usage, "verify.artifact: " + recipe.verify.artifact + " is an adapter, and verify.model has none",
+         "verify.model=BASE+ADAPTER");
+  }
+  if (!made.gguf_adapter && is_gguf_file(made.opened.artifact.base)) {
+    fail(ExitCode::usage, "verify.model: " + recipe.verify.model + " is a GGUF file, which only an adapter was made of",
+         "name the folder that it was made of");
+  }
+  if (!recipe.verify.tokens) recipe.verify.tokens = machine.device.is_cuda() ? kProofTokensGpu : kProofTokensCpu;
+  if (!recipe.data.eval.empty()) made.rows = load_rows_to_score(made.opened, recipe.data);
+  if (made.rows && !recipe.data.max_length) recipe.data.max_length = made.rows->encoded.longest;
+  return made;
+}
+
+Verification verify_adapter_file(const Prepared& side) {
+  const auto file = GgufReader::open(side.artifact.base);
+  const GgmlType type = file.tensors().empty() ? GgmlType::F32 : file.tensors().front().type;
+  return verify_gguf_adapter(side.artifact.base, side.opened.artifact.adapter, side.opened.spec, {.type = type});
+}
+
+Verification verify_sides(const VerifyRecipe& recipe, const Prepared& side, const Invocation& invocation) {
+  if (side.gguf_adapter) return verify_adapter_file(side);
+  const Opened& opened = side.opened;
+  const auto weights = WeightSource::from_folder(opened.spec, opened.artifact.base, opened.artifact.adapter);
+  const Trained trained{.weights = weights,
+                        .tokenizer = opened.tokenizer,
+                        .stop_ids = stop_token_ids(opened.artifact, opened.spec, opened.tokenizer)};
+  const int64_t context = side.gguf ? gguf_context(weights.spec()) : weights.spec().max_positions;
+  const auto rows = side.rows ? std::span<const Sequence>(side.rows->encoded.sequences) : std::span<const Sequence>();
+  ProgressPrinter printer(invocation.quiet || invocation.json);
+  const ProofRules rules{
+      .tokens = proof_batches(rows, opened.tokenizer, context, *recipe.verify.tokens, opened.machine.device),
+      .texts = side.rows ? texts_of(*side.rows) : std::vector<std::string>(),
+      .limits = limits_of(recipe.verify.limits),
+      .threads = opened.machine.threads,
+      .before_layer = [] { throw_if_stopped(); },
+      .say = [&](const std::string& what) { printer.show("verify " + what); }};
+  if (side.gguf) return verify_gguf_artifact(side.artifact.base, trained, rules);
+  const ModelSpec spec = read_spec(side.artifact.base);
+  const Tokenizer own = Tokenizer::load(side.artifact.base);
+  return verify_folder_artifact(side.artifact.base, stop_token_ids(side.artifact, spec, own), trained, rules);
+}
+
+// A file that failed is refused again wherever it still has its name.
+int refuse(const fs::path& artifact, const std::vector<std::string>& reasons) {
+  std::error_code error;
+  if (fs::exists(artifact, error)) {
+    const fs::path kept = reject(artifact, artifact);
+    fmt::print(stderr, "{} is kept as {}\n", artifact.string(), kept.filename().string());
+  }
+  return tell_verification(reasons);
+}
+
+void print_passed(const Verification& found, const fs::path& out) {
+  for (const auto& check : found.checks) {
+    fmt::print("  {:<24} {}{}\n", check.name, check.passed ? "passed" : "FAILED",
+               check.detail.empty() ? "" : "  " + check.detail);
+  }
+  fmt::print("{}\n", (out / "verify.json").string());
+}
+
+}  // namespace
+
+int run_program(VerifyRecipe recipe, const Invocation& invocation) {
+  const Prepared side = prepare(recipe);
+  RunFolder folder(recipe.run.out, invocation.fresh, run_policy(invocation));
+  const fs::path& out = folder.path();
+  const auto description = describe_run(recipe, side.opened.artifact, *recipe.run.device, invocation);
+  if (folder.begin(description) == RunState::finished) {
+    const auto reasons = failed_checks(out);
+    return reasons.empty() ? already_done(out, invocation) : refuse(side.artifact.base, reasons);
+  }
+  Verification found = verify_sides(recipe, side, invocation);
+  if (invocation.provenance) {
+    for (auto& check : provenance_checks(side.artifact.base)) found.checks.push_back(std::move(check));
+  }
+  publish_file(out / "verify.json", verification_json(found));
+  write_checksums(out);
+  folder.finish();
+  if (invocation.json) {
+    fmt::print("{}\n", Json::parse(verification_json(found)).dump());
+  } else if (!invocation.inner) {
+    print_passed(found, out);
+  }
+  return found.passed() ? 0 : refuse(side.artifact.base, failed_checks(out));
+}
+
+}  // namespace prentice

@@ -1,0 +1,128 @@
+"""adapter.qat: trained against the blocks of a GGUF file, a run hands over the file whose answers it was trained on; stopped and
+continued it gives the same bytes; what cannot be is refused by name."""
+
+import json
+import signal
+import time
+
+import pytest
+from tiny_models import make_model, save_folder
+
+# Width 256 has blocks of 256 values; rows of 352 and of 64 (4 heads of 16) do not, and fall back.
+WIDE = {"hidden_size": 256, "intermediate_size": 352, "head_dim": 16}
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("qat")
+    rows = [{"prompt": f"The office number {i}", "completion": f" is on floor {i % 5}."} for i in range(24)]
+    (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (folder / "sft.yaml").write_text("recipe: sft\n")
+    save_folder(make_model("llama", **WIDE), folder / "base")
+    save_folder(make_model("llama_tied_llama3_rope", **WIDE), folder / "tied")
+    return folder
+
+
+def sft(base, out, *options, model="base", steps=12, qat="Q4_K_M"):
+    return ["sft", f"model.path={base / model}", f"data.train={base / 'rows.jsonl'}", "data.chat=off", "train.batch=4",
+            f"train.steps={steps}", "train.checkpoint_every=4", "adapter.rank=4", "optim.lr=3e-3", "run.threads=1", "run.device=cpu",
+            f"adapter.qat={qat}", f"export.gguf=[{qat}]", "export.name=x", f"run.out={out}", *options]
+
+
+def loss_of(prentice, model, base, out):
+    prentice.run("eval", f"model.path={model}", f"data.eval={base / 'rows.jsonl'}", "data.chat=off", "run.device=cpu", "run.threads=1",
+                 f"run.out={out}")
+    return json.loads((out / "eval.json").read_text())["tasks"]["loss"]["mean"]
+
+
+def scored(base):
+    return [f"data.eval={base / 'rows.jsonl'}", "eval.tasks=[loss]"]
+
+
+@pytest.mark.parametrize("model, qat, more", [
+    ("base", "Q4_K_M", []), ("tied", "Q2_K", []), ("base", "Q4_0", ["adapter.targets=[q_proj,down_proj]"]),
+    ("base", "Q4_K_M", ["export.types={attn_v: Q5_1, ffn_up: F32}", "train.recompute=block"])])
+def test_the_file_gives_what_was_trained(model, qat, more, base, prentice, tmp_path):
+    before = loss_of(prentice, base / model, base, tmp_path / "before")
+    prentice.run(*sft(base, tmp_path / "run", *scored(base), *more, model=model, qat=qat))
+    trained = json.loads((tmp_path / "run/eval.json").read_text())["tasks"]["loss"]["mean"]
+    served = loss_of(prentice, tmp_path / f"run/gguf/x-{qat}.gguf", base, tmp_path / "served")
+    assert trained < before - 0.02, "nothing was learnt"
+    # The same products of the same blocks; a mean over other batches may add in another order.
+    assert served == pytest.approx(trained, rel=2e-7)
+    unrounded = loss_of(prentice, tmp_path / "run", base, tmp_path / "unrounded")
+    assert abs(unrounded - served) > 1e-4, "rounding makes no difference here, and nothing is shown"
+    proofs = json.loads((tmp_path / "run/verify.json").read_text())
+    assert proofs["passed"] and proofs["kld_mean"] < 1e-9 and proofs["top1"] == 1.0
+
+
+def test_a_run_goes_on_where_it_was_stopped(base, prentice, tmp_path):
+    held_out = [f"data.eval={base / 'rows.jsonl'}", "train.eval_every=3"]  # scoring passes between the steps change nothing
+    prentice.run(*sft(base, tmp_path / "whole", *held_out))
+    process = prentice.start(*sft(base, tmp_path / "stopped", *held_out))
+    while not (tmp_path / "stopped/checkpoints/step-00000004").exists():
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.send_signal(signal.SIGTERM)
+    process.communicate()
+    prentice.run(*sft(base, tmp_path / "stopped", *held_out))
+    for name in ("adapter/adapter_model.safetensors", "gguf/x-Q4_K_M.gguf"):
+        content = [(tmp_path / run / name).read_bytes() for run in ("stopped", "whole")]
+        assert len(content[0]) == len(content[1])
+        if name.startswith("adapter"):
+            assert content[0] == content[1]
+
+
+def test_recomputation_and_micro_batches_change_no_step(base, prentice, tmp_path):
+    ways = {"plain": [], "recompute": ["train.recompute=block"], "micro": ["train.micro_tokens=32"], "alone": ["data.packing=false"]}
+    losses = {}
+    for name, words in ways.items():
+        prentice.run(*sft(base, tmp_path / name, "data.eval_split=0", "run.log_every=1", *words, steps=4))
+        lines = [json.loads(line) for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()]
+        losses[name] = [line["loss"] for line in lines if "loss" in line]
+    assert losses["recompute"] == losses["plain"]
+    # A factor's last bit may move a code of a block, and with it a logit.
+    assert losses["micro"] == pytest.approx(losses["plain"], rel=2e-3) and losses["alone"] == pytest.approx(losses["plain"], rel=2e-3)
+
+
+def test_a_students_blocks_train_against_a_teacher(base, prentice, tmp_path):
+    words = [word if word != "sft" else "distill" for word in sft(base, tmp_path / "run", *scored(base))]
+    prentice.run(*words, f"distill.teacher={base / 'base'}", "distill.weight=0.1")
+    trained = json.loads((tmp_path / "run/eval.json").read_text())["tasks"]["loss"]["mean"]
+    assert loss_of(prentice, tmp_path / "run/gguf/x-Q4_K_M.gguf", base, tmp_path / "served") == pytest.approx(trained, rel=2e-7)
+
+
+def test_the_plan_counts_blocks_beside_the_weights_under_adapters(base, prentice):
+    def memory(qat):
+        words = [word for word in sft(base, "planned", qat=qat)[1:] if qat != "none" or not word.startswith("export.gguf")]
+        return json.loads(prentice.run("plan", base / "sft.yaml", *words, "--json").stdout)["memory"]
+
+    plain, rounded = memory("none"), memory("Q8_0")
+    layer = 2 * 64 * 256 + 2 * 32 * 256 + 3 * 256 * 352
+    blocks, ends = 3 * layer * 34 // 32, 2 * 1536 * 256
+    # The blocks come beside the layers' f32, and take the place of embedding's and head's.
+    assert rounded["load"] - plain["load"] == pytest.approx(blocks - ends * (4 - 34 / 32), rel=0.02)
+
+
+@pytest.mark.parametrize("options, key, why", [
+    (["adapter.targets=[lm_head,q_proj]"], "adapter.targets", "lm_head has an adapter, which adapter.qat does not train"),
+    (["run.precision=bf16"], "run.precision", "bf16 rounds the F32 weights"),
+    (["adapter.dropout=0.1"], "adapter.dropout", "which adapter.qat does not train"),
+    (["export.dtype=bf16"], "export.dtype", "adapter.qat trains the blocks of an adapter in f32"),
+])
+def test_what_cannot_be_is_refused(options, key, why, base, prentice):
+    told = prentice.run(*sft(base, "run", *options), code=2).stderr
+    assert key in told and why in told and told.count("error:") == 1
+    told = prentice.run("validate", base / "sft.yaml", *sft(base, "run", *options)[1:], code=2).stderr
+    assert key in told and why in told
+
+
+def test_neither_a_file_of_blocks_nor_an_adapter_with_magnitudes_is_gone_on_from(base, prentice, tmp_path):
+    words = sft(base, tmp_path / "run", "adapter.kind=dora", "export.verify=false", steps=1)
+    plain = [word for word in words if not word.startswith("adapter.qat")]
+    prentice.run(*plain)
+    words = [word for word in sft(base, tmp_path / "again", f"adapter.init={tmp_path / 'run/adapter'}") if "rank" not in word]
+    assert "the adapter has magnitudes (DoRA), which adapter.qat" in prentice.run(*words, code=2).stderr
+    file = tmp_path / "run/gguf/x-Q4_K_M.gguf"
+    words = [word if not word.startswith("model.path") else f"model.path={file}" for word in sft(base, tmp_path / "again")]
+    assert "adapter.qat: " in prentice.run(*words, code=2).stderr
