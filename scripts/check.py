@@ -27,7 +27,7 @@ MAY_USE = {
     "teacher": "core io run",
     "train": "core config io data run",
     "eval": "core config io text data nn model objective",
-    "export": "core io text quant model adapter",
+    "export": "core io config text quant model adapter",
     "recipes": "core io hub config text quant kernels data model adapter objective run teacher train eval export",
     "cli": "core io hub config kernels data run teacher recipes",
 }

@@ -192,13 +192,10 @@ void fields(V&& v, VerifySection& s) {
                   "not pass is renamed to NAME.rejected, and the exit code is 9",
           .path = PathKind::address});
   v("limits", s.limits, About{.help = kLimitsHelp, .why = kLimitsWhy, .min = 0});
-  v("llama_cpp", s.llama_cpp,
-    About{.help = "a shared library of llama.cpp (libllama.so): a second witness of ids and log-probabilities",
-          .why = "none: our own forward pass alone",
-          .path = PathKind::input});
   v("tokens", s.tokens,
     About{
         .help = "how many tokens both are run on", .why = "512 on the CPU, 8192 on a GPU", .min = 16, .max = 1 << 20});
+  v.reserved("llama_cpp", "a shared library or a server of llama.cpp: a second witness of ids and log-probabilities");
 }
 
 template <class V>

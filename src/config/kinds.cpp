@@ -67,7 +67,6 @@ constexpr Unused kUnused[] = {
     {kInference, "run.log_every"},
     {kGenerate, "run.out"},
     {kVerify, "run.precision"},
-    {kVerify, "verify.llama_cpp"},  // the contract's, not in this version
     {kVerify, "data.train"},
     {kVerify, "data.packing"},
     {kImatrix, "data.packing"},
@@ -128,6 +127,8 @@ bool resolve_adapter(R& r) {
   const bool full = r.adapter.kind == AdapterKind::full;
   if (!full && starts_fresh(r.adapter)) decide(r.adapter.alpha, r.adapter.rslora ? 8.0 : 32.0);
   if (full && !r.has("export.peft")) r.exports.peft = false;
+  const std::string& qat = r.adapter.qat;
+  if (qat == "Q3_K" || qat == "Q4_K" || qat == "Q5_K") r.adapter.qat += "_M";
   return full;
 }
 

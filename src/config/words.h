@@ -180,9 +180,10 @@ inline constexpr Choice kModelInit[] = {{"weights"}, {"random"}};
 inline constexpr Choice kQuantize[] = {{"none"}, {"nf4"}, {"nf4-single"}};
 inline constexpr Choice kAdapterInit[] = {{"default"}, {"gaussian"}, {"pissa"}};
 inline constexpr Choice kReference[] = {{"start"}, {"precomputed"}};
-// Files that export.gguf writes, and none.
-inline constexpr Choice kQat[] = {{"none"},   {"F16"},    {"BF16"}, {"Q8_0"},   {"Q6_K"},   {"Q5_K_M"}, {"Q5_K_S"},
-                                  {"Q4_K_M"}, {"Q4_K_S"}, {"Q4_0"}, {"Q3_K_L"}, {"Q3_K_M"}, {"Q3_K_S"}, {"Q2_K"}};
+// Files that export.gguf writes, and none. Q3_K, Q4_K and Q5_K are their middle sizes, as llama-quantize reads them.
+inline constexpr Choice kQat[] = {{"none"},   {"F16"},    {"BF16"},   {"Q8_0"}, {"Q6_K"},   {"Q5_K_M"},
+                                  {"Q5_K_S"}, {"Q4_K_M"}, {"Q4_K_S"}, {"Q4_0"}, {"Q3_K_L"}, {"Q3_K_M"},
+                                  {"Q3_K_S"}, {"Q2_K"},   {"Q5_K"},   {"Q4_K"}, {"Q3_K"}};
 inline constexpr Choice kStoreValues[] = {{"q8"}, {"f16"}, {"f32"}};
 inline constexpr Choice kMaster[] = {{"auto"}, {"stochastic", kLater}};
 inline constexpr Choice kTasks[] = {

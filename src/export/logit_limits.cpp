@@ -14,23 +14,23 @@ namespace prentice {
 namespace {
 
 constexpr int64_t kBillion = 1'000'000'000, kSmall = 100'000'000;
-constexpr double kLeastConfidence = 0.1;  // a trained model has 0.4 and more on text of its kind; random weights 0.01
+constexpr double kLeastConfidence = 0.1;  // stories260K has 0.66 on its own texts, random weights 0.003 to 0.005
 
 // `kld` and `top1` of models of 1 B parameters and more: 1.3 to 1.5 times what llama.cpp publishes for Llama 3 8B on
 // WikiText-2 without an importance matrix (its perplexity tool's README: Q8_0 0.00135, Q6_K 0.0055, Q5_K_M 0.011,
 // Q5_K_S 0.017, Q5_1 0.018, Q5_0 0.022, Q4_K_M 0.031, Q4_K_S 0.043, Q4_1 0.072, Q4_0 0.072; Q2_K 0.45); what holds four
 // bits or fewer has a fifth more of the same likeliest tokens to lose. `small_kld` and `small_top1` are those of models
-// below 100 M, three to five times the worst of six measured ones of 0.3 to 8 M (stories260K, and random weights of
-// width 256 and 512: F16 2e-6, BF16 7e-5, Q8_0 6e-4, Q6_K 0.022, Q5_K_M 0.06, Q4_K_M 0.21, Q4_0 0.27, NF4 0.15, Q3_K_M
-// 0.45, Q3_K_S 0.24, Q2_K 0.5): their few columns round off less of each other's errors, and how far random weights go
-// with their logits no table knows. What such a file may hide is for the comparison of values to find. Coarsest last.
+// below 100 M, at least three times the worst that tests/oracle/test_verify_faults.py and test_imatrix.py meet (trained
+// and random weights of 0.3 to 8 M: F16 2e-6, BF16 7e-5, Q8_0 6e-4, Q6_K 0.022, Q5_K_M 0.06, NF4 0.15, Q4_K_M 0.21,
+// Q4_0 0.27, Q3_K_M 0.45, Q2_K 0.5): how far random weights go with their logits no table knows, and what such a file
+// may hide is for the comparison of values to find. Coarsest last.
 struct Row {
   const char* type;
   double kld, top1, small_kld, small_top1;
 };
 constexpr Row kTable[] = {
-    {"F32", 1e-5, 0.998, 1e-5, 0.98},    {"F16", 1e-3, 0.98, 1e-3, 0.95},   {"BF16", 2e-3, 0.97, 0.01, 0.92},
-    {"Q8_0", 2e-3, 0.97, 0.02, 0.85},    {"Q6_K", 8e-3, 0.94, 0.1, 0.75},   {"Q5_K_M", 0.015, 0.92, 0.25, 0.5},
+    {"F32", 1e-5, 0.998, 1e-5, 0.98},    {"F16", 1e-3, 0.98, 1e-3, 0.95},   {"BF16", 2e-3, 0.97, 2e-3, 0.92},
+    {"Q8_0", 2e-3, 0.97, 4e-3, 0.85},    {"Q6_K", 8e-3, 0.94, 0.1, 0.75},   {"Q5_K_M", 0.015, 0.92, 0.25, 0.5},
     {"Q5_K_S", 0.025, 0.91, 0.25, 0.45}, {"Q5_1", 0.027, 0.91, 0.25, 0.45}, {"Q5_0", 0.033, 0.9, 0.3, 0.45},
     {"Q4_K_M", 0.04, 0.89, 0.8, 0.3},    {"Q4_K_S", 0.06, 0.87, 0.8, 0.25}, {"Q4_1", 0.1, 0.84, 1, 0.2},
     {"Q4_0", 0.1, 0.84, 1, 0.2},         {"NF4", 0.1, 0.84, 1, 0.2},        {"Q3_K_L", 0.11, 0.83, 1.6, 0.15},

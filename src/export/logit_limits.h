@@ -3,20 +3,16 @@
 
 #include <cstdint>
 #include <map>
-#include <optional>
 #include <string>
 #include <vector>
 
+#include "config/schema.h"
 #include "export/logit_proof.h"
 #include "io/gguf.h"
 
 namespace prentice {
 
-// What somebody says of a type in place of the table; either of them.
-struct GivenLimit {
-  std::optional<double> kld, top1;
-};
-using GivenLimits = std::map<std::string, GivenLimit>;  // by type
+using GivenLimits = std::map<std::string, LogitLimits>;  // by type, in place of the table's
 
 struct LogitBound {
   std::string type;    // of config/words.h, kLimited

@@ -110,7 +110,10 @@ void print_products(const Products& products, const std::filesystem::path& out, 
   for (const auto& product : products.written) {
     fmt::print("  {:<9} {}\n", human_bytes(static_cast<double>(product.bytes)), (out / product.name).string());
   }
-  if (products.verified) fmt::print("  verified: container, tensors, token ids, template, logits (verify.json)\n");
+  if (products.verified) {
+    fmt::print("  verified: {} (verify.json)\n",
+               products.answered ? "container, tensors, token ids, template, logits" : "container and tensors");
+  }
   for (const auto& line : products.survivals) fmt::print("  update    {}\n", line);
   for (const auto& warning : products.warnings) fmt::print(stderr, "warning: {}\n", warning);
 }

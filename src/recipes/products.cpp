@@ -63,7 +63,7 @@ struct Proof {
 Proof proof_of(const ProductSource& source, const WeightSource& weights, const ExportSection& section,
                int64_t context) {
   Proof proof{.trained = {.weights = weights, .tokenizer = source.tokenizer, .stop_ids = source.stop_ids},
-              .rules = {.limits = limits_of(section.limits), .before_layer = [] { throw_if_stopped(kContinues); }}};
+              .rules = {.limits = section.limits, .before_layer = [] { throw_if_stopped(kContinues); }}};
   if (source.proof_tokens && source.spec.labels == 0) proof.rules.tokens = source.proof_tokens(context);
   return proof;
 }
@@ -297,8 +297,10 @@ Products write_products(const ProductSource& source, const ExportSection& sectio
   }
   info.merged = fs::exists(out / "merged");
   write_serving(source, info, out);
-  Products products{
-      .verified = !verifier.all.checks.empty(), .survivals = std::move(survivals), .warnings = info.warnings};
+  Products products{.verified = !verifier.all.checks.empty(),
+                    .answered = !verifier.all.logits.empty(),
+                    .survivals = std::move(survivals),
+                    .warnings = info.warnings};
   for (const std::string product : {"adapter", "merged"}) {
     if (fs::exists(out / product)) products.written.push_back({product, size_on_disk(out / product)});
   }

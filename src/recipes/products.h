@@ -64,6 +64,7 @@ struct Product {
 struct Products {
   std::vector<Product> written;
   bool verified = false;               // everything that was checked passed
+  bool answered = false;               // logits were among it
   std::vector<std::string> survivals;  // of an adapter in files of blocks, a sentence each
   std::vector<std::string> warnings;   // what the receiver must know, a sentence each
 };

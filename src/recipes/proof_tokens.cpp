@@ -65,12 +65,6 @@ std::vector<Batch> proof_batches(std::span<const Sequence> rows, const Tokenizer
   return proof_batches(rows, tokenizer, context, device.is_cuda() ? kProofTokensGpu : kProofTokensCpu, device);
 }
 
-GivenLimits limits_of(const std::map<std::string, LogitLimits>& limits) {
-  GivenLimits given;
-  for (const auto& [type, bounds] : limits) given[type] = {bounds.kld, bounds.top1};
-  return given;
-}
-
 std::vector<std::string> texts_of(const DataSet& rows) {
   std::vector<std::string> texts;
   for (const auto& example : rows.examples) {

@@ -25,9 +25,6 @@ std::vector<Batch> proof_batches(std::span<const Sequence> rows, const Tokenizer
 // As many as verify.tokens has where it is automatic.
 std::vector<Batch> proof_batches(std::span<const Sequence> rows, const Tokenizer&, int64_t context, c10::Device device);
 
-// The recipe's word on limits.
-GivenLimits limits_of(const std::map<std::string, LogitLimits>&);
-
 // The texts of rows, for tokenizers to agree on: the first few thousand.
 std::vector<std::string> texts_of(const DataSet& rows);
 

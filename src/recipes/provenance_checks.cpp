@@ -19,11 +19,12 @@ namespace fs = std::filesystem;
 namespace {
 
 constexpr int kLevels = 3;  // RUN/gguf/FILE, RUN/merged
+constexpr std::string_view kProvenanceCheck = "provenance: ";
 
 std::string shortened(const std::string& hash) { return hash.empty() ? "nothing" : hash.substr(0, 12) + "..."; }
 
 Check check_of(const std::string& what, bool passed, std::string detail) {
-  return equal_check("provenance: " + what, passed, std::move(detail));
+  return equal_check(std::string(kProvenanceCheck) + what, passed, std::move(detail));
 }
 
 FileOrigin with_prefix(const std::map<std::string, std::string>& metadata) {
@@ -111,5 +112,7 @@ std::vector<Check> provenance_checks(const fs::path& artifact) {
   for (const auto& input : inputs) checks.push_back(input_check(input));
   return checks;
 }
+
+bool is_of_origin(std::string_view reason) { return reason.starts_with(kProvenanceCheck); }
 
 }  // namespace prentice

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <filesystem>
+#include <string_view>
 #include <vector>
 
 #include "export/comparison.h"
@@ -13,5 +14,8 @@ namespace prentice {
 // says, and for each input whether it still has that hash; what cannot be looked at fails. Errors: `model` for a file
 // that cannot be read.
 std::vector<Check> provenance_checks(const std::filesystem::path& artifact);
+
+// Whether a failed check, by its name or by the line of verify.json that names it, is one of these.
+bool is_of_origin(std::string_view reason);
 
 }  // namespace prentice

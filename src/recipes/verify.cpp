@@ -82,7 +82,7 @@ Verification verify_sides(const VerifyRecipe& recipe, const Prepared& side, cons
   const ProofRules rules{
       .tokens = proof_batches(rows, opened.tokenizer, context, *recipe.verify.tokens, opened.machine.device),
       .texts = side.rows ? texts_of(*side.rows) : std::vector<std::string>(),
-      .limits = limits_of(recipe.verify.limits),
+      .limits = recipe.verify.limits,
       .threads = opened.machine.threads,
       .before_layer = [] { throw_if_stopped(); },
       .say = [&](const std::string& what) { printer.show("verify " + what); }};
@@ -92,22 +92,35 @@ Verification verify_sides(const VerifyRecipe& recipe, const Prepared& side, cons
   return verify_folder_artifact(side.artifact.base, stop_token_ids(side.artifact, spec, own), trained, rules);
 }
 
-// A file that failed is refused again wherever it still has its name.
+// A file that failed is refused again wherever it still has its name. It keeps the name where only what it says of
+// other files is not so: those may have changed since.
 int refuse(const fs::path& artifact, const std::vector<std::string>& reasons) {
   std::error_code error;
-  if (fs::exists(artifact, error)) {
+  if (!std::ranges::all_of(reasons, is_of_origin) && fs::exists(artifact, error)) {
     const fs::path kept = reject(artifact, artifact);
     fmt::print(stderr, "{} is kept as {}\n", artifact.string(), kept.filename().string());
   }
   return tell_verification(reasons);
 }
 
-void print_passed(const Verification& found, const fs::path& out) {
-  for (const auto& check : found.checks) {
+void print_checks(const std::vector<Check>& checks) {
+  for (const auto& check : checks) {
     fmt::print("  {:<24} {}{}\n", check.name, check.passed ? "passed" : "FAILED",
                check.detail.empty() ? "" : "  " + check.detail);
   }
-  fmt::print("{}\n", (out / "verify.json").string());
+}
+
+// Of a finished verification. What the file says of others is asked anew: they may have changed.
+int done_before(const fs::path& out, const fs::path& artifact, const std::vector<Check>& origin,
+                const Invocation& invocation) {
+  auto reasons = failed_checks(out);
+  std::erase_if(reasons, is_of_origin);
+  for (const auto& check : origin) {
+    if (!check.passed) reasons.push_back(check.name + ": " + check.detail);
+  }
+  if (!reasons.empty()) return refuse(artifact, reasons);
+  if (!invocation.json) print_checks(origin);
+  return already_done(out, invocation);
 }
 
 }  // namespace
@@ -117,21 +130,19 @@ int run_program(VerifyRecipe recipe, const Invocation& invocation) {
   RunFolder folder(recipe.run.out, invocation.fresh, run_policy(invocation));
   const fs::path& out = folder.path();
   const auto description = describe_run(recipe, side.opened.artifact, *recipe.run.device, invocation);
-  if (folder.begin(description) == RunState::finished) {
-    const auto reasons = failed_checks(out);
-    return reasons.empty() ? already_done(out, invocation) : refuse(side.artifact.base, reasons);
-  }
+  const auto origin = invocation.provenance ? provenance_checks(side.artifact.base) : std::vector<Check>();
+  const bool finished = folder.begin(description) == RunState::finished;
+  if (finished) return done_before(out, side.artifact.base, origin, invocation);
   Verification found = verify_sides(recipe, side, invocation);
-  if (invocation.provenance) {
-    for (auto& check : provenance_checks(side.artifact.base)) found.checks.push_back(std::move(check));
-  }
+  found.checks.insert(found.checks.end(), origin.begin(), origin.end());
   publish_file(out / "verify.json", verification_json(found));
   write_checksums(out);
   folder.finish();
   if (invocation.json) {
     fmt::print("{}\n", Json::parse(verification_json(found)).dump());
   } else if (!invocation.inner) {
-    print_passed(found, out);
+    print_checks(found.checks);
+    fmt::print("{}\n", (out / "verify.json").string());
   }
   return found.passed() ? 0 : refuse(side.artifact.base, failed_checks(out));
 }

@@ -48,45 +48,6 @@ def tensors(names):
     return [Info(name, dims, type_, bytes(size)) for name, dims, type_, size in names]
 
 
-def matrix(name, columns, rows):
-    return (f"{name}.weight", [columns, rows], 0, 4 * columns * rows)
-
-
-def vector(name, size):
-    return (f"{name}.weight", [size], 0, 4 * size)
-
-
-def model(architecture, more=(), extra=(), gated=True, bias=False, **keys):
-    """One layer, 8 wide, of two heads, in F32."""
-    layer = "blk.0."
-    made = [matrix("token_embd", 8, 8), vector("output_norm", 8), vector(layer + "attn_norm", 8), vector(layer + "ffn_norm", 8),
-            *[matrix(f"{layer}attn_{part}", 8, 8) for part in ("q", "k", "v", "output")], matrix(layer + "ffn_up", 8, 8),
-            matrix(layer + "ffn_down", 8, 8), *([matrix(layer + "ffn_gate", 8, 8)] if gated else [])]
-    if bias:
-        made += [(f"{layer}attn_{part}.bias", [8], 0, 32) for part in "qkv"]
-    epsilon = {"attention__layer_norm_epsilon": 1e-5} if architecture in ("stablelm", "starcoder2") else {}
-    return Draft(entries("general", architecture=architecture.encode(), type=b"model")
-                 + entries(architecture, context_length=64, embedding_length=8, block_count=1, feed_forward_length=8,
-                           attention__head_count=2, attention__head_count_kv=2, attention__layer_norm_rms_epsilon=1e-5,
-                           rope__freq_base=10000.0, **epsilon, **keys) + list(more), tensors(made + list(extra)))
-
-
-def models():
-    yield "llama", model("llama", words(), extra=[matrix("output", 8, 8)], rope__dimension_count=4, attention__key_length=4)
-    yield "llama_linear", model("llama", rope__scaling__type=b"linear", rope__scaling__factor=2.0)
-    yield "qwen2_yarn", model("qwen2", bias=True, rope__scaling__type=b"yarn", rope__scaling__factor=4.0,
-                              rope__scaling__original_context_length=16, rope__scaling__yarn_beta_fast=8.0)
-    yield "gemma3", model("gemma3", attention__sliding_window=8, attention__sliding_window_pattern=Array(BOOL, [True]),
-                          attention__key_length=4, attention__value_length=4)
-    yield "stablelm", model("stablelm", extra=[("blk.0.attn_q_norm.weight", [4, 2], 0, 32), ("blk.0.attn_k_norm.weight", [4, 2], 0, 32),
-                                               ("blk.0.attn_norm.bias", [8], 0, 32)], rope__dimension_count=2)
-    phi3 = model("phi3", extra=[("rope_factors_long.weight", [2], 0, 8), ("rope_factors_short.weight", [2], 0, 8)],
-                 rope__dimension_count=4, rope__scaling__original_context_length=16, rope__scaling__attn_factor=1.5)
-    for which in ("long", "short"):
-        phi3.tensor(f"rope_factors_{which}.weight").data = struct.pack("<2f", 1.0, 2.0)
-    yield "phi3", phi3
-
-
 def containers():
     every = (entries("every", u8=(0, 1), i8=(1, -1), u16=(U16, 7), i16=(3, -7), u32=7, i32=(I32, -7), f32=0.5, boolean=True,
                      text="gr\u00f6\u00dfe".encode(), u64=(U64, 1 << 40), i64=(11, -5), f64=(F64, 0.1),

@@ -107,5 +107,16 @@ def test_what_is_not_so_is_found(name, reason, program, tmp_path):
         shutil.move(artifact, tmp_path / "it.gguf")
         artifact = tmp_path / "it.gguf"
     said = program.run("verify", "verify.model=model+run/adapter", f"verify.artifact={artifact}", "run.out=proof", "--provenance", code=9)
+    assert artifact.exists()  # what others have become is no reason to take its name
     failed = [check["name"] for check in json.loads((tmp_path / "proof/verify.json").read_text())["checks"] if not check["passed"]]
     assert failed == [f"provenance: {reason}"] and reason in said.stderr
+
+
+def test_a_finished_verification_asks_again_where_the_file_comes_from(program, tmp_path):
+    program.run(*TRAIN, "run.out=run")
+    words = ["verify", "verify.model=model+run/adapter", "verify.artifact=run/gguf/it-Q8_0.gguf", "run.out=proof"]
+    program.run(*words)
+    assert "provenance: recipe" in program.run(*words, "--provenance").stdout
+    (tmp_path / "rows.jsonl").write_text("\n".join(TICKETS[:15]) + "\n")
+    assert "data.train[0] on the disk" in program.run(*words, "--provenance", code=9).stderr
+    assert program.run(*words).stdout.startswith("already done")
