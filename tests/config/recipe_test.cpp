@@ -297,7 +297,7 @@ TEST(Schema, ContractKeysAreAllThere) {
         "teacher_device"},
        "distill"},
       {"teach", {"out", "top_k", "tail", "values", "sample"}, "teach"},
-      {"verify", {"model", "artifact", "limits", "tokens"}, "verify"},
+      {"verify", {"model", "artifact", "limits", "tokens", "llama_cpp"}, "verify"},
   };
   for (const auto& [section, keys, kind] : table) {
     std::set<std::string> found;
