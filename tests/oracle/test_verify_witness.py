@@ -4,8 +4,11 @@ adapters; and what is no such library. Beside it, the logits of GGUF adapters wi
 import json
 import shutil
 
+import peft
 import pytest
+import torch
 from gguf_faults import File
+from safetensors.torch import load_file, save_file
 from test_verify_faults import FLOAT32, STRING, TEMPLATE, UINT32, WIDE, Shop
 from tiny_models import MODELS, make_model, save_folder, start_adapter
 
@@ -150,3 +153,26 @@ def test_factors_in_each_others_place_change_the_logits(adapters, shop, tmp_path
         file.swap("blk.0.attn_q.weight.lora_b", "blk.1.attn_q.weight.lora_b")
         _, report = shop.verify(model, file.write(tmp_path / "adapter.gguf"), 9)
         assert set(failed(report)) == {"values", "log-probabilities"}, json.dumps(report["checks"], indent=1)
+
+
+def test_what_a_gguf_adapter_has_no_place_for_is_missed(shop, tmp_path):
+    """The factors of a DoRA adapter alone are another adapter, and so is one without the head that was trained whole."""
+    for name, options, lost in (("dora", {"use_dora": True}, "magnitude"), ("whole", {"modules_to_save": ["lm_head"]}, "lm_head")):
+        full, part = shop.root / name, shop.root / f"{name}-part"
+        tuned = peft.get_peft_model(make_model("llama"), peft.LoraConfig(r=8, lora_alpha=16, target_modules=["q_proj", "v_proj"],
+                                                                        task_type="CAUSAL_LM", **options))
+        with torch.no_grad():
+            for key, parameter in tuned.named_parameters():
+                if "lora_B" in key or lost in key and "original" not in key:
+                    parameter.add_(0.05 * torch.randn_like(parameter))
+        tuned.save_pretrained(full)
+        shutil.copytree(full, part)
+        weights = {key: tensor for key, tensor in load_file(full / "adapter_model.safetensors").items() if lost not in key}
+        save_file(weights, part / "adapter_model.safetensors", {"format": "pt"})
+        config = json.loads((full / "adapter_config.json").read_text())
+        (part / "adapter_config.json").write_text(json.dumps({**config, "use_dora": False, "modules_to_save": None}))
+        shop.program.run("export", f"model.path=llama+{name}-part", "export.gguf_adapter=F32", f"run.out=made/{name}", "run.device=cpu")
+        path = tmp_path / "adapter.gguf"
+        shutil.copy(shop.root / f"made/{name}/gguf/adapter.gguf", path)
+        said, report = shop.verify(f"llama+{name}", path, 9)
+        assert failed(report) == ["carried whole"] and "no place" in said.stderr, said.stderr
