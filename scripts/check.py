@@ -59,6 +59,7 @@ FORMAT_WORDS = {
     "src/export/gguf_metadata.cpp": "values of tokenizer.ggml.model, and llama.cpp's name triggers",
     "src/text/gguf_vocabulary.cpp": "the same, read back",
     "src/export/vocabulary_checks.cpp": "the same, compared",
+    "src/export/llama_cpp_library.cpp": "functions of llama.cpp",
 }
 FORBIDDEN_NAMES = {"utils", "common", "helpers", "manager", "base", "misc"}
 # A program, and a kind of rope scaling.

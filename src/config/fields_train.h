@@ -195,7 +195,12 @@ void fields(V&& v, VerifySection& s) {
   v("tokens", s.tokens,
     About{
         .help = "how many tokens both are run on", .why = "512 on the CPU, 8192 on a GPU", .min = 16, .max = 1 << 20});
-  v.reserved("llama_cpp", "a shared library or a server of llama.cpp: a second witness of ids and log-probabilities");
+  v("llama_cpp", s.llama_cpp,
+    About{.help = "llama.cpp's shared library (libllama.so, its siblings beside it), from January 2025 on: a second "
+                  "witness, which reads the GGUF file itself; its token ids and log-probabilities must pass the same "
+                  "checks",
+          .why = "none",
+          .path = PathKind::input});
 }
 
 template <class V>

@@ -177,7 +177,8 @@ struct VerifySection {
   std::string model;     // artifact address: what was trained
   std::string artifact;  // a GGUF file or a merged folder that is to be the same
   std::map<std::string, LogitLimits> limits;
-  Auto<int64_t> tokens;  // 512 on the CPU, 8192 on a GPU
+  Auto<int64_t> tokens;   // 512 on the CPU, 8192 on a GPU
+  std::string llama_cpp;  // its library, a second witness; "" = none
 };
 
 struct ExportSection {

@@ -96,10 +96,12 @@ LogitBound logit_bound(const std::string& type, int64_t parameters, const GivenL
   return bound;
 }
 
+std::string coarser_type(const std::string& a, const std::string& b) { return &row_of(b) > &row_of(a) ? b : a; }
+
 std::string limited_type(const GgufReader& file) {
   std::string coarsest = "F32";
   const auto take = [&](const std::string& type) {
-    if (is_listed(type) && &row_of(type) > &row_of(coarsest)) coarsest = type;
+    if (is_listed(type)) coarsest = coarser_type(coarsest, type);
   };
   for (const auto& tensor : file.tensors()) {
     if (tensor.dims.size() > 1) take(file_word(tensor.type));

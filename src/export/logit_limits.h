@@ -27,6 +27,9 @@ LogitBound logit_bound(const std::string& type, int64_t parameters, const GivenL
 // The type of a file by its coarsest matrix, or general.file_type where that is coarser.
 std::string limited_type(const GgufReader&);
 
+// The coarser of two types, by that table.
+std::string coarser_type(const std::string& a, const std::string& b);
+
 // log-probabilities, top-1, and that answers end where they did.
 std::vector<Check> logit_checks(const LogitProof&, const LogitBound&);
 

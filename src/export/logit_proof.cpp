@@ -3,22 +3,16 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/index_select.h>
-#include <ATen/ops/isfinite.h>
 #include <ATen/ops/matmul.h>
-#include <ATen/ops/maximum.h>
 #include <ATen/ops/tanh.h>
-#include <ATen/ops/where.h>
-#include <ATen/ops/zeros_like.h>
 #include <c10/core/GradMode.h>
 
-#include <algorithm>
-#include <cmath>
 #include <map>
 #include <memory>
 
 #include "adapter/merge.h"
 #include "adapter/qat.h"
-#include "core/error.h"
+#include "export/logit_comparison.h"
 #include "model/block.h"
 #include "model/make.h"
 #include "model/rope_table.h"
@@ -27,7 +21,9 @@ namespace prentice {
 
 namespace {
 
-constexpr double kUnlikely = -9.210340371976182;  // log 1e-4
+struct Rows {
+  int64_t first = 0, count = 0;
+};
 
 // The decoder of one side as far as it is read, and the states of all tokens behind it.
 class Walk {
@@ -74,9 +70,10 @@ class Walk {
     if (model_.head.bias.defined()) bias_ = whole(model_.head.name + ".bias", model_.head.bias);
   }
 
-  // Of ids [first, first + count): [T, count] f64
-  Tensor logits(size_t batch, int64_t first, int64_t count) const {
-    Tensor scores = at::matmul(states_[batch], head_.narrow(0, first, count).to(device()).t());
+  // Of ids [first, first + count), at `rows` of the batch: [rows.count, count] f64
+  Tensor logits(size_t batch, const Rows& rows, int64_t first, int64_t count) const {
+    const Tensor states = states_[batch].narrow(0, rows.first, rows.count);
+    Tensor scores = at::matmul(states, head_.narrow(0, first, count).to(device()).t());
     if (bias_.defined()) scores = scores + bias_.narrow(0, first, count).to(device());
     const double cap = model_.spec.final_softcap;
     return (cap > 0 ? at::tanh(scores / cap) * cap : scores).to(at::kDouble);
@@ -97,45 +94,6 @@ class Walk {
   Tensor head_, bias_;  // on the CPU
 };
 
-// One side's distribution over the vocabulary, whose logits are made in parts and, where there are several, twice.
-struct Distribution {
-  Tensor largest, total;  // [T] f64: the largest logit, and the sum of exponentials above it
-  Tensor likeliest;       // [T] int64
-  Tensor single;          // [T, V], where that is one part
-
-  Tensor logarithm() const { return largest + total.log(); }
-};
-
-int64_t part_of(int64_t tokens, int64_t vocab) {
-  return std::clamp<int64_t>(kProofLogits / std::max<int64_t>(tokens, 1), 1, vocab);
-}
-
-Distribution distribution(const Walk& walk, size_t batch, int64_t tokens, int64_t vocab) {
-  Distribution found;
-  const int64_t part = part_of(tokens, vocab);
-  for (int64_t first = 0; first < vocab; first += part) {
-    const Tensor scores = walk.logits(batch, first, std::min(part, vocab - first));
-    const auto [most, at] = scores.max(-1);
-    if (!found.largest.defined()) {
-      found.largest = most, found.likeliest = at, found.total = (scores - most.unsqueeze(1)).exp().sum(-1);
-      if (part == vocab) found.single = scores;
-      continue;
-    }
-    const Tensor larger = at::maximum(found.largest, most);
-    found.likeliest = at::where(most.gt(found.largest), at + first, found.likeliest);
-    found.total = found.total * (found.largest - larger).exp() + (scores - larger.unsqueeze(1)).exp().sum(-1);
-    found.largest = larger;
-  }
-  return found;
-}
-
-bool holds(const std::vector<int32_t>& ids, int64_t id) { return std::ranges::count(ids, id) > 0; }
-
-struct Sums {
-  std::vector<double> divergences;
-  double own_loss = 0, other_loss = 0, same = 0, confidence = 0;
-};
-
 // [T] int64 on the host: the id behind every position, trained on or not; -1 at the end of a sequence
 std::vector<int64_t> next_ids(const Batch& batch) {
   const Tensor ids = batch.tokens.cpu();
@@ -146,39 +104,6 @@ std::vector<int64_t> next_ids(const Batch& batch) {
     if (start > 0) next[static_cast<size_t>(start) - 1] = -1;
   }
   return next;
-}
-
-void compare_batch(const Walk& own, const Walk& other, size_t index, const Batch& batch, int64_t vocab,
-                   const std::vector<int32_t>& stop_ids, LogitProof& found, Sums& sums) {
-  const int64_t tokens = batch.tokens.size(0), part = part_of(tokens, vocab);
-  const Distribution p = distribution(own, index, tokens, vocab), q = distribution(other, index, tokens, vocab);
-  const Tensor p_log = p.logarithm().unsqueeze(1), q_log = q.logarithm().unsqueeze(1);
-  if (!at::isfinite(p_log).all().item<bool>()) fail(ExitCode::numerical, "the model's own logits are not finite");
-  sums.confidence += p.total.reciprocal().sum().item<double>();
-  const std::vector<int64_t> next = next_ids(batch);
-  Tensor divergences = at::zeros_like(p.largest);
-  for (int64_t first = 0; first < vocab; first += part) {
-    const int64_t count = std::min(part, vocab - first);
-    const Tensor lp = (p.single.defined() ? p.single : own.logits(index, first, count)) - p_log;
-    const Tensor difference = lp - ((q.single.defined() ? q.single : other.logits(index, first, count)) - q_log);
-    divergences = divergences + (lp.exp() * difference).sum(-1);
-    found.largest = std::max(found.largest, (difference.abs() * lp.gt(kUnlikely)).max().item<double>());
-    for (int64_t row = 0; row < tokens; ++row) {
-      const int64_t label = next[static_cast<size_t>(row)] - first;
-      if (label < 0 || label >= count) continue;
-      const double loss = -lp.select(0, row).select(0, label).item<double>();
-      ++found.targets;
-      sums.own_loss += loss, sums.other_loss += loss + difference.select(0, row).select(0, label).item<double>();
-    }
-  }
-  const Tensor all = divergences.cpu(), mine = p.likeliest.cpu(), theirs = q.likeliest.cpu();
-  for (int64_t row = 0; row < tokens; ++row) {
-    const double divergence = all.const_data_ptr<double>()[row];
-    sums.divergences.push_back(std::isfinite(divergence) ? std::max(divergence, 0.0) : HUGE_VAL);
-    const int64_t a = mine.const_data_ptr<int64_t>()[row], b = theirs.const_data_ptr<int64_t>()[row];
-    sums.same += a == b ? 1 : 0;
-    if (holds(stop_ids, a)) ++found.ends, found.ends_kept += holds(stop_ids, b) ? 1 : 0;
-  }
 }
 
 // The adapter is in it, rounded where the file rounds.
@@ -231,30 +156,104 @@ WeightReader reader_of(const Model& model) {
           }};
 }
 
+namespace {
+
+// Both sides behind their last norm.
+struct Pair {
+  Walk own, other;
+
+  Pair(const WeightReader& model, const WeightReader& artifact, const std::vector<Batch>& batches,
+       const std::function<void()>& before_layer)
+      : own(model, batches), other(artifact, batches) {
+    for (size_t i = 0; i < static_cast<size_t>(model.spec.layers); ++i) {
+      before_layer();
+      own.step(i), other.step(i);
+    }
+    own.finish(), other.finish();
+  }
+};
+
+LogitsOf logits_of(const Walk& walk, size_t batch, const Rows& rows) {
+  return [&walk, batch, rows](int64_t first, int64_t count) { return walk.logits(batch, rows, first, count); };
+}
+
+LogitProof compare(const Pair& sides, const std::vector<Batch>& batches, int64_t vocab,
+                   const std::vector<int32_t>& stop_ids, const std::function<void()>& before_batch) {
+  LogitComparison found(vocab, stop_ids);
+  for (size_t i = 0; i < batches.size(); ++i) {
+    before_batch();
+    const Rows all{0, batches[i].tokens.size(0)};
+    found.add(logits_of(sides.own, i, all), logits_of(sides.other, i, all), next_ids(batches[i]));
+  }
+  return found.result();
+}
+
+// What another program says, a sequence after the other.
+class Hearing {
+ public:
+  Hearing(const Pair& sides, int64_t vocab, const std::vector<int32_t>& stop_ids)
+      : sides_(sides), vocab_(vocab), of_model_(vocab, stop_ids), of_artifact_(vocab, stop_ids) {}
+
+  // False where something went wrong.
+  bool hear(const ForeignLogits& witness, size_t index, const Batch& batch) {
+    const Tensor ids = batch.tokens.cpu();
+    const auto next = next_ids(batch);
+    const auto& starts = batch.host_starts;
+    for (size_t i = 0; i + 1 < starts.size() && found_.fault.empty(); ++i) {
+      const auto length = static_cast<size_t>(starts[i + 1] - starts[i]);
+      if (length == 0) continue;
+      found_.fault =
+          witness({ids.const_data_ptr<int64_t>() + starts[i], length}, [&](int64_t first, const Tensor& said) {
+            add(index, {starts[i] + first, said.size(0)}, said.to(batch.tokens.device(), at::kDouble), next);
+          });
+    }
+    return found_.fault.empty();
+  }
+
+  WitnessProof result() {
+    found_.of_model = of_model_.result(), found_.of_artifact = of_artifact_.result();
+    return found_;
+  }
+
+ private:
+  // said: [rows.count, V]
+  void add(size_t index, const Rows& rows, const Tensor& said, std::span<const int64_t> next) {
+    const LogitsOf own = logits_of(sides_.own, index, rows), file = logits_of(sides_.other, index, rows);
+    const LogitsOf other = [&](int64_t first, int64_t count) { return said.narrow(1, first, count); };
+    const auto behind = next.subspan(static_cast<size_t>(rows.first), static_cast<size_t>(rows.count));
+    of_model_.add(own, other, behind);
+    of_artifact_.add(file, other, behind);
+    const DecidedCounts decided = count_decided(file, other, rows.count, vocab_);
+    found_.decided += decided.decided, found_.decided_otherwise += decided.otherwise;
+  }
+
+  const Pair& sides_;
+  int64_t vocab_;
+  LogitComparison of_model_, of_artifact_;
+  WitnessProof found_;
+};
+
+}  // namespace
+
 LogitProof prove_logits(const WeightReader& model, const WeightReader& artifact, const std::vector<Batch>& batches,
                         const std::vector<int32_t>& stop_ids, const std::function<void()>& before_layer) {
   const c10::NoGradGuard no_grad;
-  Walk own(model, batches), other(artifact, batches);
-  for (size_t i = 0; i < static_cast<size_t>(model.spec.layers); ++i) {
-    before_layer();
-    own.step(i), other.step(i);
-  }
-  own.finish(), other.finish();
-  LogitProof found;
-  Sums sums;
+  const Pair sides(model, artifact, batches, before_layer);
+  return compare(sides, batches, model.spec.vocab, stop_ids, before_layer);
+}
+
+WitnessedProof prove_logits_twice(const WeightReader& model, const WeightReader& artifact, const ForeignLogits& witness,
+                                  const std::vector<Batch>& batches, const std::vector<int32_t>& stop_ids,
+                                  const std::function<void()>& before_layer) {
+  const c10::NoGradGuard no_grad;
+  const Pair sides(model, artifact, batches, before_layer);
+  WitnessedProof found{.own = compare(sides, batches, model.spec.vocab, stop_ids, before_layer)};
+  Hearing hearing(sides, model.spec.vocab, stop_ids);
   for (size_t i = 0; i < batches.size(); ++i) {
     before_layer();
-    found.tokens += batches[i].tokens.size(0);
-    compare_batch(own, other, i, batches[i], model.spec.vocab, stop_ids, found, sums);
+    if (!hearing.hear(witness, i, batches[i])) break;
   }
-  auto& all = sums.divergences;
-  const auto count = static_cast<double>(std::max<size_t>(1, all.size()));
-  for (const double one : all) found.kld_mean += one / count;
-  std::ranges::sort(all);
-  if (!all.empty()) found.kld_p99 = all[std::min(all.size() - 1, all.size() * 99 / 100)];
-  found.top1 = sums.same / count, found.confidence = sums.confidence / count;
-  if (found.targets > 0)
-    found.perplexity_ratio = std::exp((sums.other_loss - sums.own_loss) / static_cast<double>(found.targets));
+  found.witness = hearing.result();
   return found;
 }
 

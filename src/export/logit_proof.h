@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -44,5 +45,29 @@ struct LogitProof {
 // and may throw. Errors: those of reading; `numerical` for logits of the model that are not finite.
 LogitProof prove_logits(const WeightReader& model, const WeightReader& artifact, const std::vector<Batch>& batches,
                         const std::vector<int32_t>& stop_ids, const std::function<void()>& before_layer);
+
+// Logits that another program makes after every id of a sequence: calls `use` with rows [n, V] f32 on the CPU, which
+// live until it returns, and the position of the first of them, in order. Returns what went wrong; "" = nothing.
+using UseRows = std::function<void(int64_t first, const Tensor& rows)>;
+using ForeignLogits = std::function<std::string(std::span<const int64_t> ids, const UseRows& use)>;
+
+// What another program that runs the artifact's file adds.
+struct WitnessProof {
+  LogitProof of_model;     // its logits against the model's
+  LogitProof of_artifact;  // and against our own forward pass of the artifact
+  // Of positions where our own pass prefers its likeliest id to the next by more than kDecided nats: those where the
+  // other program's likeliest id is another.
+  int64_t decided = 0, decided_otherwise = 0;
+  std::string fault;  // what went wrong; then the rest is not whole
+};
+inline constexpr double kDecided = 0.3;
+
+struct WitnessedProof {
+  LogitProof own;  // as prove_logits
+  WitnessProof witness;
+};
+WitnessedProof prove_logits_twice(const WeightReader& model, const WeightReader& artifact, const ForeignLogits& witness,
+                                  const std::vector<Batch>& batches, const std::vector<int32_t>& stop_ids,
+                                  const std::function<void()>& before_layer);
 
 }  // namespace prentice

@@ -39,19 +39,25 @@ struct IdComparison {
   }
 };
 
-IdComparison compare_ids(const Tokenizer& model, const Tokenizer& artifact, const std::vector<std::string>& texts,
-                         int threads) {
+EncodeTexts encoder(const Tokenizer& tokenizer, int threads) {
+  return [&tokenizer, threads](const std::vector<std::string>& texts) {
+    std::vector<std::vector<int32_t>> all;
+    for (auto& one : tokenizer.encode_batch(texts, true, false, threads)) all.push_back(std::move(one.ids));
+    return all;
+  };
+}
+
+IdComparison compare_ids(const EncodeTexts& model, const EncodeTexts& artifact, const std::vector<std::string>& texts) {
   IdComparison found{.texts = texts.size()};
-  const auto wanted = model.encode_batch(texts, true, false, threads);
-  const auto made = artifact.encode_batch(texts, true, false, threads);
+  const auto wanted = model(texts), made = artifact(texts);
   for (size_t i = 0; i < texts.size(); ++i) {
-    found.ids += wanted[i].ids.size();
-    if (wanted[i].ids == made[i].ids) continue;
+    found.ids += wanted[i].size();
+    if (wanted[i] == made[i]) continue;
     if (found.different++ > 0) continue;
-    const auto apart = std::ranges::mismatch(wanted[i].ids, made[i].ids);
-    const auto at = static_cast<size_t>(apart.in1 - wanted[i].ids.begin());
-    found.first = fmt::format("{}: from id {} on expected {}, got {}", shown(texts[i]), at, shown(wanted[i].ids, at),
-                              shown(made[i].ids, at));
+    const auto apart = std::ranges::mismatch(wanted[i], made[i]);
+    const auto at = static_cast<size_t>(apart.in1 - wanted[i].begin());
+    found.first = fmt::format("{}: from id {} on expected {}, got {}", shown(texts[i]), at, shown(wanted[i], at),
+                              shown(made[i], at));
   }
   return found;
 }
@@ -111,7 +117,7 @@ Check rendering_check(const Tokenizer& model, const Tokenizer& artifact) {
 
 }  // namespace
 
-std::vector<Check> text_checks(const Tokenizer& model, const Tokenizer& artifact, const TextRules& rules) {
+std::vector<Check> id_checks(const Tokenizer& model, const EncodeTexts& artifact, const TextRules& rules) {
   std::vector<std::string> texts = plain_texts();
   texts.insert(texts.end(), rules.texts.begin(), rules.texts.end());
   std::string note;
@@ -121,10 +127,15 @@ std::vector<Check> text_checks(const Tokenizer& model, const Tokenizer& artifact
     note = fmt::format("; {} with accents of their own are left out, which llama.cpp does not compose",
                        all - texts.size());
   }
-  std::vector<Check> checks = {compare_ids(model, artifact, texts, rules.threads).check("token ids", note)};
+  const EncodeTexts own = encoder(model, rules.threads);
+  std::vector<Check> checks = {compare_ids(own, artifact, texts).check("token ids", note)};
   const auto added = texts_of_added(model);
-  if (!added.empty())
-    checks.push_back(compare_ids(model, artifact, added, rules.threads).check("special tokens in text", ""));
+  if (!added.empty()) checks.push_back(compare_ids(own, artifact, added).check("special tokens in text", ""));
+  return checks;
+}
+
+std::vector<Check> text_checks(const Tokenizer& model, const Tokenizer& artifact, const TextRules& rules) {
+  std::vector<Check> checks = id_checks(model, encoder(artifact, rules.threads), rules);
   checks.push_back(template_check(model.chat_template(), artifact.chat_template()));
   if (checks.back().passed && model.chat_template()) checks.push_back(rendering_check(model, artifact));
   return checks;

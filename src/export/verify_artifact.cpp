@@ -26,9 +26,9 @@ namespace fs = std::filesystem;
 
 namespace {
 
-int64_t parameters_of(const WeightSource& weights) {
+int64_t parameters_of(const ModelSpec& spec) {
   int64_t count = 0;
-  for (const auto& tensor : weights.tensors()) {
+  for (const auto& tensor : expected_tensors(spec)) {
     const RowShape shape = row_shape(tensor.shape);
     count += shape.rows * shape.columns;
   }
@@ -101,18 +101,42 @@ Check stops_check(const std::vector<int32_t>& wanted, const std::vector<int32_t>
                            : fmt::format("expected of {}, got {}", fmt::join(wanted, ", "), fmt::join(found, ", ")));
 }
 
-// The last part, for a file that has passed the others.
-void add_logits(Verification& result, const std::string& artifact, const std::string& type, const WeightReader& reader,
-                const Trained& trained, const ProofRules& rules) {
-  if (rules.tokens.empty()) return;
-  rules.say("logits");
-  const WeightReader model = trained.answers ? *trained.answers : reader_of(trained.weights);
-  const LogitProof proof = prove_logits(model, reader, rules.tokens, trained.stop_ids, rules.before_layer);
-  append(result, logit_checks(proof, logit_bound(type, parameters_of(trained.weights), rules.limits)));
-  result.logits.emplace(artifact, proof);
+// llama.cpp multiplies in the type that goes with the stored one, eight bits with blocks, and its cache has sixteen:
+// what it computes of finer files is held to the limits of this one, which are of figures that llama.cpp has measured.
+constexpr const char* kEightBits = "Q8_0";
+
+std::string witness_type(const LogitSides& sides) {
+  return coarser_type(sides.witness_type.empty() ? sides.type : sides.witness_type, kEightBits);
+}
+
+LogitSides sides_of(const Trained& trained, const WeightReader& made, const std::string& type) {
+  return {.model = trained.answers ? *trained.answers : reader_of(trained.weights),
+          .made = made,
+          .stop_ids = trained.stop_ids,
+          .type = type};
 }
 
 }  // namespace
+
+void add_logits(Verification& result, const std::string& artifact, const LogitSides& sides, const ProofRules& rules) {
+  if (rules.tokens.empty()) return;
+  rules.say("logits");
+  const auto bound = [&](const std::string& type) {
+    return logit_bound(type, parameters_of(sides.model.spec), rules.limits);
+  };
+  WitnessedProof found;
+  if (sides.witness) {
+    found = prove_logits_twice(sides.model, sides.made, sides.witness->logits, rules.tokens, sides.stop_ids,
+                               rules.before_layer);
+  } else {
+    found.own = prove_logits(sides.model, sides.made, rules.tokens, sides.stop_ids, rules.before_layer);
+  }
+  append(result, logit_checks(found.own, bound(sides.type)));
+  result.logits.emplace(artifact, found.own);
+  if (!sides.witness) return;
+  append(result, witness_logit_checks(found.witness, bound(witness_type(sides)), bound(kEightBits)));
+  if (found.witness.fault.empty()) result.logits.emplace(artifact + " in llama.cpp", found.witness.of_model);
+}
 
 Verification verify_gguf_artifact(const fs::path& path, const Trained& trained, const ProofRules& rules) {
   const ModelSpec& spec = trained.weights.spec();
@@ -138,7 +162,17 @@ Verification verify_gguf_artifact(const fs::path& path, const Trained& trained, 
   }
   rules.say("tensors");
   alike = added(result, value_checks(file, plans, trained.weights, rules)) && alike;
-  if (alike) add_logits(result, path.filename().string(), limited_type(file), reader_of(file, found), trained, rules);
+  if (!alike) return result;
+  LogitSides sides = sides_of(trained, reader_of(file, found), limited_type(file));
+  Witness witness;
+  if (rules.witness) {
+    rules.say("llama.cpp");
+    witness = rules.witness(path, {});
+    append(result, witness_text_checks(witness, spec.vocab, trained.tokenizer,
+                                       {.as_gguf = true, .texts = rules.texts, .threads = rules.threads}));
+    if (witness.refusal.empty()) sides.witness = &witness;
+  }
+  add_logits(result, path.filename().string(), sides, rules);
   return result;
 }
 
@@ -243,7 +277,8 @@ Verification verify_folder_artifact(const fs::path& path, const std::vector<int3
   rules.say("tensors");
   const WeightSource made = WeightSource::from_folder(found, path);
   alike = added(result, folder_value_checks(trained.weights, made, tensors, rules)) && alike;
-  if (alike) add_logits(result, path.filename().string(), folder_type(tensors), reader_of(made), trained, rules);
+  if (alike)
+    add_logits(result, path.filename().string(), sides_of(trained, reader_of(made), folder_type(tensors)), rules);
   return result;
 }
 
@@ -254,7 +289,8 @@ void prove_gguf(Verification& result, const std::string& artifact, const fs::pat
   append(result, spec_checks(trained.weights.spec(), found, true));
   append(result, text_checks(trained.tokenizer, Tokenizer::load(path),
                              {.as_gguf = true, .texts = rules.texts, .threads = rules.threads}));
-  if (result.passed()) add_logits(result, artifact, limited_type(file), reader_of(file, found), trained, rules);
+  if (result.passed())
+    add_logits(result, artifact, sides_of(trained, reader_of(file, found), limited_type(file)), rules);
 }
 
 void prove_folder(Verification& result, const std::string& artifact, const fs::path& path, const Trained& trained,
@@ -266,7 +302,7 @@ void prove_folder(Verification& result, const std::string& artifact, const fs::p
   const WeightSource made = WeightSource::from_folder(found, path);
   std::vector<FolderTensor> tensors;
   folder_set_checks(folder, trained.weights, stored_quantize(found) != Quantize::none, tensors);
-  add_logits(result, artifact, folder_type(tensors), reader_of(made), trained, rules);
+  add_logits(result, artifact, sides_of(trained, reader_of(made), folder_type(tensors)), rules);
 }
 
 }  // namespace prentice

@@ -14,6 +14,7 @@
 #include "export/logit_proof.h"
 #include "export/verify.h"
 #include "export/weight_source.h"
+#include "export/witness.h"
 #include "text/tokenizer.h"
 
 namespace prentice {
@@ -34,7 +35,18 @@ struct ProofRules {
   int threads = 1;                                                          // of the tokenizers
   std::function<void()> before_layer = [] {};                               // may throw
   std::function<void(const std::string&)> say = [](const std::string&) {};  // what is looked at now
+  CallWitness witness = {};  // asked of GGUF files that have passed what goes before; none = nobody
 };
+
+// The last part, for a file that has passed the others: what it computes.
+struct LogitSides {
+  WeightReader model, made;
+  const std::vector<int32_t>& stop_ids;
+  std::string type;                  // of the file, for the limits
+  const Witness* witness = nullptr;  // that has the file
+  std::string witness_type = {};     // where the limits of what it runs are those of another type
+};
+void add_logits(Verification&, const std::string& artifact, const LogitSides&, const ProofRules&);
 
 // Container, tensor set, metadata, vocabulary, token ids, template, values, logits. What cannot be asked any more where
 // an earlier check fails is not asked. Errors: `model` for a container, or metadata, that cannot be read.

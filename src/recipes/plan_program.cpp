@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <filesystem>
 
 #include "config/distill_rules.h"
 #include "config/read.h"
@@ -70,6 +71,13 @@ Plan comparison_plan(CompareRecipe recipe, const PromisedStep& step) {
   return plan;
 }
 
+// llama.cpp reads the file as it is and may hold its tensors in another order of blocks, too.
+int64_t witness_bytes(const VerifySection& section) {
+  std::error_code error;
+  const auto bytes = section.llama_cpp.empty() ? 0 : std::filesystem::file_size(section.artifact, error);
+  return error ? 0 : static_cast<int64_t>(bytes);
+}
+
 // Two forward passes, a layer at a time, and every tensor read.
 Plan verification_plan(VerifyRecipe recipe) {
   const auto [machine, hardware] = decide_place(recipe.run, recipe.plan.hardware);
@@ -77,7 +85,8 @@ Plan verification_plan(VerifyRecipe recipe) {
   if (!recipe.verify.tokens) recipe.verify.tokens = hardware.is_gpu ? kProofTokensGpu : kProofTokensCpu;
   const int64_t tokens = *recipe.verify.tokens;
   const int64_t context = hardware.is_gpu ? kGpuContextBytes : kCpuContextBytes;
-  Plan plan{.hardware = hardware, .memory = {.verify = context + verification_bytes(spec, tokens, hardware.is_gpu)}};
+  const int64_t bytes = verification_bytes(spec, tokens, hardware.is_gpu) + witness_bytes(recipe.verify);
+  Plan plan{.hardware = hardware, .memory = {.verify = context + bytes}};
   const double flops = 2 * forward_flops_per_token(spec, static_cast<double>(std::min(tokens, spec.max_positions)));
   if (hardware.usable_flops > 0) plan.seconds = flops * static_cast<double>(tokens) / hardware.usable_flops;
   plan.seconds += 2 * loading_seconds(parameter_count(spec) * 4);

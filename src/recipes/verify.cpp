@@ -4,12 +4,9 @@
 
 #include <algorithm>
 
-#include "core/error.h"
-#include "export/gguf_adapter.h"
+#include "export/adapter_proof.h"
 #include "export/gguf_features.h"
 #include "export/verify_artifact.h"
-#include "io/gguf.h"
-#include "io/gguf_values.h"
 #include "io/publish.h"
 #include "recipes/console.h"
 #include "recipes/describe_run.h"
@@ -35,7 +32,8 @@ struct Prepared {
   Opened opened;  // the model
   Artifact artifact;
   std::optional<DataSet> rows;
-  bool gguf = false, gguf_adapter = false;
+  ArtifactKind kind;
+  CallWitness witness;
 };
 
 Prepared prepare(VerifyRecipe& recipe) {
@@ -46,50 +44,49 @@ Prepared prepare(VerifyRecipe& recipe) {
   apply_machine(machine, recipe.run.deterministic);
   VerifySides sides = open_verify_sides(recipe.verify);
   Prepared made{.opened = open_model(std::move(sides.model), {.path = recipe.verify.model}, machine),
-                .artifact = std::move(sides.artifact)};
-  made.gguf = is_gguf_file(made.artifact.base);
-  made.gguf_adapter = made.gguf && is_gguf_adapter(made.artifact.base);
-  if (made.gguf_adapter && made.opened.artifact.adapter.empty()) {
-    fail(ExitCode::usage, "verify.artifact: " + recipe.verify.artifact + " is an adapter, and verify.model has none",
-         "verify.model=BASE+ADAPTER");
-  }
-  if (!made.gguf_adapter && is_gguf_file(made.opened.artifact.base)) {
-    fail(ExitCode::usage, "verify.model: " + recipe.verify.model + " is a GGUF file, which only an adapter was made of",
-         "name the folder that it was made of");
-  }
+                .artifact = std::move(sides.artifact),
+                .kind = sides.kind};
+  made.witness = open_witness(recipe.verify, made.opened, made.kind);
   if (!recipe.verify.tokens) recipe.verify.tokens = machine.device.is_cuda() ? kProofTokensGpu : kProofTokensCpu;
   if (!recipe.data.eval.empty()) made.rows = load_rows_to_score(made.opened, recipe.data);
   if (made.rows && !recipe.data.max_length) recipe.data.max_length = made.rows->encoded.longest;
   return made;
 }
 
-Verification verify_adapter_file(const Prepared& side) {
-  const auto file = GgufReader::open(side.artifact.base);
-  const GgmlType type = file.tensors().empty() ? GgmlType::F32 : file.tensors().front().type;
-  return verify_gguf_adapter(side.artifact.base, side.opened.artifact.adapter, side.opened.spec, {.type = type});
+ProofRules proof_rules(const VerifyRecipe& recipe, const Prepared& side, int64_t context, ProgressPrinter& printer) {
+  const auto rows = side.rows ? std::span<const Sequence>(side.rows->encoded.sequences) : std::span<const Sequence>();
+  const Opened& opened = side.opened;
+  return {.tokens = proof_batches(rows, opened.tokenizer, context, *recipe.verify.tokens, opened.machine.device),
+          .texts = side.rows ? texts_of(*side.rows) : std::vector<std::string>(),
+          .limits = recipe.verify.limits,
+          .threads = opened.machine.threads,
+          .before_layer = [] { throw_if_stopped(); },
+          .say = [&](const std::string& what) { printer.show("verify " + what); },
+          .witness = side.witness};
 }
 
 Verification verify_sides(const VerifyRecipe& recipe, const Prepared& side, const Invocation& invocation) {
-  if (side.gguf_adapter) return verify_adapter_file(side);
   const Opened& opened = side.opened;
-  const auto weights = WeightSource::from_folder(opened.spec, opened.artifact.base, opened.artifact.adapter);
-  const Trained trained{.weights = weights,
-                        .tokenizer = opened.tokenizer,
-                        .stop_ids = stop_token_ids(opened.artifact, opened.spec, opened.tokenizer)};
-  const int64_t context = side.gguf ? gguf_context(weights.spec()) : weights.spec().max_positions;
-  const auto rows = side.rows ? std::span<const Sequence>(side.rows->encoded.sequences) : std::span<const Sequence>();
+  const auto stops = stop_token_ids(opened.artifact, opened.spec, opened.tokenizer);
   ProgressPrinter printer(invocation.quiet || invocation.json);
-  const ProofRules rules{
-      .tokens = proof_batches(rows, opened.tokenizer, context, *recipe.verify.tokens, opened.machine.device),
-      .texts = side.rows ? texts_of(*side.rows) : std::vector<std::string>(),
-      .limits = recipe.verify.limits,
-      .threads = opened.machine.threads,
-      .before_layer = [] { throw_if_stopped(); },
-      .say = [&](const std::string& what) { printer.show("verify " + what); }};
-  if (side.gguf) return verify_gguf_artifact(side.artifact.base, trained, rules);
+  const auto rules = [&](int64_t context) { return proof_rules(recipe, side, context, printer); };
+  if (side.kind == ArtifactKind::gguf_adapter) {
+    return verify_adapter_artifact(side.artifact.base,
+                                   {.base = opened.artifact.base,
+                                    .adapter = opened.artifact.adapter,
+                                    .spec = opened.spec,
+                                    .tokenizer = opened.tokenizer,
+                                    .stop_ids = stops},
+                                   rules(gguf_context(opened.spec)));
+  }
+  const auto weights = WeightSource::from_folder(opened.spec, opened.artifact.base, opened.artifact.adapter);
+  const Trained trained{.weights = weights, .tokenizer = opened.tokenizer, .stop_ids = stops};
+  if (side.kind == ArtifactKind::gguf)
+    return verify_gguf_artifact(side.artifact.base, trained, rules(gguf_context(weights.spec())));
   const ModelSpec spec = read_spec(side.artifact.base);
   const Tokenizer own = Tokenizer::load(side.artifact.base);
-  return verify_folder_artifact(side.artifact.base, stop_token_ids(side.artifact, spec, own), trained, rules);
+  return verify_folder_artifact(side.artifact.base, stop_token_ids(side.artifact, spec, own), trained,
+                                rules(weights.spec().max_positions));
 }
 
 // A file that failed is refused again wherever it still has its name. It keeps the name where only what it says of
@@ -105,7 +102,7 @@ int refuse(const fs::path& artifact, const std::vector<std::string>& reasons) {
 
 void print_checks(const std::vector<Check>& checks) {
   for (const auto& check : checks) {
-    fmt::print("  {:<24} {}{}\n", check.name, check.passed ? "passed" : "FAILED",
+    fmt::print("  {:<28} {}{}\n", check.name, check.passed ? "passed" : "FAILED",
                check.detail.empty() ? "" : "  " + check.detail);
   }
 }

@@ -3,6 +3,8 @@
 #include <fmt/format.h>
 
 #include "core/error.h"
+#include "export/gguf_adapter.h"
+#include "export/llama_cpp_library.h"
 #include "io/gguf.h"
 
 namespace prentice {
@@ -17,7 +19,8 @@ namespace {
 
 VerifySides open_verify_sides(const VerifySection& section) {
   VerifySides sides{.model = open_shape({.path = section.model}, "verify.model"),
-                    .artifact = resolve_artifact(section.artifact, "verify.artifact")};
+                    .artifact = resolve_artifact(section.artifact, "verify.artifact"),
+                    .kind = ArtifactKind::folder};
   const Artifact& model = sides.model.artifact;
   require_weights("verify.model", model, "name the folder of a model, or a run");
   if (is_gguf_file(model.base) && !is_gguf_file(sides.artifact.base)) {
@@ -33,7 +36,33 @@ VerifySides open_verify_sides(const VerifySection& section) {
     refuse("verify.artifact", section.artifact, "is an adapter on a base",
            "name what was made of them: a merged folder, a GGUF file, or the adapter as a GGUF file");
   }
+  if (!is_gguf_file(sides.artifact.base)) return sides;
+  sides.kind = is_gguf_adapter(sides.artifact.base) ? ArtifactKind::gguf_adapter : ArtifactKind::gguf;
+  if (sides.kind == ArtifactKind::gguf_adapter && model.adapter.empty()) {
+    fail(ExitCode::usage, "verify.artifact: " + section.artifact + " is an adapter, and verify.model has none",
+         "verify.model=BASE+ADAPTER");
+  }
+  if (sides.kind == ArtifactKind::gguf && is_gguf_file(model.base)) {
+    refuse("verify.model", section.model, "is a GGUF file, which only an adapter was made of",
+           "name the folder that it was made of");
+  }
   return sides;
+}
+
+CallWitness open_witness(const VerifySection& section, const Opened& model, ArtifactKind kind) {
+  constexpr std::string_view kKey = "verify.llama_cpp";
+  if (section.llama_cpp.empty()) return {};
+  if (kind == ArtifactKind::folder) {
+    fail(ExitCode::usage, fmt::format("{}: {} is a folder, and llama.cpp reads GGUF files", kKey, section.artifact),
+         "remove the key, or verify a GGUF file");
+  }
+  if (kind == ArtifactKind::gguf_adapter && !is_gguf_file(model.artifact.base)) {
+    fail(ExitCode::usage,
+         fmt::format("{}: llama.cpp puts {} on a GGUF file, and the base of {} is a folder", kKey, section.artifact,
+                     section.model),
+         "verify.model=BASE.gguf+ADAPTER, where BASE.gguf is what will be served with the adapter");
+  }
+  return llama_cpp_library(section.llama_cpp, model.machine.threads, kKey);
 }
 
 }  // namespace prentice

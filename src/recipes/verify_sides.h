@@ -2,16 +2,24 @@
 #pragma once
 
 #include "config/schema.h"
+#include "export/witness.h"
 #include "recipes/open.h"
 
 namespace prentice {
 
+enum class ArtifactKind { folder, gguf, gguf_adapter };
+
 struct VerifySides {
   ModelShape model;
   Artifact artifact;
+  ArtifactKind kind;
 };
 
 // Errors: `usage`, told of verify.model or verify.artifact; `model`; those of open_shape.
 VerifySides open_verify_sides(const VerifySection&);
+
+// What verify.llama_cpp names; none where it is not given. Errors: `usage`, told of the key, where there is nothing
+// that llama.cpp reads, or no library of it.
+CallWitness open_witness(const VerifySection&, const Opened& model, ArtifactKind);
 
 }  // namespace prentice

@@ -1,0 +1,36 @@
+// Another program that reads the same GGUF file: what it makes of texts and of token ids, so that a mistake which our
+// own readers share with our writers is seen by somebody.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "export/comparison.h"
+#include "export/logit_limits.h"
+#include "export/logit_proof.h"
+#include "export/token_proof.h"
+#include "text/tokenizer.h"
+
+namespace prentice {
+
+// With one file.
+struct Witness {
+  std::string refusal;  // why it does not take the file; "" = it does, and the rest is there
+  int64_t vocab = 0;    // ids that it knows
+  EncodeTexts ids;      // as it reads a prompt: special tokens recognised, its own added
+  ForeignLogits logits;
+};
+
+// `adapter`: a GGUF adapter to put on the file; empty = none.
+using CallWitness = std::function<Witness(const std::filesystem::path& file, const std::filesystem::path& adapter)>;
+
+// Whether it takes the file as a model of `vocab` ids (what it does not is a refusal from then on), and the token ids.
+std::vector<Check> witness_text_checks(Witness&, int64_t vocab, const Tokenizer& model, const TextRules&);
+// Its log-probabilities against what was trained, and, within `apart`, against our own forward pass of the file.
+std::vector<Check> witness_logit_checks(const WitnessProof&, const LogitBound&, const LogitBound& apart);
+
+}  // namespace prentice
