@@ -18,7 +18,7 @@ class CompletionServer:
     def __init__(self, model, tokenizer, dialect, name="served"):
         self.model, self.tokenizer, self.dialect, self.name = model, tokenizer, dialect, name
         self.change = lambda step, log_probs: log_probs
-        self.stop_ids = {tokenizer.eos_token_id}
+        self.stop_ids, self.shows_stop = {tokenizer.eos_token_id}, True
 
     def steps(self, ids, count):
         """[log-probabilities over the vocabulary] of a greedy answer, and why it ended."""
@@ -37,6 +37,7 @@ class CompletionServer:
             return 404, {"error": {"message": f"The model `{asked['model']}` does not exist.", "code": 404}}
         assert asked["temperature"] == 0
         steps, why = self.steps(asked["prompt"], asked["max_tokens"])
+        steps = steps[:-1] if why == "stop" and not self.shows_stop else steps
         tops = [[(int(i), float(p)) for p, i in zip(*step.topk(asked["logprobs"]))] for step in steps]
         if self.dialect == "llama":
             named = [[{"id": i, "token": self.tokenizer.decode([i]), "bytes": [], "logprob": p} for i, p in top] for top in tops]

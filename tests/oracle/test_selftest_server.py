@@ -61,6 +61,18 @@ def test_the_trained_model_passes(dialect, served, server):
     assert any(len(test["greedy_ids"]) < 16 for test in tests)  # one ends with a stop token
 
 
+def test_a_server_may_keep_the_stop_token_to_itself(served, server):
+    quiet = server("llama")
+    quiet.shows_stop = False
+    with quiet as address:
+        assert ask(served, address).returncode == 0
+    quiet = server("llama")
+    quiet.shows_stop, quiet.stop_ids = False, {selftest(served)["cases"][0]["greedy_ids"][1], *quiet.stop_ids}
+    with quiet as address:  # and ends nowhere else
+        said = ask(served, address)
+        assert said.returncode == 1 and "prompt 1" in said.stderr and "greedy token 2 is None" in said.stdout
+
+
 def another_model(server, served):
     server.model = make_model("llama")
 
@@ -70,7 +82,7 @@ def another_tokenizer(server, served):
 
 
 def another_template(server, served):
-    server.tokenizer.chat_template = server.tokenizer.chat_template.replace("<|im_start|>assistant\n", "<|im_start|>assistant")
+    server.tokenizer.chat_template = server.tokenizer.chat_template.replace("<|assistant|>", "<|assistant|>\n")
     assert server.tokenizer.chat_template != AutoTokenizer.from_pretrained(served / "merged").chat_template
 
 
