@@ -66,6 +66,11 @@ class PathChecker {
       return;
     }
     const std::string name = std::filesystem::path(value).filename().string();
+    if (std::filesystem::exists(value + ".rejected")) {
+      checker_.mistake(full, "no such model: " + value,
+                       "a verification refused it and kept it as " + name + ".rejected; its verify.json says why");
+      return;
+    }
     const std::string near = closest_match(name, shapes);
     checker_.mistake(full, "no such model: " + value,
                      near.empty()

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "config/configs.h"
 #include "export/serving_scores.h"
 #include "io/json.h"
 #include "io/sha256.h"
@@ -67,6 +68,26 @@ std::string ollama_section(const ServingInfo& info) {
   return text;
 }
 
+std::string self_test_section(const ServingInfo& info) {
+  std::string text = "And, once a server runs, whether it answers as the trained model does, with Python alone:\n\n";
+  const auto ask = [&](const std::string& port, const std::string& product, const std::string& model = "") {
+    text +=
+        code(fmt::format("python3 serve/selftest.py http://127.0.0.1:{}{} --product {}", port,
+                         model.empty() ? "" : " --model " + shell_word_of_line(model), shell_word_of_line(product)));
+  };
+  // The servers' own default ports.
+  if (info.merged) ask("8000", "merged", info.name);
+  if (info.peft && !info.base_model.empty() && info.base_gguf.empty()) ask("8000", "adapter", info.name);
+  if (info.gguf_adapter) ask("8080", "gguf/adapter.gguf");
+  for (const auto& file : info.gguf_files) ask("8080", "gguf/" + file);
+  return text +
+         "It compares the token ids of prompts and of a conversation in the chat template, the ids that greedy "
+         "decoding "
+         "appends, and the log-probabilities of the five likeliest next ids with `serve/selftest.json`. Ids must be "
+         "equal; log-probabilities agree within the product's `tolerances` there, each with what it is derived from; "
+         "and greedy decoding may go another way where the trained model's best two are closer than twice that.\n";
+}
+
 }  // namespace
 
 std::string serve_markdown(const ServingInfo& info) {
@@ -88,14 +109,8 @@ std::string serve_markdown(const ServingInfo& info) {
         "with `serve/selftest.json`.\n\n";
   }
   text += vllm_section(info) + llama_cpp_section(info) + ollama_section(info);
-  return text + "## Check what was received\n\n" + code("sha256sum -c SHA256SUMS") +
-         "`serve/selftest.json` holds prompts with their token ids, the ids that greedy decoding appends, and the five "
-         "most "
-         "likely next ids with their log-probabilities. Token ids must be equal. Log-probabilities of an F32 file "
-         "agree within "
-         "1e-4 where the server computes in F32; greedy ids are equal where the best two candidates are further apart "
-         "than "
-         "the type's rounding.\n";
+  text += "## Check what was received\n\n" + code("sha256sum -c SHA256SUMS");
+  return info.self_test ? text + self_test_section(info) : text;
 }
 
 std::string modelfile(const ServingInfo& info) {
@@ -109,19 +124,35 @@ std::string modelfile(const ServingInfo& info) {
   return text;
 }
 
-std::string selftest_json(const std::string& name, const std::vector<SelfTestCase>& cases) {
-  Json::Array rows;
-  for (const auto& test : cases) {
+std::string selftest_json(const std::string& name, const SelfTest& test, const std::vector<Tolerance>& tolerances) {
+  const auto numbers = [](const auto& list) { return Json::Array(list.begin(), list.end()); };
+  Json::Array products, cases, chats;
+  for (const auto& [product, log_prob, basis] : tolerances)
+    products.push_back(Json::Object{{"product", product}, {"log_prob", log_prob}, {"basis", basis}});
+  for (const auto& one : test.cases) {
     Json::Array top;
-    for (const auto& [id, log_prob] : test.top_log_probs)
+    for (const auto& [id, log_prob] : one.top_log_probs)
       top.push_back(Json::Object{{"id", id}, {"log_prob", log_prob}});
-    rows.push_back(Json::Object{{"prompt", test.prompt},
-                                {"prompt_ids", Json::Array(test.prompt_ids.begin(), test.prompt_ids.end())},
-                                {"greedy_ids", Json::Array(test.greedy_ids.begin(), test.greedy_ids.end())},
-                                {"top_log_probs", std::move(top)}});
+    cases.push_back(Json::Object{{"prompt", one.prompt ? Json(*one.prompt) : Json()},
+                                 {"add_special", one.add_special},
+                                 {"prompt_ids", numbers(one.prompt_ids)},
+                                 {"greedy_ids", numbers(one.greedy_ids)},
+                                 {"greedy_margins", numbers(one.greedy_margins)},
+                                 {"top_log_probs", std::move(top)}});
   }
-  return Json(Json::Object{{"schema", 1}, {"model", name}, {"cases", std::move(rows)}}).dump(2) + "\n";
+  for (const auto& [messages, ids] : test.chats)
+    chats.push_back(Json::Object{{"messages", messages}, {"ids", numbers(ids)}});
+  return Json(Json::Object{{"schema", 1},
+                           {"model", name},
+                           {"tolerances", std::move(products)},
+                           {"stop_ids", numbers(test.stop_ids)},
+                           {"cases", std::move(cases)},
+                           {"chats", std::move(chats)}})
+             .dump(2) +
+         "\n";
 }
+
+std::string selftest_program() { return *read_config("serve/selftest.py"); }
 
 std::string model_card(const CardInfo& info) {
   std::string text = "---\n";

@@ -9,6 +9,9 @@
 #include <utility>
 #include <vector>
 
+#include "export/serving_tolerance.h"
+#include "io/json.h"
+
 namespace prentice {
 
 struct ServingInfo {
@@ -28,6 +31,7 @@ struct ServingInfo {
   int64_t max_length = 0;             // longest context it was trained or configured for; 0 = unknown
   int64_t gguf_length = 0;            // the same for its GGUF files
   std::vector<std::string> warnings;  // one sentence each
+  bool self_test = false;             // serve/selftest.json stands beside
 };
 
 // serve/serve.md: commands for vLLM, llama.cpp and Ollama, run from the folder above serve/; of a reward model, how
@@ -38,12 +42,26 @@ std::string modelfile(const ServingInfo&);
 
 // One prompt and what the trained model answers: the receiver compares.
 struct SelfTestCase {
-  std::string prompt;
+  std::optional<std::string> prompt;  // a text that is cut into prompt_ids; nullopt where none is known to be
+  bool add_special = true;            // the tokenizer puts in front of it what it puts in front of texts (BOS)
   std::vector<int32_t> prompt_ids;
   std::vector<int32_t> greedy_ids;                        // what greedy decoding appends
+  std::vector<double> greedy_margins;                     // by each of them: log-probability above the second likeliest
   std::vector<std::pair<int32_t, double>> top_log_probs;  // after the prompt: the five most likely ids
 };
-std::string selftest_json(const std::string& name, const std::vector<SelfTestCase>& cases);
+// A conversation in which the assistant is asked for its turn, in the model's template.
+struct SelfTestChat {
+  Json messages;
+  std::vector<int32_t> ids;
+};
+struct SelfTest {
+  std::vector<SelfTestCase> cases;  // empty: no model was at hand to answer
+  std::vector<SelfTestChat> chats;  // empty: there is no template, or it writes the date
+  std::vector<int32_t> stop_ids;
+};
+// serve/selftest.json, and the program that asks a server for what it says, serve/selftest.py: configs/serve.
+std::string selftest_json(const std::string& name, const SelfTest&, const std::vector<Tolerance>&);
+std::string selftest_program();
 
 // Model card of adapter/ or merged/ with the front matter the hub reads.
 struct CardInfo {

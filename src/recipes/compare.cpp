@@ -2,13 +2,11 @@
 // exit code.
 #include <fmt/format.h>
 
-#include <algorithm>
-
 #include "core/error.h"
+#include "eval/label_states.h"
 #include "eval/score.h"
-#include "io/gguf.h"
 #include "io/publish.h"
-#include "io/safetensors.h"
+#include "recipes/compare_sides.h"
 #include "recipes/comparison_page.h"
 #include "recipes/console.h"
 #include "recipes/describe_run.h"
@@ -16,80 +14,11 @@
 #include "recipes/programs.h"
 #include "recipes/scoring.h"
 #include "run/run_folder.h"
+#include "run/signals.h"
 
 namespace prentice {
 
 namespace {
-
-struct Side {
-  std::string key;  // compare.a
-  Opened opened;
-  DataSet data;
-
-  std::string name() const { return key.substr(key.size() - 1); }
-};
-
-// What is left out of the rows, told before they are scored.
-std::vector<std::string> row_warnings(const std::vector<Side>& sides) {
-  std::vector<std::string> told;
-  for (const auto& side : sides) {
-    for (const auto& warning : side.data.encoded.warnings) told.push_back(side.name() + ": " + warning);
-  }
-  return told;
-}
-
-bool asks_preference(const EvalSection& eval) {
-  return std::ranges::find(eval.tasks, kPreferenceTask) != eval.tasks.end();
-}
-
-// Rows are loaded by open_sides, when the shorter context of the two is known.
-Opened open_side(const CompareRecipe& recipe, const Machine& machine, const std::string& key,
-                 const std::string& address) {
-  ModelShape shape = open_shape({.path = address}, key);
-  require_weights(key, shape.artifact, "name the folder of a model, or a run");
-  if ((shape.spec.labels == 1) != asks_preference(recipe.eval)) {
-    fail(ExitCode::usage,
-         fmt::format("{}: {} {}", key, address,
-                     shape.spec.labels == 1 ? "is a reward model, which gives a score and no words"
-                                            : "is a language model, which scores no pairs"),
-         shape.spec.labels == 1 ? "eval.tasks=[preference] compares scores on pairs" : "use loss, choice or exact");
-  }
-  return open_model(std::move(shape), {.path = address}, machine);
-}
-
-std::vector<Side> open_sides(CompareRecipe& recipe) {
-  RecipeMistakes mistakes;
-  check_expressions(recipe, mistakes);
-  mistakes.throw_if_any();
-  const Machine machine = decide_machine(recipe.run);
-  apply_machine(machine, recipe.run.deterministic);
-  std::vector<Side> sides;
-  sides.push_back({"compare.a", open_side(recipe, machine, "compare.a", recipe.compare.a), {}});
-  sides.push_back({"compare.b", open_side(recipe, machine, "compare.b", recipe.compare.b), {}});
-  const int64_t context = std::min(sides[0].opened.spec.max_positions, sides[1].opened.spec.max_positions);
-  if (recipe.data.max_length.value_or(0) > context) {
-    fail(ExitCode::usage, fmt::format("data.max_length: {} is above the shorter trained context of the two, {}",
-                                      *recipe.data.max_length, context));
-  }
-  if (!recipe.data.max_length) recipe.data.max_length = context;
-  for (auto& side : sides) side.data = load_rows_to_score(side.opened, recipe.data);
-  return sides;
-}
-
-// Of what is loaded: the model's files and the adapter's, not what a checkpoint keeps beside them.
-uint64_t weight_bytes(const Artifact& artifact) {
-  uint64_t bytes = 0;
-  for (const auto& [folder, name] : {std::pair(artifact.base, "model"), {artifact.adapter, "adapter_model"}}) {
-    if (folder.empty()) continue;
-    if (is_gguf_file(folder)) {
-      bytes += std::filesystem::file_size(folder);
-      continue;
-    }
-    const WeightFolder weights = WeightFolder::open(folder, name);
-    for (const auto& file : weights.files()) bytes += std::filesystem::file_size(file.path());
-  }
-  return bytes;
-}
 
 // Of a finished comparison whose files are still those that it wrote.
 int done_before(const std::filesystem::path& out, const Invocation& invocation) {
@@ -102,7 +31,7 @@ int done_before(const std::filesystem::path& out, const Invocation& invocation) 
 }  // namespace
 
 int run_program(CompareRecipe recipe, const Invocation& invocation) {
-  const std::vector<Side> sides = open_sides(recipe);
+  const std::vector<ComparedSide> sides = open_compared_sides(recipe);
   const PairedRows rows = pair_rows(sides[0].data.encoded, sides[1].data.encoded, recipe.eval.limit);
   const CompareOptions options{.metric = deciding_metric(recipe.compare.metric, recipe.eval.tasks, rows),
                                .confidence = recipe.compare.confidence,
@@ -114,14 +43,25 @@ int run_program(CompareRecipe recipe, const Invocation& invocation) {
   const auto of_rows = row_warnings(sides);
   if (!invocation.quiet) print_warnings(of_rows);
   std::vector<EvalReport> reports;
+  std::vector<LabelStates> states;
   ComparisonPage page{.margin = recipe.compare.margin, .confidence = recipe.compare.confidence};
   for (const auto& side : sides) {
     const auto progress = scoring_progress(invocation, side.name() + " ");
-    reports.push_back(score_rows(side.opened, side.data, {recipe.run, recipe.data, recipe.eval}, progress));
-    page.artifacts.push_back({side.opened.artifact.address, weight_bytes(side.opened.artifact)});
+    reports.push_back(
+        score_rows(side.opened, side.data, {recipe.run, recipe.data, recipe.eval}, progress, [&](const Model& model) {
+          states.push_back(label_states(model, side.data.encoded, static_cast<int64_t>(rows.origins.size()),
+                                        [] { throw_if_stopped(); }));
+        }));
+    page.artifacts.push_back({.address = side.opened.artifact.address,
+                              .weight_bytes = weight_bytes(side.opened.artifact),
+                              .tokens = states.back().tokens,
+                              .seconds = states.back().seconds});
   }
   page.comparison = compare_reports(reports[0], reports[1], rows, options);
+  const std::string incomparable = why_no_divergence(sides, rows);
+  if (incomparable.empty() && states[0].hidden.defined()) page.divergence = mean_divergence(states[0], states[1]);
   auto& warnings = page.comparison.warnings;
+  if (!incomparable.empty()) warnings.push_back(incomparable);
   if (!invocation.quiet) print_warnings(warnings);
   warnings.insert(warnings.begin(), of_rows.begin(), of_rows.end());
   const ComparedMetric& decisive = page.comparison.decisive();

@@ -41,10 +41,30 @@ std::vector<std::vector<std::string>> table_of(const ComparisonPage& page) {
                     change_text(metric, found.difference) + unit_of(metric), interval_text(metric),
                     fmt::format("{:.2g}", found.p_value)});
   }
-  std::vector<std::string> sizes = {"weights"};
-  for (const auto& [address, bytes] : page.artifacts) sizes.push_back(human_bytes(static_cast<double>(bytes)));
-  rows.push_back(sizes);
+  std::vector<std::string> sizes = {"weights"}, speeds = {"tokens/s"};
+  for (const auto& artifact : page.artifacts) {
+    sizes.push_back(human_bytes(static_cast<double>(artifact.weight_bytes)));
+    speeds.push_back(fmt::format("{:.0f}", artifact.tokens_per_second()));
+  }
+  if (page.divergence) rows.push_back({"KLD of b from a", "", fmt::format("{:.3g}", page.divergence->mean)});
+  rows.push_back(sizes), rows.push_back(speeds);
   return rows;
+}
+
+// What the lines below the metrics are; no decision hangs on them.
+std::string notes(const ComparisonPage& page) {
+  std::string text;
+  if (page.divergence) {
+    text += fmt::format(
+        "KLD: mean KL divergence in nats of b from a, over the whole vocabulary at {} labelled "
+        "positions{}.\n",
+        page.divergence->positions,
+        page.divergence->positions >= kComparedPositions ? ", those of the first rows" : "");
+  }
+  return text + fmt::format(
+                    "tokens/s: a forward pass over the same rows ({} tokens, prompts included) on this machine, "
+                    "batches as scoring makes them.\n",
+                    page.artifacts.at(0).tokens);
 }
 
 Json number_or_null(const std::optional<int64_t>& number) { return number ? Json(*number) : Json(); }
@@ -61,10 +81,17 @@ Json to_json(const ComparisonPage& page) {
                                             {"p_value", found.p_value},
                                             {"rows", found.count}});
   }
-  Json::Object sizes;
+  Json::Object sizes, speed;
   for (size_t i = 0; i < page.artifacts.size(); ++i) {
-    sizes.emplace_back(i == 0 ? "a" : "b", static_cast<int64_t>(page.artifacts[i].second));
+    const ComparedArtifact& one = page.artifacts[i];
+    sizes.emplace_back(i == 0 ? "a" : "b", static_cast<int64_t>(one.weight_bytes));
+    speed.emplace_back(
+        i == 0 ? "a" : "b",
+        Json::Object{{"tokens_per_second", one.tokens_per_second()}, {"tokens", one.tokens}, {"seconds", one.seconds}});
   }
+  const Json divergence =
+      page.divergence ? Json(Json::Object{{"mean", page.divergence->mean}, {"positions", page.divergence->positions}})
+                      : Json();
   const auto& warnings = page.comparison.warnings;
   Json::Array data, turned;
   for (const auto& [path, sha256, rows] : page.data) {
@@ -78,8 +105,8 @@ Json to_json(const ComparisonPage& page) {
                                   {"b_is_right", row.b_is_right}});
   }
   return Json::Object{{"schema", 1},
-                      {"a", page.artifacts.at(0).first},
-                      {"b", page.artifacts.at(1).first},
+                      {"a", page.artifacts.at(0).address},
+                      {"b", page.artifacts.at(1).address},
                       {"metrics", std::move(metrics)},
                       {"metric", page.comparison.metric},
                       {"margin", page.margin},
@@ -88,6 +115,8 @@ Json to_json(const ComparisonPage& page) {
                       {"passed", page.decision.passed()},
                       {"summary", sentence(page)},
                       {"rows_needed", number_or_null(page.decision.rows_needed)},
+                      {"kld", divergence},
+                      {"speed", std::move(speed)},
                       {"weight_bytes", std::move(sizes)},
                       {"turned", std::move(turned)},
                       {"data", std::move(data)},
@@ -115,18 +144,19 @@ std::string to_text(const ComparisonPage& page) {
   for (const auto& row : rows) {
     for (size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], row[i].size());
   }
-  std::string text = fmt::format("a  {}\nb  {}\n\n", page.artifacts.at(0).first, page.artifacts.at(1).first);
+  std::string text = fmt::format("a  {}\nb  {}\n\n", page.artifacts.at(0).address, page.artifacts.at(1).address);
   for (const auto& row : rows) {
     std::string line = fmt::format("{:<{}}", row[0], widths[0]);
     for (size_t i = 1; i < row.size(); ++i) line += fmt::format("  {:>{}}", row[i], widths[i]);
     text += line.substr(0, line.find_last_not_of(' ') + 1) + "\n";
   }
-  return text + "\n" + sentence(page) + "\n";
+  return text + "\n" + notes(page) + "\n" + sentence(page) + "\n";
 }
 
 std::string to_markdown(const ComparisonPage& page) {
-  std::string text = fmt::format("# Comparison\n\n{}.\n\n- a: {}\n- b: {}\n\n", sentence(page),
-                                 markdown_text(page.artifacts.at(0).first), markdown_text(page.artifacts.at(1).first));
+  std::string text =
+      fmt::format("# Comparison\n\n{}.\n\n- a: {}\n- b: {}\n\n", sentence(page),
+                  markdown_text(page.artifacts.at(0).address), markdown_text(page.artifacts.at(1).address));
   auto rows = table_of(page);
   for (size_t r = 0; r < rows.size(); ++r) {
     rows[r].resize(rows[0].size());
@@ -134,6 +164,8 @@ std::string to_markdown(const ComparisonPage& page) {
     text += "|\n";
     if (r == 0) text += "|---|---:|---:|---:|---:|---:|\n";
   }
+  text += "\n";
+  text += notes(page);
   const auto& turned = page.comparison.turned;
   if (turned.empty()) return text;
   const auto won = std::ranges::count(turned, true, &TurnedRow::b_is_right);

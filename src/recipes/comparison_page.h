@@ -2,19 +2,30 @@
 // people.
 #pragma once
 
+#include <optional>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "eval/compared.h"
+#include "eval/label_states.h"
 #include "eval/report.h"
 #include "io/json.h"
 
 namespace prentice {
 
+struct ComparedArtifact {
+  std::string address;
+  uint64_t weight_bytes = 0;
+  int64_t tokens = 0;  // of the same rows, prompts included, that took so many `seconds`: no test hangs on it
+  double seconds = 0;
+
+  double tokens_per_second() const { return seconds > 0 ? static_cast<double>(tokens) / seconds : 0; }
+};
+
 struct ComparisonPage {
-  std::vector<std::pair<std::string, uint64_t>> artifacts;  // a and b: address, bytes of weights
+  std::vector<ComparedArtifact> artifacts;  // a and b
   ComparedReports comparison;
+  std::optional<MeanDivergence> divergence;  // of two language models of one vocabulary
   double margin = 0, confidence = 0;
   Decision decision;
   std::vector<ScoredFile> data;

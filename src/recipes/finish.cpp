@@ -101,6 +101,12 @@ std::vector<Check> compare_merged(const Model& model, const PreparedRun& run, co
   return checks;
 }
 
+// The coarsest type that products of the model in memory read; blocks of a file are served as they are.
+std::string computed_in(const Opened& opened) {
+  if (opened.quantize != Quantize::none) return "NF4";
+  return opened.machine.dtype == at::kBFloat16 ? "BF16" : opened.machine.dtype == at::kHalf ? "F16" : "F32";
+}
+
 Products write_run_products(const Model& model, const PreparedRun& run, ExportSection section,
                             const TrainResult& result, const std::optional<EvalReport>& score, const fs::path& out,
                             const FileOrigin& origin) {
@@ -145,8 +151,9 @@ Products write_run_products(const Model& model, const PreparedRun& run, ExportSe
        .stop_ids = stop_ids,
        .raw_text = has_template && !run.data.train.chat,
        .max_length = run.opened.spec.max_positions,
-       .self_test =
-           run.opened.spec.labels > 0 ? std::vector<SelfTestCase>() : make_self_test(model, run.data.train, stop_ids),
+       .self_test = run.opened.spec.labels > 0 ? SelfTest()
+                                               : make_self_test(model, run.data.train, run.opened.tokenizer, stop_ids),
+       .computed_in = computed_in(run.opened),
        .training = {{"data", run.data.train.description}, {"steps", std::to_string(result.steps)}},
        .results = results_of(score)},
       section, out);

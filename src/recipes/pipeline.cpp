@@ -69,7 +69,11 @@ int run_program(PipelineRecipe recipe, const Invocation& invocation) {
     const ExpandedStep& step = steps[i];
     fmt::print(stderr, "\n[{}/{}] {}  {} {}\n", i + 1, steps.size(), step.name, step.kind, step.file);
     const double step_started = wall_time();
-    if (const int code = run_step(step, folder.path(), invocation); code != 0) return code;
+    if (const int code = run_step(step, folder.path(), invocation); code != 0) {
+      fmt::print(stderr, "error: pipeline: step {} did not pass; none of the {} behind it ran\n", step.name,
+                 steps.size() - i - 1);
+      return code;
+    }
     results.push_back(Json::Object{{"name", step.name}, {"kind", step.kind}, {"seconds", wall_time() - step_started}});
   }
   const Story story = tell(steps, folder.path());

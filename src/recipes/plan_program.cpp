@@ -7,6 +7,7 @@
 #include "config/distill_rules.h"
 #include "config/read.h"
 #include "core/error.h"
+#include "eval/label_states.h"
 #include "quant/importance.h"
 #include "recipes/console.h"
 #include "recipes/imatrix.h"
@@ -56,15 +57,27 @@ Plan inference_plan(R recipe, const PromisedStep& step) {
   return plan;
 }
 
-// One model after the other is held: the plan of the larger.
+// Of a compared model, what is kept when it is let go: its head, and the states of labelled positions.
+int64_t kept_bytes(const ModelSpec& spec, const Machine& machine) {
+  const auto element = static_cast<int64_t>(c10::elementSize(machine.dtype));
+  return spec.labels > 0 ? 0 : (spec.vocab + kComparedPositions) * spec.hidden * element;
+}
+
+// One model after the other is held, the second beside what is kept of the first: the plan of the larger.
 Plan comparison_plan(CompareRecipe recipe, const PromisedStep& step) {
   const auto [machine, hardware] = decide_place(recipe.run, "");
   std::vector<Plan> plans;
+  int64_t kept = 0;
   for (const bool first : {true, false}) {
     const ModelSection model{.path = first ? recipe.compare.a : recipe.compare.b};
     ModelSpec spec = open_shape(model, first ? "compare.a" : "compare.b").spec;
     if (step.side_scores[first ? 0 : 1]) spec = with_score_head(std::move(spec));
-    plans.push_back(scoring_plan(step_shape(spec, machine, hardware, quantize_of(model, spec)), hardware));
+    Plan plan = scoring_plan(step_shape(spec, machine, hardware, quantize_of(model, spec)), hardware);
+    plan.memory.load += kept, plan.memory.eval += kept;
+    plan.fits = plan.memory.peak() <= hardware.memory_bytes;
+    if (!hardware.is_gpu) plan.host_peak_bytes = plan.memory.peak();
+    plans.push_back(std::move(plan));
+    kept = kept_bytes(spec, machine);
   }
   Plan plan = *std::ranges::max_element(plans, {}, [](const Plan& one) { return one.memory.peak(); });
   plan.decided = {{"run.device", *recipe.run.device}};

@@ -20,6 +20,7 @@
 #include "io/sha256.h"
 #include "io/stamp.h"
 #include "quant/encode.h"
+#include "recipes/open.h"
 #include "recipes/proof_tokens.h"
 #include "recipes/rejected.h"
 #include "run/signals.h"
@@ -34,7 +35,7 @@ constexpr const char* kProductNames[] = {"adapter",     "merged",    "gguf",    
                                          "verify.json", "eval.json", "compare.json",  "compare.md",
                                          "report.html", "store",     "answers.jsonl", kImatrixFile};
 
-constexpr const char* kGgufAdapter = "gguf/adapter.gguf";
+constexpr const char* kAdapterFile = "gguf/adapter.gguf";
 
 // Collects checks under the artifact's name; a failed artifact keeps its bytes under NAME.rejected.
 struct Verifier {
@@ -199,12 +200,12 @@ bool write_gguf_adapter_file(const ProductSource& source, const ExportSection& s
   const GgufAdapterOptions options{.type = find_ggml_type_name(section.gguf_adapter)->type,
                                    .name = section.name.empty() ? "adapter" : section.name,
                                    .origin = to_be_verified(source.origin)};
-  TempFile file(out / kGgufAdapter);
+  TempFile file(out / kAdapterFile);
   write_gguf_adapter(source.adapter, source.adapted, file.path(), options);
   std::optional<Verification> found;
   if (section.verify) found = verify_gguf_adapter(file.path(), source.adapter, source.adapted, options);
   stamp(file.path(), found);
-  if (found && !verifier.passes(kGgufAdapter, std::move(*found))) {
+  if (found && !verifier.passes(kAdapterFile, std::move(*found))) {
     reject(file.path(), file.final_path());
     return false;
   }
@@ -212,7 +213,37 @@ bool write_gguf_adapter_file(const ProductSource& source, const ExportSection& s
   return true;
 }
 
-void write_serving(const ProductSource& source, const ServingInfo& info, const fs::path& out) {
+// Of everything that serve.md says how to serve. Servers compute folders in halves, in bf16 unless they hold f16, and
+// read activations in int8 where weights are blocks.
+std::vector<Tolerance> tolerances_of(const ProductSource& source, const ExportSection& section, const ServingInfo& info,
+                                     const Verification& found) {
+  ServedProduct product{
+      .own = source.computed_in, .parameters = parameter_count(source.spec), .limits = section.limits};
+  std::vector<Tolerance> all;
+  const auto add = [&](const std::string& name, std::optional<std::string> type, const std::string& computed_in) {
+    product.name = name, product.type = std::move(type), product.computed_in = computed_in;
+    const auto proof = found.logits.find(name);
+    product.kld = proof == found.logits.end() ? std::nullopt : std::optional(proof->second.kld_mean);
+    all.push_back(tolerance_of(product));
+  };
+  if (info.merged) {
+    const bool written = section.merged != "none";  // or it is the trained model itself
+    std::string type = section.merged;
+    std::ranges::transform(type, type.begin(), [](char c) { return static_cast<char>(std::toupper(c)); });
+    add("merged", written ? std::optional(type) : std::nullopt, section.merged == "f16" ? "F16" : "BF16");
+  }
+  if (info.peft) add("adapter", std::nullopt, "BF16");
+  if (info.gguf_adapter) add(kAdapterFile, std::nullopt, "Q8_0");
+  for (size_t i = 0; i < info.gguf_files.size(); ++i) {
+    const std::string type(file_type_name(file_type_named(section.gguf.at(i))));
+    const bool halves = type == "F32" || type == "F16";
+    add("gguf/" + info.gguf_files[i], type, halves ? "F16" : type == "BF16" ? "BF16" : "Q8_0");
+  }
+  return all;
+}
+
+void write_serving(const ProductSource& source, const ServingInfo& info, const std::vector<Tolerance>& tolerances,
+                   const fs::path& out) {
   TempFolder folder(out / "serve");
   write_file_durably(folder.path() / "serve.md", serve_markdown(info));
   if (!info.gguf_files.empty()) write_file_durably(folder.path() / "Modelfile", modelfile(info));
@@ -223,8 +254,9 @@ void write_serving(const ProductSource& source, const ServingInfo& info, const f
                                                                   .scores = info.scores,
                                                                   .training = source.training,
                                                                   .results = source.results}));
-  if (!source.self_test.empty()) {
-    write_file_durably(folder.path() / "selftest.json", selftest_json(info.name, source.self_test));
+  if (info.self_test) {
+    write_file_durably(folder.path() / "selftest.json", selftest_json(info.name, source.self_test, tolerances));
+    write_file_durably(folder.path() / "selftest.py", selftest_program());
   }
   folder.publish(IfExists::replace);
 }
@@ -296,7 +328,9 @@ Products write_products(const ProductSource& source, const ExportSection& sectio
          "verify.json says why; the file is kept as NAME.rejected");
   }
   info.merged = fs::exists(out / "merged");
-  write_serving(source, info, out);
+  const auto tolerances = tolerances_of(source, section, info, verifier.all);
+  info.self_test = !source.self_test.cases.empty() && !tolerances.empty();
+  write_serving(source, info, tolerances, out);
   Products products{.verified = !verifier.all.checks.empty(),
                     .answered = !verifier.all.logits.empty(),
                     .survivals = std::move(survivals),
@@ -306,7 +340,7 @@ Products write_products(const ProductSource& source, const ExportSection& sectio
   }
   for (const auto& file : info.gguf_files)
     products.written.push_back({"gguf/" + file, size_on_disk(out / "gguf" / file)});
-  if (info.gguf_adapter) products.written.push_back({kGgufAdapter, size_on_disk(out / kGgufAdapter)});
+  if (info.gguf_adapter) products.written.push_back({kAdapterFile, size_on_disk(out / kAdapterFile)});
   return products;
 }
 
@@ -342,7 +376,8 @@ bool products_intact(const fs::path& out) {
   if (!fs::exists(out / "SHA256SUMS")) return true;
   bool intact = true;
   for_each_line(out / "SHA256SUMS", [&](std::string_view line) {  // "HASH  NAME"
-    const fs::path file = line.size() < 67 ? fs::path() : out / line.substr(66);
+    fs::path file = line.size() < 67 ? fs::path() : out / line.substr(66);
+    if (!file.empty() && !fs::exists(file)) file += kRejectedSuffix;  // a later verification set it aside
     intact = intact && !file.empty() && fs::exists(file) && cached_sha256_file(file) == line.substr(0, 64);
   });
   return intact;

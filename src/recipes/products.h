@@ -51,7 +51,8 @@ struct ProductSource {
   std::vector<int32_t> stop_ids;
   bool raw_text = false;  // trained on raw text although the model has a template
   int64_t max_length = 0;
-  std::vector<SelfTestCase> self_test;                        // empty: no model was at hand to answer
+  SelfTest self_test;               // without cases: no model was at hand to answer
+  std::string computed_in = "F32";  // the coarsest type in which it answered: F32, F16, BF16 or NF4
   std::vector<std::pair<std::string, std::string>> training;  // for the model cards: "learning rate" -> "0.0002"
   std::vector<std::pair<std::string, std::string>> results;   // "accuracy" -> "0.935"
 };
@@ -78,7 +79,8 @@ Products write_products(const ProductSource&, const ExportSection& section, cons
 
 // SHA256SUMS of everything a run made, over what stands in `out`.
 void write_checksums(const std::filesystem::path& out);
-// Whether every file that SHA256SUMS lists is there with its hash. A folder without the list has no products to miss.
+// Whether every file that SHA256SUMS lists is there with its hash, under its name or as what a later verification set
+// aside (recipes/rejected.h). A folder without the list has no products to miss.
 bool products_intact(const std::filesystem::path& out);
 
 // Weights and GGUF files below `folders` with bytes and hashes, named from `root`: for the page of a run.

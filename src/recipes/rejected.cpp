@@ -10,7 +10,7 @@ namespace fs = std::filesystem;
 
 fs::path reject(const fs::path& from, const fs::path& final_path) {
   fs::path target = final_path;
-  target += ".rejected";
+  target += kRejectedSuffix;
   std::error_code error;
   fs::remove_all(target, error);
   if (!error) fs::rename(from, target, error);

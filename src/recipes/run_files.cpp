@@ -41,9 +41,9 @@ std::string without_name(const std::string& file, const std::string& name) {
 
 // Files that belong to the result, by their name without the served name.
 std::map<std::string, fs::path> compared_files(const fs::path& run, const std::string& name) {
-  static const std::set<std::string> kAboutTheRun = {"run.json",    "events.jsonl", "metrics.jsonl", "report.html",
-                                                     "recipe.yaml", "SHA256SUMS",   ".lock",         "manifest.json",
-                                                     "serve.md",    "Modelfile",    "model_card.md", "pipeline.json"};
+  static const std::set<std::string> kAboutTheRun = {
+      "run.json",      "events.jsonl", "metrics.jsonl", "report.html",   "recipe.yaml",   "SHA256SUMS", ".lock",
+      "manifest.json", "serve.md",     "Modelfile",     "model_card.md", "pipeline.json", "compare.md"};
   std::map<std::string, fs::path> files;
   for (const auto& entry : fs::recursive_directory_iterator(run)) {
     const fs::path relative = fs::relative(entry.path(), run);
@@ -135,19 +135,21 @@ std::string gguf_difference(const fs::path& a, const fs::path& b) {
   return "";
 }
 
-// A JSON file that says which run it is of, without that.
+// A JSON file that says which run it is of, or how fast it was, without that.
 Json nameless(const fs::path& file, const std::string& name) {
   Json json = with_context(ExitCode::model, "", [&] { return Json::parse_file(file); });
   if (!json.is_object()) return json;
   constexpr std::pair<const char*, const char*> kLists[] = {
-      {"checks", "name"}, {"logits", "artifact"}, {"delta_survival", "file"}};
+      {"checks", "name"}, {"logits", "artifact"}, {"delta_survival", "file"}, {"tolerances", "product"}};
+  const bool names_files = file.filename() == "verify.json" || file.filename() == "selftest.json";
   for (const auto& [list, key] : kLists) {
-    const Json* found = file.filename() == "verify.json" ? json.find(list) : nullptr;
+    const Json* found = names_files ? json.find(list) : nullptr;
     if (!found || !found->is_array()) continue;
     for (Json& entry : json[list].as_array()) {
       if (entry.find(key)) entry[key] = without_name(entry.at(key).as_string(), name);
     }
   }
+  if (file.filename() == "compare.json" && json.find("speed")) json["speed"] = Json();
   const bool says_model = file.filename() == "eval.json" || file.filename() == "selftest.json";
   if (says_model && json.find("model")) json["model"] = "";
   if (const Json* data = json.find("data"); says_model && data && data->is_array()) {
@@ -168,7 +170,8 @@ std::string difference(const Side& a, const Side& b, const std::string& file) {
   if (path_a.extension() == ".gguf") return gguf_difference(path_a, path_b);
   if (sha256_file(path_a) == sha256_file(path_b)) return "";
   const std::string kind = path_a.filename().string();
-  const bool names_the_run = kind == "verify.json" || kind == "eval.json" || kind == "selftest.json";
+  const bool names_the_run =
+      kind == "verify.json" || kind == "eval.json" || kind == "selftest.json" || kind == "compare.json";
   if (names_the_run && nameless(path_a, a.name) == nameless(path_b, b.name)) return "";
   return "bytes differ";
 }

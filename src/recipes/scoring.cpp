@@ -61,19 +61,24 @@ ScoringProgress scoring_progress(const Invocation& invocation, const std::string
 }
 
 EvalReport score_rows(const Opened& opened, const DataSet& data, const ScoredSections& sections,
-                      const ScoringProgress& progress) {
+                      const ScoringProgress& progress, const std::function<void(const Model&)>& before_release) {
   const Model model = load_weights(opened, sections.run.seed);
-  if (opened.spec.labels > 0) {
-    return preference_report(sections.eval, [&] { return score_pairs(model, data, sections.eval, progress); });
-  }
-  return evaluate({.model = model,
-                   .tokenizer = opened.tokenizer,
-                   .data = data,
-                   .section = sections.eval,
-                   .choices = choices_of(sections, opened),
-                   .stop_ids = stop_token_ids(opened.artifact, opened.spec, opened.tokenizer),
-                   .threads = opened.machine.threads,
-                   .progress = progress});
+  const auto score = [&] {
+    if (opened.spec.labels > 0) {
+      return preference_report(sections.eval, [&] { return score_pairs(model, data, sections.eval, progress); });
+    }
+    return evaluate({.model = model,
+                     .tokenizer = opened.tokenizer,
+                     .data = data,
+                     .section = sections.eval,
+                     .choices = choices_of(sections, opened),
+                     .stop_ids = stop_token_ids(opened.artifact, opened.spec, opened.tokenizer),
+                     .threads = opened.machine.threads,
+                     .progress = progress});
+  };
+  EvalReport report = score();
+  if (before_release) before_release(model);
+  return report;
 }
 
 }  // namespace prentice

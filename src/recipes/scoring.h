@@ -27,7 +27,9 @@ struct ScoredSections {
   const EvalSection& eval;
 };
 
-// Loads the weights and lets them go again. Errors: those of load_weights and evaluate.
-EvalReport score_rows(const Opened&, const DataSet&, const ScoredSections&, const ScoringProgress&);
+// Loads the weights and lets them go again; `before_release` sees them scored. Errors: those of load_weights and
+// evaluate.
+EvalReport score_rows(const Opened&, const DataSet&, const ScoredSections&, const ScoringProgress&,
+                      const std::function<void(const Model&)>& before_release = {});
 
 }  // namespace prentice

@@ -7,6 +7,7 @@
 #include <algorithm>
 
 #include "model/generate.h"
+#include "text/chat.h"
 
 namespace prentice {
 
@@ -23,35 +24,77 @@ std::vector<int32_t> prompt_of(const Sequence& sequence) {
   return {sequence.ids.begin(), sequence.ids.begin() + length};
 }
 
-std::vector<std::pair<int32_t, double>> top_after(const Model& model, const std::vector<int32_t>& prompt) {
+// Fills in what follows the prompt: one pass over the prompt and its answer.
+void add_answer(const Model& model, const std::vector<int32_t>& stop_ids, SelfTestCase& test) {
+  test.greedy_ids = generate(model, test.prompt_ids, {.max_new_tokens = kGreedyTokens, .stop_ids = stop_ids});
+  std::vector<int32_t> ids = test.prompt_ids;
+  ids.insert(ids.end(), test.greedy_ids.begin(), test.greedy_ids.end() - 1);
   KvCache cache(model);
-  const Tensor last = forward_cached(model, prompt, cache).narrow(0, static_cast<int64_t>(prompt.size()) - 1, 1);
-  const auto [values, ids] = at::topk(at::log_softmax(logits(model, last).to(at::kDouble), -1).squeeze(0), kTop);
-  const Tensor host_values = values.cpu(), host_ids = ids.cpu();
-  std::vector<std::pair<int32_t, double>> top;
+  const auto steps = static_cast<int64_t>(test.greedy_ids.size());
+  const Tensor hidden = forward_cached(model, ids, cache).narrow(0, static_cast<int64_t>(ids.size()) - steps, steps);
+  const auto [values, likeliest] = at::topk(at::log_softmax(logits(model, hidden).to(at::kDouble), -1), kTop);
+  const Tensor host_values = values.cpu().contiguous(), host_ids = likeliest.cpu().contiguous();
+  const auto* log_probs = host_values.const_data_ptr<double>();
+  for (int64_t i = 0; i < steps; ++i) test.greedy_margins.push_back(log_probs[i * kTop] - log_probs[i * kTop + 1]);
   for (int64_t i = 0; i < kTop; ++i) {
-    top.emplace_back(static_cast<int32_t>(host_ids.const_data_ptr<int64_t>()[i]),
-                     host_values.const_data_ptr<double>()[i]);
+    test.top_log_probs.emplace_back(static_cast<int32_t>(host_ids.const_data_ptr<int64_t>()[i]), log_probs[i]);
   }
-  return top;
+}
+
+bool starts_with_bos(const Tokenizer& tokenizer, const std::string& text) {
+  const auto bos = tokenizer.bos_token();
+  return !bos.empty() && text.starts_with(bos);
+}
+
+// As training cuts a text that goes on: what the post-processor puts behind it goes.
+std::vector<int32_t> cut(const Tokenizer& tokenizer, const std::string& text, bool add_special) {
+  auto [ids, offsets] = tokenizer.encode_with_offsets(text, add_special);
+  while (add_special && !ids.empty() && offsets.back() == ByteSpan{} && tokenizer.is_special(ids.back())) {
+    ids.pop_back(), offsets.pop_back();
+  }
+  return ids;
+}
+
+// A text that is cut into the prompt's ids: the example's, else that of the ids themselves.
+void find_text(const Tokenizer& tokenizer, const std::string& prompt, SelfTestCase& test) {
+  for (const bool special : {false, true}) {  // whether the text is to show special tokens
+    const std::string text = special ? tokenizer.decode(test.prompt_ids, /*skip_special=*/false) : prompt;
+    test.add_special = !starts_with_bos(tokenizer, text);
+    if (cut(tokenizer, text, test.add_special) != test.prompt_ids) continue;
+    test.prompt = text;
+    return;
+  }
+}
+
+std::vector<SelfTestChat> chats_of(const Tokenizer& tokenizer) {
+  if (!tokenizer.chat_template()) return {};
+  const ChatTemplate chat(*tokenizer.chat_template(), tokenizer.chat_template_file().string(), tokenizer);
+  if (chat.asks_for_the_date()) return {};
+  const auto turn = [](const char* role, const char* content) {
+    return Json::Object{{"role", role}, {"content", content}};
+  };
+  const Json::Array messages = {turn("user", "Which day comes after Monday?"), turn("assistant", "Tuesday."),
+                                turn("user", "And after that?\n  Say it in one word.")};
+  const auto text = chat.try_render({.messages = messages}, {.add_generation_prompt = true});
+  if (!text) return {};
+  return {{.messages = messages, .ids = cut(tokenizer, *text, !starts_with_bos(tokenizer, *text))}};
 }
 
 }  // namespace
 
-std::vector<SelfTestCase> make_self_test(const Model& model, const DataSet& data,
-                                         const std::vector<int32_t>& stop_ids) {
+SelfTest make_self_test(const Model& model, const DataSet& data, const Tokenizer& tokenizer,
+                        const std::vector<int32_t>& stop_ids) {
   const c10::AutoGradMode no_gradients(false);
-  std::vector<SelfTestCase> cases;
+  SelfTest test{.chats = chats_of(tokenizer), .stop_ids = stop_ids};
   for (const auto& sequence : data.encoded.sequences) {
-    if (cases.size() == kSelfTestCases) break;
+    if (test.cases.size() == kSelfTestCases) break;
     if (data.encoded.group > 1 && sequence.role == kRejected) continue;  // its prompt is the chosen answer's
-    SelfTestCase one{.prompt = data.examples.at(static_cast<size_t>(sequence.sample)).prompt,
-                     .prompt_ids = prompt_of(sequence)};
-    one.greedy_ids = generate(model, one.prompt_ids, {.max_new_tokens = kGreedyTokens, .stop_ids = stop_ids});
-    one.top_log_probs = top_after(model, one.prompt_ids);
-    cases.push_back(std::move(one));
+    SelfTestCase one{.prompt_ids = prompt_of(sequence)};
+    find_text(tokenizer, data.examples.at(static_cast<size_t>(sequence.sample)).prompt, one);
+    add_answer(model, stop_ids, one);
+    test.cases.push_back(std::move(one));
   }
-  return cases;
+  return test;
 }
 
 }  // namespace prentice

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+
 #include "io/file.h"
 #include "io/json.h"
 #include "io/scratch.h"
@@ -60,13 +62,49 @@ TEST(Serving, TheModelfileHoldsNoForeignInstruction) {
 }
 
 TEST(Serving, TheSelfTestIsReadableByAMachine) {
-  const auto json = Json::parse(selftest_json(
-      "m",
-      {{.prompt = "Once \"x\"", .prompt_ids = {1, 2}, .greedy_ids = {3}, .top_log_probs = {{3, -0.1}, {4, -2.5}}}}));
-  const auto& test = json.at("cases").as_array().at(0);
-  EXPECT_EQ(test.at("prompt").as_string(), "Once \"x\"");
-  EXPECT_EQ(test.at("prompt_ids").dump(), "[1, 2]");
-  EXPECT_EQ(test.at("top_log_probs").dump(), "[{\"id\": 3, \"log_prob\": -0.1}, {\"id\": 4, \"log_prob\": -2.5}]");
+  const SelfTest test{.cases = {{.prompt = "Once \"x\"",
+                                 .prompt_ids = {1, 2},
+                                 .greedy_ids = {3},
+                                 .greedy_margins = {2.4},
+                                 .top_log_probs = {{3, -0.1}, {4, -2.5}}},
+                                {.prompt_ids = {5}}},
+                      .chats = {{.messages = Json::Array{Json::Object{{"role", "user"}}}, .ids = {7}}},
+                      .stop_ids = {0}};
+  const auto json = Json::parse(selftest_json("m", test, {{"merged", 0.25, "halves"}}));
+  const auto& first = json.at("cases").as_array().at(0);
+  EXPECT_EQ(first.at("prompt").as_string(), "Once \"x\"");
+  EXPECT_EQ(first.at("prompt_ids").dump(), "[1, 2]");
+  EXPECT_EQ(first.at("greedy_margins").dump(), "[2.4]");
+  EXPECT_EQ(first.at("top_log_probs").dump(), "[{\"id\": 3, \"log_prob\": -0.1}, {\"id\": 4, \"log_prob\": -2.5}]");
+  EXPECT_TRUE(json.at("cases").as_array().at(1).at("prompt").is_null());
+  EXPECT_EQ(json.at("chats").dump(), "[{\"messages\": [{\"role\": \"user\"}], \"ids\": [7]}]");
+  EXPECT_EQ(json.at("tolerances").dump(), "[{\"product\": \"merged\", \"log_prob\": 0.25, \"basis\": \"halves\"}]");
+}
+
+// Sixty lines at most, so that a receiver reads it before running it.
+TEST(Serving, TheProgramThatAsksAServerIsShort) {
+  const auto program = selftest_program();
+  EXPECT_LE(std::ranges::count(program, '\n'), 60);
+  EXPECT_TRUE(contains(serve_markdown({.name = "a b", .merged = true, .gguf_files = {"x.gguf"}, .self_test = true}),
+                       "python3 serve/selftest.py http://127.0.0.1:8000 --model 'a b' --product merged"));
+  EXPECT_TRUE(contains(serve_markdown({.gguf_files = {"x.gguf"}, .self_test = true}),
+                       "python3 serve/selftest.py http://127.0.0.1:8080 --product gguf/x.gguf"));
+  EXPECT_FALSE(contains(serve_markdown({.gguf_files = {"x.gguf"}}), "selftest"));
+}
+
+// Four deviations of the noise that a KL divergence of s^2 / 2 speaks of, and what arithmetic adds.
+TEST(Serving, TolerancesFollowWhatWasMeasuredElseTheLimits) {
+  const GivenLimits limits = {{"Q8_0", {.kld = 0.005}}};
+  ServedProduct product{
+      .name = "x", .type = "Q8_0", .kld = 0.02, .computed_in = "Q8_0", .own = "F32", .limits = limits};
+  EXPECT_NEAR(tolerance_of(product).log_prob, 0.3 + 4 * 0.2, 1e-12);
+  product.kld.reset();
+  EXPECT_NEAR(tolerance_of(product).log_prob, 0.3 + 4 * 0.1, 1e-12);
+  EXPECT_TRUE(contains(tolerance_of(product).basis, "none was measured"));
+  product.own = "BF16";
+  EXPECT_NEAR(tolerance_of(product).log_prob, 0.3 + 4 * 0.1 + 0.2, 1e-12);
+  product.own = "F32", product.type.reset(), product.computed_in = "F16";
+  EXPECT_NEAR(tolerance_of(product).log_prob, 0.03, 1e-12);
 }
 
 TEST(Serving, CardsCarryTheBaseAndEscapeWhatUsersWrote) {
