@@ -235,6 +235,25 @@ TEST(ChatTemplate, BudgetsEndATemplateThatWouldNot) {
   EXPECT_EQ(failure([&] { ChatTemplate("{{ " + deep + " }}", "t.jinja", tokenizer); }).code(), ExitCode::model);
 }
 
+// Without a limit the first ends the program in the engine's recursion, the second takes minutes in its compiler.
+TEST(ChatTemplate, NoMoreTagsThanAnyModelHas) {
+  const auto repeated = [](const std::string& text, int count) {
+    std::string all;
+    for (int i = 0; i < count; ++i) all += text;
+    return all;
+  };
+  auto tokenizer = testing::tiny_tokenizer();
+  const std::string bad[] = {"{% if a %}" + repeated("{% elif a %}", 100'000) + "{% endif %}",
+                             repeated("{{ 1 }}", 100'000)};
+  for (const auto& source : bad) {
+    const auto error = failure([&] { ChatTemplate(source, "t.jinja", tokenizer); });
+    EXPECT_EQ(error.code(), ExitCode::model);
+    EXPECT_NE(std::string(error.what()).find(" tags, the limit is "), std::string::npos) << error.what();
+  }
+  ChatTemplate("{% if a %}" + repeated("{% elif a %}", 1'900) + "{% endif %}", "t.jinja", tokenizer);
+  ChatTemplate(repeated("{{ 1 }}", 1'900), "t.jinja", tokenizer);
+}
+
 // A pattern library that recurses for every character overflows the stack here; one that looks again for every tag's
 // end takes minutes.
 TEST(ChatTemplate, AMillionCharactersOfTagsAreReadOnce) {

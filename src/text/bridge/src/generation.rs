@@ -12,13 +12,15 @@ pub struct Rewritten {
     pub has_generation: bool,
     /// Words, signs and strings of the longest tag.
     pub longest_tag: usize,
+    /// All but comments.
+    pub tags: usize,
 }
 
 /// The source with every generation tag rewritten. Tags inside comments, strings and raw blocks stay. Time grows with
 /// the source's length, whatever it holds: the source is untrusted.
 pub fn rewrite(source: &str) -> Rewritten {
     let mut has_generation = false;
-    let mut longest_tag = 0;
+    let (mut longest_tag, mut tags) = (0, 0);
     let mut out = String::with_capacity(source.len() + 64);
     let mut rest = source;
     while let Some(at) = rest.find('{') {
@@ -36,7 +38,8 @@ pub fn rewrite(source: &str) -> Rewritten {
         let (whole, after) = tag.split_at(length);
         let word = tag_word(whole);
         has_generation |= word == Some("generation");
-        if !tag.starts_with("{#") {
+        if tag.starts_with("{{") || tag.starts_with("{%") {
+            tags += 1;
             longest_tag = longest_tag.max(parts(whole));
         }
         out.push_str(&rewritten_tag(whole));
@@ -48,7 +51,7 @@ pub fn rewrite(source: &str) -> Rewritten {
         }
     }
     out.push_str(rest);
-    Rewritten { source: out, has_generation, longest_tag }
+    Rewritten { source: out, has_generation, longest_tag, tags }
 }
 
 /// Words, signs and string literals of a tag.

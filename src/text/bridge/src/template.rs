@@ -13,6 +13,9 @@ const MAX_SOURCE_BYTES: usize = 1 << 20;
 /// A chain such as a.b.c is as deep as it is long, and the engine walks it by recursion without a limit of its own: 100,000
 /// parts run out of the worker's stack.
 const MAX_TAG_PARTS: usize = 8_000;
+/// The templates of published models have a few hundred. The engine's time to read them grows with their square, and a chain
+/// of `elif` is as deep as it is long: 20,000 tags took 16 s, 8,000 of `elif` ran out of the stack.
+const MAX_TAGS: usize = 2_000;
 
 pub struct CompiledTemplate {
     env: Arc<Environment<'static>>,
@@ -58,10 +61,13 @@ fn compile(source: &str, strict: bool) -> Result<CompiledTemplate, Failure> {
         return Err(Failure::new(BAD_INPUT, text));
     }
     let mut env = environment(strict);
-    let generation::Rewritten { source, has_generation, longest_tag } = generation::rewrite(source);
+    let generation::Rewritten { source, has_generation, longest_tag, tags } = generation::rewrite(source);
     if longest_tag > MAX_TAG_PARTS {
         let text = format!("a tag of {longest_tag} words and signs, the limit is {MAX_TAG_PARTS}");
         return Err(Failure::new(BAD_INPUT, text));
+    }
+    if tags > MAX_TAGS {
+        return Err(Failure::new(BAD_INPUT, format!("{tags} tags, the limit is {MAX_TAGS}")));
     }
     env.add_template_owned(NAME, source).map_err(|e| failure(&e, BAD_INPUT, words(&e)))?;
     Ok(CompiledTemplate { env: Arc::new(env), has_generation, strict, stopped: AtomicBool::new(false) })
