@@ -6,6 +6,7 @@
 #include <set>
 
 #include "adapter/lora.h"
+#include "nn/served_weight.h"
 
 namespace prentice {
 
@@ -13,7 +14,10 @@ Model frozen_copy(const Model& model) {
   const c10::NoGradGuard no_grad;
   const auto freeze = [](auto&&, Tensor& tensor) { tensor = tensor.detach().clone(); };
   Model copy = model;
-  visit_loras(copy, [&](const std::string&, Lora& lora) { visit_trained(lora, freeze); });
+  visit_loras(copy, [&](const std::string&, Lora& lora) {
+    visit_trained(lora, freeze);
+    if (lora.served) lora.served = std::make_shared<ServedWeight>(*lora.served);
+  });
   std::set<std::string> saved;
   for (const auto& [name, tensor] : copy.saved.base) saved.insert(name);
   visit(copy, [&](const std::string& name, Tensor& tensor) {

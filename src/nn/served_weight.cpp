@@ -1,6 +1,7 @@
 #include "nn/served_weight.h"
 
 #include <ATen/ops/empty.h>
+#include <ATen/ops/empty_like.h>
 #include <ATen/ops/from_blob.h>
 #include <c10/core/GradMode.h>
 
@@ -17,6 +18,12 @@ namespace {
 HeldWeight room_for(const Tensor& weight, GgmlType type) {
   if (!is_held_in_blocks(type)) return Dense{at::empty(weight.sizes(), weight.options().requires_grad(false))};
   return make_gguf_blocks(weight.size(0), weight.size(1), type, weight.options().requires_grad(false));
+}
+
+HeldWeight room_like(HeldWeight held) {
+  Tensor& bytes = std::holds_alternative<Dense>(held) ? std::get<Dense>(held).weight : std::get<GgufBlocks>(held).bytes;
+  bytes = at::empty_like(bytes);
+  return held;
 }
 
 // On `meta`, where a plan is made, only memory is counted.
@@ -62,6 +69,8 @@ HeldWeight served(const Tensor& weight, const ServedType& served) {
 
 ServedWeight::ServedWeight(const Tensor& weight, const ServedType& served)
     : served_(served), held_(room_for(weight, served.type)) {}
+
+ServedWeight::ServedWeight(const ServedWeight& other) : served_(other.served_), held_(room_like(other.held_)) {}
 
 const HeldWeight& ServedWeight::of(const Tensor& weight, const Lora& lora) {
   const int64_t a_version = lora.a._version(), b_version = lora.b._version();

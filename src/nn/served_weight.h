@@ -30,6 +30,8 @@ HeldWeight served(const Tensor& weight, const ServedType&);
 class ServedWeight {
  public:
   ServedWeight(const Tensor& weight, const ServedType&);
+  // Of a copy of the layer: it shares nothing with `other`, which a backward pass may still read, and holds no values.
+  ServedWeight(const ServedWeight& other);
 
   // Q(W + scale B A): the very bytes that an export of these factors in f32 writes. Valid until the next call with
   // other values. Errors: those of encode().
