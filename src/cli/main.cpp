@@ -7,12 +7,12 @@
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
-#include <new>
 #include <string_view>
 #include <typeinfo>
 
 #include "cli/terminal.h"
 #include "cli/verbs.h"
+#include "core/out_of_memory.h"
 #include "io/json.h"
 #include "run/signals.h"
 
@@ -44,17 +44,16 @@ struct Edge {
     return status(code);
   }
 
-  // LibTorch and the standard library throw these when the host or the device has no memory left.
   int report_foreign(const std::exception& error) const {
-    const std::string_view what = error.what();
-    if (dynamic_cast<const std::bad_alloc*>(&error) || what.find("can't allocate memory") != what.npos ||
-        what.find("out of memory") != what.npos) {
+    if (const auto asked = out_of_memory(error)) {
       return report(ExitCode::memory,
-                    {{.message = "out of memory", .hint = "`prentice plan` shows what each phase needs"}});
+                    {{.message = "out of memory" + (asked->empty() ? "" : ": " + *asked + " could not be had"),
+                      .hint = "`prentice plan` shows what each phase needs"}});
     }
     // A path that the system will not walk: a loop of links, a name too long, no permission.
     if (const auto* file = dynamic_cast<const std::filesystem::filesystem_error*>(&error))
       return report(ExitCode::storage, {{.message = file->path1().string() + ": " + file->code().message()}});
+    const std::string_view what = error.what();
     if (debug) fmt::print(stderr, "{}\n", printable(what));
     const std::string first(what.substr(0, what.find('\n')));
     return report(ExitCode::internal,

@@ -152,10 +152,11 @@ int64_t gguf_bytes(const ExportSection& section, const StepShape& shape) {
   return static_cast<int64_t>(bytes);
 }
 
-// Of what is read back and run beside the model.
-int64_t proof_bytes(const ExportSection& section, const ModelSpec& spec, bool is_gpu) {
-  const bool proves = section.verify && spec.labels == 0 && (section.merged != "none" || !section.gguf.empty());
-  return proves ? verification_bytes(spec, is_gpu ? kProofTokensGpu : kProofTokensCpu, is_gpu) : 0;
+// Of what is read back and run beside the model; the whole model, too, where all of it was trained.
+int64_t proof_bytes(const ExportSection& section, const StepShape& shape, bool is_full) {
+  const bool hands_over = is_full || section.merged != "none" || !section.gguf.empty();
+  if (!section.verify || shape.spec.labels > 0 || !hands_over) return 0;
+  return verification_bytes(shape.spec, shape.is_gpu ? kProofTokensGpu : kProofTokensCpu, shape.is_gpu);
 }
 
 }  // namespace
@@ -174,7 +175,7 @@ Plan make_plan(const Recipe& recipe, const PreparedRun& run, StepShape shape, co
   const double rows = static_cast<double>(std::max<size_t>(1, sequences.size()));
   narrow_to_data(shape, recipe, run);
   Plan plan{.steps = run.steps->size(), .hardware = hardware, .memory = step_memory(shape)};
-  if (const int64_t proof = proof_bytes(recipe.exports, shape.spec, shape.is_gpu); proof > 0)
+  if (const int64_t proof = proof_bytes(recipe.exports, shape, shape.full()); proof > 0)
     plan.memory.verify = plan.memory.save + proof;
   plan.tokens_per_step = tokens * run.epochs / std::max<int64_t>(1, plan.steps);
   plan.trained_tokens = targets * run.epochs;
@@ -205,6 +206,11 @@ Plan make_plan(const Recipe& recipe, const PreparedRun& run, StepShape shape, co
   if (use_of(recipe) != RowUse::examples) {
     plan.pairs = {lengths_of_role(sequences, kChosen), lengths_of_role(sequences, kRejected)};
   }
+  Hardware tighter = hardware;
+  tighter.memory_bytes = plan.memory.peak() / 4 * 3;
+  plan.smaller = [shape, tighter, group = run.data.train.encoded.group, refuses = refuses_long_rows(recipe.data)] {
+    return advice(shape, group, refuses, tighter);
+  };
   if (!plan.fits) plan.advice = advice(shape, run.data.train.encoded.group, refuses_long_rows(recipe.data), hardware);
   plan.decided.insert(plan.decided.end(), run.new_tokens.decided.begin(), run.new_tokens.decided.end());
   return plan;
@@ -221,7 +227,7 @@ Plan scoring_plan(StepShape shape, const Hardware& hardware) {
 
 Plan export_plan(const StepShape& shape, const ExportSection& section, const Hardware& hardware) {
   const int64_t largest = shape.spec.vocab * shape.spec.hidden * 4;
-  const int64_t proof = proof_bytes(section, shape.spec, hardware.is_gpu);
+  const int64_t proof = proof_bytes(section, shape, false);
   Plan plan{.disk_bytes = merged_bytes(section, shape) + gguf_bytes(section, shape),
             .hardware = hardware,
             .memory = {.export_ = largest + kExportBytes,

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <utility>
@@ -40,6 +41,7 @@ struct Plan {
   std::optional<PairLengths> pairs;                          // of preferences
   std::string reference;                                     // of preferences: reference_words
   std::string advice;  // of a training run that does not fit: the smallest change that does, or what is in the way
+  std::function<std::string()> smaller;  // of a training run: what would take a quarter less
 };
 
 // Of a training run whose data, steps and micro-batch are decided (recipes/prepare.h).

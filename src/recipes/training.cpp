@@ -7,6 +7,7 @@
 #include "adapter/trainable.h"
 #include "config/read.h"
 #include "core/error.h"
+#include "core/out_of_memory.h"
 #include "io/publish.h"
 #include "model/resize.h"
 #include "recipes/artifact.h"
@@ -16,6 +17,7 @@
 #include "recipes/products.h"
 #include "recipes/selftest.h"
 #include "recipes/units.h"
+#include "run/checkpoint.h"
 #include "train/loop.h"
 
 namespace prentice {
@@ -67,6 +69,20 @@ TrainConfig train_config(const Recipe& recipe, const Training& training, bool qu
           .quiet = quiet};
 }
 
+// What nobody planned: that the machine has less than was thought, or another program takes it.
+[[noreturn]] void fail_for_memory(const std::string& asked, const Training& training) {
+  const auto& [folder, run, resolved, model, weights, forward] = training;
+  const auto kept = checkpoint_steps(folder.path());
+  fail(ExitCode::memory,
+       fmt::format("out of memory in step {}{}", forward.step + 1,
+                   asked.empty() ? "" : ": " + asked + " could not be had"),
+       fmt::format("{} (planned: {}); {}", run.plan.smaller(), human_bytes(static_cast<double>(run.plan.memory.peak())),
+                   kept.empty()
+                       ? "no checkpoint was written yet"
+                       : fmt::format("the checkpoint of step {} is whole, and `prentice resume {}` goes on from it",
+                                     kept.back(), folder.path().string())));
+}
+
 // A plan may be made of shapes alone; a file's blocks are made of a file's weights.
 void require_own_weights(const OpenedRun& run) {
   if (!run.opened.random || run.served.empty()) return;
@@ -112,8 +128,13 @@ int finish_training(Training& training, const Recipe& recipe, const Objective& o
                     .evaluate = validation.hook(folder.path()),
                     .before_step = [&](int64_t step) { forward.step = step; },
                     .see_step = std::move(see_step)};
-  const TrainResult result =
-      train(train_config(recipe, training, invocation.quiet), weights, *run.steps, objective, hooks);
+  TrainResult result;
+  try {
+    result = train(train_config(recipe, training, invocation.quiet), weights, *run.steps, objective, hooks);
+  } catch (const std::exception& error) {
+    if (const auto asked = out_of_memory(error)) fail_for_memory(*asked, training);
+    throw;
+  }
   return finish_run(model, run, recipe.exports, recipe.eval, validation, result, folder, invocation);
 }
 
