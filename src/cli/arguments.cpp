@@ -59,11 +59,15 @@ constexpr Flag kFlags[] = {
      .help = "",
      .read = Read::by_some_verbs,
      .take = [](Arguments& arguments, const std::string& value) { arguments.revision = value; }},
+    {.name = "--fit",
+     .help = "",
+     .read = Read::by_some_verbs,
+     .take = [](Arguments& arguments, const std::string& value) { arguments.fit = value; }},
     {.name = "--help", .help = "", .own = &Arguments::help},
     {.name = "-h", .help = "", .own = &Arguments::help},
     {.name = "--version", .help = "", .own = &Arguments::version},
 };
-constexpr std::string_view kLaterFlags[] = {"--fit", "--nproc"};
+constexpr std::string_view kLaterFlags[] = {"--nproc"};
 
 [[noreturn]] void fail_unknown(const std::string& word) {
   std::vector<std::string> known;

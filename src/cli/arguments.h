@@ -17,6 +17,7 @@ struct Arguments {
   std::string configs;                 // --configs DIR
   std::string out;                     // repro run --out DIR
   std::string revision;                // download --revision NAME
+  std::string fit;                     // plan --fit SIZE
   std::vector<std::string> own_flags;  // the given ones that not every verb reads
 };
 

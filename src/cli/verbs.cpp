@@ -15,6 +15,7 @@
 #include "config/read.h"
 #include "io/json.h"
 #include "kernels/cuda_plugin.h"
+#include "recipes/plan_fit.h"
 #include "recipes/programs.h"
 #include "recipes/repro.h"
 #include "recipes/validate.h"
@@ -81,7 +82,11 @@ int run_kind(const Arguments& arguments) {
   return run_recipe(invocation);
 }
 
-int verb_plan(const Arguments& arguments) { return plan_recipe(open_recipe(arguments)); }
+int verb_plan(const Arguments& arguments) {
+  if (arguments.fit.empty()) return plan_recipe(open_recipe(arguments));
+  refuse_bare_key(arguments.words);
+  return list_what_fits(fit_bytes(arguments.fit), arguments.words, arguments.flags);
+}
 int verb_audit(const Arguments& arguments) { return audit_recipe(open_recipe(arguments)); }
 
 int verb_validate(const Arguments& arguments) {
@@ -147,8 +152,12 @@ constexpr Verb kVerbs[] = {
      kTakesOverrides, "--fresh --chat --provenance", kRunsRecipes},
     {"resume", "resume DIR", "go on with the run in DIR; never a fresh start", "", verb_resume, kTakesOverrides,
      kNoFlags, kRunsRecipes},
-    {"plan", "plan FILE [section.key=value ...]", "steps, memory, time, disk, price: before weights load", "",
-     verb_plan, kTakesOverrides, kNoFlags, kRunsRecipes},
+    {"plan", "plan FILE [section.key=value ...] | plan --fit 16GB [MODEL ...]",
+     "steps, memory, time, disk, price: before weights load",
+     "--fit SIZE lists what trains in so much device memory: model by method, and the longest rows. SIZE may be a "
+     "name\n"
+     "under configs/hardware; without a MODEL, the shapes that ship.\n",
+     verb_plan, kTakesOverrides, "--fit", kRunsRecipes},
     {"validate", "validate FILE [section.key=value ...]", "every mistake of a recipe at once",
      "A pipeline is checked with all its steps.\n", verb_validate, kTakesOverrides},
     {"audit", "audit FILE [section.key=value ...] [--rows N]", "the first training rows as the model will see them", "",
