@@ -136,9 +136,9 @@ std::vector<Check> logit_checks(const LogitProof& found, const LogitBound& bound
                                           : "share of tokens with the same likeliest id, at least the limit"});
   const double kept = found.ends > 0 ? static_cast<double>(found.ends_kept) / static_cast<double>(found.ends) : 1;
   checks.push_back({.name = "ends of answers",
-                    .passed = kept >= bound.top1 || found.ends_kept + 1 >= found.ends,
+                    .passed = indifferent || kept >= bound.top1 || found.ends_kept + 1 >= found.ends,
                     .value = kept,
-                    .limit = bound.top1,
+                    .limit = indifferent ? 0 : bound.top1,
                     .detail = found.ends == 0 ? "the model ends no answer in these tokens"
                                               : fmt::format("at {} of {} positions where the model ends",
                                                             found.ends_kept, found.ends)});

@@ -2,6 +2,7 @@
 
 #include <ATen/TensorOperators.h>
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <cmath>
@@ -16,6 +17,10 @@ namespace prentice {
 namespace {
 
 constexpr double kSameNumber = 1e-5;  // of metadata, which hold f32
+
+// Keys that llama.cpp reads for nothing but a report, or not at all with the architectures that are read here without.
+constexpr std::string_view kHarmless[] = {"vocab_size", "rope.scaling.finetuned", "attention.sliding_window",
+                                          "tensor_data_layout"};
 
 // Collects what differs under one name.
 class Group {
@@ -118,6 +123,14 @@ Check windows_check(const ModelSpec& a, const ModelSpec& b, bool as_gguf) {
 }
 
 }  // namespace
+
+Check unread_check(const GgufReader& file, const std::string& architecture) {
+  auto keys = file.unread(architecture + ".");
+  std::erase_if(keys, [&](const std::string& key) {
+    return std::ranges::find(kHarmless, std::string_view(key).substr(architecture.size() + 1)) != std::end(kHarmless);
+  });
+  return equal_check("keys", keys.empty(), fmt::format("{}", fmt::join(keys, ", ")));
+}
 
 std::vector<Check> spec_checks(const ModelSpec& wanted, const ModelSpec& found, bool as_gguf) {
   Group context("context");

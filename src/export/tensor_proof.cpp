@@ -33,7 +33,6 @@ void TensorProof::count(float wanted, float found, double rounding, double bound
   const double error = static_cast<double>(found) - wanted;
   now_.count += 1;
   now_.wanted += square(wanted), now_.found += square(found), now_.both += static_cast<double>(wanted) * found;
-  now_.wanted_sum += wanted, now_.found_sum += found;
   now_.error += square(error), now_.errors += error;
   now_.rounding += square(rounding), now_.floor += square(slack);
   if (error == 0) return;
@@ -68,9 +67,11 @@ void TensorProof::compare_blocks(GgmlType type, std::span<const float> wanted, s
   const auto elements = static_cast<size_t>(ggml_type_info(type).block_elements),
              bytes = static_cast<size_t>(ggml_type_info(type).block_bytes);
   for (size_t block = 0; block * bytes < stored.size(); ++block) {
+    const int64_t number = now_.blocks++;
     if (std::ranges::equal(stored.subspan(block * bytes, bytes), std::span(bytes_).subspan(block * bytes, bytes)))
       continue;
     others_ = true;
+    if (now_.other_blocks++ == 0) now_.first_other = number;
     double found = 0, own = 0, size = 0;
     for (size_t i = block * elements; i < (block + 1) * elements; ++i) {
       found += square(static_cast<double>(found_[i]) - wanted[i]),
@@ -125,7 +126,15 @@ void TensorProof::finish() {
   const std::string told = fmt::format("{} {} (relative error {:.2g}, {:.2g} by rounding)", sums.name, looks_like(sums),
                                        std::sqrt(sums.error / std::max(sums.wanted, 1e-300)),
                                        std::sqrt(explained / std::max(sums.wanted, 1e-300)));
-  if (!importance_ && sums.block > kMostOfBlock) wrong_blocks_.push_back(told);
+  const bool few = static_cast<double>(sums.other_blocks) <= kFewBlocks * static_cast<double>(sums.blocks);
+  if (!importance_ && sums.block > kMostOfBlock) {
+    wrong_blocks_.push_back(told);
+  } else if (few && sums.block > kMostOfFewBlocks) {
+    wrong_blocks_.push_back(
+        fmt::format("{}: {} of {} blocks, block {} first, differ from what all the others show to be "
+                    "the rounding",
+                    sums.name, sums.other_blocks, sums.blocks, sums.first_other));
+  }
   worst_block_ = std::max(worst_block_, sums.block);
   if (ratio > most) wrong_tensors_.push_back(told);
   if (sums.element > kMostOfElement) wrong_elements_.push_back(told);

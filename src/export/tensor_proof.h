@@ -14,8 +14,11 @@ namespace prentice {
 
 // Limits. Errors are measured in what the type's own rounding makes of the same values (quant/encode.h): of every
 // element in units of rounding_bounds, of a tensor as root mean squares.
-inline constexpr double kMostOfElement = 1.5;           // another writer's search for steps
-inline constexpr double kMostOfBlock = 1.75;            // as a root mean square, where the bytes are other ones
+inline constexpr double kMostOfElement = 1.5;  // another writer's search for steps
+inline constexpr double kMostOfBlock = 1.75;   // as a root mean square, where the bytes are other ones
+// Where all but a few blocks are byte for byte the reference quantizer's, its author used that one, and a block that is
+// none and has more of an error than a tie rounded the other way is damaged.
+inline constexpr double kFewBlocks = 0.05, kMostOfFewBlocks = 1.003;
 inline constexpr double kMostOfTensor = 1.5;            // measured: 1.00 to 1.03 (llama-quantize, gguf-py)
 inline constexpr double kMostOfTensorImportance = 2.5;  // measured: up to 1.5, in Q2_K
 inline constexpr double kMergedElsewhere = 2e-5;        // of the largest value: sums of an adapter in another order
@@ -40,10 +43,11 @@ class TensorProof {
   struct Sums {
     std::string name;
     double count = 0, wanted = 0, found = 0, both = 0;      // sums of squares, and of products
-    double wanted_sum = 0, found_sum = 0;                   // plain sums
     double error = 0, rounding = 0, floor = 0, errors = 0;  // squares of errors: found, explained; sum of errors
     double element = 0;                                     // largest error in units of its bound
     double block = 0;                                       // largest error of a block by that of its own rounding
+    int64_t blocks = 0, other_blocks = 0,
+            first_other = 0;  // all, those with other bytes than the reference quantizer's
     int64_t not_finite = 0;
   };
 

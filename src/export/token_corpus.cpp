@@ -2,25 +2,18 @@
 
 #include <fmt/format.h>
 
+#include "text/utf8.h"
+
 namespace prentice {
 
 namespace {
-
-void append_utf8(std::string& out, char32_t point) {
-  if (point < 0x80) {
-    out += static_cast<char>(point);
-  } else {
-    out += static_cast<char>(0xc0 | (point >> 6));
-    out += static_cast<char>(0x80 | (point & 0x3f));
-  }
-}
 
 // Ascending, sixteen to a text.
 void add_code_points(std::vector<std::string>& texts) {
   constexpr char32_t kEnd = 0x250;
   for (char32_t first = 1; first < kEnd; first += 16) {
     std::string text;
-    for (char32_t point = first; point < first + 16 && point < kEnd; ++point) append_utf8(text, point);
+    for (char32_t point = first; point < first + 16 && point < kEnd; ++point) text += utf8_of(point);
     texts.push_back(text);
   }
 }

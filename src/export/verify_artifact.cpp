@@ -151,6 +151,8 @@ Verification verify_gguf_artifact(const fs::path& path, const Trained& trained, 
   if (!added(result, set_checks(file, plans))) return result;
   const ModelSpec found = read_gguf_spec(file);
   bool alike = added(result, spec_checks(spec, found, true));
+  alike = added(result, {unread_check(file, spec.gguf.architecture), stops_check(trained.stop_ids, found.eos_ids)}) &&
+          alike;
   rules.say("vocabulary");
   if (added(result, vocabulary_checks(file, spec, trained.tokenizer, options, trained.stop_ids))) {
     const Tokenizer tokenizer = Tokenizer::load(path);
@@ -287,6 +289,7 @@ void prove_gguf(Verification& result, const std::string& artifact, const fs::pat
   const auto file = GgufReader::open(path);
   const ModelSpec found = read_gguf_spec(file);
   append(result, spec_checks(trained.weights.spec(), found, true));
+  append(result, {stops_check(trained.stop_ids, found.eos_ids)});
   append(result, text_checks(trained.tokenizer, Tokenizer::load(path),
                              {.as_gguf = true, .texts = rules.texts, .threads = rules.threads}));
   if (result.passed())

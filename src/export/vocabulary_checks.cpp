@@ -57,7 +57,8 @@ Check merges_check(const TokenizerTables& wanted, const GgufTokens& found) {
                            : fmt::format("differ from merge {} on", apart.in1 - wanted.merges.begin()));
 }
 
-// What counts is which of two pieces is joined first: scores of other writers are other numbers in the same order.
+// What counts is which of two pieces is joined first, or that the one further left is: scores of other writers are
+// other numbers in the same order.
 Check scores_check(const TokenizerTables& wanted, const GgufTokens& found) {
   std::vector<size_t> order;
   for (size_t id = 0; id < wanted.scores.size(); ++id) {
@@ -66,11 +67,12 @@ Check scores_check(const TokenizerTables& wanted, const GgufTokens& found) {
   std::ranges::stable_sort(order, std::greater<>(), [&](size_t id) { return wanted.scores[id]; });
   for (size_t i = 1; i < order.size(); ++i) {
     const size_t first = order[i - 1], second = order[i];
-    if (wanted.scores[first] == wanted.scores[second] || found.scores[first] >= found.scores[second]) continue;
-    if (wanted.scores == found.scores) break;
+    const bool together = wanted.scores[first] == wanted.scores[second];
+    if (together ? found.scores[first] == found.scores[second] : found.scores[first] > found.scores[second]) continue;
     return equal_check("scores", false,
-                       fmt::format("{} is to be joined before {}, and has the lower score",
-                                   Json(wanted.tokens[first]).dump(), Json(wanted.tokens[second]).dump()));
+                       fmt::format("{} is to be joined {} {}, and the file scores {} and {}",
+                                   Json(wanted.tokens[first]).dump(), together ? "as late as" : "before",
+                                   Json(wanted.tokens[second]).dump(), found.scores[first], found.scores[second]));
   }
   return equal_check("scores", true, "in the same order");
 }

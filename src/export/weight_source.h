@@ -37,7 +37,7 @@ class WeightSource {
 
   // Rows [first, first + count) of tensor `index` as f32. Errors: `numerical` for a value that is not finite.
   void read_rows(size_t index, int64_t first, int64_t count, std::span<float> out) const;
-  // The same as they are without the adapter. Errors: none but those of reading.
+  // The same as they are without the adapter.
   void read_base_rows(size_t index, int64_t first, int64_t count, std::span<float> out) const;
   bool is_changed(size_t index) const { return entries_.at(index).delta.a.defined(); }  // by the adapter
   // Called before every read; what it throws ends the work that reads.

@@ -296,7 +296,17 @@ GgufReader GgufReader::open(const std::filesystem::path& path) {
 
 const GgufValue* GgufReader::find(std::string_view key) const {
   const auto found = std::ranges::find(metadata_, key, &GgufEntry::key);
-  return found == metadata_.end() ? nullptr : &found->value;
+  if (found == metadata_.end()) return nullptr;
+  looked_for_.insert(found->key);
+  return &found->value;
+}
+
+std::vector<std::string> GgufReader::unread(std::string_view prefix) const {
+  std::vector<std::string> keys;
+  for (const auto& entry : metadata_) {
+    if (entry.key.starts_with(prefix) && !looked_for_.contains(entry.key)) keys.push_back(entry.key);
+  }
+  return keys;
 }
 
 const GgufTensorView* GgufReader::find_tensor(std::string_view name) const {

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <map>
+#include <set>
 #include <span>
 #include <string>
 #include <string_view>
@@ -83,7 +84,9 @@ class GgufReader {
   static GgufReader open(const std::filesystem::path& path);
 
   const std::vector<GgufEntry>& metadata() const { return metadata_; }
-  const GgufValue* find(std::string_view key) const;  // nullptr when absent
+  const GgufValue* find(std::string_view key) const;  // nullptr when absent; not by several threads at a time
+  // Keys beginning with `prefix` that nobody has looked for.
+  std::vector<std::string> unread(std::string_view prefix) const;
   const std::vector<GgufTensorView>& tensors() const { return tensors_; }
   const GgufTensorView* find_tensor(std::string_view name) const;  // nullptr when absent
 
@@ -106,6 +109,7 @@ class GgufReader {
   std::vector<GgufEntry> metadata_;
   std::vector<GgufTensorView> tensors_;
   std::map<std::string, size_t, std::less<>> tensor_index_;
+  mutable std::set<std::string, std::less<>> looked_for_;
 };
 
 // What the bytes of a file say; views point into `bytes`. Errors: `model`, beginning with `origin`.

@@ -85,6 +85,10 @@ Json yarn_scaling(const GgufReader& file, const std::string& prefix, double fact
   }
   const auto own = gguf_number(file, prefix + "attn_factor");
   const auto attention = own ? own : gguf_number(file, prefix + "yarn_attn_factor");
+  if (attention && *attention != 1 && factor <= 1) {
+    fail(ExitCode::malformed,
+         fmt::format("key {}attn_factor: only 1 is supported with a factor of {}", prefix, factor));
+  }
   if (attention && factor > 1) scaling["attention_factor"] = *attention * (0.1 * std::log(factor) + 1);
   return scaling;
 }
@@ -136,7 +140,12 @@ Json rope_scaling_of(const GgufReader& file, const std::string& architecture, do
     return known ? as_scaling(*known) : scaled_by(divisors, divisors, 1, original);
   }
   const std::string type = gguf_text(file, prefix + "type").value_or("linear");
-  const double factor = gguf_number(file, prefix + "factor").value_or(0);
+  const auto own = gguf_number(file, prefix + "factor");
+  const double factor =
+      own ? *own : gguf_number(file, architecture + ".rope.scale_linear").value_or(0);  // its old name
+  if (type != "yarn" && gguf_number(file, prefix + "attn_factor").value_or(1) != 1) {
+    fail(ExitCode::malformed, fmt::format("key {}attn_factor: only 1 is supported with {}", prefix, type));
+  }
   if (type == "none" || (type == "linear" && (factor == 0 || factor == 1))) return nullptr;
   if (type == "linear") return Json::Object{{"rope_type", "linear"}, {"factor", factor}};
   if (type == "yarn") return yarn_scaling(file, prefix, factor, original);

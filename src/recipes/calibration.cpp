@@ -87,7 +87,7 @@ ImportanceMatrix collect_importance(const Model& model, const Calibration& calib
   int64_t done = 0;
   progress(done, total);
   collate_in_order(sequences, kEvalMicroTokens, [&](const Batch& batch) {
-    collector.add(to_device(batch, model.embed.device()));
+    collector.add(to_device(batch, device_of(model)));
     done += static_cast<int64_t>(batch.host_starts.size()) - 1;
     progress(done, total);
   });

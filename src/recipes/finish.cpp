@@ -31,11 +31,6 @@ namespace fs = std::filesystem;
 
 namespace {
 
-// All weights trained in f32 are handed over in f32, unless the recipe asks for another type.
-GgmlType merged_type(const ExportSection& section) {
-  return section.merged == "none" ? GgmlType::F32 : element_type(section.merged);
-}
-
 FileTexts trained_files(const PreparedRun& run) {
   return own_files(run.opened.artifact, run.opened.spec, run.opened.tokenizer);
 }
@@ -48,16 +43,10 @@ void write_adapter(const Model& model, const PreparedRun& run, const fs::path& o
   write_companions(run.opened.artifact.tokenizer, trained_files(run), out);
 }
 
-void publish_trained_model(const Model& model, const PreparedRun& run, const ExportSection& section,
-                           const fs::path& out, const FileOrigin& origin) {
-  const bool full = run.adapter.kind == AdapterKind::full;
-  TempFolder folder(out / (full ? "merged" : "adapter"));
-  if (full) {
-    write_hf_folder(WeightSource::from_model(model), run.opened.spec, run.opened.artifact.tokenizer, folder.path(),
-                    {.type = merged_type(section), .own_files = trained_files(run), .origin = origin});
-  } else {
-    write_adapter(model, run, folder.path(), section.dtype, origin);
-  }
+void publish_adapter(const Model& model, const PreparedRun& run, const ExportSection& section, const fs::path& out,
+                     const FileOrigin& origin) {
+  TempFolder folder(out / "adapter");
+  write_adapter(model, run, folder.path(), section.dtype, origin);
   folder.publish(IfExists::replace);
 }
 
@@ -111,7 +100,7 @@ Products write_run_products(const Model& model, const PreparedRun& run, ExportSe
                             const TrainResult& result, const std::optional<EvalReport>& score, const fs::path& out,
                             const FileOrigin& origin) {
   const bool full = run.adapter.kind == AdapterKind::full;
-  if (full) section.merged = "none";  // merged/ is the trained model itself
+  if (full && section.merged == "none") section.merged = "f32";  // handed over as it was trained
   const ModelSpec alone = decoder_alone(run.opened.spec);
   const bool has_template = run.opened.tokenizer.chat_template().has_value();
   const fs::path adapter = full ? fs::path() : out / "adapter";
@@ -145,7 +134,8 @@ Products write_run_products(const Model& model, const PreparedRun& run, ExportSe
        .own_files = trained_files(run),
        .adapter = adapter,
        .adapted = run.opened.spec,
-       .base_model = run.opened.artifact.address,
+       .base_model =
+           run.opened.artifact.base_name.empty() ? run.opened.artifact.address : run.opened.artifact.base_name,
        .base_file = is_gguf_file(run.opened.artifact.base) ? run.opened.artifact.base : fs::path(),
        .origin = origin,
        .stop_ids = stop_ids,
@@ -220,7 +210,7 @@ int finish_run(const Model& model, const PreparedRun& run, const ExportSection& 
                const Invocation& invocation) {
   const fs::path& out = folder.path();
   const FileOrigin origin = folder.origin();
-  publish_trained_model(model, run, exports, out, origin);
+  if (run.adapter.kind != AdapterKind::full) publish_adapter(model, run, exports, out, origin);
   std::optional<EvalReport> score;
   if (validation.has_data() && (!eval.tasks.empty() || !eval.require.empty())) {
     score = validation.score();

@@ -49,7 +49,7 @@ std::vector<Batch> proof_batches(std::span<const Sequence> rows, const Tokenizer
     left -= size;
   };
   for (const auto& row : rows) take(row.ids);
-  if (rows.empty()) {
+  if (left > 0) {
     for (const auto& ids : own_sequences(tokenizer)) take(ids);
   }
   std::vector<const Sequence*> sequences;

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "core/error.h"
 #include "export/adapter_proof.h"
 #include "export/gguf_features.h"
 #include "export/verify_artifact.h"
@@ -14,9 +15,9 @@
 #include "recipes/programs.h"
 #include "recipes/proof_tokens.h"
 #include "recipes/provenance_checks.h"
-#include "recipes/rejected.h"
 #include "recipes/scoring.h"
 #include "recipes/stop_tokens.h"
+#include "recipes/verify_end.h"
 #include "recipes/verify_sides.h"
 #include "run/progress.h"
 #include "run/run_folder.h"
@@ -89,35 +90,15 @@ Verification verify_sides(const VerifyRecipe& recipe, const Prepared& side, cons
                                 rules(weights.spec().max_positions));
 }
 
-// A file that failed is refused again wherever it still has its name. It keeps the name where only what it says of
-// other files is not so: those may have changed since.
-int refuse(const fs::path& artifact, const std::vector<std::string>& reasons) {
-  std::error_code error;
-  if (!std::ranges::all_of(reasons, is_of_origin) && fs::exists(artifact, error)) {
-    const fs::path kept = reject(artifact, artifact);
-    fmt::print(stderr, "{} is kept as {}\n", artifact.string(), kept.filename().string());
+// Of an artifact that cannot be read, why that is so is what verification found.
+Verification verify_what_is_there(const VerifyRecipe& recipe, const Prepared& side, const Invocation& invocation) {
+  try {
+    return verify_sides(recipe, side, invocation);
+  } catch (const Error& error) {
+    const bool of_artifact = std::string_view(error.what()).starts_with(side.artifact.base.string());
+    if (error.code() != ExitCode::model || !of_artifact) throw;
+    return {.checks = {equal_check("readable", false, error.what())}};
   }
-  return tell_verification(reasons);
-}
-
-void print_checks(const std::vector<Check>& checks) {
-  for (const auto& check : checks) {
-    fmt::print("  {:<28} {}{}\n", check.name, check.passed ? "passed" : "FAILED",
-               check.detail.empty() ? "" : "  " + check.detail);
-  }
-}
-
-// Of a finished verification. What the file says of others is asked anew: they may have changed.
-int done_before(const fs::path& out, const fs::path& artifact, const std::vector<Check>& origin,
-                const Invocation& invocation) {
-  auto reasons = failed_checks(out);
-  std::erase_if(reasons, is_of_origin);
-  for (const auto& check : origin) {
-    if (!check.passed) reasons.push_back(check.name + ": " + check.detail);
-  }
-  if (!reasons.empty()) return refuse(artifact, reasons);
-  if (!invocation.json) print_checks(origin);
-  return already_done(out, invocation);
 }
 
 }  // namespace
@@ -129,8 +110,8 @@ int run_program(VerifyRecipe recipe, const Invocation& invocation) {
   const auto description = describe_run(recipe, side.opened.artifact, *recipe.run.device, invocation);
   const auto origin = invocation.provenance ? provenance_checks(side.artifact.base) : std::vector<Check>();
   const bool finished = folder.begin(description) == RunState::finished;
-  if (finished) return done_before(out, side.artifact.base, origin, invocation);
-  Verification found = verify_sides(recipe, side, invocation);
+  if (finished) return end_again(out, side.artifact.base, origin, invocation);
+  Verification found = verify_what_is_there(recipe, side, invocation);
   found.checks.insert(found.checks.end(), origin.begin(), origin.end());
   publish_file(out / "verify.json", verification_json(found));
   write_checksums(out);
@@ -141,7 +122,7 @@ int run_program(VerifyRecipe recipe, const Invocation& invocation) {
     print_checks(found.checks);
     fmt::print("{}\n", (out / "verify.json").string());
   }
-  return found.passed() ? 0 : refuse(side.artifact.base, failed_checks(out));
+  return found.passed() ? 0 : refuse_artifact(side.artifact.base, failed_checks(out));
 }
 
 }  // namespace prentice

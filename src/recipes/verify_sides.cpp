@@ -15,6 +15,16 @@ namespace {
   fail(ExitCode::usage, fmt::format("{}: {} {}", key, address, why), std::move(hint));
 }
 
+// A file that cannot be read is no adapter, and is refused when it is looked at.
+bool is_adapter_file(const std::filesystem::path& file) {
+  try {
+    return is_gguf_adapter(file);
+  } catch (const Error& error) {
+    if (error.code() == ExitCode::model) return false;
+    throw;
+  }
+}
+
 }  // namespace
 
 VerifySides open_verify_sides(const VerifySection& section) {
@@ -37,7 +47,7 @@ VerifySides open_verify_sides(const VerifySection& section) {
            "name what was made of them: a merged folder, a GGUF file, or the adapter as a GGUF file");
   }
   if (!is_gguf_file(sides.artifact.base)) return sides;
-  sides.kind = is_gguf_adapter(sides.artifact.base) ? ArtifactKind::gguf_adapter : ArtifactKind::gguf;
+  sides.kind = is_adapter_file(sides.artifact.base) ? ArtifactKind::gguf_adapter : ArtifactKind::gguf;
   if (sides.kind == ArtifactKind::gguf_adapter && model.adapter.empty()) {
     fail(ExitCode::usage, "verify.artifact: " + section.artifact + " is an adapter, and verify.model has none",
          "verify.model=BASE+ADAPTER");

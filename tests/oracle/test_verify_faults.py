@@ -2,6 +2,7 @@
 thing at a time, named, and the file loses its name."""
 
 import json
+import re
 import shutil
 
 import gguf
@@ -73,6 +74,8 @@ FAULTS = {
                                                                  f.set("ARCH.rope.scaling.factor", 4.0, FLOAT32)), "rotation"),
     "RoPE factors that are not there": ("llama_tied_llama3_rope", lambda f: f.bytes.pop("rope_freqs.weight"), "rope_freqs.weight is missing"),
     "other RoPE factors": ("llama_tied_llama3_rope", lambda f: f.change("rope_freqs.weight", lambda w: np.ones_like(w)), "rotation"),
+    "a scale of positions under its old key": ("llama", lambda f: f.set("ARCH.rope.scale_linear", 4.0, FLOAT32), "rotation"),
+    "a key that nobody reads here": ("llama", lambda f: f.set("ARCH.attention.gate_scale", 3.0, FLOAT32), "llama.attention.gate_scale"),
     "fewer rotated features": ("stablelm", lambda f: f.set("ARCH.rope.dimension_count", 8), "rotated features"),
     "another epsilon": ("llama", lambda f: f.set("ARCH.attention.layer_norm_rms_epsilon", 1e-5), "epsilon"),
     "another context": ("llama", lambda f: f.set("ARCH.context_length", 128), "positions: expected 256, got 128"),
@@ -86,6 +89,7 @@ FAULTS = {
     "no template": ("llama", lambda f: f.drop("tokenizer.chat_template"), "chat template: is missing"),
     "another stop id": ("llama", lambda f: f.set("tokenizer.ggml.eos_token_id", 5), "eos_token_id: expected 0, got 5"),
     "no stop id": ("qwen2", lambda f: f.drop("tokenizer.ggml.eos_token_id"), "eos_token_id: expected 0"),
+    "an end of turn that is a piece of words": ("llama", lambda f: f.set("tokenizer.ggml.eot_token_id", 261, UINT32), "stop tokens: expected of 0, got 0, 261"),
     "a beginning that was not trained": ("llama", lambda f: f.set("tokenizer.ggml.add_bos_token", True), "bos_token_id: expected none"),
     "an end behind every text": ("llama", lambda f: f.set("tokenizer.ggml.add_eos_token", True), "add_eos_token"),
     "two tokens in each other's place": ("llama", lambda f: swapped(f, "tokenizer.ggml.tokens", 900, 901), "token list: token 900"),
@@ -155,11 +159,25 @@ def test_one_flipped_bit_is_found(name, offset, mask, shop, tmp_path):
 
 @pytest.mark.parametrize("how", [lambda b: b[: len(b) // 2], lambda b: b[:-1], lambda b: b[:100], lambda b: b"GGUG" + b[4:],
                                  lambda b: b[:4] + b"\x01" + b[5:], lambda b: b""])
-def test_a_container_that_is_broken_is_told(how, shop, tmp_path):
+def test_a_container_that_is_broken_is_refused_too(how, shop, tmp_path):
     path = tmp_path / "broken.gguf"
     path.write_bytes(how(shop.good["llama"].read_bytes()))
-    said, report = shop.verify("llama", path, 4)
-    assert str(path) in said.stderr and report is None
+    said, report = shop.verify("llama", path, 9)
+    assert f"readable: {path}" in said.stderr and [check["name"] for check in report["checks"]] == ["readable"]
+    assert not path.exists() and (tmp_path / "broken.gguf.rejected").is_file()
+
+
+@pytest.mark.parametrize("kind, tensor, offset, mask", [
+    ("Q8_0", "blk.1.ffn_gate.weight", 34 * 100, 0x10),           # a scale, by a hundredth
+    ("Q8_0", "blk.2.ffn_down.weight", 34 * 55 + 2 + 30, 0x03),   # a code, by three
+    ("Q4_K_M", "blk.0.attn_q.weight", 144 * 9 + 16 + 77, 0x40),  # a code, by four
+    ("Q4_K_M", "blk.1.ffn_up.weight", 144 * 40 + 4 + 5, 0x04),   # a scale of 32 codes
+    ("Q6_K", "blk.0.ffn_gate.weight", 210 * 3 + 128 + 9, 0x10),  # two high bits of a code
+    ("Q2_K", "blk.2.ffn_up.weight", 84 * 11 + 16 + 20, 0x08)])
+def test_a_damage_within_the_bounds_of_rounding_is_found(kind, tensor, offset, mask, shop, wide, tmp_path):
+    """All other blocks show who rounded, and that this one is not theirs."""
+    said, _ = shop.verify("wide", flip(wide / f"it-{kind}.gguf", tmp_path / "flipped.gguf", tensor, offset, mask), 9)
+    assert tensor in said.stderr, said.stderr
 
 
 def test_a_stale_adapter_a_forgotten_one_and_another_model_are_found(shop, tmp_path):
@@ -273,6 +291,31 @@ def test_a_trained_model_passes(shop, shared_data):
     for kind in ("F16", "Q8_0", "Q4_0"):
         path = shop.export(model, kind, name=f"stories-{kind}")
         shop.verify(model, path, 0, f"data.eval={shared_data / 'datasets/tinystories/train.jsonl'}", "data.limit=8")
+
+
+@pytest.mark.parametrize("spoil", [np.zeros_like, lambda scores: np.floor(scores / 16) * 16, lambda scores: -scores],
+                         ids=["none", "sixteen alike", "the other way round"])
+def test_scores_that_join_other_pieces_first_are_found(spoil, shop, shared_data, tmp_path):
+    model = shared_data / "models/stories260K-hf"
+    file = File(shop.export(model, "F16", name="stories-scores"))
+    file.set("tokenizer.ggml.scores", spoil(np.array(file.get("tokenizer.ggml.scores"), np.float32)).tolist())
+    assert "scores: " in shop.verify(model, file.write(tmp_path / "scores.gguf"), 9)[0].stderr
+
+
+@pytest.mark.parametrize("rows, seen", [(1, 511), (40, 480)])
+def test_few_rows_are_no_proof_alone(rows, seen, shop, tmp_path):
+    (tmp_path / "rows.jsonl").write_text('{"text": "No paper."}\n' * rows)
+    report = shop.verify("llama", shop.good["llama"], 0, f"data.eval={tmp_path / 'rows.jsonl'}", "data.format=text")[1]
+    tokens = next(check["detail"] for check in report["checks"] if check["name"] == "log-probabilities")
+    assert int(re.search(r"over ([\d,]+) tokens", tokens).group(1).replace(",", "")) > seen - 60, tokens
+
+
+def test_a_size_of_cosines_that_no_scaling_explains_is_refused(shop, tmp_path):
+    """llama.cpp multiplies by it whatever the type of the scaling is."""
+    file = File(shop.good["llama"])
+    file.set("ARCH.rope.scaling.attn_factor", 3.0, FLOAT32)
+    said, _ = shop.verify("llama", file.write(tmp_path / "large.gguf"), 9)
+    assert "llama.rope.scaling.attn_factor" in said.stderr
 
 
 def test_limits_are_the_recipes_where_it_has_some(shop, tmp_path):

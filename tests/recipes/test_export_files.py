@@ -76,13 +76,16 @@ def test_a_killed_export_leaves_whole_files_or_none_and_goes_on(program, tmp_pat
     seconds = time.monotonic() - start
     wanted = hashes(tmp_path / "wanted")
     assert len(wanted) == 3
+    killed = 0
     for share in (0.3, 0.5, 0.7, 0.85):
         process = program.start(*words, "run.out=run")
         time.sleep(share * seconds)
+        killed += process.poll() is None
         process.kill()
         process.communicate()
         for name, found in hashes(tmp_path / "run").items():
             assert ".tmp-" in name or found == wanted[name], name
+    assert killed > 0, "every one was done before it was killed"
     program.run(*words, "run.out=run")
     assert hashes(tmp_path / "run") == wanted
     assert not [path for path in (tmp_path / "run").rglob(".tmp-*")]
@@ -91,8 +94,8 @@ def test_a_killed_export_leaves_whole_files_or_none_and_goes_on(program, tmp_pat
 def test_a_disk_that_is_too_small_is_told_before_anything_is_written(binary, tmp_path):
     """A folder of holes: it takes no space, and what is made of it would."""
     free = shutil.disk_usage(tmp_path).free
-    if free > 60e9:
-        pytest.skip("the disk has room for everything")
+    if free > 4e12:
+        pytest.skip("no file can be larger than this disk has room for")
     width, feed = 4096, 65536
     layer = {"self_attn.q_proj": (width, width), "self_attn.k_proj": (width, width), "self_attn.v_proj": (width, width),
              "self_attn.o_proj": (width, width), "mlp.gate_proj": (feed, width), "mlp.up_proj": (feed, width), "mlp.down_proj": (width, feed)}

@@ -1,5 +1,5 @@
-"""What fuzzing begins with and what it has found, read by the targets without libFuzzer and without sanitizers, and a few
-thousand changes of it. The fuzzing itself: scripts/fuzz.sh."""
+"""What fuzzing begins with, read by the targets without libFuzzer and without sanitizers, and changes of it. The fuzzing itself:
+scripts/fuzz.sh."""
 
 import random
 import subprocess
@@ -12,7 +12,6 @@ from conftest import ROOT, absent, full, setting
 sys.path.insert(0, str(ROOT / "tests/fuzz"))
 import seeds  # noqa: E402
 
-FOUND = ROOT / "tests/fuzz/found"  # TARGET/NAME: files that once were too much
 CHANGES = 4000 if full() else 300
 
 
@@ -36,11 +35,9 @@ def changed(content, generator):
 def test_every_file_and_its_changes_are_read_or_refused(target, tmp_path):
     generator = random.Random(17)
     corpus = seeds.corpora()[target]
-    found = sorted((FOUND / target).glob("*"))
     for name, content in corpus:
         (tmp_path / name).write_bytes(content)
     replay("--good", target, *(tmp_path / name for name, _ in corpus))
-    replay(target, *found)
     files = []
     for i in range(CHANGES):
         files.append(tmp_path / f"changed{i}")

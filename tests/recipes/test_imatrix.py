@@ -140,6 +140,21 @@ def test_what_cannot_be_is_refused(program, tmp_path, words, said):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("kind, tolerance", [("F32", 1e-5), ("Q8_0", 0.1)])
+def test_a_gguf_file_is_calibrated_as_its_model_is(program, tmp_path, kind, tolerance):
+    program.run("export", "model.path=model", f"export.gguf=[{kind}]", "export.name=it", "run.out=made", "export.peft=false", *CPU[:1])
+    words = ["imatrix", "data.train=text.txt", "data.max_length=100", *CPU]
+    program.run(*words, "model.path=model", "run.out=whole")
+    program.run(*words, f"model.path=made/gguf/it-{kind}.gguf", "run.out=file")
+    whole, file = (tensors(tmp_path / run / "imatrix.gguf") for run in ("whole", "file"))
+    assert whole.keys() == file.keys()
+    for name, values in whole.items():
+        if name.endswith(".in_sum2"):
+            assert np.abs(file[name] - values).sum() <= tolerance * np.abs(values).sum(), name
+        else:
+            assert np.array_equal(file[name], values), name
+
+
 def test_a_pipeline_calibrates_and_exports(program, tmp_path):
     (tmp_path / "calibrate.yaml").write_text("recipe: imatrix\nrun: {device: cpu}\nmodel: {path: model}\ndata: {train: text.txt}\n")
     (tmp_path / "write.yaml").write_text("recipe: export\nrun: {device: cpu}\nmodel: {path: model}\nexport: {gguf: [Q4_K_M]}\n")

@@ -8,6 +8,7 @@ import gguf
 import pytest
 import torch
 from conftest import ROOT, Prentice
+from safetensors import safe_open
 from safetensors.torch import load_file
 from tiny_models import make_model, save_folder
 
@@ -48,6 +49,20 @@ def test_products_carry_the_template_that_was_trained(program, tmp_path):
 def test_embedded_templates_are_found_from_any_folder(program, tmp_path):
     program.run(*TRAIN, "data.template=configs/chat/plain.jinja", "export.merged=f32")
     assert (tmp_path / "run/merged/chat_template.jinja").read_text() == (ROOT / "configs/chat/plain.jinja").read_text()
+
+
+@pytest.mark.parametrize("words", [[], ["export.merged=bf16"]])
+def test_a_model_that_was_trained_whole_is_proven_as_it_is_handed_over(program, tmp_path, words):
+    program.run(*TRAIN, "adapter.kind=full", "data.template=own.jinja", *words)
+    report = json.loads((tmp_path / "run/verify.json").read_text())
+    assert {"merged: values", "merged: log-probabilities"} <= {check["name"] for check in report["checks"]} and report["passed"]
+    with safe_open(tmp_path / "run/merged/model.safetensors", "pt") as file:
+        assert file.metadata()["prentice.verification"].startswith("passed")
+    assert load_file(tmp_path / "run/merged/model.safetensors")["model.norm.weight"].dtype == (torch.bfloat16 if words else torch.float32)
+    program.run("verify", "verify.model=run", "verify.artifact=run/merged", "run.out=again", "--provenance")
+    program.run(*TRAIN[:-2], "run.out=quick", "adapter.kind=full", "export.verify=false")
+    assert "provenance: verification" in program.run("verify", "verify.model=quick", "verify.artifact=quick/merged", "run.out=third",
+                                                     "--provenance", code=9).stderr
 
 
 def test_merging_an_adapter_on_a_tied_head_gives_the_head_a_weight_of_its_own(program, tmp_path):

@@ -1,0 +1,23 @@
+// How a verification ends: what is printed, and what becomes of an artifact that failed.
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "config/invocation.h"
+#include "export/comparison.h"
+
+namespace prentice {
+
+void print_checks(const std::vector<Check>&);
+
+// The exit status. A file that failed is refused again wherever it still has its name. It keeps the name where only
+// what it says of other files is not so: those may have changed since. Errors: `storage`.
+int refuse_artifact(const std::filesystem::path& artifact, const std::vector<std::string>& reasons);
+
+// Of a finished verification in `out`. What the file says of others is asked anew (`origin`): they may have changed.
+int end_again(const std::filesystem::path& out, const std::filesystem::path& artifact, const std::vector<Check>& origin,
+              const Invocation&);
+
+}  // namespace prentice
