@@ -97,6 +97,8 @@ Row RowMaker::from_preference(const Json& record) const {
   for (const char* name : {"prompt", "conversations", "messages"}) {
     if (!prompt) prompt = record.find(name);
   }
+  if (prompt && !prompt->is_string() && !prompt->is_object() && !prompt->is_array())
+    bad_record(fmt::format("\"prompt\": expected a string or messages, got {}", prompt->kind()));
   const bool texts = chosen.is_string() && rejected.is_string() && (!prompt || prompt->is_string());
   if (!texts || is_chat(DataFormat::preference)) return preference_turns(record, prompt, chosen, rejected);
   if (!section_.system.empty()) {

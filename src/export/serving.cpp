@@ -162,8 +162,10 @@ std::string model_card(const CardInfo& info) {
   text += info.is_adapter ? "tags: [lora]\n" : "";
   text += "---\n\n# " + markdown_text(info.name) + "\n\n";
   text += info.base_model.empty() ? "Trained from scratch with Prentice.\n"
-          : info.is_adapter ? "A LoRA adapter for " + markdown_text(info.base_model) + ", trained with Prentice.\n"
-                            : markdown_text(info.base_model) + ", fine-tuned with Prentice.\n";
+          : info.is_adapter
+              ? "A LoRA adapter for " + markdown_text(info.base_model) + ", trained with Prentice.\n"
+              : markdown_text(info.base_model) +
+                    (info.training.empty() ? ", exported with Prentice.\n" : ", fine-tuned with Prentice.\n");
   const auto table = [&](const char* title, const auto& rows) {
     if (rows.empty()) return;
     text += fmt::format("\n## {}\n\n| | |\n|---|---|\n", title);

@@ -25,7 +25,9 @@ void retell(std::optional<Retold>& retold, const DistillRecipe& recipe, const Mo
   retold.emplace(recipe.data, run.data.train, run.opened.tokenizer, open_tokenizer(teacher.artifact, teacher.spec),
                  teacher.spec.max_positions, run.opened.machine.threads);
   run.steps = annotated(std::move(run.steps), [&](Batch& batch) { retold->attach(batch); });
-  if (!quiet) fmt::print(stderr, "uld: {}\n", retold->description());
+  const std::string line = "uld: " + retold->description();
+  if (retold->is_sparse()) return print_warnings(std::vector{line});
+  if (!quiet) fmt::print(stderr, "{}\n", line);
 }
 
 // The thread that prepares a step reads what the teacher said about its rows.

@@ -72,7 +72,7 @@ int run_program(ExportRecipe recipe, const Invocation& invocation) {
        .own_files = own_files(artifact, spec, opened.tokenizer),
        .adapter = artifact.adapter,
        .adapted = spec,
-       .base_model = artifact.address,
+       .base_model = artifact.base_name.empty() ? artifact.address : artifact.base_name,
        .base_file = is_gguf_file(artifact.base) ? artifact.base : fs::path(),
        .origin = folder.origin(),
        .stop_ids = stop_token_ids(artifact, spec, opened.tokenizer),

@@ -5,6 +5,9 @@
 #include <ATen/ops/cat.h>
 #include <ATen/ops/zeros.h>
 #include <c10/core/GradMode.h>
+#include <fmt/format.h>
+
+#include <algorithm>
 
 #include "objective/preference_share.h"
 #include "recipes/console.h"
@@ -44,6 +47,22 @@ KtoStep look_at_step(const Model& model, const Reference& reference, const Step&
   return found;
 }
 
+// What the loss can be computed of, and says little.
+std::vector<std::string> kto_warnings(const DpoRecipe& recipe, const PreparedRun& run) {
+  const auto& answers = run.data.train.encoded.sequences;
+  const auto good = std::ranges::count(answers, kChosen, &Sequence::role);
+  std::vector<std::string> warnings;
+  if (good == 0 || good == std::ssize(answers)) {
+    warnings.push_back(fmt::format("all {} answers are labelled {}: nothing shows what the other kind is like",
+                                   answers.size(), good > 0));
+  }
+  if (recipe.train.batch == 1 && run.data.train.encoded.group == 1) {
+    warnings.push_back(
+        "train.batch=1: in a step of one answer there is none for another prompt, and its divergence counts as 0");
+  }
+  return warnings;
+}
+
 }  // namespace
 
 int run_program(DpoRecipe recipe, const Invocation& invocation) {
@@ -65,6 +84,7 @@ int run_program(DpoRecipe recipe, const Invocation& invocation) {
   const Validation validation(run, [&] { return preference_report(recipe.eval, score); });
   std::function<void(Step&)> see_step;
   if (single_answers) {
+    print_warnings(kto_warnings(recipe, run));
     see_step = [&](const Step& step) { kto = look_at_step(model, reference, step, run.opened.machine.device); };
   }
   return finish_training(*training, recipe, objective, validation, invocation, std::move(see_step));

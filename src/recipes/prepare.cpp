@@ -131,7 +131,10 @@ PreparedRun prepare_run(Recipe& recipe, OpenedRun opened, const Hardware& hardwa
                              .use = use_of(recipe)};
   run.data = load_data(recipe.data, run.opened.tokenizer, encode, static_cast<uint64_t>(recipe.run.seed));
   require_held_out(recipe, run.data);
-  if (!recipe.data.max_length) recipe.data.max_length = run.data.train.encoded.longest;
+  if (!recipe.data.max_length) {  // of the rows held out, too: the recipe as decided must take them again
+    const int64_t held_out = run.data.eval ? run.data.eval->encoded.longest : 0;
+    recipe.data.max_length = std::max(run.data.train.encoded.longest, held_out);
+  }
   if constexpr (requires { recipe.distill; }) {
     auto& most = recipe.distill.max_new_tokens;
     if (recipe.distill.on_policy > 0 && !most) most = longest_answer(run.data.train.encoded.sequences);

@@ -18,6 +18,7 @@ namespace prentice {
 
 namespace {
 
+constexpr double kLeastShare = 0.05, kSparseShare = 0.5;  // of the trained tokens, that meet one of the teacher's
 constexpr const char* kWholeHint = "uld compares whole rows: data.overlong=drop leaves the long ones out";
 
 // The teacher's rows, by where they stand in the files.
@@ -64,15 +65,17 @@ Retold::Retold(const DataSection& section, const DataSet& ours, const Tokenizer&
     trained += static_cast<int64_t>(row.rows.size());
     aligned += std::ranges::count_if(row.rows, [](int64_t at) { return at >= 0; });
   }
-  description_ = fmt::format("{:.1f} % of the trained tokens meet one of the teacher's",
-                             100.0 * static_cast<double>(aligned) / static_cast<double>(std::max<int64_t>(1, trained)));
+  const double share = static_cast<double>(aligned) / static_cast<double>(std::max<int64_t>(1, trained));
+  description_ = fmt::format("{:.1f} % of the trained tokens meet one of the teacher's", 100 * share);
   if (too_long > 0) {
     description_ +=
         fmt::format("; {} of {} rows are longer than it can hold and have cross-entropy alone", too_long, rows_.size());
   }
-  if (aligned > 0) return;
-  fail(ExitCode::data, "distill.loss: uld: no token of the teacher begins where one of the student does",
-       "`prentice audit` shows the student's rows; the teacher must read the same texts");
+  is_sparse_ = share < kSparseShare;
+  if (share >= kLeastShare) return;
+  fail(ExitCode::data, "distill.loss: uld: " + description_ + ", too few to learn from",
+       too_long > 0 ? "shorter rows, or a teacher of a longer context"
+                    : "`prentice audit` shows the student's rows; the teacher must read the same texts");
 }
 
 void Retold::attach(Batch& batch) const {

@@ -17,7 +17,7 @@ class Retold {
  public:
   // Reads the rows of `section` again with the teacher's tokenizer, and its template where it has one; rows that are
   // longer than `longest` of its tokens have no counterpart. `ours`: the rows as the student trains on them, whole.
-  // Errors: `data` for rows that were cut, and when no token has a counterpart.
+  // Errors: `data` for rows that were cut, and when hardly any token has a counterpart.
   Retold(const DataSection& section, const DataSet& ours, const Tokenizer& our_tokenizer, Tokenizer teacher,
          int64_t longest, int threads);
 
@@ -25,6 +25,8 @@ class Retold {
   void attach(Batch& batch) const;
   // "97.1 % of the trained tokens meet one of the teacher's; 2 of 40 rows are longer than it can hold".
   const std::string& description() const { return description_; }
+  // Whether most trained tokens learn nothing of the teacher.
+  bool is_sparse() const { return is_sparse_; }
 
  private:
   struct Row {
@@ -34,6 +36,7 @@ class Retold {
 
   std::unordered_map<uint64_t, Row> rows_;  // by content of ours
   std::string description_;
+  bool is_sparse_ = false;
 };
 
 }  // namespace prentice

@@ -53,8 +53,16 @@ Teacher open_teacher(const DistillRecipe& recipe, const Opened& student, RunUse 
 }
 
 TeacherStore open_store(const DistillRecipe& recipe, const Tokenizer& student) {
-  return TeacherStore::open(recipe.distill.teacher, key_for(student), TeacherStore::Unfinished::refuse,
-                            recipe.trust_store ? TeacherStore::Hashes::trust : TeacherStore::Hashes::verify);
+  auto store = TeacherStore::open(recipe.distill.teacher, key_for(student), TeacherStore::Unfinished::refuse,
+                                  recipe.trust_store ? TeacherStore::Hashes::trust : TeacherStore::Hashes::verify);
+  const auto held = static_cast<int64_t>(store.key().top_k);
+  if (const auto& asked = recipe.distill.top_k; asked && *asked > held) {
+    fail(ExitCode::usage,
+         fmt::format("distill.top_k: {} keeps at most {} entries a token, and {} are asked for", recipe.distill.teacher,
+                     held, *asked),
+         "remove the key, or run `prentice teach` with teach.top_k");
+  }
+  return store;
 }
 
 StoredTeacher open_stored_teacher(const DistillRecipe& recipe, const Tokenizer& student, const DataSet& train) {

@@ -15,7 +15,8 @@ namespace {
 
 std::string hash_of(const Json& line, const char* key) {
   const std::string& hash = line.at(key).as_string();
-  if (hash.size() != 64) fail(ExitCode::malformed, fmt::format("{}: expected 64 hex digits", key));
+  const bool is_hex = hash.find_first_not_of("0123456789abcdef") == hash.npos;
+  if (hash.size() != 64 || !is_hex) fail(ExitCode::malformed, fmt::format("{}: expected 64 hex digits", key));
   return hash;
 }
 

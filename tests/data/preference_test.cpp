@@ -101,6 +101,8 @@ TEST(Preference, BadRecordsSayWhatIsWrong) {
       {R"({"prompt": "q", "chosen": "a", "rejected": "a"})", RowUse::pairs, "chosen and rejected are equal"},
       {R"({"prompt": "q", "chosen": 1, "rejected": "a"})", RowUse::pairs,
        "\"chosen\": expected a string or messages, got integer"},
+      {R"({"prompt": 7, "chosen": "b", "rejected": "a"})", RowUse::pairs,
+       "\"prompt\": expected a string or messages, got integer"},
       {R"({"prompt": "q", "chosen": "", "rejected": "a"})", RowUse::pairs, "the completion is empty"},
       {R"({"prompt": "q", "chosen": [], "rejected": "a"})", RowUse::pairs, "\"chosen\" has no messages"},
       {R"({"chosen": )" + a + R"(, "rejected": "b"})", RowUse::pairs, "the \"prompt\" is missing"},

@@ -156,3 +156,22 @@ def test_another_recipe_on_an_unfinished_run_names_the_key(case):
     process.communicate()
     result = program.run(*words, "run.out=other", "optim.lr=2e-2", code=2)
     assert "optim.lr" in result.stderr
+
+
+def test_a_run_whose_held_out_rows_are_the_longest_goes_on_by_its_own_recipe(case):
+    """What was decided of the training rows alone refused the rows that the first session had taken."""
+    program, folder, words, _ = case
+    (folder / "long.jsonl").write_text("".join(json.dumps({"messages": [
+        {"role": "user", "content": f"Ticket {i}: " + "the printer on the third floor has no paper again; " * 12},
+        {"role": "assistant", "content": "printer"}]}) + "\n" for i in range(3)))
+    words = [*words, "data.eval_split=0", "data.eval=long.jsonl", "train.steps=15", "train.eval_every=5"]
+    program.run(*words, "run.out=long")
+    program.run("repro", "run", "long", "--out", "long-again")
+    process = program.start(*words, "run.out=long-killed")
+    while not (folder / "long-killed/checkpoints/step-00000005").exists():
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.kill()
+    process.communicate()
+    program.run("resume", "long-killed")
+    assert_same_run(folder / "long-killed", folder / "long")
