@@ -177,6 +177,7 @@ class ConfigMaker {
     const auto window = integer("attention.sliding_window");
     if (every_other) {
       if (window) config_["sliding_window"] = *window;
+      require_every_other();
       return;
     }
     config_["sliding_window"] = nullptr;
@@ -187,6 +188,16 @@ class ConfigMaker {
     for (const bool windowed : windowed_layers(any))
       types.emplace_back(windowed ? "sliding_attention" : "full_attention");
     config_["layer_types"] = std::move(types);
+  }
+
+  void require_every_other() const {
+    const std::string name = key("attention.sliding_window_pattern");
+    if (file_.find(name) == nullptr) return;
+    const auto windowed = windowed_layers(true);
+    for (size_t i = 0; i < windowed.size(); ++i) {
+      if (windowed[i] != (i % 2 == 0))
+        fail(ExitCode::malformed, fmt::format("key {}: only every other layer is supported, layer 0 first", name));
+    }
   }
 
   std::vector<bool> windowed_layers(bool any) const {

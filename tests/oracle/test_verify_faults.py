@@ -76,6 +76,7 @@ FAULTS = {
     "other RoPE factors": ("llama_tied_llama3_rope", lambda f: f.change("rope_freqs.weight", lambda w: np.ones_like(w)), "rotation"),
     "a scale of positions under its old key": ("llama", lambda f: f.set("ARCH.rope.scale_linear", 4.0, FLOAT32), "rotation"),
     "a key that nobody reads here": ("llama", lambda f: f.set("ARCH.attention.gate_scale", 3.0, FLOAT32), "llama.attention.gate_scale"),
+    "windows on all layers": ("gemma2", lambda f: f.set("ARCH.attention.sliding_window_pattern", [True] * 3), "only every other layer"),
     "fewer rotated features": ("stablelm", lambda f: f.set("ARCH.rope.dimension_count", 8), "rotated features"),
     "another epsilon": ("llama", lambda f: f.set("ARCH.attention.layer_norm_rms_epsilon", 1e-5), "epsilon"),
     "another context": ("llama", lambda f: f.set("ARCH.context_length", 128), "positions: expected 256, got 128"),
