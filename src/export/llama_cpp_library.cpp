@@ -119,12 +119,16 @@ class Library {
     void (*load_backends)(const char* folder) = nullptr;
     if (optional(load_backends, "ggml_backend_load_all_from_path")) load_backends(path.parent_path().c_str());
     call.backend_init();
+    size_t (*device_count)() = nullptr;
+    if (optional(device_count, "ggml_backend_dev_count") && device_count() == 0) {
+      call.log_set(&Library::ignore, nullptr);
+      fail(ExitCode::usage,
+           fmt::format("{}: {} finds nothing to run on: no libggml-cpu*.so beside it", key, path.string()));
+    }
   }
   Library(const Library&) = delete;
   Library& operator=(const Library&) = delete;
-  ~Library() {
-    call.log_set([](int, const char*, void*) {}, nullptr);
-  }
+  ~Library() { call.log_set(&Library::ignore, nullptr); }
 
   int threads() const { return threads_; }
   void forget() { first_error_.clear(); }
@@ -134,6 +138,7 @@ class Library {
   Functions call;
 
  private:
+  static void ignore(int, const char*, void*) {}
   static void listen(int level, const char* text, void* self) {
     auto& error = static_cast<Library*>(self)->first_error_;
     if (level != kErrorLevel || !error.empty()) return;

@@ -107,9 +107,13 @@ def test_what_is_no_library_of_llama_cpp_is_refused(shop, node_modules, library,
     text.write_text("no library\n")
     shutil.copy(library, tmp_path / "libllama.so")  # without its siblings
     folder = node_modules / "@node-llama-cpp/linux-x64/bins/linux-x64"
+    (tmp_path / "bare").mkdir()  # without the processor's part
+    for name in (library.name, library.name.replace("llama", "ggml"), "libggml-base.so"):
+        shutil.copy(folder / name, tmp_path / "bare" / name)
     path = tmp_path / "file.gguf"
     shutil.copy(shop.good, path)
-    for given, reason in ((text, "cannot be loaded as a library: "), (tmp_path / "nowhere.so", "no such file"), (tmp_path, "cannot be loaded"),
+    for given, reason in ((tmp_path / "bare" / library.name, "finds nothing to run on"),
+                          (text, "cannot be loaded as a library: "), (tmp_path / "nowhere.so", "no such file"), (tmp_path, "cannot be loaded"),
                           (tmp_path / "libllama.so", "cannot be loaded as a library: "),
                           (folder / "libggml-base.so", "has no function llama_backend_init")):
         said, report = shop.verify("llama", path, 2, f"verify.llama_cpp={given}")
