@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cmath>
+#include <utility>
 #include <vector>
 
 #include "core/error.h"
@@ -40,11 +41,10 @@ Tensor scored_rows(const Batch& host) {
   return host.target_rows.index_select(0, weights.ne(0).nonzero().squeeze(1));
 }
 
-HeadInput head_input(const LabelStates& states, int64_t vocab) {
+HeadInput head_input(const LabelStates& states) {
   const Tensor rows = states.hidden.to(states.device);
   const Tensor all = at::arange(rows.size(0), at::TensorOptions(at::kLong).device(states.device));
-  const HeadInput in = chosen_rows(rows, states.head, states.softcap, all, at::zeros_like(all));
-  return vocab < in.vocab() ? cut_to_vocabulary(in, vocab) : in;
+  return chosen_rows(rows, states.head, states.softcap, all, at::zeros_like(all));
 }
 
 }  // namespace
@@ -85,8 +85,11 @@ LabelStates label_states(const Model& model, const EncodedSet& rows, int64_t exa
 MeanDivergence mean_divergence(const LabelStates& a, const LabelStates& b) {
   const c10::NoGradGuard no_grad;
   if (!a.hidden.defined()) return {};
-  const int64_t vocab = std::min(a.head.out_features, b.head.out_features);
-  const HeadInput first = head_input(a, vocab), second = head_input(b, vocab);
+  HeadInput first = head_input(a), second = head_input(b);
+  const int64_t vocab = std::min(first.vocab(), second.vocab());
+  for (HeadInput* in : {&first, &second}) {
+    if (vocab < in->vocab()) *in = cut_to_vocabulary(std::move(*in), vocab);
+  }
   const LogitsOfRows others = logits_of_rows(second);
   MeanDivergence found{.positions = a.hidden.size(0)};
   visit_chunks(first, {kLogitBytes}, nullptr, [&](const Chunk& chunk, Tensor& logits) -> ChunkGradient {

@@ -1,10 +1,12 @@
 #include "recipes/selftest.h"
 
+#include <ATen/ops/cat.h>
 #include <ATen/ops/log_softmax.h>
 #include <ATen/ops/topk.h>
 #include <c10/core/GradMode.h>
 
 #include <algorithm>
+#include <span>
 
 #include "model/generate.h"
 #include "text/chat.h"
@@ -24,14 +26,14 @@ std::vector<int32_t> prompt_of(const Sequence& sequence) {
   return {sequence.ids.begin(), sequence.ids.begin() + length};
 }
 
-// Fills in what follows the prompt: one pass over the prompt and its answer.
+// Fills in what follows the prompt, which is read alone: a rotation may depend on the length.
 void add_answer(const Model& model, const std::vector<int32_t>& stop_ids, SelfTestCase& test) {
   test.greedy_ids = generate(model, test.prompt_ids, {.max_new_tokens = kGreedyTokens, .stop_ids = stop_ids});
-  std::vector<int32_t> ids = test.prompt_ids;
-  ids.insert(ids.end(), test.greedy_ids.begin(), test.greedy_ids.end() - 1);
   KvCache cache(model);
   const auto steps = static_cast<int64_t>(test.greedy_ids.size());
-  const Tensor hidden = forward_cached(model, ids, cache).narrow(0, static_cast<int64_t>(ids.size()) - steps, steps);
+  const auto length = static_cast<int64_t>(test.prompt_ids.size());
+  Tensor hidden = forward_cached(model, test.prompt_ids, cache).narrow(0, length - 1, 1);
+  if (steps > 1) hidden = at::cat({hidden, forward_cached(model, std::span(test.greedy_ids).first(steps - 1), cache)});
   const auto [values, likeliest] = at::topk(at::log_softmax(logits(model, hidden).to(at::kDouble), -1), kTop);
   const Tensor host_values = values.cpu().contiguous(), host_ids = likeliest.cpu().contiguous();
   const auto* log_probs = host_values.const_data_ptr<double>();
@@ -92,7 +94,7 @@ SelfTest make_self_test(const Model& model, const DataSet& data, const Tokenizer
     SelfTestCase one{.prompt_ids = prompt_of(sequence)};
     find_text(tokenizer, data.examples.at(static_cast<size_t>(sequence.sample)).prompt, one);
     add_answer(model, stop_ids, one);
-    test.cases.push_back(std::move(one));
+    if (!one.greedy_ids.empty()) test.cases.push_back(std::move(one));
   }
   return test;
 }
