@@ -9,7 +9,7 @@ import pytest
 import torch
 from gguf_faults import File
 from safetensors.torch import load_file, save_file
-from test_verify_faults import FLOAT32, STRING, TEMPLATE, UINT32, WIDE, Shop
+from test_verify_faults import STRING, TEMPLATE, UINT32, WIDE, Shop
 from tiny_models import MODELS, make_model, save_folder, start_adapter
 
 WITNESS = ["reads the file", "token ids", "log-probabilities", "top-1", "ends of answers", "agreement"]
@@ -76,8 +76,6 @@ def test_a_trained_model_passes(shop, library, shared_data):
 
 # Keys that llama.cpp reads and our own reader does not: without the witness the file passes.
 UNSEEN = {
-    "rotations scaled by a factor": (lambda f: f.set("ARCH.rope.scaling.attn_factor", 4.0, FLOAT32),
-                                     ["llama.cpp: log-probabilities", "llama.cpp: agreement"]),
     "a truth value as text": (lambda f: f.set("ARCH.rope.scaling.finetuned", "false", STRING), ["llama.cpp: reads the file"]),
 }
 
@@ -94,12 +92,12 @@ def test_a_fault_that_only_llama_cpp_sees(fault, shop, library, tmp_path):
     assert "llama.cpp: " in said.stderr and not path.exists() and (tmp_path / "planted.gguf.rejected").is_file()
 
 
-def test_an_assertion_of_llama_cpp_is_an_error_and_no_crash(shop, library, tmp_path):
+def test_a_file_that_would_end_llama_cpp_is_refused_before_it_is_asked(shop, library, tmp_path):
+    """An assertion of the library's."""
     file = File(shop.good)
     file.set("ARCH.expert_used_count", 2, UINT32)
-    path = file.write(tmp_path / "planted.gguf")
-    said, _ = shop.verify("llama", path, 4, f"verify.llama_cpp={library}")
-    assert "error: llama.cpp cannot go on with this file: " in said.stderr and "n_expert" in said.stderr, said.stderr
+    said, report = shop.verify("llama", file.write(tmp_path / "planted.gguf"), 9, f"verify.llama_cpp={library}")
+    assert failed(report) == ["keys"] and "llama.expert_used_count" in said.stderr
 
 
 def test_what_is_no_library_of_llama_cpp_is_refused(shop, node_modules, library, tmp_path):

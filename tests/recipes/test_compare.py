@@ -120,7 +120,8 @@ def test_a_pipeline_compares_what_its_own_step_trains(prentice, folder):
     page = (folder / "compared/compare.json").read_bytes()
     (folder / "compared/compare.json").write_bytes(page.replace(b"true", b"null"))
     prentice.run("run", "pipe.yaml")
-    assert (folder / "compared/compare.json").read_bytes() == page
+    again = json.loads((folder / "compared/compare.json").read_text())
+    assert again.pop("speed") and done.pop("speed") and again == done
     (folder / "step/compare.json").unlink()
     again = prentice.run("run", "compare.yaml", "compare.b=tuned@2", "compare.margin=9", "run.out=step", code=2)
     assert "its files have changed since it ended" in again.stderr
