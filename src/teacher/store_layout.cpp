@@ -87,6 +87,10 @@ void require_key(const fs::path& store, const StoreKey& found, const ExpectedKey
   std::vector<Diagnostic> differing;
   const auto compare = [&](const char* what, const auto& wanted, const auto& had, const auto& shown) {
     if (!wanted.has_value() || *wanted == had) return;
+    if (shown(*wanted) == shown(had)) {
+      differing.push_back({.message = fmt::format("{}: its {} hash was changed or damaged", store.string(), what)});
+      return;
+    }
     differing.push_back({.message = fmt::format("{}: a store of another {}: it was made with {}, asked for is {}",
                                                 store.string(), what, shown(had), shown(*wanted)),
                          .hint = differing.empty() ? "name the store that belongs to this model and data, or make one "

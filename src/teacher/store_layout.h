@@ -9,7 +9,7 @@
 //   shard-00000.h5 ... the rows, shard_chunks * chunk_rows to a shard, the last one shorter
 //   manifest.jsonl     one line a commit {"shard", "rows", "sha256"}: rows of the shard up to and with it, hash of the
 //                      chunk's bytes (of `rows`, then of `pool`); and one line a full shard {"shard", "file_bytes",
-//                      "file_sha256"}
+//                      "file_sha256", "commits_sha256"}: of the file, and of the digits of its commits' hashes
 //   .lock              held by the writer
 //
 // A shard has two datasets in chunks that belong together: chunk c of `rows` describes chunk c of `pool`.

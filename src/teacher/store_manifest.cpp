@@ -8,6 +8,7 @@
 #include "core/error.h"
 #include "io/file.h"
 #include "io/json.h"
+#include "io/sha256.h"
 
 namespace prentice {
 
@@ -20,6 +21,12 @@ std::string hash_of(const Json& line, const char* key) {
   return hash;
 }
 
+std::string commits_sha256(const std::vector<std::string>& commits) {
+  Sha256 hash;
+  for (const auto& commit : commits) hash.update(commit);
+  return hash.hex();
+}
+
 void add_line(const Json& line, const StoreLayout& layout, StoreManifest& manifest) {
   if (manifest.shards.empty() || manifest.shards.back().full()) manifest.shards.emplace_back();
   const uint64_t shard = manifest.shards.size() - 1;
@@ -30,6 +37,8 @@ void add_line(const Json& line, const StoreLayout& layout, StoreManifest& manife
   const uint64_t chunks = layout.chunks_of(shard);
   if (line.find("file_sha256") != nullptr) {
     if (entry.commits.size() != chunks) fail(ExitCode::malformed, "a full shard that lacks commits");
+    if (hash_of(line, "commits_sha256") != commits_sha256(entry.commits))
+      fail(ExitCode::malformed, "the commits above are not those that the shard was closed with");
     entry.file_bytes = static_cast<uint64_t>(line.at("file_bytes").as_integer());
     entry.file_sha256 = hash_of(line, "file_sha256");
     return;
@@ -88,8 +97,14 @@ std::string commit_line(uint64_t shard, uint64_t rows, const std::string& sha256
   return Json(Json::Object{{"shard", shard}, {"rows", rows}, {"sha256", sha256}}).dump() + "\n";
 }
 
-std::string full_line(uint64_t shard, uint64_t bytes, const std::string& sha256) {
-  return Json(Json::Object{{"shard", shard}, {"file_bytes", bytes}, {"file_sha256", sha256}}).dump() + "\n";
+std::string full_line(uint64_t shard, uint64_t bytes, const std::string& sha256,
+                      const std::vector<std::string>& commits) {
+  return Json(Json::Object{{"shard", shard},
+                           {"file_bytes", bytes},
+                           {"file_sha256", sha256},
+                           {"commits_sha256", commits_sha256(commits)}})
+             .dump() +
+         "\n";
 }
 
 }  // namespace prentice

@@ -38,6 +38,7 @@ uint64_t settled_chunks(const StoreManifest::Shard& shard, uint64_t committed_ro
 uint64_t rows_after(uint64_t chunks, uint64_t chunk_rows, uint64_t shard_rows);  // of a shard, without its padding
 
 std::string commit_line(uint64_t shard, uint64_t rows, const std::string& sha256);
-std::string full_line(uint64_t shard, uint64_t bytes, const std::string& sha256);
+std::string full_line(uint64_t shard, uint64_t bytes, const std::string& sha256,
+                      const std::vector<std::string>& commits);
 
 }  // namespace prentice

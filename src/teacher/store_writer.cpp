@@ -159,7 +159,8 @@ void TeacherStoreWriter::close_shard() {
   const fs::path path = store_ / shard_name(shard_);
   file_->close();
   file_.reset();
-  manifest_->append(full_line(shard_, fs::file_size(path), sha256_file(path)));
+  const auto commits = read_store_manifest(store_, layout_).shards.at(shard_).commits;
+  manifest_->append(full_line(shard_, fs::file_size(path), sha256_file(path), commits));
   manifest_->sync();
   ++shard_;
 }

@@ -23,7 +23,7 @@ def changed(model, amount, seed):
 @pytest.fixture
 def folder(tmp_path):
     save_folder(make_model("llama"), tmp_path / "a")
-    save_folder(changed(make_model("llama"), 0.15, 5), tmp_path / "b")
+    save_folder(changed(make_model("llama"), 0.6, 5), tmp_path / "b")
     (tmp_path / "text.jsonl").write_text("".join(json.dumps({"text": row}) + "\n" for row in ROWS))
     pairs = [{"prompt": row.split(" and ")[0], "completion": " and " + row.split(" and ")[1]} for row in ROWS]
     (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in pairs))
@@ -61,9 +61,9 @@ def kl(a, b, form, vocabulary=None):
 
 @pytest.mark.parametrize("form", ["text", "pairs"])
 def test_the_divergence_is_that_of_transformers(form, prentice, folder):
-    a, b = make_model("llama"), changed(make_model("llama"), 0.15, 5)
+    a, b = make_model("llama"), changed(make_model("llama"), 0.6, 5)
     expected, count = kl(a, b, form)
-    assert expected > 0.01 and abs(expected - kl(b, a, form)[0]) > 1e-3 * expected  # the wrong way round would show
+    assert expected > 0.01 and abs(expected - kl(b, a, form)[0]) > 3e-4 * expected  # the wrong way round would show
     found, said = compare(prentice, f"data.eval={form}.jsonl", code=0)
     assert found["kld"]["positions"] == count
     assert found["kld"]["mean"] == pytest.approx(expected, rel=1e-4)
@@ -80,7 +80,7 @@ def test_the_divergence_is_that_of_transformers(form, prentice, folder):
 
 def test_heads_of_other_lengths_are_compared_on_what_both_have(prentice, folder):
     """The same tokenizer, and a head that somebody padded."""
-    b = changed(make_model("llama"), 0.15, 5)
+    b = changed(make_model("llama"), 0.6, 5)
     b.resize_token_embeddings(b.config.vocab_size + 64, mean_resizing=False)
     with torch.no_grad():
         b.lm_head.weight[-64:] = 0.3

@@ -143,11 +143,15 @@ def contents(store):
 
 
 def manifest_holds(store):
+    commits = {}
     for line in map(json.loads, (store / "manifest.jsonl").read_text().splitlines()):
         path = store / f"shard-{line['shard']:05}.h5"
         if "file_sha256" in line:
             assert hashlib.sha256(path.read_bytes()).hexdigest() == line["file_sha256"]
             assert path.stat().st_size == line["file_bytes"]
+            assert hashlib.sha256("".join(commits[line["shard"]]).encode()).hexdigest() == line["commits_sha256"]
+        else:
+            commits.setdefault(line["shard"], []).append(line["sha256"])
 
 
 def compare(store, rows, values, tail_limit=0.001):

@@ -334,7 +334,6 @@ def test_what_a_store_cannot_do_is_refused_by_name(prentice, folder):
         assert message in prentice.run("distill", *words, setting, code=2).stderr
     said = prentice.run("distill", *words, "data.limit=30", "distill.top_k=1000", code=2)
     assert "keeps at most 50 entries a token, and 1000 are asked for" in said.stderr
-    assert not (folder / "run").exists()
     swap_two_tokens(folder / "student")
     said = prentice.run("distill", *words, "data.limit=30", code=4)
     assert "tokenizer" in said.stderr
@@ -342,12 +341,12 @@ def test_what_a_store_cannot_do_is_refused_by_name(prentice, folder):
     assert "not a teacher store: it has no store.json" in prentice.run("distill", *words, code=4).stderr
 
 
-@pytest.mark.parametrize("long, code, reason", [(40, 0, "warning: uld: "), (48, 3, "too few to learn from")])
+@pytest.mark.parametrize("long, code, reason", [(40, 0, "warning: uld: "), (47, 3, "too few to learn from")])
 def test_a_teacher_that_meets_few_tokens_is_told(long, code, reason, prentice, shared_data, tmp_path):
     """Rows longer than the teacher can hold have nothing of it."""
     rows = (shared_data / "datasets/tinystories/train.jsonl").read_text().splitlines()
     texts = [json.loads(row)["text"] for row in rows if 400 < len(json.loads(row)["text"]) < 900][:48]
-    texts = [text if i < long else text[:200] for i, text in enumerate(texts)]
+    texts = [text if i < long else text[:200 if code == 0 else 60] for i, text in enumerate(texts)]
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
     models = shared_data / "models"
     said = prentice.run("distill", f"model.path={models / 'stories260K-hf'}", f"distill.teacher={models / 'babyllama105-hf'}",

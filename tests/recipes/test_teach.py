@@ -1,6 +1,7 @@
 """`recipe: teach` as a user meets it: a store is written, bound to what it was made of, checked and shown."""
 
 import json
+import re
 import math
 import shutil
 
@@ -108,6 +109,15 @@ def test_inspect_finds_a_flipped_bit_and_names_the_file(prentice, folder):
     shown = json.loads(prentice.run("inspect", "run/store", "--json").stdout)
     assert shown["kind"] == "store" and shown["metadata"]["finished"] and shown["metadata"]["verified"]
     assert 0 < shown["metadata"]["coverage"] <= 1
+    manifest = folder / "run/store/manifest.jsonl"
+    lines = manifest.read_text()
+    hashes = [match.start(1) for match in re.finditer(r'sha256":"([0-9a-f]{64})', lines)]
+    assert len(hashes) >= 3  # of a commit, of the file, of the commits
+    for start in hashes:
+        other = "0" if lines[start + 40] != "0" else "1"
+        manifest.write_text(lines[: start + 40] + other + lines[start + 41:])
+        assert prentice.run("inspect", "run/store", code=4).stderr
+    manifest.write_text(lines)
     shard = folder / "run/store/shard-00000.h5"
     whole = bytearray(shard.read_bytes())
     whole[len(whole) // 2] ^= 4
