@@ -1,8 +1,8 @@
 """`recipe: teach` as a user meets it: a store is written, bound to what it was made of, checked and shown."""
 
 import json
-import re
 import math
+import re
 import shutil
 
 import pytest
