@@ -1,5 +1,6 @@
 #include "core/host.h"
 
+#include <malloc.h>
 #include <unistd.h>
 
 #include <cstdlib>
@@ -50,6 +51,12 @@ uint64_t process_bytes(std::string_view field) {
     return std::strtoull(line.c_str() + field.size() + 1, nullptr, 10) * 1024;
   }
   return 0;
+}
+
+void release_free_memory() {
+#ifdef __GLIBC__
+  malloc_trim(0);
+#endif
 }
 
 std::filesystem::path program_file() {

@@ -7,6 +7,7 @@
 
 #include "adapter/peft.h"
 #include "core/error.h"
+#include "core/host.h"
 #include "export/gguf_adapter.h"
 #include "export/gguf_features.h"
 #include "export/gguf_model.h"
@@ -309,6 +310,7 @@ Products write_products(const ProductSource& source, const ExportSection& sectio
                    .max_length = source.max_length,
                    .gguf_length = std::min(source.max_length, gguf_context(source.spec))};
   if (!source.adapter.empty()) info.rank = read_peft_config(source.adapter).rank;
+  release_free_memory();  // what training held need not stand beside the proofs
   Verifier verifier;
   std::optional<WeightSource> weights;
   if (section.merged != "none" || !section.gguf.empty()) {

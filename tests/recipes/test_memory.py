@@ -70,7 +70,7 @@ def test_what_is_listed_as_fitting_is_what_the_plan_of_a_recipe_says(method, wor
     (tmp_path / "sft.yaml").write_text("recipe: sft\n")
     program = Prentice(binary, tmp_path)
     plan = json.loads(program.run(
-        "plan", "sft.yaml", "model.path=smollm2-360m", f"model.tokenizer={ROOT / 'data/quickstart/tokenizer'}", "data.train=rows.jsonl",
+        "plan", "sft.yaml", "model.path=smollm2-360m", "model.init=random", f"model.tokenizer={ROOT / 'data/quickstart/tokenizer'}", "data.train=rows.jsonl",
         "data.format=text", "data.eval_split=0", "data.max_length=1024", "data.overlong=truncate", "train.micro_tokens=1024",
         "train.recompute=block", "export.verify=false", "export.peft=true", "plan.hardware=rtx4080-16gb", *words, "--json").stdout)
     step = max(plan["memory"][phase] for phase in ("load", "forward", "backward", "step"))

@@ -21,8 +21,8 @@ def folder(tmp_path):
     rows = [{"prompt": f"Box {number} is in the", "completion": f" {place}."} for number in range(4) for place in ("hall", "yard")]
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     (tmp_path / "sft.yaml").write_text(
-        "recipe: sft\nmodel: {path: model}\ndata: {train: rows.jsonl}\ntrain: {steps: 2, batch: 2}\n"
-        "export: {gguf: [Q8_0]}\nrun: {device: cpu, precision: f32, out: tuned}\n")
+        "recipe: sft\nmodel: {path: model}\ndata: {train: rows.jsonl}\ntrain: {steps: 8, batch: 2}\n"
+        "optim: {lr: 1.0e-2, warmup: 0}\nexport: {gguf: [Q8_0]}\nrun: {device: cpu, precision: f32, out: tuned}\n")
     (tmp_path / "verify.yaml").write_text(
         "recipe: verify\nverify: {model: tuned, artifact: tuned/gguf/tuned-Q8_0.gguf}\ndata: {eval: rows.jsonl}\n"
         "run: {device: cpu, out: proven}\n")
