@@ -18,8 +18,8 @@ double quota_cores();
 // A field of /proc/self/status in bytes, "VmRSS" or "RssAnon" for instance; 0 when the system does not tell it.
 uint64_t process_bytes(std::string_view field);
 
-// Gives the pages that the heap holds and nobody uses back to the system: between phases of a run, so that the memory of
-// the one does not stand beside that of the next.
+// Gives the pages that the heap holds and nobody uses back to the system: between phases of a run, so that the memory
+// of the one does not stand beside that of the next.
 void release_free_memory();
 
 // The file that runs; empty when the system does not tell.

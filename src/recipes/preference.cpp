@@ -47,20 +47,13 @@ KtoStep look_at_step(const Model& model, const Reference& reference, const Step&
   return found;
 }
 
-// What the loss can be computed of, and says little.
-std::vector<std::string> kto_warnings(const DpoRecipe& recipe, const PreparedRun& run) {
-  const auto& answers = run.data.train.encoded.sequences;
+// Answers of one kind have a loss, which says little.
+void warn_of_labels(const DataSet& rows) {
+  const auto& answers = rows.encoded.sequences;
   const auto good = std::ranges::count(answers, kChosen, &Sequence::role);
-  std::vector<std::string> warnings;
-  if (good == 0 || good == std::ssize(answers)) {
-    warnings.push_back(fmt::format("all {} answers are labelled {}: nothing shows what the other kind is like",
-                                   answers.size(), good > 0));
-  }
-  if (recipe.train.batch == 1 && run.data.train.encoded.group == 1) {
-    warnings.push_back(
-        "train.batch=1: in a step of one answer there is none for another prompt, and its divergence counts as 0");
-  }
-  return warnings;
+  if (good > 0 && good < std::ssize(answers)) return;
+  print_warnings({fmt::format("all {} answers are labelled {}: nothing shows what the other kind is like",
+                              answers.size(), good > 0)});
 }
 
 }  // namespace
@@ -84,7 +77,7 @@ int run_program(DpoRecipe recipe, const Invocation& invocation) {
   const Validation validation(run, [&] { return preference_report(recipe.eval, score); });
   std::function<void(Step&)> see_step;
   if (single_answers) {
-    print_warnings(kto_warnings(recipe, run));
+    warn_of_labels(run.data.train);
     see_step = [&](const Step& step) { kto = look_at_step(model, reference, step, run.opened.machine.device); };
   }
   return finish_training(*training, recipe, objective, validation, invocation, std::move(see_step));

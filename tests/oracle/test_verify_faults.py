@@ -48,7 +48,7 @@ class Shop:
 @pytest.fixture(scope="module")
 def shop(binary, tmp_path_factory):
     shop = Shop(binary, tmp_path_factory.mktemp("shop"))
-    for name in ("llama", "gemma", "qwen2", "llama_tied_llama3_rope", "stablelm"):
+    for name in ("llama", "gemma", "gemma2", "qwen2", "llama_tied_llama3_rope", "stablelm"):
         save_folder(make_model(name), shop.root / name)
         (shop.root / name / "chat_template.jinja").write_text(TEMPLATE)
     save_folder(make_model("llama", seed=7), shop.root / "stranger")
@@ -56,7 +56,7 @@ def shop(binary, tmp_path_factory):
         start_adapter(make_model("llama"), shop.root / f"adapter{seed}")
         file = shop.root / f"adapter{seed}/adapter_model.safetensors"
         save_file({name: tensor * (1 if seed == 5 else -0.8) for name, tensor in load_file(file).items()}, file, {"format": "pt"})
-    shop.good = {name: shop.export(name) for name in ("llama", "gemma", "qwen2", "llama_tied_llama3_rope", "stablelm")}
+    shop.good = {name: shop.export(name) for name in ("llama", "gemma", "gemma2", "qwen2", "llama_tied_llama3_rope", "stablelm")}
     shop.exact = shop.export("llama", "F32")
     return shop
 

@@ -168,12 +168,10 @@ def test_members_of_other_names_are_told_by_the_keys_of_the_kind(prentice, folde
     assert {"dpo", "kto", "orpo", "simpo"} <= set(schema["properties"]["recipe"]["enum"])
 
 
-def test_labels_of_one_kind_and_steps_of_one_answer_are_told(prentice, folder):
+def test_labels_of_one_kind_are_told(prentice, folder):
     write(folder / "labels.jsonl", [{"prompt": f"Room {i}", "completion": " is green.", "label": True} for i in range(4)])
     words = ["kto", "model.path=model", "data.train=labels.jsonl", "data.chat=off", "data.eval_split=0", "train.steps=1", "run.device=cpu",
              "export.verify=false"]
     assert "warning: all 4 answers are labelled true" in prentice.run(*words, "train.batch=2", "run.out=good").stderr
     write(folder / "labels.jsonl", [{"prompt": f"Room {i}", "completion": " is green.", "label": i % 2 == 0} for i in range(4)])
-    said = prentice.run(*words, "train.batch=1", "run.out=single").stderr
-    assert "labelled" not in said and "warning: train.batch=1: " in said
-    assert "warning" not in prentice.run(*words, "train.batch=2", "run.out=both").stderr
+    assert "labelled" not in prentice.run(*words, "train.batch=2", "run.out=both").stderr
