@@ -48,7 +48,7 @@ class Shop:
 @pytest.fixture(scope="module")
 def shop(binary, tmp_path_factory):
     shop = Shop(binary, tmp_path_factory.mktemp("shop"))
-    for name in ("llama", "gemma", "gemma2", "qwen2", "llama_tied_llama3_rope", "stablelm"):
+    for name in ("llama", "gemma", "gemma2_usual_scale", "qwen2", "llama_tied_llama3_rope", "stablelm"):
         save_folder(make_model(name), shop.root / name)
         (shop.root / name / "chat_template.jinja").write_text(TEMPLATE)
     save_folder(make_model("llama", seed=7), shop.root / "stranger")
@@ -56,7 +56,7 @@ def shop(binary, tmp_path_factory):
         start_adapter(make_model("llama"), shop.root / f"adapter{seed}")
         file = shop.root / f"adapter{seed}/adapter_model.safetensors"
         save_file({name: tensor * (1 if seed == 5 else -0.8) for name, tensor in load_file(file).items()}, file, {"format": "pt"})
-    shop.good = {name: shop.export(name) for name in ("llama", "gemma", "gemma2", "qwen2", "llama_tied_llama3_rope", "stablelm")}
+    shop.good = {name: shop.export(name) for name in ("llama", "gemma", "gemma2_usual_scale", "qwen2", "llama_tied_llama3_rope", "stablelm")}
     shop.exact = shop.export("llama", "F32")
     return shop
 
@@ -76,7 +76,7 @@ FAULTS = {
     "other RoPE factors": ("llama_tied_llama3_rope", lambda f: f.change("rope_freqs.weight", lambda w: np.ones_like(w)), "rotation"),
     "a scale of positions under its old key": ("llama", lambda f: f.set("ARCH.rope.scale_linear", 4.0, FLOAT32), "rotation"),
     "a key that nobody reads here": ("llama", lambda f: f.set("ARCH.attention.gate_scale", 3.0, FLOAT32), "llama.attention.gate_scale"),
-    "windows on all layers": ("gemma2", lambda f: f.set("ARCH.attention.sliding_window_pattern", [True] * 3), "only every other layer"),
+    "windows on all layers": ("gemma2_usual_scale", lambda f: f.set("ARCH.attention.sliding_window_pattern", [True] * 3), "only every other layer"),
     "fewer rotated features": ("stablelm", lambda f: f.set("ARCH.rope.dimension_count", 8), "rotated features"),
     "another epsilon": ("llama", lambda f: f.set("ARCH.attention.layer_norm_rms_epsilon", 1e-5), "epsilon"),
     "another context": ("llama", lambda f: f.set("ARCH.context_length", 128), "positions: expected 256, got 128"),

@@ -72,12 +72,13 @@ def test_what_is_listed_as_fitting_is_what_the_plan_of_a_recipe_says(method, wor
     plan = json.loads(program.run(
         "plan", "sft.yaml", "model.path=smollm2-360m", "model.init=random", f"model.tokenizer={ROOT / 'data/quickstart/tokenizer'}", "data.train=rows.jsonl",
         "data.format=text", "data.eval_split=0", "data.max_length=1024", "data.overlong=truncate", "train.micro_tokens=1024",
-        "train.recompute=block", "export.verify=false", "export.peft=true", "plan.hardware=rtx4080-16gb", *words, "--json").stdout)
+        "train.recompute=block", "export.verify=false", "plan.hardware=rtx4080-16gb", *words, "--json").stdout)
     step = max(plan["memory"][phase] for phase in ("load", "forward", "backward", "step"))
     assert step == plan["memory"]["peak"], plan["memory"]
-    for share, longest in ((1.01, 1024), (0.99, 512)):  # a tenth is left free
+    for share in (1.01, 0.99):  # a tenth is left free
         told = json.loads(program.run("plan", "--fit", f"{step / 0.9 * share / 1e6:.3f}MB", "smollm2-360m", "--json").stdout)
-        assert told["models"][0]["methods"][method]["max_length"] == longest
+        longest = told["models"][0]["methods"][method]["max_length"]
+        assert longest == 1024 if share > 1 else longest < 1024
     table = program.run("plan", "--fit", "rtx4080-16gb", "llama-3.1-8b", "smollm2-360m").stdout
     assert re.search(r"llama-3.1-8b +8.0 B +\d{4,} +- +-\n", table), table
     assert "prentice plan" in table and program.run("plan", "--fit", "16GB", "no-such-model", code=2).stderr
@@ -85,11 +86,13 @@ def test_what_is_listed_as_fitting_is_what_the_plan_of_a_recipe_says(method, wor
 
 def test_a_run_that_runs_out_of_memory_says_where_and_what_would_take_less(binary, tmp_path):
     """Twelve short rows, then one that needs ten times the memory, under a limit that the plan does not know."""
-    save_folder(make_model("llama"), tmp_path / "model")
-    short, long = {"text": "The door is open."}, {"text": "The door is open. " * 60}
-    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in [short] * 12 + [long] * 4))
+    config = LlamaConfig(vocab_size=1536, hidden_size=512, intermediate_size=1536, num_hidden_layers=4, num_attention_heads=8,
+                         max_position_embeddings=2048, bos_token_id=None, eos_token_id=0, pad_token_id=0)
+    save_folder(LlamaForCausalLM(config), tmp_path / "model")
+    short, long = {"text": "The door is open."}, {"text": "The door is open. " * 280}
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in [short] * 12 + [long] * 2))
     words = [binary, "sft", "model.path=model", "data.train=rows.jsonl", "data.format=text", "data.shuffle=false", "data.eval_split=0",
-             "data.packing=false", "adapter.kind=full", "train.batch=1", "train.epochs=1", "train.checkpoint_every=4", "run.device=cpu",
+             "data.packing=false", "data.overlong=error", "train.batch=1", "train.epochs=1", "train.checkpoint_every=4", "run.device=cpu",
              "run.precision=f32", "run.threads=1", "run.out=run", "export.verify=false"]
 
     def run(limit):
@@ -97,12 +100,12 @@ def test_a_run_that_runs_out_of_memory_says_where_and_what_would_take_less(binar
         set_limit = (lambda: resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))) if limit else None
         return subprocess.run(words, cwd=tmp_path, env=kept, capture_output=True, text=True, preexec_fn=set_limit)
 
-    for megabytes in range(150, 600, 10):  # up to where the short rows pass: what a bare program holds is the libraries' matter
+    for megabytes in range(160, 800, 40):  # up to where the short rows pass: what a bare program holds is the libraries' matter
         shutil.rmtree(tmp_path / "run", ignore_errors=True)
         said = run(megabytes * 1000000)
-        assert said.returncode == 7, said.stderr
         if (tmp_path / "run/checkpoints/step-00000012").exists():
             break
+    assert said.returncode == 7, said.stderr
     assert "error: out of memory in step 13: " in said.stderr and "could not be had" in said.stderr, said.stderr
     assert "the checkpoint of step 12 is whole" in said.stderr and "would do with train.recompute=block" in said.stderr, said.stderr
     again = run(None)
