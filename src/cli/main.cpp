@@ -93,8 +93,8 @@ int run(const std::vector<std::string>& words) {
 }
 
 // By default the size from which a block is the system's own grows with the blocks that are freed, up to 32 MB, and
-// which blocks then lie among each other in the heap hangs on the threads' timing: the same run took 110 to 147 MB.
-// With a fixed size it takes 113 to 119, as planned, in the same time (135 M parameters, too).
+// which blocks then lie among each other in the heap hangs on the threads' timing: the same run took 110 to 147 MB
+// (tests/recipes/test_memory.py, teach: 14 times). With a fixed size it takes 113 to 124 (11 times), 118 being planned.
 void fix_heap_layout() {
 #ifdef __GLIBC__
   mallopt(M_MMAP_THRESHOLD, 4 << 20);

@@ -85,6 +85,8 @@ int run_kind(const Arguments& arguments) {
 int verb_plan(const Arguments& arguments) {
   if (arguments.fit.empty()) return plan_recipe(open_recipe(arguments));
   refuse_bare_key(arguments.words);
+  if (!arguments.overrides.empty())
+    fail_usage(arguments, "plan --fit SIZE [MODEL ...]", arguments.overrides[0] + " has no effect with --fit");
   return list_what_fits(fit_bytes(arguments.fit), arguments.words, arguments.flags);
 }
 int verb_audit(const Arguments& arguments) { return audit_recipe(open_recipe(arguments)); }

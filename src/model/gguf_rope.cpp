@@ -135,17 +135,17 @@ Json rope_scaling_of(const GgufReader& file, const std::string& architecture, do
   if (!shorter.empty()) {
     return scaled_by(shorter, longer, gguf_number(file, prefix + "attn_factor").value_or(1), original);
   }
+  const std::string type = gguf_text(file, prefix + "type").value_or("linear");
+  if (type != "yarn" && gguf_number(file, prefix + "attn_factor").value_or(1) != 1) {
+    fail(ExitCode::malformed, fmt::format("key {}attn_factor: only 1 is supported with {}", prefix, type));
+  }
   if (const auto divisors = factors_named(file, kGgufRopeDivisors, rotary_dim / 2); !divisors.empty()) {
     const auto known = scaling_that_makes(divisors, theta);
     return known ? as_scaling(*known) : scaled_by(divisors, divisors, 1, original);
   }
-  const std::string type = gguf_text(file, prefix + "type").value_or("linear");
   const auto own = gguf_number(file, prefix + "factor");
   const double factor =
       own ? *own : gguf_number(file, architecture + ".rope.scale_linear").value_or(0);  // its old name
-  if (type != "yarn" && gguf_number(file, prefix + "attn_factor").value_or(1) != 1) {
-    fail(ExitCode::malformed, fmt::format("key {}attn_factor: only 1 is supported with {}", prefix, type));
-  }
   if (type == "none" || (type == "linear" && (factor == 0 || factor == 1))) return nullptr;
   if (type == "linear") return Json::Object{{"rope_type", "linear"}, {"factor", factor}};
   if (type == "yarn") return yarn_scaling(file, prefix, factor, original);

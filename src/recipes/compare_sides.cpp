@@ -37,7 +37,6 @@ Opened open_side(const CompareRecipe& recipe, const Machine& machine, const std:
 
 }  // namespace
 
-// What is left out of the rows, told before they are scored.
 std::vector<std::string> row_warnings(const std::vector<ComparedSide>& sides) {
   std::vector<std::string> told;
   for (const auto& side : sides) {
@@ -65,7 +64,6 @@ std::vector<ComparedSide> open_compared_sides(CompareRecipe& recipe) {
   return sides;
 }
 
-// Of what is loaded: the model's files and the adapter's, not what a checkpoint keeps beside them.
 uint64_t weight_bytes(const Artifact& artifact) {
   uint64_t bytes = 0;
   for (const auto& [folder, name] : {std::pair(artifact.base, "model"), {artifact.adapter, "adapter_model"}}) {

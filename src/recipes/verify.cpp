@@ -90,12 +90,21 @@ Verification verify_sides(const VerifyRecipe& recipe, const Prepared& side, cons
                                 rules(weights.spec().max_positions));
 }
 
+std::vector<Check> origin_checks(const Prepared& side, const Invocation& invocation) {
+  return invocation.provenance ? provenance_checks(side.artifact.base) : std::vector<Check>();
+}
+
 // Of an artifact that cannot be read, why that is so is what verification found.
 Verification verify_what_is_there(const VerifyRecipe& recipe, const Prepared& side, const Invocation& invocation) {
   try {
-    return verify_sides(recipe, side, invocation);
+    Verification found = verify_sides(recipe, side, invocation);
+    for (auto& check : origin_checks(side, invocation)) found.checks.push_back(std::move(check));
+    return found;
   } catch (const Error& error) {
-    const bool of_artifact = std::string_view(error.what()).starts_with(side.artifact.base.string());
+    // The trained model may lie beside it under a name that begins alike.
+    const std::string_view what = error.what();
+    const std::string own = side.artifact.base.string();
+    const bool of_artifact = what.starts_with(own + ":") || what.starts_with(own + "/");
     if (error.code() != ExitCode::model || !of_artifact) throw;
     return {.checks = {equal_check("readable", false, error.what())}};
   }
@@ -108,11 +117,9 @@ int run_program(VerifyRecipe recipe, const Invocation& invocation) {
   RunFolder folder(recipe.run.out, invocation.fresh, run_policy(invocation));
   const fs::path& out = folder.path();
   const auto description = describe_run(recipe, side.opened.artifact, *recipe.run.device, invocation);
-  const auto origin = invocation.provenance ? provenance_checks(side.artifact.base) : std::vector<Check>();
-  const bool finished = folder.begin(description) == RunState::finished;
-  if (finished) return end_again(out, side.artifact.base, origin, invocation);
-  Verification found = verify_what_is_there(recipe, side, invocation);
-  found.checks.insert(found.checks.end(), origin.begin(), origin.end());
+  if (folder.begin(description) == RunState::finished)
+    return end_again(out, side.artifact.base, origin_checks(side, invocation), invocation);
+  const Verification found = verify_what_is_there(recipe, side, invocation);
   publish_file(out / "verify.json", verification_json(found));
   write_checksums(out);
   folder.finish();

@@ -36,6 +36,8 @@ TEST_F(Command, MistakesOfTheCommandLineAreUsageErrorsWithAHint) {
       {{"resume", "there", "--fresh"}, "exit 2: --fresh has no effect with resume | remove the flag"},
       {{"plan", "--fit", "16XB"},
        "exit 2: --fit: expected a size or a name under configs/hardware, got 16XB | --fit 16GB"},
+      {{"plan", "--fit", "16GB", "adapter.rank=8"},
+       "exit 2: plan: adapter.rank=8 has no effect with --fit | usage: prentice plan --fit SIZE [MODEL ...]"},
       {{"run", "a.yaml", "--fit", "16GB"}, "exit 2: --fit has no effect with run | remove the flag"},
       {{"run", "a.yaml", "--nproc", "4"}, "exit 2: --nproc is not in this version"},
       {{"audit", "a.yaml", "--rows", "many"}, "exit 2: --rows: expected an integer of at least 1, got many"},

@@ -168,6 +168,24 @@ def test_a_container_that_is_broken_is_refused_too(how, shop, tmp_path):
     assert not path.exists() and (tmp_path / "broken.gguf.rejected").is_file()
 
 
+def test_what_cannot_be_read_is_refused_with_its_origin_asked_too_and_a_broken_model_is_not_its_fault(shop, tmp_path):
+    path = tmp_path / "cut.gguf"
+    path.write_bytes(shop.good["llama"].read_bytes()[:-1])
+    assert "readable: " in shop.verify("llama", path, 9, "--provenance")[0].stderr and not path.exists()
+    shutil.copytree(shop.root / "llama", tmp_path / "it-model")  # its name begins with the artifact's
+    shutil.copytree(shop.root / "llama", tmp_path / "it")
+    (tmp_path / "it-model/model.safetensors").write_bytes(b"no weights")
+    shop.verify(tmp_path / "it-model", tmp_path / "it", 4)
+    assert (tmp_path / "it").is_dir()
+
+
+def test_a_size_of_cosines_beside_factors_is_refused(shop, tmp_path):
+    file = File(shop.good["llama_tied_llama3_rope"])
+    file.set("ARCH.rope.scaling.attn_factor", 3.0, FLOAT32)
+    said, _ = shop.verify("llama_tied_llama3_rope", file.write(tmp_path / "large.gguf"), 9)
+    assert "readable: " in said.stderr and "rope.scaling.attn_factor" in said.stderr
+
+
 @pytest.mark.parametrize("kind, tensor, offset, mask", [
     ("Q8_0", "blk.1.ffn_gate.weight", 34 * 100, 0x10),           # a scale, by a hundredth
     ("Q8_0", "blk.2.ffn_down.weight", 34 * 55 + 2 + 30, 0x03),   # a code, by three
