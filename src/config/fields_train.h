@@ -27,8 +27,15 @@ void fields(V&& v, TrainSection& s) {
   v("patience", s.patience,
     About{.help = "stop after this many evaluations without a better train.select; 0 = never", .min = 0});
   v("recompute", s.recompute,
-    About{.help = "what the backward pass computes again to save memory", .why = "none where the plan fits"});
-  v("offload", s.offload, About{.help = "keep optimizer state in host memory", .later = true});
+    About{.help = "what the backward pass computes again to save memory: selective = the MLP of each block, with what "
+                  "attention needs kept; block = whole blocks",
+          .why = "the least with which the plan fits"});
+  v("offload", s.offload,
+    About{.help = "keep optimizer state, and what recomputation keeps of each block, in pinned host memory; for a GPU",
+          .why = "true only where nothing else fits"});
+  v("graph", s.graph,
+    About{.help = "capture the passes of a step as CUDA graphs, with rows of one length; the same bits",
+          .why = "true for small models on a GPU, where launches cost more than they do"});
 }
 
 template <class V>

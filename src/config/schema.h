@@ -110,7 +110,8 @@ struct TrainSection {
   Select select = Select::last;
   int64_t patience = 0;  // 0 = off
   Auto<Recompute> recompute;
-  bool offload = false;
+  Auto<bool> offload;  // optimizer state, and what recomputation keeps, in host memory
+  Auto<bool> graph;    // steps as captured CUDA graphs
 };
 
 struct OptimSection {

@@ -92,7 +92,7 @@ template <>
 struct Words<Recompute> {
   static constexpr Word<Recompute> table[] = {
       {Recompute::none, "none"},
-      {Recompute::selective, "selective", kLater},
+      {Recompute::selective, "selective"},
       {Recompute::block, "block"},
   };
 };
@@ -103,7 +103,7 @@ struct Words<OptimizerName> {
       {OptimizerName::adamw, "adamw"},
       {OptimizerName::sgd, "sgd"},
       {OptimizerName::lion, "lion"},
-      {OptimizerName::adamw8bit, "adamw8bit", kLater},
+      {OptimizerName::adamw8bit, "adamw8bit"},
   };
 };
 

@@ -23,8 +23,9 @@ struct DecoderPass {
   };
   std::function<std::vector<Tensor>(const Projection&, const Tensor&)> project =
       [](const Projection& layer, const Tensor& x) { return prentice::project(layer, x); };
-  LayerTap see_layer = {};        // [T, D] behind every block
-  bool recompute_blocks = false;  // as in ForwardOptions
+  LayerTap see_layer = {};  // [T, D] behind every block
+  Recomputed recomputed = Recomputed::nothing;  // as in ForwardOptions
+  bool offload = false;
 };
 
 // -> [T, D] after the final norm. With recomputation the backward pass calls the functions again: they own what they

@@ -16,7 +16,8 @@ Tensor forward_hidden(const Model& model, const Batch& batch, const ForwardOptio
                              .project = [batch, options](const Projection& layer,
                                                          const Tensor& x) { return project(layer, x, batch, options); },
                              .see_layer = tap,
-                             .recompute_blocks = options.recompute_blocks});
+                             .recomputed = options.recomputed,
+                             .offload = options.offload});
 }
 
 Tensor logits(const Model& model, const Tensor& hidden) {

@@ -10,6 +10,7 @@
 #include "core/batch.h"
 #include "core/tensor.h"
 #include "kernels/packed.h"
+#include "nn/recompute.h"
 
 namespace prentice {
 
@@ -63,10 +64,11 @@ void visit_trained(L& lora, F&& f) {
 
 // What one forward pass needs to know beside weights and input.
 struct ForwardOptions {
-  bool training = false;          // dropout is drawn
-  bool recompute_blocks = false;  // keep block inputs only, compute the block again in backward
-  uint64_t seed = 0;              // of the dropout masks
-  int64_t step = 0;               // optimizer step, part of the masks' counter
+  bool training = false;  // dropout is drawn
+  Recomputed recomputed = Recomputed::nothing;
+  bool offload = false;  // what recomputation keeps goes to host memory until the backward pass
+  uint64_t seed = 0;     // of the dropout masks
+  int64_t step = 0;      // optimizer step, part of the masks' counter
 };
 
 // x [T, in] -> [T, out]

@@ -9,6 +9,9 @@
 
 namespace prentice {
 
+// What the backward pass computes again instead of keeping it.
+enum class Recomputed { nothing, mlp, block };
+
 // block(x), whose gradients to `x` and to the `parameters` it uses equal those of the plain call bit for bit. Anything
 // else that `block` captures gets no gradient; it must compute the same again when called again.
 Tensor recompute(const std::function<Tensor(const Tensor&)>& block, const Tensor& x,

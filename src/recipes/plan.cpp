@@ -42,7 +42,7 @@ std::string advice(const StepShape& shape, int64_t group, bool refuses_long_rows
         part);
   }
   std::string words;
-  if (smaller.shape.recompute_blocks && !shape.recompute_blocks) words += " train.recompute=block";
+  if (smaller.shape.recomputed != shape.recomputed) words += " train.recompute=block";
   if (smaller.shape.micro_tokens < shape.micro_tokens) {
     words += fmt::format(" train.micro_tokens={}", smaller.shape.micro_tokens);
   }

@@ -47,7 +47,7 @@ int64_t step_peak(const ModelSpec& spec, const Method& method, int64_t row) {
                   .adapter = AdapterSection{.kind = method.kind},
                   .micro_tokens = row,
                   .longest = row,
-                  .recompute_blocks = true};
+                  .recomputed = Recomputed::block};
   return step_memory(shape).peak();
 }
 

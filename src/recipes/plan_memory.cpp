@@ -28,6 +28,18 @@ constexpr int64_t kShortestRow = 32;
 
 }  // namespace
 
+Recomputed recomputed(Recompute asked) {
+  switch (asked) {
+    case Recompute::none:
+      return Recomputed::nothing;
+    case Recompute::selective:
+      return Recomputed::mlp;
+    case Recompute::block:
+      return Recomputed::block;
+  }
+  fail(ExitCode::internal, "this recomputation has no name");
+}
+
 std::array<std::pair<std::string_view, int64_t>, 8> MemoryByPhase::phases() const {
   return {{{"load", load},
            {"forward", forward},
@@ -63,8 +75,8 @@ int64_t heap_holes(const StepShape& shape, const Rehearsed& found) {
   if (shape.is_gpu) return 0;
   if (!shape.adapter) return found.eval - found.weights;
   StepShape whole = shape;
-  whole.recompute_blocks = false;
-  const int64_t kept = shape.recompute_blocks ? rehearse(whole).kept : found.kept;
+  whole.recomputed = Recomputed::nothing;
+  const int64_t kept = shape.recomputed == Recomputed::block ? rehearse(whole).kept : found.kept;
   const bool compares = shape.loss == StepLoss::answers || shape.loss == StepLoss::scores;
   const double blocks = compares ? kHeapBlocksOfAnswers : kHeapBlocks;
   return static_cast<int64_t>(blocks * static_cast<double>(kept) / static_cast<double>(shape.spec.layers));
@@ -107,7 +119,7 @@ SmallerStep smaller_step(const StepShape& shape, int64_t group, int64_t memory_b
   SmallerStep smaller;
   const auto fits = [&](bool recompute, bool smallest, int64_t max_length) {
     smaller = {.shape = shape, .max_length = max_length};
-    if (recompute) smaller.shape.recompute_blocks = true;
+    if (recompute) smaller.shape.recomputed = Recomputed::block;
     if (max_length > 0) smaller.shape.longest = std::min(shape.longest, group * max_length);
     if (smallest) {
       const int64_t least = std::max(micro_batches(shape.is_gpu).back(), smaller.shape.longest);

@@ -49,6 +49,8 @@ enum class StepLoss {
   distributions,  // the whole vocabulary's, beside a second one's
 };
 
+Recomputed recomputed(Recompute);  // the same in the words of the network
+
 // What a training step or a scoring pass is made of; bytes follow from it alone.
 struct StepShape {
   ModelSpec spec;
@@ -69,7 +71,8 @@ struct StepShape {
   int64_t longest = 0;
   std::vector<int64_t> starts;  // of a micro-batch's rows and its end, where they are known; else rows of `longest`
   int64_t eval_tokens = 0, eval_labelled = 0;  // of the largest scoring pass beside training; 0 = as in training
-  bool recompute_blocks = false;
+  Recomputed recomputed = Recomputed::nothing;
+  bool offload = false;  // as in ForwardOptions, and the optimizer's moments
 
   bool full() const { return adapter && adapter->kind == AdapterKind::full; }  // the weights themselves train
 };

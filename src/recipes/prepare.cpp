@@ -73,7 +73,7 @@ void require_held_out(const Recipe& recipe, const TrainEvalSets& data) {
 void decide_micro_batch(TrainSection& train, StepShape& shape, const Hardware& hardware) {
   const auto fits = [&](int64_t tokens, bool recompute) {
     shape.micro_tokens = std::max(tokens, shape.longest);
-    shape.recompute_blocks = recompute;
+    shape.recomputed = recompute ? Recomputed::block : Recomputed::nothing;
     return step_memory(shape).peak() <= hardware.memory_bytes * 9 / 10;
   };
   const bool asked = train.recompute && *train.recompute == Recompute::block;
@@ -92,7 +92,7 @@ void decide_micro_batch(TrainSection& train, StepShape& shape, const Hardware& h
   };
   choose();
   train.micro_tokens = shape.micro_tokens;
-  train.recompute = shape.recompute_blocks ? Recompute::block : Recompute::none;
+  train.recompute = shape.recomputed == Recomputed::block ? Recompute::block : Recompute::none;
 }
 
 StepOptions step_options(const RunSection& run, const DataSection& data, const TrainSection& train, double epochs) {

@@ -114,7 +114,7 @@ std::unique_ptr<Training> start_training(Recipe& recipe, const Invocation& invoc
   train_as_served(model, run.served);
   weights = trainable(model, run.adapter);
   forward = {.training = true,
-             .recompute_blocks = *recipe.train.recompute == Recompute::block,
+             .recomputed = recomputed(*recipe.train.recompute),
              .seed = static_cast<uint64_t>(recipe.run.seed)};
   return training;
 }

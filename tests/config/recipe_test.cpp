@@ -285,7 +285,7 @@ TEST(Schema, ContractKeysAreAllThere) {
                 "max_length", "overlong", "eos",        "lines",    "packing",  "shuffle",       "limit"}},
       {"train",
        {"batch", "batch_tokens", "micro_tokens", "epochs", "steps", "checkpoint_every", "keep", "eval_every", "select",
-        "patience", "recompute", "offload"}},
+        "patience", "recompute", "offload", "graph"}},
       {"optim",
        {"name", "lr", "schedule", "warmup", "min_lr", "decay", "weight_decay", "betas", "eps", "clip", "master"}},
       {"eval", {"tasks", "choices", "normalize", "limit", "max_new_tokens", "require"}},

@@ -59,7 +59,7 @@ TEST(Meta, AStepOfATinyModelRunsWithoutMemory) {
       Model model = make_model(spec, {.dtype = type, .device = at::kMeta});
       for (Linear* linear : linears(model)) adapt(*linear, dropout);
       const Batch batch = batch_on_meta();
-      const ForwardOptions options{.training = true, .recompute_blocks = recompute};
+      const ForwardOptions options{.training = true, .recomputed = recompute ? Recomputed::block : Recomputed::nothing};
       const Tensor hidden = forward_hidden(model, batch, options);
       EXPECT_TRUE(hidden.is_meta());
       EXPECT_EQ(hidden.sizes(), at::IntArrayRef({10, spec.hidden}));

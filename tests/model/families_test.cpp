@@ -66,7 +66,7 @@ TEST_P(AnyFamily, EveryTensorTrainsAndRecomputationGivesTheSameBits) {
   mean_cross_entropy(logits(model, forward_hidden(model, batch, {})), batch).backward();
   const auto plain = gradients(model);
   visit(model, [](const std::string&, Tensor& tensor) { tensor.mutable_grad() = Tensor(); });
-  mean_cross_entropy(logits(model, forward_hidden(model, batch, {.recompute_blocks = true})), batch).backward();
+  mean_cross_entropy(logits(model, forward_hidden(model, batch, {.recomputed = Recomputed::block})), batch).backward();
   for (const auto& [name, gradient] : gradients(model)) {
     ASSERT_TRUE(plain.at(name).defined() && gradient.defined()) << name;
     EXPECT_TRUE(at::equal(gradient, plain.at(name))) << name;

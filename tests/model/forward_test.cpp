@@ -43,7 +43,7 @@ TEST_P(AgainstTransformers, RecomputationGivesTheSameBits) {
   mean_cross_entropy(logits(model, forward_hidden(model, batch, {})), batch).backward();
   const auto plain = gradients(model);
   visit(model, [](const std::string&, Tensor& tensor) { tensor.mutable_grad() = Tensor(); });
-  mean_cross_entropy(logits(model, forward_hidden(model, batch, {.recompute_blocks = true})), batch).backward();
+  mean_cross_entropy(logits(model, forward_hidden(model, batch, {.recomputed = Recomputed::block})), batch).backward();
   for (const auto& [name, gradient] : gradients(model)) EXPECT_TRUE(at::equal(gradient, plain.at(name))) << name;
 }
 

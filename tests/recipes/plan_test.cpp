@@ -38,7 +38,7 @@ TEST(Plan, SavedActivationsAreAboutWhatThePerformanceBudgetSays) {
 TEST(Plan, RecomputationAndSmallerMicroBatchesNeedLess) {
   StepShape shape = llama_8b();
   const int64_t whole = step_memory(shape).peak();
-  shape.recompute_blocks = true;
+  shape.recomputed = Recomputed::block;
   const int64_t recomputed = step_memory(shape).peak();
   shape.micro_tokens = 4096;
   EXPECT_LT(recomputed, whole / 2);
@@ -49,7 +49,7 @@ TEST(Plan, WhatDoesNotFitIsMadeSmallerByTheLeastThatHelps) {
   StepShape shape = llama_8b();  // rows of 4,096 in micro-batches of 8,192
   shape.spec.vocab = 32000;      // an export's largest tensor is less than a step's activations
   const auto peak = [](StepShape smaller, bool recompute, int64_t tokens, int64_t longest) {
-    smaller.recompute_blocks = recompute, smaller.micro_tokens = tokens, smaller.longest = longest;
+    smaller.recomputed = recompute ? Recomputed::block : Recomputed::nothing, smaller.micro_tokens = tokens, smaller.longest = longest;
     return step_memory(smaller).peak();
   };
   struct Case {
@@ -66,7 +66,7 @@ TEST(Plan, WhatDoesNotFitIsMadeSmallerByTheLeastThatHelps) {
         Case{"again", 1, halved - 1, true, 1024, 1024}, Case{"pairs", 2, least - 1, true, 2048, 1024}}) {
     const auto smaller = smaller_step(shape, group, memory);
     ASSERT_TRUE(smaller.fits) << what;
-    EXPECT_EQ(smaller.shape.recompute_blocks, recompute) << what;
+    EXPECT_EQ(smaller.shape.recomputed == Recomputed::block, recompute) << what;
     EXPECT_EQ(smaller.shape.micro_tokens, micro_tokens) << what;
     EXPECT_EQ(smaller.max_length, max_length) << what;
     EXPECT_LE(smaller.peak_bytes, memory) << what;
@@ -78,7 +78,7 @@ TEST(Plan, WhatNothingMakesFitIsNamed) {
   StepShape shape = llama_8b();
   EXPECT_FALSE(smaller_step(shape, 1, int64_t{8} << 30).fits);
   EXPECT_EQ(largest_part(shape).first, "what is kept for the backward pass");
-  shape.recompute_blocks = true;
+  shape.recomputed = Recomputed::block;
   EXPECT_EQ(largest_part(shape),
             std::pair(std::string_view("the model's weights"), 2 * shape.parameters + 4 * shape.trainable));
 }
