@@ -54,7 +54,7 @@ def in_four_bits(model):
         packed.bias = module.bias
         parent, _, leaf = name.rpartition(".")
         setattr(model.get_submodule(parent), leaf, packed.to(device))
-    model.is_loaded_in_4bit = model.is_quantized = True
+    model.is_loaded_in_4bit = True  # what PEFT asks
     return model
 
 

@@ -22,6 +22,10 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 STEPS = 12
 
 
+def why(status, output):
+    return "ran out of time" if status is None else (output.strip().splitlines() or [f"exit {status}"])[-1]
+
+
 class Check:
     def __init__(self, options, facts):
         self.options, self.facts, self.results, self.begin = options, facts, [], time.monotonic()
@@ -101,7 +105,7 @@ class Check:
     def train(self, run):
         status, output, seconds, peak = self.execute(run.name, [str(self.options.program), *self.words(run)], run.limit)
         if status != 0:
-            return f"{'ran out of time' if status is None else output.strip().splitlines()[-1:]}: {run.name}.log"
+            return f"{why(status, output)}: {run.name}.log"
         folder = self.scratch / run.name
         logged = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
         logged = [line for line in logged if "tokens_per_second" in line]
@@ -133,12 +137,12 @@ class Check:
         shape, length, micro = ("quickstart-300k", 64, 128) if dry else (peer.shape, peer.length, peer.micro_tokens)
         report = self.scratch / "peer.json"
         command = [self.options.python, str(ROOT / "experiments/gpu/peer.py"), shape, str(length), str(micro), str(STEPS),
-                   "nf4" if peer.nf4 and not dry else "plain", "cpu" if dry else "cuda", str(report)]
+                   "nf4" if peer.nf4 else "plain", "cpu" if dry else "cuda", str(report)]
         status, output, seconds, peak = self.execute(peer.name, command, peer.limit)
         if status == 3:
             return {"left_out": "python has no TRL, PEFT or bitsandbytes"}
         if status != 0:
-            return f"{'ran out of time' if status is None else output.strip().splitlines()[-1:]}: {peer.name}.log"
+            return f"{why(status, output)}: {peer.name}.log"
         times = json.loads(report.read_text())["step_seconds"][2:]
         rates = [micro / step for step in times]
         return {"shape": shape, "tokens_per_second": statistics.median(rates), "lowest": min(rates), "highest": max(rates),
