@@ -31,8 +31,9 @@ Tensor run_decoder(const Model& model, const DecoderPass& pass) {
     const auto block = [&model, &kind, i, context, table = tables[static_cast<size_t>(kind.rope)]](const Tensor& in) {
       return run_block(model.spec, kind, model.layers[i], in, table, context);
     };
-    x = pass.recomputed == Recomputed::block && c10::GradMode::is_enabled() ? recompute(block, x, trained_tensors(model.layers[i]))
-                                                             : block(x);
+    x = pass.recomputed == Recomputed::block && c10::GradMode::is_enabled()
+            ? recompute(block, x, trained_tensors(model.layers[i]))
+            : block(x);
     if (pass.see_layer) pass.see_layer(i, x);
   }
   return normalize(model.final_norm, x);

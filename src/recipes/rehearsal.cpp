@@ -103,7 +103,8 @@ class Rehearsal {
   const NamedTensors& weights() const { return weights_; }
 
   Tensor share(const Batch& batch, bool training) const {
-    const ForwardOptions options{.training = training, .recomputed = training ? shape_.recomputed : Recomputed::nothing};
+    const ForwardOptions options{.training = training,
+                                 .recomputed = training ? shape_.recomputed : Recomputed::nothing};
     const auto log_probs = [&](const ForwardOptions& how) {
       return token_log_probs(forward_hidden(model_, batch, how), model_.head, cap(), batch, how, chunks_);
     };

@@ -49,7 +49,8 @@ TEST(Plan, WhatDoesNotFitIsMadeSmallerByTheLeastThatHelps) {
   StepShape shape = llama_8b();  // rows of 4,096 in micro-batches of 8,192
   shape.spec.vocab = 32000;      // an export's largest tensor is less than a step's activations
   const auto peak = [](StepShape smaller, bool recompute, int64_t tokens, int64_t longest) {
-    smaller.recomputed = recompute ? Recomputed::block : Recomputed::nothing, smaller.micro_tokens = tokens, smaller.longest = longest;
+    smaller.recomputed = recompute ? Recomputed::block : Recomputed::nothing, smaller.micro_tokens = tokens,
+    smaller.longest = longest;
     return step_memory(smaller).peak();
   };
   struct Case {

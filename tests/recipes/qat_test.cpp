@@ -171,7 +171,8 @@ TEST(Qat, RecomputationGivesTheSameGradients) {
   take_steps(trained, OptimizerName::adamw, 1);
   std::vector<Tensor> kept;
   for (const bool recompute : {false, true}) {
-    const Tensor hidden = forward_hidden(trained.model, batch(), {.training = true, .recomputed = recompute ? Recomputed::block : Recomputed::nothing});
+    const Tensor hidden = forward_hidden(
+        trained.model, batch(), {.training = true, .recomputed = recompute ? Recomputed::block : Recomputed::nothing});
     cross_entropy_share(hidden, trained.model.head, 0, batch(), {.tokens = 16}, {}).backward();
     for (size_t i = 0; i < trained.weights.size(); ++i) {
       Tensor& grad = trained.weights[i].second.mutable_grad();
