@@ -25,8 +25,8 @@ typedef int16_t Shorts __attribute__((vector_size(2 * kWide)));
 typedef int32_t Ints __attribute__((vector_size(4 * kWide)));
 
 // Step by step: the compiler has an instruction for each widening, and for one over all of them none.
-inline __attribute__((always_inline)) Floats widened(const Codes& codes) {
-  return __builtin_convertvector(__builtin_convertvector(__builtin_convertvector(codes, Shorts), Ints), Floats);
+inline __attribute__((always_inline)) void widen(const Codes& codes, Floats& out) {
+  out = __builtin_convertvector(__builtin_convertvector(__builtin_convertvector(codes, Shorts), Ints), Floats);
 }
 
 // One row of the weight times one of x, before its lanes are added up.
@@ -50,7 +50,8 @@ inline __attribute__((always_inline)) void add_piece(const UnpackedBlocks& block
   for (int64_t k = 0; k < kParts; ++k) {
     Codes codes;
     __builtin_memcpy(&codes, blocks.codes + first + k * kWide, sizeof codes);
-    weights[k] = widened(codes) * blocks.scales[(first + k * kWide) >> shift];
+    widen(codes, weights[k]);
+    weights[k] *= blocks.scales[(first + k * kWide) >> shift];
   }
   for (int64_t t = 0; t < rows.tokens; ++t) {
     for (int64_t k = 0; k < kParts; ++k) {
