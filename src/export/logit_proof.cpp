@@ -1,6 +1,7 @@
 #include "export/logit_proof.h"
 
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/index_select.h>
 #include <ATen/ops/log_softmax.h>
@@ -302,6 +303,21 @@ AnswerProof ask(const Pair& sides, const std::vector<Batch>& batches, int64_t vo
 }
 
 }  // namespace
+
+Tensor last_logits(const WeightReader& model, const Batch& batch, const std::function<void()>& before_layer) {
+  const c10::NoGradGuard no_grad;
+  const std::vector<Batch> batches = {batch};
+  Walk walk(model, batches);
+  for (size_t i = 0; i < static_cast<size_t>(model.spec.layers); ++i) {
+    before_layer();
+    walk.step(i);
+  }
+  walk.finish();
+  std::vector<Tensor> rows;
+  for (size_t i = 1; i < batch.host_starts.size(); ++i)
+    rows.push_back(walk.logits(0, {batch.host_starts[i] - 1, 1}, 0, model.spec.vocab).cpu());
+  return at::cat(rows);
+}
 
 AnsweredProof prove_logits_by_answers(const WeightReader& model, const WeightReader& artifact,
                                       const ForeignAnswers& witness, int64_t context, const std::vector<Batch>& batches,

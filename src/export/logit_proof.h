@@ -48,6 +48,9 @@ struct LogitProof {
 LogitProof prove_logits(const WeightReader& model, const WeightReader& artifact, const std::vector<Batch>& batches,
                         const std::vector<int32_t>& stop_ids, const std::function<void()>& before_layer);
 
+// The logits behind each sequence of a batch, by the same walk: [S, V] f64 on the CPU.
+Tensor last_logits(const WeightReader&, const Batch&, const std::function<void()>& before_layer);
+
 // Logits that another program makes after every id of a sequence: calls `use` with rows [n, V] f32 on the CPU, which
 // live until it returns, and the position of the first of them, in order. Returns what went wrong; "" = nothing.
 using UseRows = std::function<void(int64_t first, const Tensor& rows)>;

@@ -16,6 +16,7 @@
 #include "recipes/answers.h"
 #include "recipes/calibration.h"
 #include "recipes/console.h"
+#include "recipes/licences.h"
 #include "recipes/products.h"
 #include "recipes/proof_tokens.h"
 #include "recipes/run_page.h"
@@ -137,6 +138,7 @@ Products write_run_products(const Model& model, const PreparedRun& run, ExportSe
        .base_model =
            run.opened.artifact.base_name.empty() ? run.opened.artifact.address : run.opened.artifact.base_name,
        .base_file = is_gguf_file(run.opened.artifact.base) ? run.opened.artifact.base : fs::path(),
+       .licences = licences_of(run.opened.artifact),
        .origin = origin,
        .stop_ids = stop_ids,
        .raw_text = has_template && !run.data.train.chat,

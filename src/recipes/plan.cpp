@@ -12,6 +12,7 @@
 #include "recipes/prepare.h"
 #include "recipes/proof_tokens.h"
 #include "recipes/reference.h"
+#include "recipes/selftest.h"
 #include "recipes/units.h"
 
 namespace prentice {
@@ -227,7 +228,9 @@ Plan scoring_plan(StepShape shape, const Hardware& hardware) {
 
 Plan export_plan(const StepShape& shape, const ExportSection& section, const Hardware& hardware) {
   const int64_t largest = shape.spec.vocab * shape.spec.hidden * 4;
-  const int64_t proof = proof_bytes(section, shape, false);
+  int64_t proof = proof_bytes(section, shape, false);
+  if (proof == 0 && section.verify && shape.spec.labels == 0)  // an adapter alone is run for its self-test
+    proof = verification_bytes(shape.spec, kSelfTestTokens, shape.is_gpu);
   Plan plan{.disk_bytes = merged_bytes(section, shape) + gguf_bytes(section, shape),
             .hardware = hardware,
             .memory = {.export_ = largest + kExportBytes,

@@ -247,14 +247,20 @@ void write_serving(const ProductSource& source, const ServingInfo& info, const s
                    const fs::path& out) {
   TempFolder folder(out / "serve");
   write_file_durably(folder.path() / "serve.md", serve_markdown(info));
-  if (!info.gguf_files.empty()) write_file_durably(folder.path() / "Modelfile", modelfile(info));
+  if (const std::string text = modelfile(info); !text.empty()) write_file_durably(folder.path() / "Modelfile", text);
+  std::vector<std::string> licences;
+  for (const auto& [name, text] : source.licences) {
+    write_file_durably(folder.path() / name, text);
+    licences.push_back(name);
+  }
   // Beside the products and not in them: it bears the run's name, which the bytes of adapter/ and merged/ must not.
   write_file_durably(folder.path() / "model_card.md", model_card({.name = info.name,
                                                                   .base_model = source.base_model,
                                                                   .is_adapter = info.peft,
                                                                   .scores = info.scores,
                                                                   .training = source.training,
-                                                                  .results = source.results}));
+                                                                  .results = source.results,
+                                                                  .licences = std::move(licences)}));
   if (info.self_test) {
     write_file_durably(folder.path() / "selftest.json", selftest_json(info.name, source.self_test, tolerances));
     write_file_durably(folder.path() / "selftest.py", selftest_program());

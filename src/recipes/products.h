@@ -47,6 +47,7 @@ struct ProductSource {
   const ModelSpec& adapted;          // the model whose modules it names
   std::string base_model;            // as the user named it
   std::filesystem::path base_file;   // the base where it is a GGUF file, or empty
+  FileTexts licences;                // of the base, for those who serve
   FileOrigin origin;                 // goes into the metadata of what is written
   std::vector<int32_t> stop_ids;
   bool raw_text = false;  // trained on raw text although the model has a template

@@ -91,7 +91,9 @@ Verification verify_sides(const VerifyRecipe& recipe, const Prepared& side, cons
 }
 
 std::vector<Check> origin_checks(const Prepared& side, const Invocation& invocation) {
-  return invocation.provenance ? provenance_checks(side.artifact.base) : std::vector<Check>();
+  if (!invocation.provenance) return {};
+  const Artifact& model = side.opened.artifact;
+  return provenance_checks(side.artifact.base, model.adapter.empty() ? model.base : model.adapter);
 }
 
 // Of an artifact that cannot be read, why that is so is what verification found.

@@ -225,7 +225,7 @@ LOADING = '{"error": {"code": 503, "message": "Loading model", "type": "unavaila
 NONSENSE = {
     "a page": (http("200 OK", "<html>hello</html>"), "does not answer as llama-server does"),
     "another program's JSON": (http("200 OK", '{"models": []}'), "default_generation_settings is missing"),
-    "no HTTP": (b"SSH-2.0-OpenSSH_9.2\r\n", "no server answers there"),
+    "no HTTP": (b"SSH-2.0-OpenSSH_9.2\r\n", "HTTP/0.9"),
     "a part of an answer": (http("200 OK", '{"default_gen', length=500), "no server answers there"),
     "still loading": (http("503 Service Unavailable", LOADING), "Loading model"),
     "nothing of that name": (http("404 Not Found", "no"), "answers 404: no"),
