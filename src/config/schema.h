@@ -179,7 +179,7 @@ struct VerifySection {
   std::string artifact;  // a GGUF file or a merged folder that is to be the same
   std::map<std::string, LogitLimits> limits;
   Auto<int64_t> tokens;   // 512 on the CPU, 8192 on a GPU
-  std::string llama_cpp;  // its library, a second witness; "" = none
+  std::string llama_cpp;  // its library or server, a second witness; "" = none
 };
 
 struct ExportSection {

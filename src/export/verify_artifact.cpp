@@ -118,12 +118,42 @@ LogitSides sides_of(const Trained& trained, const WeightReader& made, const std:
 
 }  // namespace
 
+namespace {
+
+// How far a server's answers may be from one side's, whose weights `type` and `kld` stand between.
+Tolerance answer_tolerance(const LogitSides& sides, std::optional<std::string> type, std::optional<double> kld,
+                           const ProofRules& rules) {
+  const std::string stored = sides.witness_type.empty() ? sides.type : sides.witness_type;
+  const bool halves = stored == "F32" || stored == "F16";
+  return tolerance_of({.name = "",
+                       .type = std::move(type),
+                       .kld = kld,
+                       .computed_in = halves             ? "F16"
+                                      : stored == "BF16" ? "BF16"
+                                                         : kEightBits,
+                       .own = "F32",
+                       .parameters = parameters_of(sides.model.spec),
+                       .limits = rules.limits});
+}
+
+}  // namespace
+
 void add_logits(Verification& result, const std::string& artifact, const LogitSides& sides, const ProofRules& rules) {
   if (rules.tokens.empty()) return;
   rules.say("logits");
   const auto bound = [&](const std::string& type) {
     return logit_bound(type, parameters_of(sides.model.spec), rules.limits);
   };
+  if (sides.witness && sides.witness->answers) {
+    const auto [own, answers] =
+        prove_logits_by_answers(sides.model, sides.made, sides.witness->answers, sides.witness->context, rules.tokens,
+                                sides.stop_ids, rules.before_layer);
+    append(result, logit_checks(own, bound(sides.type)));
+    append(result, witness_answer_checks(answers, answer_tolerance(sides, sides.type, own.kld_mean, rules),
+                                         answer_tolerance(sides, std::nullopt, std::nullopt, rules)));
+    result.logits.emplace(artifact, own);
+    return;
+  }
   WitnessedProof found;
   if (sides.witness) {
     found = prove_logits_twice(sides.model, sides.made, sides.witness->logits, rules.tokens, sides.stop_ids,

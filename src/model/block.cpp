@@ -10,9 +10,9 @@
 #include <c10/core/GradMode.h>
 
 #include "core/error.h"
+#include "kernels/gated.h"
 #include "kernels/gguf_blocks.h"
 #include "kernels/rope.h"
-#include "kernels/silu_mul.h"
 
 namespace prentice {
 
@@ -41,22 +41,23 @@ Tensor attention_part(const ModelSpec& spec, const LayerSpec& kind, const Layer&
   return layer.attention_output_norm ? normalize(*layer.attention_output_norm, out) : out;
 }
 
-Tensor activate(Activation activation, const Tensor& x) {
+Gate gate_of(Activation activation) {
   switch (activation) {
     case Activation::silu:
-      return at::silu(x);
+      return Gate::silu;
     case Activation::gelu_tanh:
-      return at::gelu(x, "tanh");
+      return Gate::gelu_tanh;
     case Activation::gelu:
-      return at::gelu(x, "none");
+      return Gate::gelu;
   }
   fail(ExitCode::internal, "this activation has no function");
 }
 
 Tensor activated(const ModelSpec& spec, const std::vector<Tensor>& gate_up) {
-  if (!spec.gated_mlp) return activate(spec.activation, gate_up[0]);
-  if (spec.activation == Activation::silu) return silu_mul(gate_up[0], gate_up[1]);
-  return activate(spec.activation, gate_up[0]) * gate_up[1];
+  const Gate gate = gate_of(spec.activation);
+  if (spec.gated_mlp) return gated(gate, gate_up[0], gate_up[1]);
+  if (gate == Gate::silu) return at::silu(gate_up[0]);
+  return at::gelu(gate_up[0], gate == Gate::gelu ? "none" : "tanh");
 }
 
 Tensor mlp_part(const ModelSpec& spec, const Layer& layer, const Tensor& normed, const BlockContext& context) {

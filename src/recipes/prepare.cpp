@@ -11,8 +11,11 @@
 #include "config/distill_rules.h"
 #include "core/error.h"
 #include "data/data_template.h"
+#include "data/fixed_shape.h"
+#include "data/unpack.h"
 #include "model/make.h"
 #include "recipes/distill_states.h"
+#include "recipes/graph.h"
 #include "recipes/on_policy.h"
 #include "recipes/reference.h"
 #include "train/optimizer.h"
@@ -158,8 +161,13 @@ PreparedRun prepare_run(Recipe& recipe, OpenedRun opened, const Hardware& hardwa
     recipe.train.offload = false;
   }
   decide_micro_batch(recipe.train, shape, hardware);
+  decide_graph(recipe, shape.spec, shape.dtype, shape.is_gpu, shape.parameters);
   run.epochs = recipe.train.epochs.value_or(1);
   run.steps = make_step_source(run.data.train.encoded, step_options(recipe.run, recipe.data, recipe.train, run.epochs));
+  if (*recipe.train.graph) {
+    const FixedShape fixed{.tokens = *recipe.train.micro_tokens, .longest = shape.longest};
+    run.steps = annotated(std::move(run.steps), [fixed](Batch& batch) { batch = with_fixed_shape(batch, fixed); });
+  }
   if (recipe.train.steps > 0) {
     run.epochs = static_cast<double>(recipe.train.steps) /
                  static_cast<double>(std::max<int64_t>(1, run.steps->steps_in_epoch()));

@@ -14,6 +14,7 @@
 #include "recipes/console.h"
 #include "recipes/describe_run.h"
 #include "recipes/finish.h"
+#include "recipes/graph.h"
 #include "recipes/products.h"
 #include "recipes/selftest.h"
 #include "recipes/units.h"
@@ -65,6 +66,7 @@ TrainConfig train_config(const Recipe& recipe, const Training& training, bool qu
           .flops_per_token = run.plan.flops_per_token,
           .peak_flops = run.plan.hardware.peak_flops,
           .device = run.opened.machine.device,
+          .recorder = *recipe.train.graph ? graph_recorder(run.opened.machine.device) : PassRecorder{},
           .recipe = resolved,
           .inputs = folder.inputs(),
           .quiet = quiet};
