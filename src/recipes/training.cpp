@@ -54,7 +54,8 @@ TrainConfig train_config(const Recipe& recipe, const Training& training, bool qu
                         .eps = optim.eps,
                         .weight_decay = *optim.weight_decay,
                         .lr_ratio = run.adapter.lr_ratio,
-                        .lr = *optim.lr},
+                        .lr = *optim.lr,
+                        .offload = *recipe.train.offload},
           .schedule = {.kind = optim.schedule,
                        .warmup_steps = warmup_steps(optim, run.steps->size()),
                        .min_lr = *optim.min_lr,
@@ -116,6 +117,7 @@ std::unique_ptr<Training> start_training(Recipe& recipe, const Invocation& invoc
   weights = trainable(model, run.adapter);
   forward = {.training = true,
              .recomputed = recomputed(*recipe.train.recompute),
+             .offload = *recipe.train.offload,
              .seed = static_cast<uint64_t>(recipe.run.seed)};
   return training;
 }
