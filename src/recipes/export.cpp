@@ -14,6 +14,7 @@
 #include "recipes/licences.h"
 #include "recipes/new_tokens.h"
 #include "recipes/open.h"
+#include "recipes/product_records.h"
 #include "recipes/products.h"
 #include "recipes/programs.h"
 #include "recipes/proof_tokens.h"
@@ -85,6 +86,8 @@ int run_program(ExportRecipe recipe, const Invocation& invocation) {
        .importance = [&] { return importance_of(opened, recipe); },
        .proof_tokens =
            [&](int64_t context) { return proof_batches({}, opened.tokenizer, context, opened.machine.device); },
+       .served_type = artifact.served_type,
+       .served_types = served_by(artifact, alone),
        .companions = artifact.tokenizer,
        .own_files = own_files(artifact, spec, opened.tokenizer),
        .adapter = artifact.adapter,
@@ -95,10 +98,12 @@ int run_program(ExportRecipe recipe, const Invocation& invocation) {
        .origin = folder.origin(),
        .stop_ids = stop_ids,
        .max_length = spec.max_positions,
-       .self_test = answers ? self_test_of(opened, stop_ids) : SelfTest()},
+       .self_test = answers ? self_test_of(opened, stop_ids) : SelfTest(),
+       .say = say_on_stderr(invocation)},
       recipe.exports, folder.path());
   write_checksums(folder.path());
   folder.finish();
+  forget_products(folder.path());
   print_products(products, folder.path(), invocation);
   return 0;
 }
