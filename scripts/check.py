@@ -25,7 +25,7 @@ MAY_USE = {
     "objective": "core config kernels nn",
     "run": "core config io",
     "teacher": "core io run",
-    "train": "core config io data run",
+    "train": "core config io kernels data run",
     "eval": "core config io text data nn model objective",
     "export": "core io config text quant model adapter",
     "recipes": "core io hub config text quant kernels data model adapter objective run teacher train eval export",

@@ -94,6 +94,9 @@ void make_absolute(std::string& value, const Node& node, const About& about) {
     case PathKind::if_path:
       if (value == "auto") return;
       [[fallthrough]];
+    case PathKind::or_server:
+      if (is_server(about, value)) return;
+      [[fallthrough]];
     case PathKind::input:
     case PathKind::tokenizer:
       value = absolute_from(folder, value).string();

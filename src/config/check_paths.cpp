@@ -38,6 +38,7 @@ class PathChecker {
     const PathKind kind = about.path;
     if ((kind == PathKind::if_address || kind == PathKind::if_adapter) && is_choice(about, value)) return;
     if (kind == PathKind::none || kind == PathKind::output || (kind == PathKind::if_path && value == "auto")) return;
+    if (is_server(about, value)) return check_server(full, value);
     if (kind == PathKind::address || kind == PathKind::if_address) {
       if (!address_exists(value, options_.promised)) missing_address(full, value);
       return;
@@ -45,6 +46,12 @@ class PathChecker {
     std::error_code error;
     if (std::filesystem::exists(value, error) || is_promised(value, options_.promised) || read_embedded(value)) return;
     missing_file(full, value, about);
+  }
+  void check_server(const std::string& full, const std::string& value) {
+    constexpr std::string_view kScheme = "http://";
+    if (value.starts_with(kScheme) && value.size() > kScheme.size()) return;
+    checker_.mistake(full, "expected a file or http://HOST:PORT, got " + value,
+                     "plain http; a server behind TLS is reached through a tunnel");
   }
   void missing_file(const std::string& full, const std::string& value, const About& about) {
     if (about.path == PathKind::if_adapter && value[0] != '/') {

@@ -17,6 +17,7 @@ namespace prentice {
 enum class PathKind {
   none,
   input,       // a file or folder that must exist; relative to the recipe's folder
+  or_server,   // the same, or the http:// address of a running server
   tokenizer,   // the same, a folder or a file in it
   address,     // artifact address (config/address.h)
   output,      // relative to the current folder
@@ -47,6 +48,10 @@ inline bool takes_other_words(const About& about) {
 inline bool is_choice(const About& about, std::string_view word) {
   return std::ranges::find(about.choices, word, &Choice::word) != about.choices.end();
 }
+// Whether it is the address of a server and no path.
+inline bool is_server(const About& about, std::string_view value) {
+  return about.path == PathKind::or_server && value.find("://") != value.npos;
+}
 
 template <class V>
 void fields(V&& v, RunSection& s) {
@@ -71,7 +76,7 @@ void fields(V&& v, RunSection& s) {
 template <class V>
 void fields(V&& v, ModelSection& s) {
   v("path", s.path,
-    About{.help = "the model: a Hugging Face folder, ORG/NAME in the cache, a name under configs/models "
+    About{.help = "the model: a Hugging Face folder, a GGUF file, ORG/NAME in the cache, a name under configs/models "
                   "(shapes only), runs/NAME, runs/NAME@STEP, runs/NAME@best or BASE+ADAPTER",
           .path = PathKind::address});
   v("adapter", s.adapter,

@@ -193,7 +193,8 @@ inline constexpr std::string_view kLimitsWhy =
 template <class V>
 void fields(V&& v, VerifySection& s) {
   v("model", s.model,
-    About{.help = "what was trained, any artifact address but a GGUF file", .path = PathKind::address});
+    About{.help = "what was trained, any artifact address; a GGUF file only below an adapter",
+          .path = PathKind::address});
   v("artifact", s.artifact,
     About{.help = "what must be the same: a GGUF file, whoever wrote it, or a merged Hugging Face folder; what does "
                   "not pass is renamed to NAME.rejected, and the exit code is 9",
@@ -203,11 +204,13 @@ void fields(V&& v, VerifySection& s) {
     About{
         .help = "how many tokens both are run on", .why = "512 on the CPU, 8192 on a GPU", .min = 16, .max = 1 << 20});
   v("llama_cpp", s.llama_cpp,
-    About{.help = "llama.cpp's shared library (libllama.so, its siblings beside it), from January 2025 on: a second "
-                  "witness, which reads the GGUF file itself; its token ids and log-probabilities must pass the same "
-                  "checks",
-          .why = "none",
-          .path = PathKind::input});
+    About{.help = "a second witness, which reads the GGUF file itself: llama.cpp's shared library from January 2025 on "
+                  "(libllama.so, its siblings beside it), or a running llama-server that serves the file "
+                  "(http://127.0.0.1:8080). The library's token ids and logits must pass the same checks; a server is "
+                  "asked for token ids, greedy tokens and the likeliest log-probabilities",
+          .why = "llama.cpp is another program, which has to be there; our own reading and forward pass of the file "
+                 "are always checked",
+          .path = PathKind::or_server});
 }
 
 template <class V>
@@ -231,7 +234,9 @@ void fields(V&& v, ExportSection& s) {
           .choices = kGgufAdapter});
   v("dtype", s.dtype, About{.help = "of the PEFT adapter", .choices = kAdapterDtype});
   v("name", s.name, About{.help = "of the exported files", .why = "the run folder's name"});
-  v("verify", s.verify, About{.help = "read every export back and compare it with the trained model"});
+  v("verify", s.verify,
+    About{.help = "read every export back and compare it with the trained model; false = `export` runs no model, "
+                  "and writes no self-test either"});
   v("limits", s.limits, About{.help = kLimitsHelp, .why = kLimitsWhy, .min = 0});
 }
 

@@ -244,6 +244,8 @@ std::string Codec<std::string>::type(const About& about) {
       return words + ", or an artifact address";
     case PathKind::address:
       return "artifact address";
+    case PathKind::or_server:
+      return "path or http:// address";
     case PathKind::input:
     case PathKind::tokenizer:
     case PathKind::output:

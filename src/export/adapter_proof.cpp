@@ -11,6 +11,7 @@
 #include <optional>
 
 #include "adapter/peft_folder.h"
+#include "export/file_checks.h"
 #include "export/gguf_adapter.h"
 #include "io/gguf_values.h"
 #include "model/gguf_names.h"
@@ -56,16 +57,16 @@ WeightReader with_changes(const WeightReader& base, AdapterChanges found) {
           }};
 }
 
-std::unique_ptr<Sides> open_sides(const TrainedAdapter& trained) {
-  auto sides = std::make_unique<Sides>();
-  if (is_gguf_file(trained.base)) {
-    sides->file = GgufReader::open(trained.base);
-    sides->base = reader_of(*sides->file, trained.spec);
-    sides->model = with_changes(
-        sides->base, read_adapter_changes(trained.adapter, trained.spec, [](const std::string&) { return Tensor(); }));
+std::shared_ptr<Sides> open_sides(const fs::path& base, const fs::path& adapter, const ModelSpec& spec) {
+  auto sides = std::make_shared<Sides>();
+  if (is_gguf_file(base)) {
+    sides->file = GgufReader::open(base);
+    sides->base = reader_of(*sides->file, spec);
+    sides->model =
+        with_changes(sides->base, read_adapter_changes(adapter, spec, [](const std::string&) { return Tensor(); }));
   } else {
-    sides->plain = WeightSource::from_folder(trained.spec, trained.base);
-    sides->adapted = WeightSource::from_folder(trained.spec, trained.base, trained.adapter);
+    sides->plain = WeightSource::from_folder(spec, base);
+    sides->adapted = WeightSource::from_folder(spec, base, adapter);
     sides->base = reader_of(*sides->plain), sides->model = reader_of(*sides->adapted);
   }
   return sides;
@@ -106,14 +107,21 @@ WeightReader with_gguf_adapter(const WeightReader& base, const GgufReader& file)
           }};
 }
 
+WeightReader adapted_reader(const fs::path& base, const fs::path& adapter, const ModelSpec& spec) {
+  const auto sides = open_sides(base, adapter, spec);
+  return {sides->model.spec,
+          [sides](const std::string& name, const Tensor& destination) { sides->model.read(name, destination); }};
+}
+
 Verification verify_adapter_artifact(const fs::path& path, const TrainedAdapter& trained, const ProofRules& rules) {
   const auto file = GgufReader::open(path);
   const GgmlType type = file.tensors().empty() ? GgmlType::F32 : file.tensors().front().type;
   rules.say("tensors");
   Verification result = verify_gguf_adapter(path, trained.adapter, trained.spec, {.type = type});
+  result.checks.push_back(end_check(path));
   result.checks.push_back(carried_check(trained));
   if (!fits(result.checks)) return result;
-  const auto sides = open_sides(trained);
+  const auto sides = open_sides(trained.base, trained.adapter, trained.spec);
   LogitSides logits{.model = sides->model,
                     .made = with_gguf_adapter(sides->base, file),
                     .stop_ids = trained.stop_ids,

@@ -1,12 +1,17 @@
 #include "export/logit_proof.h"
 
 #include <ATen/TensorOperators.h>
+#include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/index_select.h>
+#include <ATen/ops/log_softmax.h>
 #include <ATen/ops/matmul.h>
 #include <ATen/ops/tanh.h>
+#include <ATen/ops/topk.h>
 #include <c10/core/GradMode.h>
 
+#include <algorithm>
+#include <cmath>
 #include <map>
 #include <memory>
 
@@ -233,7 +238,95 @@ class Hearing {
   WitnessProof found_;
 };
 
+// What one side says of a position against the answer there. scores: [V] f64
+void compare_answer(const Tensor& scores, const ForeignAnswer& answer, AnswerDifference& found) {
+  const Tensor log_probs = at::log_softmax(scores, -1).cpu();
+  const auto [values, ids] = at::topk(log_probs, std::min<int64_t>(kComparedIds, scores.size(0)));
+  const auto* own = log_probs.const_data_ptr<double>();
+  const auto* likeliest = ids.const_data_ptr<int64_t>();
+  const auto said = [&](int64_t id) {
+    const auto at = std::ranges::find(answer.likeliest, id, [](const auto& one) { return one.first; });
+    return at != answer.likeliest.end() ? at->second : std::min(own[id], answer.likeliest.back().second);
+  };
+  const auto compare = [&](int64_t id) { found.log_prob = std::max(found.log_prob, std::abs(own[id] - said(id))); };
+  for (int64_t i = 0; i < ids.size(0); ++i) compare(likeliest[i]);
+  for (size_t i = 0; i < std::min<size_t>(kComparedIds, answer.likeliest.size()); ++i)
+    compare(answer.likeliest[i].first);
+  if (answer.greedy == likeliest[0]) return;
+  ++found.otherwise;
+  found.margin = std::max(found.margin, own[likeliest[0]] - own[answer.greedy]);
+}
+
+std::optional<int64_t> strange_id(const ForeignAnswer& answer, int64_t vocab) {
+  const auto is_strange = [&](int64_t id) { return id < 0 || id >= vocab; };
+  for (const auto& [id, log_prob] : answer.likeliest) {
+    if (is_strange(id)) return id;
+  }
+  return is_strange(answer.greedy) ? std::optional(answer.greedy) : std::nullopt;
+}
+
+// Positions of all batches whose ids are at most `context`, spread evenly: of each the batch, and where its ids begin
+// and end.
+struct Position {
+  size_t batch;
+  int64_t first, last;
+};
+std::vector<Position> asked_positions(const std::vector<Batch>& batches, int64_t context) {
+  std::vector<Position> all, asked;
+  for (size_t i = 0; i < batches.size(); ++i) {
+    const auto& starts = batches[i].host_starts;
+    for (size_t s = 0; s + 1 < starts.size(); ++s) {
+      for (int64_t at = starts[s]; at < std::min<int64_t>(starts[s + 1], starts[s] + context); ++at)
+        all.push_back({i, starts[s], at});
+    }
+  }
+  const size_t count = std::min<size_t>(kAskedPositions, all.size());
+  for (size_t i = 0; i < count; ++i) asked.push_back(all[(2 * i + 1) * all.size() / (2 * count)]);
+  return asked;
+}
+
+AnswerProof ask(const Pair& sides, const std::vector<Batch>& batches, int64_t vocab, const ForeignAnswers& witness,
+                int64_t context) {
+  AnswerProof found;
+  for (const auto& [batch, first, last] : asked_positions(batches, context)) {
+    const Tensor ids = batches[batch].tokens.cpu();
+    ++found.asked;
+    const auto answer = witness({ids.const_data_ptr<int64_t>() + first, static_cast<size_t>(last + 1 - first)});
+    if (!answer) continue;
+    if ((found.strange = strange_id(*answer, vocab))) break;
+    ++found.answered;
+    const Rows row{last, 1};
+    compare_answer(sides.own.logits(batch, row, 0, vocab).squeeze(0), *answer, found.from_model);
+    compare_answer(sides.other.logits(batch, row, 0, vocab).squeeze(0), *answer, found.from_artifact);
+  }
+  return found;
+}
+
 }  // namespace
+
+Tensor last_logits(const WeightReader& model, const Batch& batch, const std::function<void()>& before_layer) {
+  const c10::NoGradGuard no_grad;
+  const std::vector<Batch> batches = {batch};
+  Walk walk(model, batches);
+  for (size_t i = 0; i < static_cast<size_t>(model.spec.layers); ++i) {
+    before_layer();
+    walk.step(i);
+  }
+  walk.finish();
+  std::vector<Tensor> rows;
+  for (size_t i = 1; i < batch.host_starts.size(); ++i)
+    rows.push_back(walk.logits(0, {batch.host_starts[i] - 1, 1}, 0, model.spec.vocab).cpu());
+  return at::cat(rows);
+}
+
+AnsweredProof prove_logits_by_answers(const WeightReader& model, const WeightReader& artifact,
+                                      const ForeignAnswers& witness, int64_t context, const std::vector<Batch>& batches,
+                                      const std::vector<int32_t>& stop_ids, const std::function<void()>& before_layer) {
+  const c10::NoGradGuard no_grad;
+  const Pair sides(model, artifact, batches, before_layer);
+  LogitProof own = compare(sides, batches, model.spec.vocab, stop_ids, before_layer);
+  return {own, ask(sides, batches, model.spec.vocab, witness, context)};
+}
 
 LogitProof prove_logits(const WeightReader& model, const WeightReader& artifact, const std::vector<Batch>& batches,
                         const std::vector<int32_t>& stop_ids, const std::function<void()>& before_layer) {

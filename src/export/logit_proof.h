@@ -4,8 +4,10 @@
 
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "core/batch.h"
@@ -46,6 +48,9 @@ struct LogitProof {
 LogitProof prove_logits(const WeightReader& model, const WeightReader& artifact, const std::vector<Batch>& batches,
                         const std::vector<int32_t>& stop_ids, const std::function<void()>& before_layer);
 
+// The logits behind each sequence of a batch, by the same walk: [S, V] f64 on the CPU.
+Tensor last_logits(const WeightReader&, const Batch&, const std::function<void()>& before_layer);
+
 // Logits that another program makes after every id of a sequence: calls `use` with rows [n, V] f32 on the CPU, which
 // live until it returns, and the position of the first of them, in order. Returns what went wrong; "" = nothing.
 using UseRows = std::function<void(int64_t first, const Tensor& rows)>;
@@ -61,6 +66,37 @@ struct WitnessProof {
   std::string fault;  // what went wrong; then the rest is not whole
 };
 inline constexpr double kDecided = 0.3;
+
+// What another program finds likeliest behind ids: what greedy decoding takes, and the log-probabilities of some ids,
+// the likeliest first. nullopt: it shows nothing there.
+struct ForeignAnswer {
+  int64_t greedy = -1;
+  std::vector<std::pair<int64_t, double>> likeliest;
+};
+using ForeignAnswers = std::function<std::optional<ForeignAnswer>(std::span<const int64_t> ids)>;
+
+// One side against such answers.
+struct AnswerDifference {
+  double log_prob = 0;  // largest, of the kComparedIds ids that either finds likeliest; an id that is not shown counts
+                        // as the least likely one that is
+  int64_t otherwise = 0;  // positions where greedy decoding takes another id
+  double margin = 0;      // by how much, at most, this side prefers its own there; nats
+};
+struct AnswerProof {
+  int64_t asked = 0, answered = 0;  // positions
+  std::optional<int64_t> strange;   // an id in an answer that the model does not have: then the rest is not whole
+  AnswerDifference from_model, from_artifact;
+};
+inline constexpr int64_t kComparedIds = 5, kAskedPositions = 48;
+
+struct AnsweredProof {
+  LogitProof own;  // as prove_logits
+  AnswerProof answers;
+};
+// Asks of kAskedPositions positions, spread over all whose ids are at most `context`.
+AnsweredProof prove_logits_by_answers(const WeightReader& model, const WeightReader& artifact,
+                                      const ForeignAnswers& witness, int64_t context, const std::vector<Batch>& batches,
+                                      const std::vector<int32_t>& stop_ids, const std::function<void()>& before_layer);
 
 struct WitnessedProof {
   LogitProof own;  // as prove_logits

@@ -56,7 +56,7 @@ std::string llama_cpp_section(const ServingInfo& info) {
 }
 
 std::string ollama_section(const ServingInfo& info) {
-  if (info.gguf_files.empty()) return "";
+  if (modelfile(info).empty()) return "";
   std::string text = "## Ollama\n\n" + code(fmt::format("ollama create {0} -f serve/Modelfile\nollama run {0}",
                                                         shell_word_of_line(info.name)));
   if (info.has_chat_template && !info.trained_on_raw_text) {
@@ -114,11 +114,13 @@ std::string serve_markdown(const ServingInfo& info) {
 }
 
 std::string modelfile(const ServingInfo& info) {
-  if (info.gguf_files.empty()) return "";
+  const bool on_base = info.gguf_files.empty() && info.gguf_adapter && !info.base_gguf.empty();
+  if (info.gguf_files.empty() && !on_base) return "";
   // One line whatever the name holds: a line break could smuggle in an instruction.
-  std::string path = "../gguf/" + info.gguf_files.front();
+  std::string path = on_base ? info.base_gguf : "../gguf/" + info.gguf_files.front();
   std::erase_if(path, [](unsigned char c) { return c < 0x20 || c == 0x7f; });
   std::string text = "# ollama create NAME -f serve/Modelfile\nFROM " + path + "\n";
+  if (on_base) text += "ADAPTER ../gguf/adapter.gguf\n";
   if (info.gguf_length > 0) text += fmt::format("PARAMETER num_ctx {}\n", info.gguf_length);
   if (info.trained_on_raw_text) text += "TEMPLATE \"{{ .Prompt }}\"\n";  // the one template that is the same everywhere
   return text;
@@ -174,7 +176,10 @@ std::string model_card(const CardInfo& info) {
   table("Training", info.training);
   table("Results", info.results);
   if (!info.base_model.empty()) {
-    text += "\n## Licence\n\nThe licence of the base model applies to this work.\n";
+    text += "\n## Licence\n\nThe licence of the base model applies to this work";
+    for (size_t i = 0; i < info.licences.size(); ++i)
+      text += (i == 0 ? "; it lies beside this card: " : ", ") + markdown_text(info.licences[i]);
+    text += ".\n";
   }
   return text;
 }

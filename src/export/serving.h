@@ -37,7 +37,8 @@ struct ServingInfo {
 // serve/serve.md: commands for vLLM, llama.cpp and Ollama, run from the folder above serve/; of a reward model, how
 // transformers and peft read a score.
 std::string serve_markdown(const ServingInfo&);
-// serve/Modelfile for the first GGUF file. No TEMPLATE: Ollama's language is not Jinja, and it reads the file's own.
+// serve/Modelfile for the first GGUF file, or for the GGUF adapter on the GGUF file that it was trained on; "" where
+// there is neither. No TEMPLATE: Ollama's language is not Jinja, and it reads the file's own.
 std::string modelfile(const ServingInfo&);
 
 // One prompt and what the trained model answers: the receiver compares.
@@ -70,6 +71,7 @@ struct CardInfo {
   bool scores = false;                                        // a reward model
   std::vector<std::pair<std::string, std::string>> training;  // "learning rate" -> "0.0002"
   std::vector<std::pair<std::string, std::string>> results;   // "accuracy" -> "0.935 (200 examples)"
+  std::vector<std::string> licences;                          // names of the base's files, which lie beside the card
 };
 std::string model_card(const CardInfo&);
 

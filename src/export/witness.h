@@ -5,6 +5,8 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <limits>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -12,6 +14,7 @@
 #include "export/comparison.h"
 #include "export/logit_limits.h"
 #include "export/logit_proof.h"
+#include "export/serving_tolerance.h"
 #include "export/token_proof.h"
 #include "text/tokenizer.h"
 
@@ -19,10 +22,13 @@ namespace prentice {
 
 // With one file.
 struct Witness {
-  std::string refusal;  // why it does not take the file; "" = it does, and the rest is there
-  int64_t vocab = 0;    // ids that it knows
-  EncodeTexts ids;      // as it reads a prompt: special tokens recognised, its own added
+  std::string refusal;           // why it does not take the file; "" = it does, and the rest is there
+  std::optional<int64_t> vocab;  // ids that it knows, where it tells
+  EncodeTexts ids;               // as it reads a prompt: special tokens recognised, its own added
+  // What it computes, one of the two: all of it, or what it shows of single positions behind at most `context` ids.
   ForeignLogits logits;
+  ForeignAnswers answers;
+  int64_t context = std::numeric_limits<int64_t>::max();
 };
 
 // `adapter`: a GGUF adapter to put on the file; empty = none.
@@ -32,5 +38,9 @@ using CallWitness = std::function<Witness(const std::filesystem::path& file, con
 std::vector<Check> witness_text_checks(Witness&, int64_t vocab, const Tokenizer& model, const TextRules&);
 // Its log-probabilities against what was trained, and, within `apart`, against our own forward pass of the file.
 std::vector<Check> witness_logit_checks(const WitnessProof&, const LogitBound&, const LogitBound& apart);
+// The greedy tokens and log-probabilities that it shows. `from_model`, `from_artifact`: how far the latter may be from
+// what was trained, and from our own forward pass of the file.
+std::vector<Check> witness_answer_checks(const AnswerProof&, const Tolerance& from_model,
+                                         const Tolerance& from_artifact);
 
 }  // namespace prentice

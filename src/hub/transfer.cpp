@@ -130,17 +130,19 @@ HttpClient::HttpClient(HttpSettings settings) : settings_(std::move(settings)), 
 
 HttpClient::~HttpClient() { curl_easy_cleanup(handle_); }
 
-void HttpClient::prepare(const std::string& url, bool head, uint64_t from, Exchange& exchange) {
+void HttpClient::prepare(const std::string& url, const Question& asked, Exchange& exchange) {
   CURL* handle = handle_;
   curl_easy_reset(handle);  // options only: the connection stays
   curl_easy_setopt(handle, CURLOPT_URL, url.c_str());
-  curl_easy_setopt(handle, CURLOPT_NOBODY, head ? 1L : 0L);
+  curl_easy_setopt(handle, CURLOPT_NOBODY, asked.head ? 1L : 0L);
   curl_easy_setopt(handle, CURLOPT_NOSIGNAL, 1L);
   curl_easy_setopt(handle, CURLOPT_ERRORBUFFER, exchange.reason);
   curl_easy_setopt(handle, CURLOPT_USERAGENT, (std::string("prentice/") + kVersion).c_str());
   curl_easy_setopt(handle, CURLOPT_CONNECTTIMEOUT, kConnectSeconds);
   curl_easy_setopt(handle, CURLOPT_LOW_SPEED_LIMIT, 1L);
-  curl_easy_setopt(handle, CURLOPT_LOW_SPEED_TIME, settings_.stall_seconds);
+  curl_easy_setopt(handle, CURLOPT_LOW_SPEED_TIME, std::max(settings_.stall_seconds, asked.seconds));
+  curl_easy_setopt(handle, CURLOPT_TIMEOUT, asked.seconds);
+  if (settings_.direct) curl_easy_setopt(handle, CURLOPT_NOPROXY, "*");
   curl_easy_setopt(handle, CURLOPT_BUFFERSIZE, 512L * 1024);
   curl_easy_setopt(handle, CURLOPT_HEADERFUNCTION, &Exchange::on_header);
   curl_easy_setopt(handle, CURLOPT_HEADERDATA, &exchange);
@@ -152,14 +154,21 @@ void HttpClient::prepare(const std::string& url, bool head, uint64_t from, Excha
   if (const std::string file = certificate_file(); !file.empty()) {
     curl_easy_setopt(handle, CURLOPT_CAINFO, file.c_str());
   }
-  if (from > 0) curl_easy_setopt(handle, CURLOPT_RANGE, (std::to_string(from) + "-").c_str());
-  if (!settings_.token.empty() && origin_of(url) == settings_.origin) {
-    exchange.sent_headers.reset(curl_slist_append(nullptr, ("Authorization: Bearer " + settings_.token).c_str()));
+  if (asked.from > 0) curl_easy_setopt(handle, CURLOPT_RANGE, (std::to_string(asked.from) + "-").c_str());
+  const auto send = [&](const std::string& header) {
+    curl_slist* const others = exchange.sent_headers.release();
+    exchange.sent_headers.reset(curl_slist_append(others, header.c_str()));
     curl_easy_setopt(handle, CURLOPT_HTTPHEADER, exchange.sent_headers.get());
+  };
+  if (!settings_.token.empty() && origin_of(url) == settings_.origin) send("Authorization: Bearer " + settings_.token);
+  if (asked.json) {
+    send("Content-Type: application/json"), send("Expect:");  // libcurl would wait for leave to send a long one
+    curl_easy_setopt(handle, CURLOPT_POSTFIELDS, asked.json->c_str());
+    curl_easy_setopt(handle, CURLOPT_POSTFIELDSIZE_LARGE, static_cast<curl_off_t>(asked.json->size()));
   }
 }
 
-HttpReply HttpClient::request(std::string url, bool head, uint64_t from, const Receiver& receive) {
+HttpReply HttpClient::request(std::string url, const Question& asked, const Receiver& receive) {
   Exchange exchange{.receive = receive, .stopped = settings_.stopped, .handle = handle_};
   HttpReply& reply = exchange.reply;
   for (int hop = 0; hop <= kMaxRedirects; ++hop) {
@@ -171,15 +180,16 @@ HttpReply HttpClient::request(std::string url, bool head, uint64_t from, const R
       reply.reason = "the address begins neither with https:// nor with http://";
       return reply;
     }
-    prepare(url, head, from, exchange);
+    exchange.sent_headers.reset();
+    prepare(url, asked, exchange);
     const CURLcode code = curl_easy_perform(handle_);
     curl_easy_getinfo(handle_, CURLINFO_RESPONSE_CODE, &reply.status);
     reply.failure = failure_of(code);
     reply.reason = exchange.reason[0] ? exchange.reason : curl_easy_strerror(code);
     const char* next = nullptr;
     curl_easy_getinfo(handle_, CURLINFO_REDIRECT_URL, &next);
-    if (code != CURLE_OK || !is_redirect(reply.status) || !next) return reply;
-    if (head && origin_of(next) != origin_of(url)) return reply;
+    if (code != CURLE_OK || !is_redirect(reply.status) || !next || settings_.direct) return reply;
+    if (asked.head && origin_of(next) != origin_of(url)) return reply;
     if (url.starts_with("https://") && !std::string_view(next).starts_with("https://")) {
       reply.failure = HttpReply::Failure::request;
       reply.reason = std::string("it is redirected to an address that is not protected: ") + next;
@@ -193,12 +203,12 @@ HttpReply HttpClient::request(std::string url, bool head, uint64_t from, const R
 }
 
 HttpReply HttpClient::head(const std::string& url) {
-  return request(url, true, 0, [](const HttpReply&, std::span<const std::byte>) { return true; });
+  return request(url, {.head = true}, [](const HttpReply&, std::span<const std::byte>) { return true; });
 }
 
-HttpReply HttpClient::text(const std::string& url, size_t max_bytes) {
+HttpReply HttpClient::read_text(const std::string& url, const Question& asked, size_t max_bytes) {
   std::string text;
-  HttpReply reply = request(url, false, 0, [&](const HttpReply&, std::span<const std::byte> bytes) {
+  HttpReply reply = request(url, asked, [&](const HttpReply&, std::span<const std::byte> bytes) {
     if (text.size() + bytes.size() > max_bytes) return false;
     text.append(reinterpret_cast<const char*>(bytes.data()), bytes.size());
     return true;
@@ -207,8 +217,14 @@ HttpReply HttpClient::text(const std::string& url, size_t max_bytes) {
   return reply;
 }
 
+HttpReply HttpClient::text(const std::string& url, size_t max_bytes) { return read_text(url, {}, max_bytes); }
+
+HttpReply HttpClient::post(const std::string& url, const std::string& json, size_t max_bytes, long seconds) {
+  return read_text(url, {.json = &json, .seconds = seconds}, max_bytes);
+}
+
 HttpReply HttpClient::bytes(const std::string& url, uint64_t from, const Receiver& receive) {
-  return request(url, false, from, receive);
+  return request(url, {.from = from}, receive);
 }
 
 }  // namespace prentice

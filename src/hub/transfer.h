@@ -1,5 +1,5 @@
-// HTTP as the hub needs it: one answer to one request, with the reason when there is none. The only file that sees
-// libcurl; what an answer means is hub/remote.h.
+// HTTP as the program needs it: one answer to one request, with the reason when there is none. The only file that sees
+// libcurl; what a hub's answers mean is hub/remote.h.
 #pragma once
 
 #include <cstddef>
@@ -37,6 +37,7 @@ struct HttpSettings {
   std::string origin;             // the server that `token` is for: no other one sees it
   std::string token;              // "" = none
   long stall_seconds = 10;        // without a byte, the connection counts as lost
+  bool direct = false;            // neither through a proxy nor to where the server sends one
   std::function<bool()> stopped;  // asked while a transfer waits
 };
 
@@ -52,6 +53,8 @@ class HttpClient {
   HttpReply head(const std::string& url);
   // A text of at most `max_bytes`; a longer one is Failure::sink.
   HttpReply text(const std::string& url, size_t max_bytes);
+  // The same in answer to a JSON text; within `seconds`, after which it is Failure::connection.
+  HttpReply post(const std::string& url, const std::string& json, size_t max_bytes, long seconds);
   // Bytes from offset `from` on, in order, to `receive`, which sees status and headers of the answer and returns
   // whether it wants more. It must not throw. A server may answer 200 with the whole file although a part was asked
   // for.
@@ -60,8 +63,15 @@ class HttpClient {
 
  private:
   struct Exchange;
-  HttpReply request(std::string url, bool head, uint64_t from, const Receiver& receive);
-  void prepare(const std::string& url, bool head, uint64_t from, Exchange& exchange);
+  struct Question {
+    bool head = false;
+    uint64_t from = 0;
+    const std::string* json = nullptr;  // what is posted
+    long seconds = 0;                   // for the whole of it; 0 = as long as bytes come
+  };
+  HttpReply request(std::string url, const Question&, const Receiver& receive);
+  HttpReply read_text(const std::string& url, const Question&, size_t max_bytes);
+  void prepare(const std::string& url, const Question&, Exchange& exchange);
   HttpSettings settings_;
   void* handle_;  // kept between requests, and with it the connection
 };

@@ -12,6 +12,9 @@ bool is_companion_file(std::string_view name);
 // Of these, what belongs to the tokenizer and its template; the others are the model's.
 bool is_tokenizer_file(std::string_view name);
 
+// Of these, what others may do with the model: LICENSE, NOTICE, USE_POLICY.md and their like, in any case.
+bool is_licence_file(std::string_view name);
+
 // Weights as a pickle (.bin, .pt, .pth, .ckpt); files of that ending that hold none (tokenizer.*, training_args.bin)
 // do not count.
 bool is_pickled_weights(std::string_view name);

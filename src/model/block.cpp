@@ -7,6 +7,7 @@
 #include <ATen/ops/scalar_tensor.h>
 #include <ATen/ops/silu.h>
 #include <ATen/ops/stack.h>
+#include <c10/core/GradMode.h>
 
 #include "core/error.h"
 #include "kernels/gated.h"
@@ -81,8 +82,12 @@ Tensor run_block(const ModelSpec& spec, const LayerSpec& kind, const Layer& laye
                  const RopeTable& rope, const BlockContext& context) {
   const Tensor normed = normalize(layer.input_norm, x);
   const Tensor attended = x + attention_part(spec, kind, layer, normed, rope, context);
-  const Tensor mlp_input = layer.mlp_norm ? normalize(*layer.mlp_norm, attended) : normed;
-  return attended + mlp_part(spec, layer, mlp_input, context);
+  const auto mlp = [&spec, &layer, context](const Tensor& in) {
+    return mlp_part(spec, layer, layer.mlp_norm ? normalize(*layer.mlp_norm, in) : in, context);
+  };
+  const Tensor& in = layer.mlp_norm ? attended : normed;
+  const bool again = context.recompute_mlp && c10::GradMode::is_enabled();
+  return attended + (again ? recompute(mlp, in, trained_tensors(layer), context.offloaded) : mlp(in));
 }
 
 std::vector<Tensor> trained_tensors(const Layer& layer) {

@@ -41,7 +41,7 @@ int run_program(CompareRecipe recipe, const Invocation& invocation) {
   if (folder.begin(description) == RunState::finished) return done_before(folder.path(), invocation);
 
   const auto of_rows = row_warnings(sides);
-  if (!invocation.quiet) print_warnings(of_rows);
+  print_warnings(of_rows);
   std::vector<EvalReport> reports;
   std::vector<LabelStates> states;
   ComparisonPage page{.margin = recipe.compare.margin, .confidence = recipe.compare.confidence};
@@ -62,7 +62,7 @@ int run_program(CompareRecipe recipe, const Invocation& invocation) {
   if (incomparable.empty() && states[0].hidden.defined()) page.divergence = mean_divergence(states[0], states[1]);
   auto& warnings = page.comparison.warnings;
   if (!incomparable.empty()) warnings.push_back(incomparable);
-  if (!invocation.quiet) print_warnings(warnings);
+  print_warnings(warnings);
   warnings.insert(warnings.begin(), of_rows.begin(), of_rows.end());
   const ComparedMetric& decisive = page.comparison.decisive();
   page.decision = decide(decisive.found, decisive.lower_is_better, page.margin);

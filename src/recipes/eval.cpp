@@ -39,7 +39,7 @@ int run_program(EvalRecipe recipe, const Invocation& invocation) {
   if (folder.begin(describe_run(recipe, opened.artifact, *recipe.run.device, invocation)) == RunState::finished) {
     return already_done(folder.path(), invocation);
   }
-  if (!invocation.quiet) print_warnings(data.encoded.warnings);
+  print_warnings(data.encoded.warnings);
   EvalReport report = score_rows(opened, data, {recipe.run, recipe.data, recipe.eval}, scoring_progress(invocation));
   report.model = opened.artifact.address;
   report.data = scored_files(data, recipe.eval);

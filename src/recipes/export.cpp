@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include "core/error.h"
+#include "export/adapter_proof.h"
 #include "export/weight_source.h"
 #include "io/gguf.h"
 #include "io/publish.h"
@@ -10,11 +11,14 @@
 #include "recipes/calibration.h"
 #include "recipes/console.h"
 #include "recipes/describe_run.h"
+#include "recipes/licences.h"
 #include "recipes/new_tokens.h"
 #include "recipes/open.h"
+#include "recipes/product_records.h"
 #include "recipes/products.h"
 #include "recipes/programs.h"
 #include "recipes/proof_tokens.h"
+#include "recipes/selftest.h"
 #include "recipes/stop_tokens.h"
 #include "run/run_folder.h"
 #include "run/signals.h"
@@ -48,6 +52,18 @@ std::pair<ImportanceMatrix, std::vector<std::string>> importance_of(const Opened
       });
 }
 
+// What the exported model answers, for whoever receives it.
+SelfTest self_test_of(const Opened& opened, const std::vector<int32_t>& stop_ids) {
+  const Artifact& artifact = opened.artifact;
+  const auto make = [&](const WeightReader& model) {
+    return make_self_test(model, opened.tokenizer, stop_ids, opened.machine.device,
+                          [] { throw_if_stopped(kContinues); });
+  };
+  if (!artifact.adapter.empty()) return make(adapted_reader(artifact.base, artifact.adapter, opened.spec));
+  const auto weights = WeightSource::from_folder(opened.spec, artifact.base);
+  return make(reader_of(weights));
+}
+
 }  // namespace
 
 int run_program(ExportRecipe recipe, const Invocation& invocation) {
@@ -61,6 +77,8 @@ int run_program(ExportRecipe recipe, const Invocation& invocation) {
   if (recipe.exports.peft && !artifact.adapter.empty()) copy_adapter(artifact.adapter, folder.path() / "adapter");
   throw_if_stopped();
   const ModelSpec alone = decoder_alone(spec);
+  const auto stop_ids = stop_token_ids(artifact, spec, opened.tokenizer);
+  const bool answers = recipe.exports.verify && spec.labels == 0;
   const Products products = write_products(
       {.spec = alone,
        .tokenizer = opened.tokenizer,
@@ -68,18 +86,24 @@ int run_program(ExportRecipe recipe, const Invocation& invocation) {
        .importance = [&] { return importance_of(opened, recipe); },
        .proof_tokens =
            [&](int64_t context) { return proof_batches({}, opened.tokenizer, context, opened.machine.device); },
+       .served_type = artifact.served_type,
+       .served_types = served_by(artifact, alone),
        .companions = artifact.tokenizer,
        .own_files = own_files(artifact, spec, opened.tokenizer),
        .adapter = artifact.adapter,
        .adapted = spec,
        .base_model = artifact.base_name.empty() ? artifact.address : artifact.base_name,
        .base_file = is_gguf_file(artifact.base) ? artifact.base : fs::path(),
+       .licences = licences_of(artifact),
        .origin = folder.origin(),
-       .stop_ids = stop_token_ids(artifact, spec, opened.tokenizer),
-       .max_length = spec.max_positions},
+       .stop_ids = stop_ids,
+       .max_length = spec.max_positions,
+       .self_test = answers ? self_test_of(opened, stop_ids) : SelfTest(),
+       .say = say_on_stderr(invocation)},
       recipe.exports, folder.path());
   write_checksums(folder.path());
   folder.finish();
+  forget_products(folder.path());
   print_products(products, folder.path(), invocation);
   return 0;
 }

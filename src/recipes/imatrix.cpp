@@ -39,12 +39,14 @@ std::string size_words(const Calibration& calibration) {
       calibration.left_out > 0 ? fmt::format(" ({} behind the last are left out)", calibration.left_out) : "");
 }
 
-void print_start(const Calibration& calibration, const Plan& plan, const std::vector<std::string>& warnings) {
-  fmt::print(stderr, "{}: {}\n", calibration.rows.description, size_words(calibration));
+void print_start(const Calibration& calibration, const Plan& plan, const std::vector<std::string>& warnings,
+                 bool quiet) {
+  if (!quiet) fmt::print(stderr, "{}: {}\n", calibration.rows.description, size_words(calibration));
   print_warnings(warnings);
   if (const auto line = calibration_warning(calibration); !line.empty()) print_warnings(std::vector{line});
-  fmt::print(stderr, "plan: about {}, {} of memory\n", human_duration(plan.seconds),
-             human_bytes(static_cast<double>(plan.memory.peak())));
+  if (!quiet)
+    fmt::print(stderr, "plan: about {}, {} of memory\n", human_duration(plan.seconds),
+               human_bytes(static_cast<double>(plan.memory.peak())));
 }
 
 Json::Object results_of(const ImportanceMatrix& matrix, const Calibration& calibration, const fs::path& file) {
@@ -111,7 +113,7 @@ int run_program(ImatrixRecipe recipe, const Invocation& invocation) {
   if (folder.begin(describe_run(recipe, opened.artifact, hardware.name, invocation)) == RunState::finished)
     return already_done(folder.path(), invocation);
   if (!plan.fits) refuse_plan(plan);
-  if (!invocation.quiet) print_start(calibration, plan, recipe.warnings);
+  print_start(calibration, plan, recipe.warnings, invocation.quiet);
 
   const Model model = load_weights(opened, static_cast<uint64_t>(recipe.run.seed));
   ProgressPrinter printer(invocation.quiet || invocation.json);

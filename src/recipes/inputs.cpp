@@ -20,7 +20,8 @@ class InputLister {
 
   void operator()(std::string_view key, const std::string& value, const About& about) {
     // model.tokenizer is told by the artifact, which also knows the default.
-    if (about.path == PathKind::input || about.path == PathKind::if_path || about.path == PathKind::if_adapter)
+    if (about.path == PathKind::input || about.path == PathKind::or_server || about.path == PathKind::if_path ||
+        about.path == PathKind::if_adapter)
       add(key, value);
   }
   void operator()(std::string_view key, const std::vector<WeightedFile>& files, const About&) {

@@ -11,6 +11,7 @@
 #include "config/configs.h"
 #include "core/error.h"
 #include "io/json.h"
+#include "model/stored_nf4.h"
 #include "recipes/hardware.h"
 #include "recipes/open.h"
 #include "recipes/plan_memory.h"
@@ -38,10 +39,17 @@ struct Fit {
   int64_t peak_bytes = 0;
 };
 
+// A base that is stored in blocks or in four bits is held as it is, and cannot train whole.
+bool applies(const Method& method, Quantize stored) {
+  if (stored == Quantize::none) return true;
+  return method.kind != AdapterKind::full && (method.quantize == Quantize::none) == (stored == Quantize::gguf);
+}
+
 int64_t step_peak(const ModelSpec& spec, const Method& method, int64_t row) {
+  const Quantize stored = stored_quantize(spec);
   StepShape shape{.spec = spec,
                   .dtype = c10::kBFloat16,
-                  .quantize = method.quantize,
+                  .quantize = stored == Quantize::none ? method.quantize : stored,
                   .is_gpu = true,
                   .parameters = parameter_count(spec),
                   .adapter = AdapterSection{.kind = method.kind},
@@ -55,6 +63,7 @@ int64_t step_peak(const ModelSpec& spec, const Method& method, int64_t row) {
 Fit longest_fit(const ModelSpec& spec, const Method& method, int64_t memory_bytes) {
   const int64_t most = std::min(spec.max_positions, kLongest);
   std::vector<int64_t> rows;
+  if (!applies(method, stored_quantize(spec))) return {};
   for (int64_t row = kShortest; row < most; row *= 2) rows.push_back(row);
   rows.push_back(most);
   Fit best;
@@ -107,14 +116,19 @@ int list_what_fits(int64_t memory_bytes, std::vector<std::string> models, const 
   if (unasked) models = shipped_shapes();
   std::optional<ProgressPrinter> printer(std::in_place, invocation.quiet || invocation.json);
   Json::Array list;
-  std::string table = fmt::format("{:<22} {:>8} {:>9} {:>9} {:>9}\n", "model", "weights", "QLoRA", "LoRA", "full");
+  size_t width = 22;
+  for (const auto& model : models) width = std::max(width, model.size());
+  std::string table =
+      fmt::format("{:<{}} {:>8} {:>9} {:>9} {:>9}\n", "model", width, "weights", "QLoRA", "LoRA", "full");
+  bool in_blocks = false;
   for (const auto& model : models) {
     const ModelSpec spec = open_shape({.path = model}).spec;
     const int64_t parameters = parameter_count(spec);
     if (unasked && parameters < kLeastParameters) continue;
     printer->show("plan " + model);
     Json::Object methods;
-    std::string line = fmt::format("{:<22} {:>8}", model, size_of(parameters));
+    std::string line = fmt::format("{:<{}} {:>8}", model, width, size_of(parameters));
+    in_blocks = in_blocks || stored_quantize(spec) != Quantize::none;
     for (const auto& method : kMethods) {
       const Fit fit = longest_fit(spec, method, memory_bytes);
       line += fmt::format(" {:>9}", cell(fit));
@@ -131,9 +145,12 @@ int list_what_fits(int64_t memory_bytes, std::vector<std::string> models, const 
   printer.reset();
   fmt::print(
       "What trains in {}: the longest row in tokens, one row at a time.\n\n{}\n"
-      "bf16, LoRA of rank 16 on all linear layers, QLoRA with its base in nf4, blocks recomputed, a tenth left free.\n"
+      "bf16, LoRA of rank 16 on all linear layers, QLoRA with its base in nf4, blocks recomputed, a tenth left "
+      "free.\n{}"
       "`prentice plan FILE plan.hardware=NAME` says what a recipe takes, part by part.\n",
-      human_bytes(static_cast<double>(memory_bytes)), table);
+      human_bytes(static_cast<double>(memory_bytes)), table,
+      in_blocks ? "A GGUF file and a folder in four bits are held as they are stored, and train an adapter only.\n"
+                : "");
   return 0;
 }
 

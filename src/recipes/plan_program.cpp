@@ -18,6 +18,7 @@
 #include "recipes/teach.h"
 #include "recipes/teach_answers.h"
 #include "recipes/validate.h"
+#include "recipes/verify_sides.h"
 
 namespace prentice {
 
@@ -84,10 +85,11 @@ Plan comparison_plan(CompareRecipe recipe, const PromisedStep& step) {
   return plan;
 }
 
-// llama.cpp reads the file as it is and may hold its tensors in another order of blocks, too.
+// llama.cpp reads the file as it is and may hold its tensors in another order of blocks, too; a server does so itself.
 int64_t witness_bytes(const VerifySection& section) {
   std::error_code error;
-  const auto bytes = section.llama_cpp.empty() ? 0 : std::filesystem::file_size(section.artifact, error);
+  const auto bytes =
+      section.llama_cpp.empty() || names_server(section) ? 0 : std::filesystem::file_size(section.artifact, error);
   return error ? 0 : static_cast<int64_t>(bytes);
 }
 

@@ -81,15 +81,19 @@ Check input_check(const InputHash& input) {
 
 }  // namespace
 
-std::vector<Check> provenance_checks(const fs::path& artifact) {
+std::vector<Check> provenance_checks(const fs::path& artifact, const fs::path& model) {
   FileOrigin said = origin_in(artifact);
   if (!said.contains(kOriginRecipe)) return {check_of("metadata", false, "it does not say what it was made of")};
-  const fs::path run = run_above(artifact);
-  if (run.empty()) return {check_of("run", false, "no folder above it holds the run.json of the run that wrote it")};
+  fs::path run = run_above(artifact);
+  if (run.empty()) run = run_above(model);  // a copy
+  if (run.empty()) {
+    return {check_of("run", false,
+                     "no folder above it holds the run.json of the run that wrote it, and verify.model is of no run")};
+  }
   const Json json = with_context(ExitCode::model, "", [&] { return Json::parse_file(run / "run.json"); });
   const auto inputs =
       with_context(ExitCode::model, (run / "run.json").string(), [&] { return input_hashes_from(json.at("inputs")); });
-  std::vector<Check> checks;
+  std::vector<Check> checks = {check_of("run", true, run.string())};
   const auto verification = said.extract(kOriginVerification);
   const bool is_adapter = fs::exists(artifact / "adapter_config.json");  // written before anything is verified
   if (!is_adapter) {

@@ -8,7 +8,9 @@
 #include <algorithm>
 #include <span>
 
+#include "data/steps.h"
 #include "model/generate.h"
+#include "recipes/open.h"
 #include "text/chat.h"
 
 namespace prentice {
@@ -68,18 +70,63 @@ void find_text(const Tokenizer& tokenizer, const std::string& prompt, SelfTestCa
   }
 }
 
-std::vector<SelfTestChat> chats_of(const Tokenizer& tokenizer) {
-  if (!tokenizer.chat_template()) return {};
+Json turn(const char* role, const char* content) { return Json::Object{{"role", role}, {"content", content}}; }
+
+// Of the assistant, who is asked for its turn. nullopt: without a template, with one that writes the date, and where it
+// refuses the conversation.
+std::optional<std::string> rendered(const Tokenizer& tokenizer, const Json::Array& messages) {
+  if (!tokenizer.chat_template()) return std::nullopt;
   const ChatTemplate chat(*tokenizer.chat_template(), tokenizer.chat_template_file().string(), tokenizer);
-  if (chat.asks_for_the_date()) return {};
-  const auto turn = [](const char* role, const char* content) {
-    return Json::Object{{"role", role}, {"content", content}};
-  };
+  if (chat.asks_for_the_date()) return std::nullopt;
+  return chat.try_render({.messages = messages}, {.add_generation_prompt = true});
+}
+
+std::vector<SelfTestChat> chats_of(const Tokenizer& tokenizer) {
   const Json::Array messages = {turn("user", "Which day comes after Monday?"), turn("assistant", "Tuesday."),
                                 turn("user", "And after that?\n  Say it in one word.")};
-  const auto text = chat.try_render({.messages = messages}, {.add_generation_prompt = true});
+  const auto text = rendered(tokenizer, messages);
   if (!text) return {};
   return {{.messages = messages, .ids = cut(tokenizer, *text, !starts_with_bos(tokenizer, *text))}};
+}
+
+constexpr const char* kQuestions[kSelfTestCases] = {"What colour is the sky on a clear day?",
+                                                    "Write one sentence about a dog and a river.",
+                                                    "How many minutes are in two hours?"};
+constexpr const char* kBeginnings[kSelfTestCases] = {"Once upon a time there was a little dog who lived near a river.",
+                                                     "The office opens at eight.", "def mean(values):\n    total ="};
+// Larger models are read from the disk for each token.
+constexpr int64_t kReadQuickly = 1'000'000'000, kFewTokens = 4;
+
+std::vector<SelfTestCase> own_prompts(const Tokenizer& tokenizer, int64_t most) {
+  std::vector<SelfTestCase> cases;
+  for (size_t i = 0; i < kSelfTestCases; ++i) {
+    const std::string text = rendered(tokenizer, {turn("user", kQuestions[i])}).value_or(kBeginnings[i]);
+    SelfTestCase one{.prompt_ids = cut(tokenizer, text, !starts_with_bos(tokenizer, text))};
+    find_text(tokenizer, text, one);
+    if (!one.prompt_ids.empty() && std::ssize(one.prompt_ids) <= most) cases.push_back(std::move(one));
+  }
+  return cases;
+}
+
+// scores: [V] f64
+void append_likeliest(const Tensor& scores, SelfTestCase& test) {
+  const auto [values, ids] = at::topk(at::log_softmax(scores, -1), kTop);
+  const auto* log_probs = values.const_data_ptr<double>();
+  const auto* likeliest = ids.const_data_ptr<int64_t>();
+  if (test.greedy_ids.empty()) {
+    for (int64_t i = 0; i < kTop; ++i)
+      test.top_log_probs.emplace_back(static_cast<int32_t>(likeliest[i]), log_probs[i]);
+  }
+  test.greedy_ids.push_back(static_cast<int32_t>(likeliest[0]));
+  test.greedy_margins.push_back(log_probs[0] - log_probs[1]);
+}
+
+// What was asked and answered so far.
+Sequence so_far(const SelfTestCase& test) {
+  Sequence sequence{.ids = test.prompt_ids};
+  sequence.ids.insert(sequence.ids.end(), test.greedy_ids.begin(), test.greedy_ids.end());
+  sequence.labels.assign(sequence.ids.size(), static_cast<int32_t>(kNoLabel));
+  return sequence;
 }
 
 }  // namespace
@@ -95,6 +142,27 @@ SelfTest make_self_test(const Model& model, const DataSet& data, const Tokenizer
     find_text(tokenizer, data.examples.at(static_cast<size_t>(sequence.sample)).prompt, one);
     add_answer(model, stop_ids, one);
     if (!one.greedy_ids.empty()) test.cases.push_back(std::move(one));
+  }
+  return test;
+}
+
+SelfTest make_self_test(const WeightReader& model, const Tokenizer& tokenizer, const std::vector<int32_t>& stop_ids,
+                        c10::Device device, const std::function<void()>& before_layer) {
+  const int64_t steps = parameter_count(model.spec) < kReadQuickly ? kGreedyTokens : kFewTokens;
+  SelfTest test{.cases = own_prompts(tokenizer, model.spec.max_positions - steps),
+                .chats = chats_of(tokenizer),
+                .stop_ids = stop_ids};
+  std::vector<SelfTestCase*> open;
+  for (auto& one : test.cases) open.push_back(&one);
+  for (int64_t step = 0; step < steps && !open.empty(); ++step) {
+    std::vector<Sequence> sequences;
+    for (const auto* one : open) sequences.push_back(so_far(*one));
+    std::vector<const Sequence*> pointers;
+    for (const auto& sequence : sequences) pointers.push_back(&sequence);
+    const Tensor scores = last_logits(model, to_device(collate(pointers, 0), device), before_layer);
+    for (size_t i = 0; i < open.size(); ++i) append_likeliest(scores.select(0, static_cast<int64_t>(i)), *open[i]);
+    std::erase_if(open,
+                  [&](const SelfTestCase* one) { return std::ranges::count(stop_ids, one->greedy_ids.back()) > 0; });
   }
   return test;
 }

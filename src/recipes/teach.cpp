@@ -84,10 +84,8 @@ Report page(const TaughtStore& taught, const PreparedTeach& teach, double second
   return report;
 }
 
-void print_start(const PreparedTeach& teach, const fs::path& store, const std::vector<std::string>& warnings) {
+void print_start(const PreparedTeach& teach, const fs::path& store) {
   fmt::print(stderr, "{}\n", teach.data.description);
-  print_warnings(warnings);
-  print_warnings(teach.data.encoded.warnings);
   fmt::print(stderr, "plan: {} tokens in {} batches, about {}, {} of memory, {} of disk -> {}\n", teach.layout.rows,
              teach.batches.size(), human_duration(teach.plan.seconds),
              human_bytes(static_cast<double>(teach.plan.memory.peak())),
@@ -121,7 +119,8 @@ int run_program(TeachRecipe recipe, const Invocation& invocation) {
     return already_done(folder.path(), invocation);
   if (!teach.plan.fits) refuse_plan(teach.plan);
   const fs::path store = store_path(recipe);
-  if (!invocation.quiet) print_start(teach, store, recipe.warnings);
+  if (!invocation.quiet) print_start(teach, store);
+  print_warnings(recipe.warnings), print_warnings(teach.data.encoded.warnings);
   if (!fs::exists(store / kStoreFile)) require_free_bytes(store, teach.layout.bytes());  // before hashes take minutes
 
   teach.key.teacher = teacher_sha256(teach.opened, folder.inputs()->get(), recipe.run.seed);

@@ -25,13 +25,11 @@ namespace prentice {
 
 namespace {
 
-void print_start(const PreparedRun& run, const RunFolder& folder, const std::vector<std::string>& warnings) {
+void print_start(const PreparedRun& run, const RunFolder& folder) {
   const auto& set = run.data.train;
   fmt::print(stderr, "{}\n", set.description);
   if (run.data.eval) fmt::print(stderr, "held out: {}\n", run.data.eval->description);
   for (const auto& [key, value] : run.new_tokens.decided) fmt::print(stderr, "{}: {}\n", key, value);
-  print_warnings(warnings);
-  print_warnings(run.data);
   fmt::print(stderr, "plan: {} steps, about {}, {} of memory, {} of disk -> {}\n", run.plan.steps,
              human_duration(run.plan.seconds), human_bytes(run.plan.memory.peak()), human_bytes(run.plan.disk_bytes),
              folder.path().string());
@@ -56,7 +54,8 @@ TrainConfig train_config(const Recipe& recipe, const Training& training, bool qu
                         .eps = optim.eps,
                         .weight_decay = *optim.weight_decay,
                         .lr_ratio = run.adapter.lr_ratio,
-                        .lr = *optim.lr},
+                        .lr = *optim.lr,
+                        .offload = *recipe.train.offload},
           .schedule = {.kind = optim.schedule,
                        .warmup_steps = warmup_steps(optim, run.steps->size()),
                        .min_lr = *optim.min_lr,
@@ -108,7 +107,8 @@ std::unique_ptr<Training> start_training(Recipe& recipe, const Invocation& invoc
   if (folder.begin(description) == RunState::finished) return nullptr;
   if (!run.plan.fits) refuse_plan(run.plan);
   if (const auto own = replaced_template(run.opened.tokenizer)) publish_file(folder.path() / kRunTemplate, *own);
-  if (!invocation.quiet) print_start(run, folder, recipe.warnings);
+  if (!invocation.quiet) print_start(run, folder);
+  print_warnings(recipe.warnings), print_warnings(run.data);
 
   model = load_weights(run.opened, recipe.run.seed);
   if (!run.opened.random) start_rows(model, run.new_tokens.ids, run.new_tokens.known);
@@ -117,6 +117,7 @@ std::unique_ptr<Training> start_training(Recipe& recipe, const Invocation& invoc
   weights = trainable(model, run.adapter);
   forward = {.training = true,
              .recomputed = recomputed(*recipe.train.recompute),
+             .offload = *recipe.train.offload,
              .seed = static_cast<uint64_t>(recipe.run.seed)};
   return training;
 }

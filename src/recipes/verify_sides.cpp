@@ -6,6 +6,7 @@
 #include "export/gguf_adapter.h"
 #include "export/llama_cpp_library.h"
 #include "io/gguf.h"
+#include "recipes/llama_server.h"
 
 namespace prentice {
 
@@ -59,6 +60,8 @@ VerifySides open_verify_sides(const VerifySection& section) {
   return sides;
 }
 
+bool names_server(const VerifySection& section) { return section.llama_cpp.find("://") != std::string::npos; }
+
 CallWitness open_witness(const VerifySection& section, const Opened& model, ArtifactKind kind) {
   constexpr std::string_view kKey = "verify.llama_cpp";
   if (section.llama_cpp.empty()) return {};
@@ -72,6 +75,7 @@ CallWitness open_witness(const VerifySection& section, const Opened& model, Arti
                      section.model),
          "verify.model=BASE.gguf+ADAPTER, where BASE.gguf is what will be served with the adapter");
   }
+  if (names_server(section)) return llama_server(section.llama_cpp, kKey);
   return llama_cpp_library(section.llama_cpp, model.machine.threads, kKey);
 }
 

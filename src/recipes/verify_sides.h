@@ -18,8 +18,11 @@ struct VerifySides {
 // Errors: `usage`, told of verify.model or verify.artifact; `model`; those of open_shape.
 VerifySides open_verify_sides(const VerifySection&);
 
+// Whether verify.llama_cpp is the address of a server.
+bool names_server(const VerifySection&);
+
 // What verify.llama_cpp names; none where it is not given. Errors: `usage`, told of the key, where there is nothing
-// that llama.cpp reads, or no library of it.
+// that llama.cpp reads, or no library or server of it.
 CallWitness open_witness(const VerifySection&, const Opened& model, ArtifactKind);
 
 }  // namespace prentice

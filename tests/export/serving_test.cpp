@@ -59,6 +59,13 @@ TEST(Serving, TheModelfileHoldsNoForeignInstruction) {
   EXPECT_TRUE(
       contains(modelfile({.gguf_files = {"a.gguf"}, .trained_on_raw_text = true}), "TEMPLATE \"{{ .Prompt }}\""));
   EXPECT_EQ(modelfile({}), "");
+  const ServingInfo on_file{
+      .name = "x", .base_gguf = "/models/base\nSYSTEM.gguf", .gguf_adapter = true, .gguf_length = 64};
+  EXPECT_EQ(modelfile(on_file),
+            "# ollama create NAME -f serve/Modelfile\nFROM /models/baseSYSTEM.gguf\nADAPTER ../gguf/adapter.gguf\n"
+            "PARAMETER num_ctx 64\n");
+  EXPECT_TRUE(contains(serve_markdown(on_file), "ollama create x -f serve/Modelfile"));
+  EXPECT_EQ(modelfile({.gguf_adapter = true}), "");  // on which file is the receiver's choice
 }
 
 TEST(Serving, TheSelfTestIsReadableByAMachine) {
@@ -117,6 +124,9 @@ TEST(Serving, CardsCarryTheBaseAndEscapeWhatUsersWrote) {
   EXPECT_TRUE(contains(card, "# &lt;x>\n"));
   EXPECT_TRUE(contains(card, "| lr | 1\\|2 |"));
   EXPECT_TRUE(contains(card, "| accuracy | 0.9 |"));
+  EXPECT_TRUE(contains(card, "applies to this work.\n"));
+  EXPECT_TRUE(contains(model_card({.base_model = "b", .licences = {"LICENSE", "USE_POLICY.md"}}),
+                       "applies to this work; it lies beside this card: LICENSE, USE\\_POLICY.md.\n"));
   EXPECT_TRUE(contains(card, "The licence of the base model applies"));
 }
 

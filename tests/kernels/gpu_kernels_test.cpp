@@ -5,6 +5,7 @@
 #include <ATen/ops/arange.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/equal.h>
+#include <ATen/ops/ones.h>
 #include <ATen/ops/randint.h>
 #include <ATen/ops/randn.h>
 #include <ATen/ops/tensor.h>
@@ -16,6 +17,7 @@
 #include <string>
 #include <utility>
 
+#include "kernels/adamw_8bit.h"
 #include "kernels/cuda_plugin.h"
 #include "kernels/dropout.h"
 #include "kernels/gated.h"
@@ -162,6 +164,29 @@ TEST_F(GpuKernels, ADequantizedWeightHasTheBitsOfTheCpus) {
       for (const auto type : {at::kFloat, at::kDouble, at::kHalf, at::kBFloat16}) {
         EXPECT_TRUE(at::equal(dequantized(device, type).cpu(), dequantized(host, type)))
             << rows << " x " << columns << (nested ? ", nested, " : ", ") << type;
+      }
+    }
+  }
+}
+
+TEST_F(GpuKernels, MovesOfAdamwIn8BitHaveTheBitsOfTheCpus) {
+  const Tensor go = at::zeros({}, at::kFloat);
+  for (const int64_t size : {1, 255, 256, 4096, 5000, 3'000'001}) {
+    for (const auto type : {at::kFloat, at::kDouble, at::kHalf, at::kBFloat16}) {
+      const Tensor host = at::randn({size}).to(type), device = host.to(at::kCUDA);
+      const Moments8Bit of_host = make_moments_8bit(host), of_device = make_moments_8bit(device);
+      for (int step = 1; step <= 4; ++step) {
+        const Tensor gradient = at::randn({size}).mul(step == 3 ? 1e-6 : 0.1).to(type);
+        const Tensor by = at::tensor({-1e-2F / static_cast<float>(step), 0.03F * static_cast<float>(step), 0.999F});
+        adamw_8bit(host, gradient, of_host, by, go, {});
+        adamw_8bit(device, gradient.to(at::kCUDA), of_device, by.to(at::kCUDA), go.to(at::kCUDA), {});
+      }
+      const Tensor before = device.clone();
+      adamw_8bit(device, before, of_device, at::ones({3}, at::kCUDA), at::ones({}, at::kCUDA), {});  // skipped
+      EXPECT_TRUE(at::equal(device.cpu(), host)) << size << " " << type;
+      for (const auto part :
+           {&Moments8Bit::first, &Moments8Bit::first_absmax, &Moments8Bit::second, &Moments8Bit::second_absmax}) {
+        EXPECT_TRUE(at::equal((of_device.*part).cpu(), of_host.*part)) << size << " " << type;
       }
     }
   }

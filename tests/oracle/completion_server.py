@@ -1,7 +1,7 @@
 """A model of transformers behind the endpoints of llama-server or of vLLM, in the form of their answers.
 
-llama-server: tools/server/README.md of llama.cpp (POST /tokenize, /apply-template, /v1/completions; a completion's
-`logprobs.content` as a running server of October 2026 writes it). vLLM: its OpenAI-compatible server's protocol
+llama-server: tools/server/README.md of llama.cpp (GET /props, /lora-adapters; POST /tokenize, /apply-template, /completion,
+/v1/completions; a completion's `logprobs.content` as a running server of October 2026 writes it). vLLM: its OpenAI-compatible server's protocol
 (TokenizeCompletionRequest, TokenizeChatRequest, TokenizeResponse, CompletionLogProbs with return_tokens_as_token_ids)."""
 
 import json
@@ -19,6 +19,8 @@ class CompletionServer:
         self.model, self.tokenizer, self.dialect, self.name = model, tokenizer, dialect, name
         self.change = lambda step, log_probs: log_probs
         self.stop_ids, self.shows_stop = {tokenizer.eos_token_id}, True
+        self.context, self.vocabulary, self.adapters = 256, model.config.vocab_size, []
+        self.asked = []  # (path, question) of everything that was answered
 
     def steps(self, ids, count):
         """[log-probabilities over the vocabulary] of a greedy answer, and why it ended."""
@@ -50,12 +52,37 @@ class CompletionServer:
         return 200, {"object": "text_completion", "model": self.name,
                      "choices": [{"index": 0, "text": "", "logprobs": said, "finish_reason": why}]}
 
+    def behind(self, ids, asked):
+        """(what greedy decoding takes, log-probabilities over the vocabulary) behind ids, for /completion."""
+        log_probs = self.steps(ids, 1)[0][0]
+        return int(log_probs.argmax()), log_probs
+
+    def complete_natively(self, asked):
+        assert asked["temperature"] == 0 and asked["n_predict"] == 1 and not asked["post_sampling_probs"] and not asked["stream"]
+        if len(asked["prompt"]) >= self.context:
+            return 400, {"error": {"code": 400, "message": "the request exceeds the available context size", "type": "exceed_context_size_error"}}
+        greedy, log_probs = self.behind(asked["prompt"], asked)
+        top = [{"id": int(i), "token": self.tokenizer.decode([int(i)]), "bytes": [], "logprob": float(p)}
+               for p, i in zip(*log_probs.topk(asked["n_probs"]))]
+        return 200, {"index": 0, "content": self.tokenizer.decode([greedy]), "tokens": [greedy] if asked["return_tokens"] else [],
+                     "stop": True, "stop_type": "limit", "model": self.name,
+                     "completion_probabilities": [{**next((one for one in top if one["id"] == greedy), top[0]), "id": greedy,
+                                                   "top_logprobs": top}]}
+
     def template(self, messages):
         return self.tokenizer.apply_chat_template(messages, add_generation_prompt=True, tokenize=False)
 
     def answer(self, path, asked):
+        self.asked.append((path, asked))
         if path == "/v1/models":
-            return 200, {"object": "list", "data": [{"id": "base", "object": "model"}, {"id": self.name, "object": "model"}]}
+            meta = {"meta": {"n_vocab": self.vocabulary}} if self.dialect == "llama" else {}
+            return 200, {"object": "list", "data": [{"id": name, "object": "model", **meta} for name in ("base", self.name)]}
+        if path == "/props" and self.dialect == "llama":
+            return 200, {"default_generation_settings": {"id": 0, "n_ctx": self.context}, "total_slots": 1, "model_path": "model.gguf"}
+        if path == "/lora-adapters" and self.dialect == "llama":
+            return 200, [{"id": i, "path": path, "scale": 1.0} for i, path in enumerate(self.adapters)]
+        if path == "/completion" and self.dialect == "llama":
+            return self.complete_natively(asked)
         if path == "/v1/completions":
             return self.complete(asked)
         if path == "/apply-template" and self.dialect == "llama":

@@ -60,6 +60,8 @@ def test_rows_that_are_evaluated_on_are_told_everywhere(program, tmp_path):
         said = program.run(verb, "imatrix.yaml").stderr
         assert "2 evaluation rows are calibrated on, too" in said, (verb, said)
         assert "rows.jsonl:4 = " in said and "test.jsonl:2" in said and "rows.jsonl:8 = " in said, (verb, said)
+    quiet = program.run("run", "imatrix.yaml", "--quiet", "--fresh").stderr.splitlines()
+    assert len(quiet) == 1 and "2 evaluation rows are calibrated on, too" in quiet[0], quiet
     assert "2 of 4 held-out rows are calibrated on, too" in program.run("audit", "imatrix.yaml").stdout
     assert len(json.loads((tmp_path / "runs/imatrix/run.json").read_text())["results"]["overlap"]) == 2
 

@@ -84,6 +84,32 @@ def test_what_is_listed_as_fitting_is_what_the_plan_of_a_recipe_says(method, wor
     assert "prentice plan" in table and program.run("plan", "--fit", "16GB", "no-such-model", code=2).stderr
 
 
+def test_a_gguf_base_fits_as_its_blocks(binary, tmp_path):
+    """What is listed is what the plan of a recipe on that file says; in four bits or whole it does not train at all."""
+    config = LlamaConfig(vocab_size=1536, hidden_size=512, intermediate_size=1536, num_hidden_layers=4, num_attention_heads=8,
+                         max_position_embeddings=1024, bos_token_id=None, eos_token_id=0, pad_token_id=0)
+    program = Prentice(binary, tmp_path)
+    save_folder(make_model((LlamaForCausalLM, config)), tmp_path / "model")
+    program.run("export", "model.path=model", "export.gguf=[Q4_0]", "export.verify=false", "run.out=made", "run.device=cpu")
+    (tmp_path / "rows.jsonl").write_text(json.dumps({"text": "The door is open and the lamp is on. " * 400}) + "\n")
+    (tmp_path / "sft.yaml").write_text("recipe: sft\n")
+    peaks = {}
+    for model in ("model", "made/gguf/made-Q4_0.gguf"):
+        plan = json.loads(program.run("plan", "sft.yaml", f"model.path={model}", "data.train=rows.jsonl", "data.format=text", "data.eval_split=0",
+                                      "data.max_length=1024", "data.overlong=truncate", "train.micro_tokens=1024", "train.recompute=block",
+                                      "export.verify=false", "plan.hardware=rtx4080-16gb", "--json").stdout)
+        peaks[model] = max(plan["memory"][phase] for phase in ("load", "forward", "backward", "step"))
+        for share in (1.01, 0.99):
+            told = json.loads(program.run("plan", "--fit", f"{peaks[model] / 0.9 * share / 1e6:.3f}MB", model, "--json").stdout)
+            longest = told["models"][0]["methods"]["lora"]["max_length"]
+            assert longest == 1024 if share > 1 else longest < 1024, (model, share)
+    methods = json.loads(program.run("plan", "--fit", "16GB", "made/gguf/made-Q4_0.gguf", "--json").stdout)["models"][0]["methods"]
+    assert methods["qlora"]["max_length"] == methods["full"]["max_length"] == 0 and methods["lora"]["max_length"] == 1024
+    assert peaks["made/gguf/made-Q4_0.gguf"] < peaks["model"]
+    table = program.run("plan", "--fit", "16GB", "made/gguf/made-Q4_0.gguf").stdout
+    assert re.search(r"made-Q4_0.gguf +\d+ M +- +1024 +-\n", table) and "GGUF file" in table
+
+
 def test_a_run_that_runs_out_of_memory_says_where_and_what_would_take_less(binary, tmp_path):
     """Twelve short rows, then one that needs ten times the memory, under a limit that the plan does not know."""
     config = LlamaConfig(vocab_size=1536, hidden_size=512, intermediate_size=1536, num_hidden_layers=4, num_attention_heads=8,
