@@ -11,6 +11,7 @@
 #include <optional>
 
 #include "adapter/peft_folder.h"
+#include "export/file_checks.h"
 #include "export/gguf_adapter.h"
 #include "io/gguf_values.h"
 #include "model/gguf_names.h"
@@ -117,6 +118,7 @@ Verification verify_adapter_artifact(const fs::path& path, const TrainedAdapter&
   const GgmlType type = file.tensors().empty() ? GgmlType::F32 : file.tensors().front().type;
   rules.say("tensors");
   Verification result = verify_gguf_adapter(path, trained.adapter, trained.spec, {.type = type});
+  result.checks.push_back(end_check(path));
   result.checks.push_back(carried_check(trained));
   if (!fits(result.checks)) return result;
   const auto sides = open_sides(trained.base, trained.adapter, trained.spec);

@@ -103,6 +103,12 @@ FileType file_type_named(std::string_view word) {
 
 std::string_view file_type_name(FileType type) { return info_of(type).name; }
 
+std::vector<FileType> all_file_types() {
+  std::vector<FileType> types;
+  for (const auto& info : kFileTypes) types.push_back(info.type);
+  return types;
+}
+
 MixModel mix_model(const ModelSpec& spec, bool has_importance) {
   const int64_t heads_per_kv_head = spec.heads / std::max<int64_t>(1, spec.kv_heads);
   return {.layers = spec.layers,

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "io/gguf.h"
 #include "model/spec.h"
@@ -18,6 +19,7 @@ enum class FileType : uint32_t { F32 = 0, F16 = 1, Q4_0 = 2, Q8_0 = 7, Q2_K = 10
 
 FileType file_type_named(std::string_view word);  // "Q4_K_M". Errors: `usage`
 std::string_view file_type_name(FileType);
+std::vector<FileType> all_file_types();
 
 // What the choice for a tensor depends on beside its name.
 struct MixModel {

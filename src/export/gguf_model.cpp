@@ -7,6 +7,7 @@
 #include "export/gguf_features.h"
 #include "export/gguf_tensor_type.h"
 #include "export/importance_collector.h"
+#include "io/resumable_stream.h"
 #include "model/gguf_names.h"
 #include "model/gguf_rope.h"
 #include "quant/encode.h"
@@ -32,6 +33,24 @@ std::span<const float> as_gguf(const GgufTensorPlan& plan, int64_t first, int64_
 int64_t rows_together(const std::function<int64_t(int64_t)>& order, const std::vector<int64_t>& shape,
                       const ModelSpec& spec) {
   return !shape.empty() && shape[0] > 1 && order(1) != 1 ? spec.head_dim : 1;
+}
+
+double columns_per_rank(const WeightSource& source, const GgufTensorPlan& plan) {
+  if (plan.sources.empty() || !source.is_changed(plan.sources[0])) return 1;
+  const int64_t columns = row_shape(source.tensors()[plan.sources[0]].shape).columns;
+  return static_cast<double>(columns) / static_cast<double>(source.rank_of_change(plan.sources[0]));
+}
+
+void write_tensor(const WeightSource& source, const GgufTensorPlan& plan, std::vector<std::byte>& bytes,
+                  ResumableStream& writer, DeltaSums& sums) {
+  const bool in_blocks = ggml_type_info(plan.info.type).block_elements > 1;
+  for_each_gguf_change(source, plan, [&](std::span<const float> values, std::span<const float> base) {
+    bytes.clear();
+    with_context(ExitCode::model, "tensor " + plan.info.name,
+                 [&] { encode(values, plan.info.type, bytes, plan.importance); });
+    if (in_blocks && !base.empty()) sums.add(delta_sums(values, base, bytes, plan.info.type, plan.importance));
+    writer.write(plan.info.name, bytes, note_of(sums));
+  });
 }
 
 }  // namespace
@@ -119,25 +138,25 @@ void for_each_gguf_block(const WeightSource& source, const GgufTensorPlan& plan,
 }
 
 DeltaSurvival write_gguf(const WeightSource& source, const ModelSpec& spec, const Tokenizer& tokenizer,
-                         const std::filesystem::path& path, const GgufOptions& options) {
+                         const std::filesystem::path& path, const GgufOptions& options, const Resume& resume) {
   check_gguf_can_express(spec);
   if (options.importance != nullptr) require_importance_of(*options.importance, spec);
   const auto plans = plan_gguf_tensors(source, spec, options);
   std::vector<GgufTensorInfo> infos;
   for (const auto& plan : plans) infos.push_back(plan.info);
-  GgufWriter writer(path, gguf_metadata(spec, tokenizer, options), std::move(infos));
+  ResumableStream writer(path, gguf_layout(gguf_metadata(spec, tokenizer, options), infos), {resume.log, resume.key});
+  resume.tell(writer.kept(), plans.size());
   DeltaSurvival survival;
   std::vector<std::byte> bytes;
-  for (const auto& plan : plans) {
-    const bool in_blocks = ggml_type_info(plan.info.type).block_elements > 1;
-    TensorSurvival tensor{.tensor = plan.info.name, .type = plan.info.type};
-    for_each_gguf_change(source, plan, [&](std::span<const float> values, std::span<const float> base) {
-      bytes.clear();
-      with_context(ExitCode::model, "tensor " + plan.info.name,
-                   [&] { encode(values, plan.info.type, bytes, plan.importance); });
-      if (in_blocks && !base.empty()) tensor.sums.add(delta_sums(values, base, bytes, plan.info.type, plan.importance));
-      writer.write(plan.info.name, bytes);
-    });
+  for (size_t i = 0; i < plans.size(); ++i) {
+    const GgufTensorPlan& plan = plans[i];
+    TensorSurvival tensor{
+        .tensor = plan.info.name, .type = plan.info.type, .columns_per_rank = columns_per_rank(source, plan)};
+    if (i < writer.kept()) {
+      tensor.sums = sums_of(writer.note(i));
+    } else {
+      write_tensor(source, plan, bytes, writer, tensor.sums);
+    }
     if (tensor.sums.update > 0) survival.tensors.push_back(std::move(tensor));
   }
   writer.finish();

@@ -6,6 +6,7 @@
 #include "adapter/qat.h"
 #include "export/delta_survival.h"
 #include "export/gguf_metadata.h"
+#include "export/resume.h"
 #include "export/weight_source.h"
 
 namespace prentice {
@@ -36,9 +37,10 @@ void for_each_gguf_block(const WeightSource&, const GgufTensorPlan&,
 void for_each_gguf_change(const WeightSource&, const GgufTensorPlan&,
                           const std::function<void(std::span<const float> values, std::span<const float> base)>& use);
 
-// Creates the file `path`, tensor by tensor; what its blocks leave of an adapter's update. Errors: `model` when the
-// model cannot be expressed (the reason is named) or the importance matrix is another model's; `storage`.
+// Creates the file `path`, tensor by tensor, or goes on with it; what its blocks leave of an adapter's update. Errors:
+// `model` when the model cannot be expressed (the reason is named) or the importance matrix is another model's;
+// `storage`.
 DeltaSurvival write_gguf(const WeightSource&, const ModelSpec&, const Tokenizer&, const std::filesystem::path& path,
-                         const GgufOptions&);
+                         const GgufOptions&, const Resume& = {});
 
 }  // namespace prentice

@@ -10,6 +10,7 @@
 #include "io/file.h"
 #include "io/json.h"
 #include "io/model_files.h"
+#include "io/resumable_stream.h"
 #include "io/safetensors.h"
 #include "quant/encode.h"
 
@@ -77,14 +78,12 @@ class FourBits {
   std::vector<std::vector<std::byte>> parts_;
 };
 
-void write_shard(const WeightSource& source, const std::vector<Stored>& stored, const std::vector<size_t>& indices,
-                 const fs::path& path, const HfFolderOptions& options, FourBits& four_bits) {
-  std::vector<TensorInfo> declared;
-  for (const size_t i : indices) declared.push_back(stored[i].info);
-  SafetensorsWriter writer(path, std::move(declared), options.origin);
+// Behind those that the stream holds already.
+void write_tensors(const WeightSource& source, const std::vector<Stored>& stored, const std::vector<size_t>& indices,
+                   const HfFolderOptions& options, FourBits& four_bits, ResumableStream& writer) {
   std::vector<std::byte> bytes;
-  for (const size_t i : indices) {
-    const auto& [info, index, part] = stored[i];
+  for (size_t next = writer.kept(); next < indices.size(); ++next) {
+    const auto& [info, index, part] = stored[indices[next]];
     if (part) {
       writer.write(info.name, four_bits.bytes(index, *part));
       continue;
@@ -96,6 +95,13 @@ void write_shard(const WeightSource& source, const std::vector<Stored>& stored, 
     });
   }
   writer.finish();
+}
+
+// A killed process may have left one.
+void write_anew(const fs::path& path, std::string_view text) {
+  std::error_code none;
+  fs::remove(path, none);
+  write_file_durably(path, text);
 }
 
 }  // namespace
@@ -145,26 +151,37 @@ std::vector<std::string> companion_files(const fs::path& folder) {
 
 void write_companions(const fs::path& folder, const FileTexts& own, const fs::path& out) {
   for (const auto& name : companion_files(folder)) {
-    if (!own.contains(name)) write_file_durably(out / name, MappedFile::open(folder / name).bytes());
+    if (!own.contains(name)) write_anew(out / name, MappedFile::open(folder / name).text());
   }
-  for (const auto& [name, text] : own) write_file_durably(out / name, text);
+  for (const auto& [name, text] : own) write_anew(out / name, text);
 }
 
 void write_hf_folder(const WeightSource& source, const ModelSpec& spec, const fs::path& companions, const fs::path& out,
-                     const HfFolderOptions& options) {
+                     const HfFolderOptions& options, const Resume& resume) {
   const auto stored = stored_tensors(source, options);
   std::vector<TensorInfo> infos;
   for (const auto& tensor : stored) infos.push_back(tensor.info);
   const auto plan = plan_shards(infos, options.max_shard_bytes);
-  require_free_bytes(out, plan.total_bytes);
+  if (resume.log.empty()) require_free_bytes(out, plan.total_bytes);
   FourBits four_bits(source, options.type);
+  size_t kept = 0;
+  bool told = false;
   for (size_t i = 0; i < plan.files.size(); ++i) {
-    write_shard(source, stored, plan.tensors[i], out / plan.files[i], options, four_bits);
+    std::vector<TensorInfo> declared;
+    for (const size_t tensor : plan.tensors[i]) declared.push_back(infos[tensor]);
+    const fs::path log = resume.log.empty() ? fs::path() : resume.log / (plan.files[i] + ".log");
+    ResumableStream writer(out / plan.files[i], safetensors_layout(declared, options.origin), {log, resume.key});
+    kept += writer.kept();
+    if (!told && (writer.kept() < writer.tensors() || i + 1 == plan.files.size())) {
+      resume.tell(kept, infos.size());
+      told = true;
+    }
+    write_tensors(source, stored, plan.tensors[i], options, four_bits, writer);
   }
   if (plan.files.size() > 1) {
-    write_file_durably(out / "model.safetensors.index.json", shard_index_json(plan, infos));
+    write_anew(out / "model.safetensors.index.json", shard_index_json(plan, infos));
   }
-  write_file_durably(out / "config.json", exported_config(spec, options.type, options.nf4).dump(2) + "\n");
+  write_anew(out / "config.json", exported_config(spec, options.type, options.nf4).dump(2) + "\n");
   write_companions(companions, options.own_files, out);
 }
 

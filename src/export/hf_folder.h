@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "export/resume.h"
 #include "export/weight_source.h"
 #include "io/gguf.h"
 #include "io/safetensors.h"
@@ -40,9 +41,10 @@ std::vector<std::string> companion_files(const std::filesystem::path& folder);
 // those of its names, or beside them. Errors: `storage`.
 void write_companions(const std::filesystem::path& folder, const FileTexts& own, const std::filesystem::path& out);
 
-// Fills the existing folder `out`. `companions` is the folder whose tokenizer and generation files are copied. Tensor
-// by tensor; shards as transformers makes them. Errors: `storage`; `model` for a value that F16 cannot hold.
+// Fills the existing folder `out`, which holds nothing, or what `resume` goes on from. `companions` is the folder whose
+// tokenizer and generation files are copied. Tensor by tensor; shards as transformers makes them. Errors: `storage`;
+// `model` for a value that F16 cannot hold.
 void write_hf_folder(const WeightSource&, const ModelSpec&, const std::filesystem::path& companions,
-                     const std::filesystem::path& out, const HfFolderOptions&);
+                     const std::filesystem::path& out, const HfFolderOptions&, const Resume& resume = {});
 
 }  // namespace prentice

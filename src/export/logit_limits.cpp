@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <optional>
 
 #include "core/error.h"
 #include "io/gguf_values.h"
@@ -61,18 +60,6 @@ bool is_listed(const std::string& type) {
   return std::ranges::any_of(kTable, [&](const Row& row) { return type == row.type; });
 }
 
-std::optional<std::string> declared_type(const GgufReader& file) {
-  constexpr std::pair<int64_t, const char*> kTypes[] = {
-      {0, "F32"},     {1, "F16"},     {2, "Q4_0"},    {3, "Q4_1"},    {7, "Q8_0"},    {8, "Q5_0"},
-      {9, "Q5_1"},    {10, "Q2_K"},   {11, "Q3_K_S"}, {12, "Q3_K_M"}, {13, "Q3_K_L"}, {14, "Q4_K_S"},
-      {15, "Q4_K_M"}, {16, "Q5_K_S"}, {17, "Q5_K_M"}, {18, "Q6_K"},   {32, "BF16"}};
-  const auto number = gguf_integer(file, "general.file_type");
-  for (const auto& [id, word] : kTypes) {
-    if (number == id) return word;
-  }
-  return std::nullopt;
-}
-
 }  // namespace
 
 LogitBound logit_bound(const std::string& type, int64_t parameters, const GivenLimits& limits) {
@@ -98,6 +85,18 @@ LogitBound logit_bound(const std::string& type, int64_t parameters, const GivenL
 
 std::string coarser_type(const std::string& a, const std::string& b) { return &row_of(b) > &row_of(a) ? b : a; }
 
+std::string declared_type(const GgufReader& file) {
+  constexpr std::pair<int64_t, const char*> kTypes[] = {
+      {0, "F32"},     {1, "F16"},     {2, "Q4_0"},    {3, "Q4_1"},    {7, "Q8_0"},    {8, "Q5_0"},
+      {9, "Q5_1"},    {10, "Q2_K"},   {11, "Q3_K_S"}, {12, "Q3_K_M"}, {13, "Q3_K_L"}, {14, "Q4_K_S"},
+      {15, "Q4_K_M"}, {16, "Q5_K_S"}, {17, "Q5_K_M"}, {18, "Q6_K"},   {32, "BF16"}};
+  const auto number = gguf_integer(file, "general.file_type");
+  for (const auto& [id, word] : kTypes) {
+    if (number == id) return word;
+  }
+  return "";
+}
+
 std::string limited_type(const GgufReader& file) {
   std::string coarsest = "F32";
   const auto take = [&](const std::string& type) {
@@ -106,10 +105,9 @@ std::string limited_type(const GgufReader& file) {
   for (const auto& tensor : file.tensors()) {
     if (tensor.dims.size() > 1) take(file_word(tensor.type));
   }
-  if (const auto declared = declared_type(file)) {
-    // A mix of the same blocks: Q4_K_S is coarser than Q4_K_M.
-    if (declared->substr(0, 4) == coarsest.substr(0, 4)) coarsest = *declared;
-  }
+  // A mix of the same blocks: Q4_K_S is coarser than Q4_K_M.
+  const std::string declared = declared_type(file);
+  if (declared.substr(0, 4) == coarsest.substr(0, 4)) coarsest = declared;
   return coarsest;
 }
 

@@ -24,6 +24,9 @@ struct LogitBound {
 // What `limits` says of the type; the rest by the table in logit_limits.cpp.
 LogitBound logit_bound(const std::string& type, int64_t parameters, const GivenLimits& limits);
 
+// What general.file_type of a file says: "Q4_K_M"; "" where it says nothing, or what nothing here writes.
+std::string declared_type(const GgufReader&);
+
 // The type of a file by its coarsest matrix, or general.file_type where that is coarser.
 std::string limited_type(const GgufReader&);
 

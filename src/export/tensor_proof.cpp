@@ -16,6 +16,25 @@ constexpr double kScaledResidue = 0.5;  // of the error, that is left behind a c
 
 double square(double x) { return x * x; }
 
+// Values that share a step; 0 for types that no importance changes.
+int64_t values_of_a_step(GgmlType type) {
+  switch (type) {
+    case GgmlType::Q2_K:
+    case GgmlType::Q3_K:
+    case GgmlType::Q6_K:
+      return 16;
+    case GgmlType::Q4_0:
+    case GgmlType::Q4_1:
+    case GgmlType::Q5_0:
+    case GgmlType::Q5_1:
+    case GgmlType::Q4_K:
+    case GgmlType::Q5_K:
+      return 32;
+    default:
+      return 0;
+  }
+}
+
 }  // namespace
 
 void TensorProof::begin(const std::string& tensor) {
@@ -52,6 +71,7 @@ void TensorProof::add(const std::string& tensor, GgmlType type, std::span<const 
   if (ggml_type_info(type).block_elements > 1) {
     blocks_ = true;
     compare_blocks(type, wanted, stored);
+    if (weighted_ == Weighted::not_said) compare_steps(type, wanted);
   }
   float largest = 0;
   for (const float value : wanted) largest = std::max(largest, std::abs(value));
@@ -81,6 +101,32 @@ void TensorProof::compare_blocks(GgmlType type, std::span<const float> wanted, s
     const double ratio = std::sqrt(found / (own + 1e-10 * size + 1e-300));
     now_.block = std::max(now_.block, std::isfinite(ratio) ? ratio : HUGE_VAL);
   }
+}
+
+// A step is the smallest distance of two values that are stored with it: with so few steps for so many values, two
+// neighbours are nearly always among them, and where they are not, less is found far.
+void TensorProof::compare_steps(GgmlType type, std::span<const float> wanted) {
+  const auto group = static_cast<size_t>(values_of_a_step(type));
+  if (group == 0) return;
+  std::vector<float> sorted(group);
+  for (size_t first = 0; first < wanted.size(); first += group) {
+    std::copy_n(found_.begin() + static_cast<std::ptrdiff_t>(first), group, sorted.begin());
+    std::ranges::sort(sorted);
+    const float least = 1e-6f * std::max(std::abs(sorted.front()), std::abs(sorted.back()));
+    float step = HUGE_VALF;
+    for (size_t i = 1; i < group; ++i) {
+      if (const float gap = sorted[i] - sorted[i - 1]; gap > least) step = std::min(step, gap);
+    }
+    for (size_t i = first; i < first + group; ++i) {
+      if (wanted[i] < sorted.front() || wanted[i] > sorted.back()) continue;
+      ++now_.between;
+      if (std::abs(found_[i] - wanted[i]) > static_cast<float>(kFarFromStep) * step) ++now_.far;
+    }
+  }
+}
+
+bool TensorProof::rounded_otherwise() const {
+  return in_blocks_ > 0 && static_cast<double>(otherwise_) >= kMostTensorsOtherwise * static_cast<double>(in_blocks_);
 }
 
 void TensorProof::add_rounded(const std::string& tensor, std::span<const float> wanted, std::span<const float> rounded,
@@ -116,6 +162,8 @@ void TensorProof::finish() {
   ++tensors_;
   if (blocks_) ++in_blocks_;
   if (others_) ++other_blocks_;
+  if (2 * sums.other_blocks > sums.blocks) ++otherwise_;
+  if (sums.between > 0) far_ = std::max(far_, static_cast<double>(sums.far) / static_cast<double>(sums.between));
   if (sums.not_finite > 0) {
     not_finite_.push_back(fmt::format("{}: {} values are not finite", sums.name, sums.not_finite));
     return;
@@ -153,31 +201,35 @@ std::vector<Check> TensorProof::checks() {
       : other_blocks_ == 0 ? fmt::format("; all {} in blocks are byte for byte the reference quantizer's", in_blocks_)
                            : fmt::format("; {} of {} in blocks have other blocks than the reference quantizer's",
                                          other_blocks_, in_blocks_);
-  return {
-      {.name = "finite values",
-       .passed = not_finite_.empty(),
-       .value = static_cast<double>(not_finite_.size()),
-       .limit = 0,
-       .detail = told(not_finite_, "")},
-      {.name = "values",
-       .passed = wrong_elements_.empty(),
-       .value = worst_element_,
-       .limit = kMostOfElement,
-       .detail =
-           told(wrong_elements_,
-                element_name_.empty() ? "all equal" : "largest difference, in units of rounding: " + element_name_)},
-      {.name = "blocks",
-       .passed = wrong_blocks_.empty(),
-       .value = worst_block_,
-       .limit = importance_ ? std::max(worst_block_, kMostOfBlock) : kMostOfBlock,
-       .detail = told(wrong_blocks_, "root mean square of a block's error by that of the reference quantizer")},
-      {.name = "rounding",
-       .passed = wrong_tensors_.empty(),
-       .value = worst_tensor_,
-       .limit = importance_ ? kMostOfTensorImportance : kMostOfTensor,
-       .detail = told(wrong_tensors_, fmt::format("root mean square by that of the type's own rounding, the worst "
-                                                  "of {} tensors{}{}",
-                                                  tensors_, tensor_name_.empty() ? "" : ": " + tensor_name_, blocks))}};
+  return {{.name = "finite values",
+           .passed = not_finite_.empty(),
+           .value = static_cast<double>(not_finite_.size()),
+           .limit = 0,
+           .detail = told(not_finite_, "")},
+          {.name = "values",
+           .passed = wrong_elements_.empty(),
+           .value = worst_element_,
+           .limit = kMostOfElement,
+           .detail = told(wrong_elements_, element_name_.empty()
+                                               ? "all equal"
+                                               : "largest difference, in units of rounding: " + element_name_)},
+          {.name = "blocks",
+           .passed = wrong_blocks_.empty(),
+           .value = worst_block_,
+           .limit = importance_ ? std::max(worst_block_, kMostOfBlock) : kMostOfBlock,
+           .detail = told(wrong_blocks_, "root mean square of a block's error by that of the reference quantizer")},
+          {.name = "rounding",
+           .passed = wrong_tensors_.empty(),
+           .value = worst_tensor_,
+           .limit = importance_ ? kMostOfTensorImportance : kMostOfTensor,
+           .detail =
+               told(wrong_tensors_, fmt::format("root mean square by that of the type's own rounding, the worst "
+                                                "of {} tensors{}{}{}",
+                                                tensors_, tensor_name_.empty() ? "" : ": " + tensor_name_, blocks,
+                                                weighted_ == Weighted::not_said
+                                                    ? "; rounded as with an importance matrix, of which the file says "
+                                                      "nothing (quantize.imatrix.file), and held to its limits"
+                                                    : ""))}};
 }
 
 }  // namespace prentice

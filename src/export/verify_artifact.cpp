@@ -8,6 +8,7 @@
 #include <set>
 
 #include "core/error.h"
+#include "export/file_checks.h"
 #include "export/gguf_features.h"
 #include "export/hf_folder.h"
 #include "export/logit_limits.h"
@@ -68,9 +69,8 @@ Check architecture_check(const GgufReader& file, const std::string& wanted) {
                      found == wanted ? wanted : fmt::format("expected {}, got {}", wanted, found));
 }
 
-std::vector<Check> value_checks(const GgufReader& file, const std::vector<GgufTensorPlan>& plans,
-                                const WeightSource& weights, const ProofRules& rules) {
-  TensorProof proof(file.find("quantize.imatrix.file") != nullptr);
+std::vector<Check> compare_values(TensorProof& proof, const GgufReader& file, const std::vector<GgufTensorPlan>& plans,
+                                  const WeightSource& weights, const ProofRules& rules) {
   for (const auto& plan : plans) {
     rules.before_layer();
     const auto* found = file.find_tensor(plan.info.name);
@@ -88,6 +88,18 @@ std::vector<Check> value_checks(const GgufReader& file, const std::vector<GgufTe
     file.release_pages();
   }
   return proof.checks();
+}
+
+// A file whose author weighted columns and did not say so is a good one.
+std::vector<Check> value_checks(const GgufReader& file, const std::vector<GgufTensorPlan>& plans,
+                                const WeightSource& weights, const ProofRules& rules) {
+  const bool said = file.find("quantize.imatrix.file") != nullptr;
+  TensorProof proof(said ? Weighted::yes : Weighted::no);
+  auto checks = compare_values(proof, file, plans, weights, rules);
+  if (said || std::ranges::all_of(checks, &Check::passed) || !proof.rounded_otherwise()) return checks;
+  TensorProof weighted(Weighted::not_said);
+  auto found = compare_values(weighted, file, plans, weights, rules);
+  return weighted.on_steps() ? found : checks;
 }
 
 Check stops_check(const std::vector<int32_t>& wanted, const std::vector<int32_t>& found) {
@@ -109,8 +121,11 @@ std::string witness_type(const LogitSides& sides) {
   return coarser_type(sides.witness_type.empty() ? sides.type : sides.witness_type, kEightBits);
 }
 
-LogitSides sides_of(const Trained& trained, const WeightReader& made, const std::string& type) {
-  return {.model = trained.answers ? *trained.answers : reader_of(trained.weights),
+// `declared`: the file type that a GGUF file calls itself, "" of a folder.
+LogitSides sides_of(const Trained& trained, const WeightReader& made, const std::string& type,
+                    const std::string& declared) {
+  const bool as_trained = trained.answers && declared == trained.answers_in;
+  return {.model = as_trained ? *trained.answers : reader_of(trained.weights),
           .made = made,
           .stop_ids = trained.stop_ids,
           .type = type};
@@ -178,7 +193,9 @@ Verification verify_gguf_artifact(const fs::path& path, const Trained& trained, 
   if (!added(result, {architecture_check(file, spec.gguf.architecture)})) return result;
   const GgufOptions options{.type = FileType::F32};
   const auto plans = plan_gguf_tensors(trained.weights, spec, options);
+  append(result, {end_check(path)});
   if (!added(result, set_checks(file, plans))) return result;
+  append(result, {file_type_check(file, trained.weights, plans)});
   const ModelSpec found = read_gguf_spec(file);
   bool alike = added(result, spec_checks(spec, found, true));
   alike = added(result, {unread_check(file, spec.gguf.architecture), stops_check(trained.stop_ids, found.eos_ids)}) &&
@@ -195,7 +212,7 @@ Verification verify_gguf_artifact(const fs::path& path, const Trained& trained, 
   rules.say("tensors");
   alike = added(result, value_checks(file, plans, trained.weights, rules)) && alike;
   if (!alike) return result;
-  LogitSides sides = sides_of(trained, reader_of(file, found), limited_type(file));
+  LogitSides sides = sides_of(trained, reader_of(file, found), limited_type(file), declared_type(file));
   Witness witness;
   if (rules.witness) {
     rules.say("llama.cpp");
@@ -247,7 +264,7 @@ std::vector<Check> folder_set_checks(const WeightFolder& folder, const WeightSou
 
 std::vector<Check> folder_value_checks(const WeightSource& weights, const WeightSource& made,
                                        const std::vector<FolderTensor>& tensors, const ProofRules& rules) {
-  TensorProof proof(false);
+  TensorProof proof(Weighted::no);
   std::vector<float> found;
   std::vector<std::byte> bytes;
   for (const auto& [index, stored] : tensors) {
@@ -310,7 +327,7 @@ Verification verify_folder_artifact(const fs::path& path, const std::vector<int3
   const WeightSource made = WeightSource::from_folder(found, path);
   alike = added(result, folder_value_checks(trained.weights, made, tensors, rules)) && alike;
   if (alike)
-    add_logits(result, path.filename().string(), sides_of(trained, reader_of(made), folder_type(tensors)), rules);
+    add_logits(result, path.filename().string(), sides_of(trained, reader_of(made), folder_type(tensors), ""), rules);
   return result;
 }
 
@@ -323,7 +340,8 @@ void prove_gguf(Verification& result, const std::string& artifact, const fs::pat
   append(result, text_checks(trained.tokenizer, Tokenizer::load(path),
                              {.as_gguf = true, .texts = rules.texts, .threads = rules.threads}));
   if (result.passed())
-    add_logits(result, artifact, sides_of(trained, reader_of(file, found), limited_type(file)), rules);
+    add_logits(result, artifact, sides_of(trained, reader_of(file, found), limited_type(file), declared_type(file)),
+               rules);
 }
 
 void prove_folder(Verification& result, const std::string& artifact, const fs::path& path, const Trained& trained,
@@ -335,7 +353,7 @@ void prove_folder(Verification& result, const std::string& artifact, const fs::p
   const WeightSource made = WeightSource::from_folder(found, path);
   std::vector<FolderTensor> tensors;
   folder_set_checks(folder, trained.weights, stored_quantize(found) != Quantize::none, tensors);
-  add_logits(result, artifact, sides_of(trained, reader_of(made), folder_type(tensors)), rules);
+  add_logits(result, artifact, sides_of(trained, reader_of(made), folder_type(tensors), ""), rules);
 }
 
 }  // namespace prentice

@@ -19,10 +19,12 @@ Json::Array to_json(const std::map<std::string, DeltaSurvival>& survivals) {
     for (const auto& tensor : survival.tensors) {
       Json::Object one{{"name", tensor.tensor}, {"type", std::string(ggml_type_info(tensor.type).name)}};
       for (auto& figure : to_json(tensor.sums)) one.push_back(std::move(figure));
+      one.emplace_back("signal", tensor.signal());
       tensors.push_back(std::move(one));
     }
     Json::Object whole{{"file", file}};
     for (auto& figure : to_json(survival.total())) whole.push_back(std::move(figure));
+    whole.emplace_back("signal", survival.signal());
     whole.emplace_back("tensors", std::move(tensors));
     files.push_back(std::move(whole));
   }

@@ -1,6 +1,7 @@
 #include <set>
 
 #include "io/gguf.h"
+#include "io/stream_layout.h"
 
 namespace prentice {
 
@@ -84,6 +85,10 @@ std::vector<TensorStream::Part> parts_of(const std::vector<GgufTensorInfo>& tens
 }
 
 }  // namespace
+
+StreamLayout gguf_layout(const std::vector<GgufEntry>& metadata, const std::vector<GgufTensorInfo>& tensors) {
+  return {.head = head_of(metadata, tensors), .parts = parts_of(tensors)};
+}
 
 GgufWriter::GgufWriter(const std::filesystem::path& path, const std::vector<GgufEntry>& metadata,
                        const std::vector<GgufTensorInfo>& tensors)

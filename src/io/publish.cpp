@@ -24,12 +24,12 @@ fs::path parent_of(const fs::path& path) { return path.has_parent_path() ? path.
 // "runs/a/" and "runs/a" are the same place; without this the name of the first would be empty.
 fs::path without_trailing_slash(fs::path path) { return path.has_filename() ? path : path.parent_path(); }
 
-fs::path temporary_beside(const fs::path& final_path) {
+std::string new_nonce() {
   static constexpr char kHex[] = "0123456789abcdef";
   std::random_device random;
   std::string nonce;
   for (int i = 0; i < 12; ++i) nonce += kHex[random() & 15];
-  return parent_of(final_path) / (std::string(kTemporaryPrefix) + final_path.filename().string() + "-" + nonce);
+  return nonce;
 }
 
 void create_parents(const fs::path& path) {
@@ -91,11 +91,18 @@ void remove_quietly(const fs::path& path) {
 
 }  // namespace
 
-TempFolder::TempFolder(fs::path final_path)
-    : final_path_(without_trailing_slash(std::move(final_path))), path_(temporary_beside(final_path_)) {
+fs::path temporary_path(const fs::path& final_path, const std::string& nonce) {
+  return parent_of(final_path) / (std::string(kTemporaryPrefix) + final_path.filename().string() + "-" + nonce);
+}
+
+TempFolder::TempFolder(fs::path final_path) : TempFolder(std::move(final_path), new_nonce()) {}
+
+TempFolder::TempFolder(fs::path final_path, const std::string& nonce)
+    : final_path_(without_trailing_slash(std::move(final_path))), path_(temporary_path(final_path_, nonce)) {
   create_parents(final_path_);
   std::error_code error;
-  if (!fs::create_directory(path_, error) || error) {
+  fs::create_directory(path_, error);
+  if (error || !fs::is_directory(fs::symlink_status(path_, error))) {
     fail(ExitCode::storage, path_.string() + ": cannot create the folder: " + error.message());
   }
 }
@@ -113,7 +120,7 @@ void TempFolder::publish(IfExists if_exists) {
   if (taken && exchange(path_, final_path_)) {
     aside = path_;
   } else {
-    if (taken) rename_without_replacing(final_path_, aside = temporary_beside(final_path_));
+    if (taken) rename_without_replacing(final_path_, aside = temporary_path(final_path_, new_nonce()));
     rename_without_replacing(path_, final_path_);
   }
   path_.clear();
@@ -121,7 +128,10 @@ void TempFolder::publish(IfExists if_exists) {
   remove_quietly(aside);
 }
 
-TempFile::TempFile(fs::path final_path) : final_path_(std::move(final_path)), path_(temporary_beside(final_path_)) {
+TempFile::TempFile(fs::path final_path) : TempFile(std::move(final_path), new_nonce()) {}
+
+TempFile::TempFile(fs::path final_path, const std::string& nonce)
+    : final_path_(std::move(final_path)), path_(temporary_path(final_path_, nonce)) {
   create_parents(final_path_);
 }
 
@@ -147,12 +157,14 @@ void publish_file(const fs::path& final_path, std::string_view text, IfExists if
   file.publish(if_exists);
 }
 
-std::vector<std::string> remove_leftovers(const fs::path& parent) {
+std::vector<std::string> remove_leftovers(const fs::path& parent) { return remove_leftovers(parent, {}); }
+
+std::vector<std::string> remove_leftovers(const fs::path& parent, const std::vector<std::string>& keep) {
   std::vector<std::string> leftovers, removed;
   std::error_code error;
   for (fs::directory_iterator entry(parent, error), end; !error && entry != end; entry.increment(error)) {
     const auto name = entry->path().filename().string();
-    if (name.starts_with(kTemporaryPrefix)) leftovers.push_back(name);
+    if (name.starts_with(kTemporaryPrefix) && std::ranges::count(keep, name) == 0) leftovers.push_back(name);
   }
   std::ranges::sort(leftovers);
   for (const auto& name : leftovers) {

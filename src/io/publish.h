@@ -13,10 +13,13 @@ inline constexpr std::string_view kTemporaryPrefix = ".tmp-";
 
 enum class IfExists { refuse, replace };
 
-// A folder under construction beside its final place, named .tmp-NAME-<nonce>. Destroyed unpublished, it is removed.
+// A folder under construction beside its final place, named .tmp-NAME-<nonce>. Destroyed unpublished, it is removed,
+// unless keep() was called, for another process that asks for the same nonce.
 class TempFolder {
  public:
   explicit TempFolder(std::filesystem::path final_path);  // creates missing parents. Errors: `storage`
+  // Under a nonce that another process may have worked under: what stands there is taken over.
+  TempFolder(std::filesystem::path final_path, const std::string& nonce);
   TempFolder(TempFolder&& other) noexcept;
   TempFolder& operator=(TempFolder&&) = delete;
   ~TempFolder();
@@ -27,6 +30,7 @@ class TempFolder {
   // places with this one in one step (where the file system can) and is removed after. Errors: `storage`; with `refuse`
   // `usage` when the final name is taken.
   void publish(IfExists if_exists = IfExists::refuse);
+  void keep() { path_.clear(); }
 
  private:
   std::filesystem::path final_path_, path_;
@@ -36,6 +40,7 @@ class TempFolder {
 class TempFile {
  public:
   explicit TempFile(std::filesystem::path final_path);
+  TempFile(std::filesystem::path final_path, const std::string& nonce);
   TempFile(TempFile&& other) noexcept;
   TempFile& operator=(TempFile&&) = delete;
   ~TempFile();
@@ -43,18 +48,23 @@ class TempFile {
   const std::filesystem::path& path() const { return path_; }
   const std::filesystem::path& final_path() const { return final_path_; }
   void publish(IfExists if_exists = IfExists::refuse);
+  void keep() { path_.clear(); }
 
  private:
   std::filesystem::path final_path_, path_;
 };
 
+// Where the two above work under a nonce.
+std::filesystem::path temporary_path(const std::filesystem::path& final_path, const std::string& nonce);
+
 // Writes `text` under a temporary name and publishes it.
 void publish_file(const std::filesystem::path& final_path, std::string_view text,
                   IfExists if_exists = IfExists::replace);
 
-// Deletes what killed runs left in `parent` (entries that start with .tmp-); returns their names. A parent that does
-// not exist has none. Errors: none; what cannot be deleted is left and not returned.
+// Deletes what killed runs left in `parent` (entries that start with .tmp-), but for those named in `keep`; returns
+// their names. A parent that does not exist has none. Errors: none; what cannot be deleted is left and not returned.
 std::vector<std::string> remove_leftovers(const std::filesystem::path& parent);
+std::vector<std::string> remove_leftovers(const std::filesystem::path& parent, const std::vector<std::string>& keep);
 
 void fsync_file(const std::filesystem::path& path);    // errors: `storage`
 void fsync_folder(const std::filesystem::path& path);  // errors: `storage`

@@ -1,5 +1,6 @@
 #include "io/json.h"
 #include "io/safetensors.h"
+#include "io/stream_layout.h"
 
 namespace prentice {
 
@@ -34,6 +35,13 @@ std::vector<TensorStream::Part> parts_of(const std::vector<TensorInfo>& tensors)
 }
 
 }  // namespace
+
+StreamLayout safetensors_layout(const std::vector<TensorInfo>& tensors,
+                                const std::map<std::string, std::string>& metadata) {
+  const std::string head = head_of(tensors, metadata);
+  const auto bytes = as_bytes(head);
+  return {.head = {bytes.begin(), bytes.end()}, .parts = parts_of(tensors)};
+}
 
 SafetensorsWriter::SafetensorsWriter(const std::filesystem::path& path, const std::vector<TensorInfo>& tensors,
                                      const std::map<std::string, std::string>& metadata)

@@ -55,6 +55,16 @@ std::string checkpoint_name(const fs::path& run, const std::string& which) {
   return fmt::format("step-{:08}", best->as_integer());
 }
 
+// What a run with adapter.qat trained is its adapter on the base behind the rounding of the file that it is served in.
+void take_served(const Node& recipe, Artifact& artifact) {
+  const Node* qat = recipe.at("adapter").find("qat");
+  if (qat == nullptr || qat->as_string() == "none") return;
+  artifact.served_type = qat->as_string();
+  const Node* types = recipe.at("export").find("types");
+  if (types == nullptr || !types->is_map()) return;
+  for (const auto& member : types->members()) artifact.served_types[member.key] = member.value.as_string();
+}
+
 // A run's recipe.yaml is resolved: it names the base and what was trained; the product lies beside it.
 Artifact of_run(const std::string& address, const fs::path& folder, const std::string& which) {
   const fs::path run = training_run(folder);
@@ -76,6 +86,7 @@ Artifact of_run(const std::string& address, const fs::path& folder, const std::s
   artifact.address = address;
   if (!is_full) artifact.adapter = absolute_path(product);
   if (!is_full && artifact.has_weights()) require_same_base(run, artifact.base);
+  if (!is_full) take_served(recipe, artifact);
   if (has_tokenizer(product)) {
     artifact.tokenizer = absolute_path(product);
   } else if (!tokenizer.empty()) {

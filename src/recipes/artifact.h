@@ -3,6 +3,7 @@
 #pragma once
 
 #include <filesystem>
+#include <map>
 #include <string>
 #include <string_view>
 
@@ -22,6 +23,8 @@ struct Artifact {
   std::filesystem::path tokenizer;      // folder or GGUF file of tokenizer and template, the adapter's where it has one
   std::filesystem::path chat_template;  // what a run was trained with in place of its tokenizer's; empty = none
   std::string shape;                    // configs/models entry, for instance models/llama-3.1-8b.json
+  std::string served_type;  // of a run with adapter.qat: the file type whose rounding it trained; else empty
+  std::map<std::string, std::string> served_types;  // and that run's export.types
   bool has_weights() const { return !base.empty(); }
 };
 

@@ -91,6 +91,11 @@ int tell_comparison(const std::string& summary) {
 
 int tell_gates(const EvalReport& report) { return tell_missed(missed_gates(to_json(report))); }
 
+std::function<void(const std::string&)> say_on_stderr(const Invocation& invocation) {
+  if (invocation.quiet) return [](const std::string&) {};
+  return [](const std::string& line) { fmt::print(stderr, "{}\n", line); };
+}
+
 void print_products(const Products& products, const std::filesystem::path& out, const Invocation& invocation) {
   if (invocation.json) {
     Json::Array written;
@@ -101,6 +106,9 @@ void print_products(const Products& products, const std::filesystem::path& out, 
                                      {"out", out.string()},
                                      {"verified", products.verified},
                                      {"products", written},
+                                     {"resumed", Json::Object{{"files", products.resumed.files},
+                                                              {"tensors", products.resumed.tensors},
+                                                              {"tensors_written", products.resumed.made}}},
                                      {"survival", Json::Array(products.survivals.begin(), products.survivals.end())},
                                      {"warnings", Json::Array(products.warnings.begin(), products.warnings.end())}};
     fmt::print("{}\n", result.dump());

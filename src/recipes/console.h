@@ -2,6 +2,7 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -27,6 +28,8 @@ int tell_comparison(const std::string& summary);
 std::vector<std::string> failed_checks(const std::filesystem::path& out);
 // Says them on stderr; returns 0 where there are none, else 9.
 int tell_verification(const std::vector<std::string>& reasons);
+// Says lines on stderr while a program works; nothing where that is not asked for.
+std::function<void(const std::string&)> say_on_stderr(const Invocation&);
 // "verified: ..." and a line per product with its size.
 void print_products(const Products&, const std::filesystem::path& out, const Invocation&);
 // Errors: `memory`, saying what is needed, what is there, and the smallest change that fits, or what is in the way.

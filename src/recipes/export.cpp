@@ -4,6 +4,7 @@
 
 #include "core/error.h"
 #include "export/adapter_proof.h"
+#include "export/served_reader.h"
 #include "export/weight_source.h"
 #include "io/gguf.h"
 #include "io/publish.h"
@@ -14,6 +15,7 @@
 #include "recipes/licences.h"
 #include "recipes/new_tokens.h"
 #include "recipes/open.h"
+#include "recipes/product_records.h"
 #include "recipes/products.h"
 #include "recipes/programs.h"
 #include "recipes/proof_tokens.h"
@@ -58,6 +60,10 @@ SelfTest self_test_of(const Opened& opened, const std::vector<int32_t>& stop_ids
     return make_self_test(model, opened.tokenizer, stop_ids, opened.machine.device,
                           [] { throw_if_stopped(kContinues); });
   };
+  if (!artifact.served_type.empty()) {  // what adapter.qat trained is the file's rounding of the merged weights
+    const auto weights = WeightSource::from_folder(opened.spec, artifact.base, artifact.adapter);
+    return make(as_served(reader_of(weights), served_by(artifact, weights.spec())));
+  }
   if (!artifact.adapter.empty()) return make(adapted_reader(artifact.base, artifact.adapter, opened.spec));
   const auto weights = WeightSource::from_folder(opened.spec, artifact.base);
   return make(reader_of(weights));
@@ -85,6 +91,8 @@ int run_program(ExportRecipe recipe, const Invocation& invocation) {
        .importance = [&] { return importance_of(opened, recipe); },
        .proof_tokens =
            [&](int64_t context) { return proof_batches({}, opened.tokenizer, context, opened.machine.device); },
+       .served_type = artifact.served_type,
+       .served_types = served_by(artifact, alone),
        .companions = artifact.tokenizer,
        .own_files = own_files(artifact, spec, opened.tokenizer),
        .adapter = artifact.adapter,
@@ -95,10 +103,12 @@ int run_program(ExportRecipe recipe, const Invocation& invocation) {
        .origin = folder.origin(),
        .stop_ids = stop_ids,
        .max_length = spec.max_positions,
-       .self_test = answers ? self_test_of(opened, stop_ids) : SelfTest()},
+       .self_test = answers ? self_test_of(opened, stop_ids) : SelfTest(),
+       .say = say_on_stderr(invocation)},
       recipe.exports, folder.path());
   write_checksums(folder.path());
   folder.finish();
+  forget_products(folder.path());
   print_products(products, folder.path(), invocation);
   return 0;
 }

@@ -17,6 +17,7 @@
 #include "recipes/calibration.h"
 #include "recipes/console.h"
 #include "recipes/licences.h"
+#include "recipes/product_records.h"
 #include "recipes/products.h"
 #include "recipes/proof_tokens.h"
 #include "recipes/run_page.h"
@@ -99,7 +100,7 @@ std::string computed_in(const Opened& opened) {
 
 Products write_run_products(const Model& model, const PreparedRun& run, ExportSection section,
                             const TrainResult& result, const std::optional<EvalReport>& score, const fs::path& out,
-                            const FileOrigin& origin) {
+                            const FileOrigin& origin, const std::function<void(const std::string&)>& say) {
   const bool full = run.adapter.kind == AdapterKind::full;
   if (full && section.merged == "none") section.merged = "f32";  // handed over as it was trained
   const ModelSpec alone = decoder_alone(run.opened.spec);
@@ -123,13 +124,14 @@ Products write_run_products(const Model& model, const PreparedRun& run, ExportSe
              return from_files ? WeightSource::from_folder(run.opened.spec, run.opened.artifact.base, adapter)
                                : WeightSource::from_model(model);
            },
+       .in_memory = !from_files,
        .importance = [&] { return importance_of(model, run, section); },
        .proof_tokens =
            [&](int64_t context) {
              const auto& rows = (run.data.eval ? *run.data.eval : run.data.train).encoded.sequences;
              return proof_batches(rows, run.opened.tokenizer, context, device_of(model));
            },
-       .served_type = run.adapter.qat,
+       .served_type = run.served.empty() ? "" : run.adapter.qat,
        .served = run.served.empty() ? std::nullopt : std::optional(reader_of(model)),
        .companions = run.opened.artifact.tokenizer,
        .own_files = trained_files(run),
@@ -147,7 +149,8 @@ Products write_run_products(const Model& model, const PreparedRun& run, ExportSe
                                                : make_self_test(model, run.data.train, run.opened.tokenizer, stop_ids),
        .computed_in = computed_in(run.opened),
        .training = {{"data", run.data.train.description}, {"steps", std::to_string(result.steps)}},
-       .results = results_of(score)},
+       .results = results_of(score),
+       .say = say},
       section, out);
 }
 
@@ -225,10 +228,12 @@ int finish_run(const Model& model, const PreparedRun& run, const ExportSection& 
     }
   }
   throw_if_stopped(kContinues);
-  const Products products = write_run_products(model, run, exports, result, score, out, origin);
+  const Products products =
+      write_run_products(model, run, exports, result, score, out, origin, say_on_stderr(invocation));
   publish_file(out / "report.html", to_html(run_page(run, result, score, folder)));
   write_checksums(out);
   folder.finish(run_results(result, out));
+  forget_products(out);
   print_end(run, result, score, products, out, invocation);
   return score ? tell_gates(*score) : 0;
 }

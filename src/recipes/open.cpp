@@ -7,9 +7,12 @@
 #include <numeric>
 
 #include "adapter/peft.h"
+#include "adapter/qat.h"
 #include "adapter/vocabulary.h"
 #include "core/error.h"
 #include "core/meta_memory.h"
+#include "export/gguf_model.h"
+#include "export/hf_folder.h"
 #include "io/file.h"
 #include "model/make.h"
 #include "model/stored_nf4.h"
@@ -27,6 +30,20 @@ std::string smaller_tokenizer_hint(const Artifact& artifact) {
   return "the folder's tokenizer is another model's, or tokens were added to it: put its own back; model.add_tokens "
          "adds "
          "tokens with their rows";
+}
+
+// The blocks of the file are made of the base's own values.
+void require_unrounded(const Opened& opened) {
+  const auto& [machine, artifact, spec, tokenizer, random, quantize] = opened;
+  const GgmlType own = own_type(spec);
+  const bool same = machine.dtype == at::kFloat || (machine.dtype == at::kBFloat16 && own == GgmlType::BF16) ||
+                    (machine.dtype == at::kHalf && own == GgmlType::F16);
+  const std::string trained = fmt::format(
+      "{}: trained for its {} file (adapter.qat), whose blocks are made of the "
+      "base's {} weights",
+      artifact.address, artifact.served_type, ggml_type_info(own).name);
+  if (!same) fail(ExitCode::usage, "run.precision: " + trained, "run.precision=f32");
+  if (quantize != Quantize::none) fail(ExitCode::usage, "model.quantize: " + trained, "remove the key");
 }
 
 }  // namespace
@@ -84,7 +101,15 @@ Model load_weights(const Opened& opened, uint64_t seed) {
   Model model = opened.random ? random_model(opened.spec, seed, options)
                               : load_model(opened.artifact.base, options, opened.spec, seed);
   if (!opened.artifact.adapter.empty()) load_peft(model, opened.artifact.adapter);
+  if (opened.artifact.served_type.empty()) return model;
+  require_unrounded(opened);
+  train_as_served(model, served_by(opened.artifact, opened.spec));
   return model;
+}
+
+ServedTypes served_by(const Artifact& artifact, const ModelSpec& spec) {
+  if (artifact.served_type.empty()) return {};
+  return served_types(spec, file_type_named(artifact.served_type), artifact.served_types);
 }
 
 Quantize quantize_of(const ModelSection& section, const ModelSpec& spec) {

@@ -7,6 +7,7 @@
 #include <utility>
 #include <vector>
 
+#include "adapter/qat.h"
 #include "config/schema.h"
 #include "model/model.h"
 #include "recipes/artifact.h"
@@ -67,9 +68,14 @@ Tokenizer open_tokenizer(const Artifact&, const ModelSpec&, const std::vector<Ad
 // Errors: `usage`, told of `key`, when the artifact is shapes alone; `hint` says what has weights.
 void require_weights(const std::string& key, const Artifact&, const std::string& hint);
 
-// The weights in memory, with the spec's vocabulary and the artifact's adapter attached. `seed` is for those that are
-// made. Errors: `usage` when the artifact is shapes alone and its weights are to be read; `model`.
+// The weights in memory, with the spec's vocabulary and the artifact's adapter attached; of a run with adapter.qat as
+// its file holds them, which is what it trained. `seed` is for those that are made. Errors: `usage` when the artifact
+// is shapes alone and its weights are to be read, and where run.precision or model.quantize would round before the file
+// does; `model`.
 Model load_weights(const Opened&, uint64_t seed);
+
+// What the file of such a run holds of each matrix of `spec`; empty for every other artifact.
+ServedTypes served_by(const Artifact&, const ModelSpec&);
 
 // How its layers are held: as the section asks, or as a folder in four bits has them.
 Quantize quantize_of(const ModelSection&, const ModelSpec&);

@@ -9,6 +9,7 @@
 #include <utility>
 #include <vector>
 
+#include "adapter/qat.h"
 #include "config/schema.h"
 #include "core/batch.h"
 #include "export/hf_folder.h"
@@ -34,6 +35,7 @@ struct ProductSource {
   // Checks of merged weights against what was trained, where it is in memory; may be empty.
   std::function<std::vector<Check>(const WeightSource&, const HfFolderOptions&)> compare = {};
   std::function<WeightSource()> weights;  // adapter folded in; asked for only where whole weights are written
+  bool in_memory = false;                 // they are in no file that `origin` or `adapter` tells of
   // What export.imatrix names, and what must be said of it; asked for only where that key is set.
   std::function<std::pair<ImportanceMatrix, std::vector<std::string>>()> importance = {};
   // What exports are run on to be proven, in sequences of at most `context` tokens; not set: they are not run.
@@ -41,6 +43,7 @@ struct ProductSource {
   // Of a run with adapter.qat: the file type, and what its logits are made of, which only that file must give again.
   std::string served_type = {};
   std::optional<WeightReader> served = {};
+  ServedTypes served_types = {};     // where `served` is not in memory: how the weights make it
   std::filesystem::path companions;  // folder whose tokenizer and generation files go along
   FileTexts own_files;               // in place of them, or beside them
   std::filesystem::path adapter;     // PEFT folder, or empty
@@ -56,11 +59,19 @@ struct ProductSource {
   std::string computed_in = "F32";  // the coarsest type in which it answered: F32, F16, BF16 or NF4
   std::vector<std::pair<std::string, std::string>> training;  // for the model cards: "learning rate" -> "0.0002"
   std::vector<std::pair<std::string, std::string>> results;   // "accuracy" -> "0.935"
+  std::function<void(const std::string&)> say = [](const std::string&) {};  // what a killed run has left
 };
 
 struct Product {
   std::string name;  // "merged", "gguf/quickstart-Q8_0.gguf"
   int64_t bytes = 0;
+};
+
+// What an earlier process had made of these products before it was killed.
+struct Resumed {
+  int64_t files = 0;    // whole
+  int64_t tensors = 0;  // at the front of the others
+  int64_t made = 0;     // tensors that this process has written
 };
 
 struct Products {
@@ -69,11 +80,12 @@ struct Products {
   bool answered = false;               // logits were among it
   std::vector<std::string> survivals;  // of an adapter in files of blocks, a sentence each
   std::vector<std::string> warnings;   // what the receiver must know, a sentence each
+  Resumed resumed;
 };
 
 // Writes what `section` asks for into `out`, replacing what stands there, and verify.json; then serve/ and SHA256SUMS.
 // Each file or folder takes its place whole, by one rename, once it is verified: a run that is killed leaves the old
-// one or the new one, and the next begins with those that it has not told the end of.
+// one or the new one; the same run again keeps those that it had made, and goes on within the one that it was at.
 // What is served is called `section.name`, or as the folder is. Errors: `gate` when a file fails its verification (it
 // is renamed NAME.rejected); `storage`; `model` for what a format cannot carry.
 Products write_products(const ProductSource&, const ExportSection& section, const std::filesystem::path& out);

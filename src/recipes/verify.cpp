@@ -7,6 +7,7 @@
 #include "core/error.h"
 #include "export/adapter_proof.h"
 #include "export/gguf_features.h"
+#include "export/served_reader.h"
 #include "export/verify_artifact.h"
 #include "io/publish.h"
 #include "recipes/console.h"
@@ -81,7 +82,11 @@ Verification verify_sides(const VerifyRecipe& recipe, const Prepared& side, cons
                                    rules(gguf_context(opened.spec)));
   }
   const auto weights = WeightSource::from_folder(opened.spec, opened.artifact.base, opened.artifact.adapter);
-  const Trained trained{.weights = weights, .tokenizer = opened.tokenizer, .stop_ids = stops};
+  Trained trained{.weights = weights, .tokenizer = opened.tokenizer, .stop_ids = stops};
+  if (const auto served = served_by(opened.artifact, weights.spec()); !served.empty()) {
+    trained.answers = as_served(reader_of(weights), served);
+    trained.answers_in = opened.artifact.served_type;
+  }
   if (side.kind == ArtifactKind::gguf)
     return verify_gguf_artifact(side.artifact.base, trained, rules(gguf_context(weights.spec())));
   const ModelSpec spec = read_spec(side.artifact.base);

@@ -38,8 +38,8 @@ std::string new_run_id() { return fmt::format("{}-{:08x}", time_stamp(), std::ra
 
 // What a run leaves before its first checkpoint, and what it may always leave.
 bool is_start_file(const std::string& name) {
-  static const std::set<std::string> kNames = {".lock",         kRunFile,      kRecipeFile,  "events.jsonl",
-                                               "metrics.jsonl", "tensorboard", "checkpoints"};
+  static const std::set<std::string> kNames = {".lock",         kRunFile,      kRecipeFile,   "events.jsonl",
+                                               "metrics.jsonl", "tensorboard", "checkpoints", kMadeFolder};
   return kNames.contains(name) || name.starts_with(kTemporaryPrefix);
 }
 

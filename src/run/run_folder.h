@@ -17,6 +17,9 @@
 
 namespace prentice {
 
+// In a run folder: what an unfinished run knows of the products it has made (recipes/product_records.h).
+inline constexpr const char* kMadeFolder = ".made";
+
 enum class RunState {
   fresh,       // nothing, or only what a run writes before its first checkpoint
   unfinished,  // something to continue

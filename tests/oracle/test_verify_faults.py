@@ -98,6 +98,8 @@ FAULTS = {
     "a special token that is plain text": ("llama", lambda f: changed(f, "tokenizer.ggml.token_type", 0, 1), "token types: token 0"),
     "two merges in the other order": ("llama", lambda f: swapped(f, "tokenizer.ggml.merges", 3, 4), "merges: differ from merge 3"),
     "merges that are cut off": ("qwen2", lambda f: f.set("tokenizer.ggml.merges", f.get("tokenizer.ggml.merges")[:-5]), "merges: differ"),
+    "a file type that is another": ("llama", lambda f: f.set("general.file_type", 15), "general.file_type says Q4_K_M, the tensors are those of Q8_0"),
+    "a file type that nobody knows": ("llama", lambda f: f.set("general.file_type", 777), "general.file_type says number 777"),
     "a tensor of zeros": ("llama", lambda f: f.change("blk.1.ffn_up.weight", np.zeros_like), "blk.1.ffn_up.weight is all zeros"),
     "a scaled tensor": ("llama", lambda f: f.change("blk.1.ffn_down.weight", lambda w: 1.1 * w), "blk.1.ffn_down.weight is 1.1 times"),
     "a tensor of the other sign": ("qwen2", lambda f: f.change("output.weight", lambda w: -w), "output.weight is -1 times"),

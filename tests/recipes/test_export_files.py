@@ -14,6 +14,7 @@ from tiny_models import SHAPE, TOKENIZER, make_model, save_folder, start_adapter
 from transformers import LlamaConfig, LlamaForCausalLM
 
 WIDE = (LlamaForCausalLM, LlamaConfig(**{**SHAPE, "hidden_size": 256, "intermediate_size": 768}))
+RANK = 8  # of start_adapter
 EXPORT = ["export", "run.device=cpu", "export.peft=false"]
 
 
@@ -49,6 +50,8 @@ def test_what_is_left_of_an_update_is_told_as_four_files_show_it(program, tmp_pa
             sums += found
             assert tensor["survival"] == pytest.approx(found[0] / found[1], rel=1e-4), name
             assert tensor["noise"] == pytest.approx((found[3] / found[1]) ** 0.5, rel=1e-4), name
+            columns = 768 if "ffn_down" in name else 256
+            assert tensor["signal"] == pytest.approx(columns / RANK * found[1] / found[3], rel=1e-4), name
         assert told["survival"] == pytest.approx(sums[0] / sums[1], rel=1e-4)
         assert told["alignment"] == pytest.approx(sums[0] / (sums[1] * sums[2]) ** 0.5, rel=1e-4)
     assert files["gguf/merged-Q4_K_M.gguf"]["noise"] < files["gguf/merged-Q2_K.gguf"]["noise"]
@@ -59,6 +62,7 @@ def test_the_rounding_that_hides_all_is_a_warning(program, tmp_path):
     file = tmp_path / "adapter/adapter_model.safetensors"
     save_file({name: tensor * 1e-3 if "lora_B" in name else tensor for name, tensor in load_file(file).items()}, file, {"format": "pt"})
     result = program.run(*EXPORT, "model.path=model+adapter", "export.gguf=[Q2_K]", "run.out=run")
+    assert "  update    gguf/run-Q2_K.gguf: alignment 0." in result.stdout
     assert "nearly gone in 21 of 21 tensors" in result.stdout and "warning: gguf/run-Q2_K.gguf: " in result.stderr, result.stdout
     result = program.run(*EXPORT, "model.path=model", "export.gguf=[Q2_K]", "run.out=plain")
     assert "  update " not in result.stdout and "warning" not in result.stderr

@@ -6,6 +6,7 @@ import signal
 import time
 
 import pytest
+from conftest import without_origin
 from tiny_models import make_model, save_folder
 
 # Width 256 has blocks of 256 values; rows of 352 and of 64 (4 heads of 16) do not, and fall back.
@@ -50,10 +51,43 @@ def test_the_file_gives_what_was_trained(model, qat, more, base, prentice, tmp_p
     assert trained < before - 0.02, "nothing was learnt"
     # The same products of the same blocks; a mean over other batches may add in another order.
     assert served == pytest.approx(trained, rel=2e-7)
-    unrounded = loss_of(prentice, tmp_path / "run", base, tmp_path / "unrounded")
+    # The run's address means what was trained; the adapter on the base as it is does not.
+    assert loss_of(prentice, tmp_path / "run", base, tmp_path / "addressed") == pytest.approx(trained, rel=2e-7)
+    assert loss_of(prentice, f"{tmp_path / 'run'}@12", base, tmp_path / "step") == pytest.approx(trained, rel=2e-7)
+    unrounded = loss_of(prentice, f"{base / model}+{tmp_path / 'run/adapter'}", base, tmp_path / "unrounded")
     assert abs(unrounded - served) > 1e-4, "rounding makes no difference here, and nothing is shown"
     proofs = json.loads((tmp_path / "run/verify.json").read_text())
     assert proofs["passed"] and proofs["kld_mean"] < 1e-9 and proofs["top1"] == 1.0
+
+
+def test_every_verb_takes_a_run_for_what_it_trained(base, prentice, tmp_path):
+    prentice.run(*sft(base, tmp_path / "run", *scored(base)))
+    file = tmp_path / "run/gguf/x-Q4_K_M.gguf"
+    said = prentice.run("verify", f"verify.model={tmp_path / 'run'}", f"verify.artifact={file}", "run.device=cpu", f"run.out={tmp_path / 'proof'}",
+                        "--json").stdout
+    assert 0 <= json.loads(said)["kld_mean"] < 1e-9 and json.loads(said)["top1"] == 1.0
+    compared = json.loads(prentice.run("compare", f"compare.a={tmp_path / 'run'}", f"compare.b={file}", f"data.eval={base / 'rows.jsonl'}",
+                                       "data.chat=off", "eval.tasks=[loss]", "run.device=cpu", f"run.out={tmp_path / 'compared'}", "--json",
+                                       code=None).stdout)
+    assert compared["kld"]["mean"] < 1e-9, compared
+    asked = ["generate.prompt=The office number 7", "generate.max_new_tokens=12", "run.device=cpu", "--json"]
+    ours, theirs = (json.loads(prentice.run("generate", f"model.path={path}", *asked).stdout) for path in (tmp_path / "run", file))
+    assert ours["outputs"] == theirs["outputs"]
+    said = prentice.run("export", f"model.path={tmp_path / 'run'}", "export.gguf=[Q4_K_M, Q8_0]", "export.name=x",
+                        f"run.out={tmp_path / 'again'}", "run.device=cpu", "--json").stdout
+    proofs = {proof["artifact"]: proof for proof in json.loads((tmp_path / "again/verify.json").read_text())["logits"]}
+    assert proofs["gguf/x-Q4_K_M.gguf"]["kld_mean"] < 1e-9
+    assert without_origin(tmp_path / "again/gguf/x-Q4_K_M.gguf") == without_origin(file)
+    told = json.loads(said)["warnings"]
+    assert any(text.startswith("gguf/x-Q8_0.gguf: was not trained: adapter.qat trained for the Q4_K_M file") for text in told), told
+
+
+def test_what_would_round_before_the_file_does_is_refused(base, prentice, tmp_path):
+    prentice.run(*sft(base, tmp_path / "run", "export.verify=false", steps=1))
+    words = ["eval", f"model.path={tmp_path / 'run'}", f"data.eval={base / 'rows.jsonl'}", "data.chat=off", "run.device=cpu", "run.out=none"]
+    assert "run.precision: " in prentice.run(*words, "run.precision=bf16", code=2).stderr
+    told = prentice.run(*words, "model.quantize=nf4", code=2).stderr
+    assert "model.quantize: " in told and "trained for its Q4_K_M file (adapter.qat)" in told
 
 
 def test_a_run_goes_on_where_it_was_stopped(base, prentice, tmp_path):

@@ -1,0 +1,171 @@
+#include "io/resumable_stream.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+
+#include "core/error.h"
+#include "io/lines.h"
+
+namespace prentice {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+// Returns 0 or what went wrong.
+int write_all(int file, std::span<const std::byte> bytes, uint64_t place) {
+  while (!bytes.empty()) {
+    const ssize_t count =
+        ::pwrite(file, bytes.data(), std::min<size_t>(bytes.size(), size_t{1} << 30), static_cast<off_t>(place));
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0) return errno;
+    place += static_cast<uint64_t>(count);
+    bytes = bytes.subspan(static_cast<size_t>(count));
+  }
+  return 0;
+}
+
+struct Line {
+  std::string tensor, sha256, note;
+};
+
+// A line "NAME\tHASH\tNOTE". Returns whether it is one.
+bool read_line(std::string_view text, Line& line) {
+  const size_t first = text.find('\t'), second = text.find('\t', first + 1);
+  if (first == text.npos || second == text.npos) return false;
+  line = {std::string(text.substr(0, first)), std::string(text.substr(first + 1, second - first - 1)),
+          std::string(text.substr(second + 1))};
+  return true;
+}
+
+// The lines of a log whose first one is `key`, as far as they can be read; those of another have none.
+std::vector<Line> lines_of(const fs::path& log, const std::string& key) {
+  std::vector<Line> lines;
+  bool first = true, readable = true;
+  for_each_line(log, [&](std::string_view text) {
+    Line line;
+    if (readable) readable = first ? text == key : read_line(text, line);
+    if (readable && !first) lines.push_back(std::move(line));
+    first = false;
+  });
+  return lines;
+}
+
+std::string text_of(const Line& line) { return line.tensor + "\t" + line.sha256 + "\t" + line.note + "\n"; }
+
+}  // namespace
+
+Descriptor::~Descriptor() {
+  if (number >= 0) ::close(number);
+}
+
+ResumableStream::ResumableStream(const fs::path& path, StreamLayout layout, const ResumeLog& log)
+    : path_(path), head_(std::move(layout.head)), parts_(std::move(layout.parts)), place_(head_.size()) {
+  const int exclusive = log.path.empty() ? O_EXCL : 0;
+  file_.number = ::open(path_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | exclusive, 0666);
+  if (file_.number < 0) fail_system("create", path_, errno);
+  if (!log.path.empty()) open_log(log);
+  if (::ftruncate(file_.number, static_cast<off_t>(place_)) != 0) fail_system("write", path_, errno);
+  if (const int error = write_all(file_.number, head_, 0)) fail_write(error);
+}
+
+ResumableStream::~ResumableStream() {
+  if (!finished_ && log_.number < 0) ::unlink(path_.c_str());
+}
+
+// The head says which tensors of which types at which places follow, and is therefore part of the key.
+void ResumableStream::open_log(const ResumeLog& log) {
+  std::error_code error;
+  fs::create_directories(log.path.parent_path(), error);
+  log_.number = ::open(log.path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC | O_APPEND, 0666);
+  if (log_.number < 0) fail_system("create", log.path, errno);
+  Sha256 hash;
+  hash.update_sized(log.key);
+  hash.update_sized(head_);
+  const std::string key = hash.hex();
+  std::string kept = key + "\n";
+  for (const auto& line : lines_of(log.path, key)) {
+    if (next_ == parts_.size() || line.tensor != parts_[next_].name || !is_whole(next_, line.sha256)) break;
+    notes_.push_back(line.note);
+    kept += text_of(line);
+    place_ += parts_[next_].bytes + parts_[next_].padding;
+    ++next_;
+  }
+  if (::ftruncate(log_.number, 0) != 0) fail_system("write", log.path, errno);
+  write_line(kept);
+}
+
+void ResumableStream::write_line(const std::string& text) {
+  if (::write(log_.number, text.data(), text.size()) != static_cast<ssize_t>(text.size())) fail_write(errno);
+}
+
+// Whether the bytes at place_ are those of the tensor and its padding.
+bool ResumableStream::is_whole(size_t tensor, const std::string& sha256) {
+  std::vector<std::byte> room(size_t{1} << 20);
+  Sha256 hash;
+  const uint64_t end = place_ + parts_[tensor].bytes + parts_[tensor].padding;
+  for (uint64_t place = place_; place < end;) {
+    const ssize_t count =
+        ::pread(file_.number, room.data(), std::min<uint64_t>(room.size(), end - place), static_cast<off_t>(place));
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0) fail_system("read", path_, errno);
+    if (count == 0) return false;
+    hash.update(std::span(room).first(static_cast<size_t>(count)));
+    place += static_cast<uint64_t>(count);
+  }
+  return hash.hex() == sha256;
+}
+
+void ResumableStream::write(std::string_view name, std::span<const std::byte> bytes, std::string_view note) {
+  const auto out_of_turn = [&](const std::string& what) {
+    fail(ExitCode::internal, fmt::format("{}: tensor {} {}", path_.string(), name, what));
+  };
+  if (next_ == parts_.size() || parts_[next_].name != name) out_of_turn("is not the next one declared");
+  const TensorStream::Part& part = parts_[next_];
+  if (bytes.size() > part.bytes - written_of_next_) out_of_turn(fmt::format("gets more than its {} bytes", part.bytes));
+  append(bytes);
+  written_of_next_ += bytes.size();
+  if (written_of_next_ < part.bytes) return;
+  if (part.padding > 0) append(std::vector<std::byte>(part.padding));
+  end_tensor(note);
+}
+
+void ResumableStream::append(std::span<const std::byte> bytes) {
+  if (const int error = write_all(file_.number, bytes, place_)) fail_write(error);
+  place_ += bytes.size();
+  if (log_.number < 0) return;
+  if (!hash_) hash_.emplace();
+  hash_->update(bytes);
+}
+
+void ResumableStream::end_tensor(std::string_view note) {
+  if (log_.number >= 0) write_line(text_of({parts_[next_].name, hash_->hex(), std::string(note)}));
+  hash_.reset();
+  ++next_;
+  written_of_next_ = 0;
+}
+
+void ResumableStream::finish() {
+  if (next_ != parts_.size())
+    fail(ExitCode::internal, fmt::format("{}: tensor {} is incomplete", path_.string(), parts_[next_].name));
+  if (::fsync(file_.number) != 0) fail_write(errno);
+  finished_ = true;
+}
+
+void ResumableStream::fail_write(int error) const {
+  if (error != ENOSPC && error != EDQUOT) fail_system("write", path_, error);
+  uint64_t end = head_.size();
+  for (const auto& part : parts_) end += part.bytes + part.padding;
+  const uint64_t wanted = end - std::min(end, place_), available = free_bytes(path_);
+  fail(ExitCode::storage,
+       fmt::format("{}: cannot write: {}, {} bytes are missing", path_.string(),
+                   error == EDQUOT ? "the disk quota is used up" : "no space left",
+                   wanted > available ? wanted - available : wanted),
+       "free some space there, or choose another folder");
+}
+
+}  // namespace prentice

@@ -1,0 +1,31 @@
+// The files of weights that a run hands over: merged folder, GGUF models, GGUF adapter. Each is written beside its
+// place, verified, and then takes its name; what a killed run has left of them is gone on from.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "export/verify.h"
+#include "recipes/products.h"
+
+namespace prentice {
+
+inline constexpr const char* kAdapterFile = "gguf/adapter.gguf";
+
+struct ProductFiles {
+  Verification found;                   // of all; a check's name begins with its product's
+  std::vector<std::string> rejected;    // products that failed, and are kept as NAME.rejected
+  std::vector<std::string> gguf_files;  // models, by their names below gguf/
+  bool gguf_adapter = false;
+  std::vector<std::string> warnings;  // of the importance matrix
+  Resumed resumed;
+};
+
+// What `section` asks for, models under `name`. Errors: `storage`, before anything is written where it does not fit the
+// disk beside what stands there; `model` for what a format cannot carry.
+ProductFiles make_product_files(const ProductSource&, const ExportSection& section, const std::string& name,
+                                const std::filesystem::path& out);
+
+}  // namespace prentice
