@@ -7,4 +7,4 @@ function(fuzzer NAME SOURCE)
   # One address for every place, so that a seed decides what is done; and coverage.cpp's function before the archive's.
   target_link_options(${NAME} PRIVATE -no-pie LINKER:--allow-multiple-definition)
 endfunction()
-fuzzer(prentice_fuzz tests/fuzz/readers.cpp prentice_text prentice_quant)
+fuzzer(prentice_fuzz tests/fuzz/readers.cpp prentice_model prentice_text prentice_quant)

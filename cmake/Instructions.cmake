@@ -6,3 +6,5 @@ if(CMAKE_SYSTEM_PROCESSOR MATCHES "x86_64|AMD64")
   set_source_files_properties(src/quant/search_avx512.cpp PROPERTIES COMPILE_OPTIONS
                               "-mavx512f;-mavx512bw;-mavx512dq;-mavx512vl")
 endif()
+# The same of what the CUDA kernel computes in separately rounded operations.
+set_source_files_properties(src/kernels/adamw_8bit.cpp PROPERTIES COMPILE_OPTIONS "-ffp-contract=off;-fno-math-errno")

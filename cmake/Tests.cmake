@@ -12,7 +12,7 @@ target_link_libraries(prentice_forks PRIVATE prentice_main prentice_cli)
 # What is fuzzed, on files that are given (tests/fuzz).
 add_executable(prentice_replay tests/fuzz/replay.cpp tests/fuzz/readers.cpp)
 target_include_directories(prentice_replay PRIVATE ${CMAKE_SOURCE_DIR}/tests)
-target_link_libraries(prentice_replay PRIVATE prentice_text prentice_quant)
+target_link_libraries(prentice_replay PRIVATE prentice_model prentice_text prentice_quant)
 
 # One ctest entry per Python file, so that `ctest -R` finds it: tests/recipes (the binary alone), tests/oracle (against
 # transformers, PEFT, tokenizers, llama.cpp) and tests/fault (killed, cut and damaged).

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # scripts/fuzz.sh [--minutes N] [--seed S] [--corpus FOLDER] TARGET...
 # Fuzzes readers of strangers' files for N minutes each (default 1), with address and undefined-behaviour sanitizers:
-# gguf vocabulary importance safetensors json. A file that fails is kept in FOLDER/found (default build-fuzz/corpus);
+# gguf vocabulary model importance safetensors json. A file that fails is kept in FOLDER/found (default build-fuzz/corpus);
 # `build-fuzz/prentice_fuzz FILE` reads it again. Needs libFuzzer: PRENTICE_LIBFUZZER=/path/to/libFuzzer.a, or Debian's.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -11,7 +11,7 @@ minutes=1
 seed=17
 corpus=$PWD/build-fuzz/corpus
 chosen=()
-known="gguf vocabulary importance safetensors json"
+known="gguf vocabulary model importance safetensors json"
 while (($#)); do
   case $1 in
     --minutes) minutes=$2; shift ;;

@@ -4,11 +4,7 @@
 
 #include <cstdint>
 
-#ifdef __CUDACC__
-#define PRENTICE_HOST_DEVICE __host__ __device__ __forceinline__
-#else
-#define PRENTICE_HOST_DEVICE inline
-#endif
+#include "core/host_device.h"
 
 namespace prentice {
 

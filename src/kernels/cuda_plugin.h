@@ -9,7 +9,7 @@
 
 namespace prentice {
 
-inline constexpr int kCudaTableVersion = 2;
+inline constexpr int kCudaTableVersion = 3;
 
 // Filled by the plug-in. No function throws; sizes are bytes; functions that return int give 0 when they succeed.
 struct CudaTable {
@@ -17,6 +17,16 @@ struct CudaTable {
   int (*device_count)();
   int (*device_name)(int device, char* name, size_t size);
   int (*memory)(int device, size_t* free, size_t* total);  // by the driver
+
+  // CUDA graphs (kernels/cuda_graph.h). Between enter and leave the calling thread's stream is the one that is recorded
+  // on; each waits for what was launched before it.
+  int (*side_stream_enter)(int device);
+  int (*side_stream_leave)(int device);
+  // Records what pass(argument) launches on that stream; nullptr when that fails, and then nothing ran.
+  void* (*graph_record)(int device, void (*pass)(void* argument), void* argument);
+  int (*graph_replay)(void* graph);  // on the calling thread's stream
+  void (*graph_forget)(void* graph);
+  const char* (*last_error)();  // why this thread's last call failed
 };
 
 // Loads the plug-in when there is a device for it. To be called once by main, before the first ATen operation: touching

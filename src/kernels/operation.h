@@ -1,6 +1,6 @@
 // How a fused operation meets LibTorch's dispatcher. Each has one schema that programs call (prentice::x), with a
-// gradient of its own on the CPU and on `meta` tensors and made of ATen operations elsewhere, and the schemas its two
-// passes run through (prentice::x_forward, prentice::x_backward), which have a CPU and a Meta form each.
+// gradient of its own, and the schemas its two passes run through (prentice::x_forward, prentice::x_backward), which
+// have a CPU and a Meta form each. Their CUDA forms, where there are any, are registered by the plug-in (x_cuda.cpp).
 #pragma once
 
 #include <ATen/core/LegacyTypeDispatch.h>
@@ -22,6 +22,15 @@ template <class Signature>
 void implement(torch::Library& library, const char* name, Signature* form) {
   using Key = c10::DispatchKey;
   for (const Key key : {Key::AutogradCPU, Key::AutogradMeta, Key::CPU, Key::Meta}) {
+    library.impl(name, torch::dispatch(key, form));
+  }
+}
+
+// The same, and on CUDA devices: of an operation whose passes the plug-in has forms of.
+template <class Signature>
+void implement_on_devices(torch::Library& library, const char* name, Signature* form) {
+  implement(library, name, form);
+  for (const auto key : {c10::DispatchKey::AutogradCUDA, c10::DispatchKey::CUDA}) {
     library.impl(name, torch::dispatch(key, form));
   }
 }

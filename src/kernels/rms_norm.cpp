@@ -13,6 +13,7 @@
 
 #include "core/wide_type.h"
 #include "kernels/operation.h"
+#include "kernels/rms_norm_math.h"
 #include "kernels/vector.h"
 
 namespace prentice {
@@ -42,44 +43,29 @@ PRENTICE_VECTORISED Wide<T> weighted_dot(const T* grad, const T* weight, const T
   for (; j + kLanes <= width; j += kLanes) {
     for (int64_t lane = 0; lane < kLanes; ++lane) {
       const int64_t i = j + lane;
-      lanes[lane] +=
-          static_cast<Wide<T>>(grad[i]) * (offset + static_cast<Wide<T>>(weight[i])) * static_cast<Wide<T>>(x[i]);
+      lanes[lane] += rms_norm_pulled(grad[i], weight[i], x[i], offset);
     }
   }
-  for (; j < width; ++j) {
-    lanes[0] += static_cast<Wide<T>>(grad[j]) * (offset + static_cast<Wide<T>>(weight[j])) * static_cast<Wide<T>>(x[j]);
-  }
+  for (; j < width; ++j) lanes[0] += rms_norm_pulled(grad[j], weight[j], x[j], offset);
   Wide<T> sum = 0;
   for (Wide<T> lane : lanes) sum += lane;
   return sum;
 }
 
-template <class T>
+template <bool kOffset, class T>
 PRENTICE_VECTORISED void scale_row(const T* x, const T* weight, T* y, Wide<T> scale, Wide<T> offset, int64_t width) {
-  if (offset == 0) {
-    for (int64_t j = 0; j < width; ++j) {
-      const T normed = static_cast<T>(static_cast<Wide<T>>(x[j]) * scale);
-      y[j] = static_cast<T>(static_cast<Wide<T>>(normed) * static_cast<Wide<T>>(weight[j]));
-    }
-  } else {
-    for (int64_t j = 0; j < width; ++j) {
-      y[j] = static_cast<T>(static_cast<Wide<T>>(x[j]) * scale * (offset + static_cast<Wide<T>>(weight[j])));
-    }
-  }
+  for (int64_t j = 0; j < width; ++j) y[j] = rms_normed<kOffset>(x[j], weight[j], scale, offset);
 }
 
-// dx = scale * g - x * pull, with g = grad * (offset + weight)
 template <class T>
 PRENTICE_VECTORISED void grad_row(const T* grad, const T* weight, const T* x, T* dx, Wide<T> scale, Wide<T> offset,
                                   Wide<T> pull, int64_t width) {
-  for (int64_t j = 0; j < width; ++j) {
-    const Wide<T> g = static_cast<Wide<T>>(grad[j]) * (offset + static_cast<Wide<T>>(weight[j]));
-    dx[j] = static_cast<T>(scale * g - static_cast<Wide<T>>(x[j]) * pull);
-  }
+  for (int64_t j = 0; j < width; ++j) dx[j] = rms_norm_gradient(grad[j], weight[j], x[j], scale, offset, pull);
 }
 
 using Forward = std::tuple<Tensor, Tensor>(const Tensor&, const Tensor&, double, double);
 using Backward = Tensor(const Tensor&, const Tensor&, const Tensor&, const Tensor&, double);
+using WeightBackward = Tensor(const Tensor&, const Tensor&, const Tensor&);
 
 // The result and 1 / rms of each row [T], both still to be filled.
 std::tuple<Tensor, Tensor> forward_meta(const Tensor& x, const Tensor&, double, double) {
@@ -101,7 +87,12 @@ std::tuple<Tensor, Tensor> forward_cpu(const Tensor& x, const Tensor& weight, do
       for (int64_t t = begin; t < end; ++t) {
         const auto mean_square = dot(in[t], in[t], width) / static_cast<Wide<scalar_t>>(width);
         scale[t] = 1 / std::sqrt(mean_square + static_cast<Wide<scalar_t>>(eps));
-        scale_row(in[t], w, out[t], scale[t], static_cast<Wide<scalar_t>>(offset), width);
+        const auto shift = static_cast<Wide<scalar_t>>(offset);
+        if (offset == 0) {
+          scale_row<false>(in[t], w, out[t], scale[t], shift, width);
+        } else {
+          scale_row<true>(in[t], w, out[t], scale[t], shift, width);
+        }
       }
     });
   });
@@ -134,6 +125,12 @@ Tensor backward_cpu(const Tensor& grad, const Tensor& x, const Tensor& weight, c
   return dx;
 }
 
+// [D] in the type of `scales`: a sum over all rows.
+Tensor weight_backward(const Tensor& grad, const Tensor& x, const Tensor& scales) {
+  const auto wide = scales.scalar_type();
+  return (grad.to(wide) * x.to(wide) * scales.unsqueeze(1)).sum(0);
+}
+
 struct RmsNorm : torch::autograd::Function<RmsNorm> {
   static Tensor forward(torch::autograd::AutogradContext* context, const Tensor& x, const Tensor& weight, double eps,
                         double offset) {
@@ -158,10 +155,8 @@ struct RmsNorm : torch::autograd::Function<RmsNorm> {
       dx = backward.call(grad, x, weight, scales, context->saved_data["offset"].toDouble());
     }
     if (context->needs_input_grad(1)) {
-      const auto wide = scales.scalar_type();
-      dweight = (grad.to(wide) * x.to(wide) * scales.unsqueeze(1))
-                    .sum(0)
-                    .to(context->saved_data["weight_type"].toScalarType());
+      static const auto of_weight = operation<WeightBackward>("prentice::rms_norm_weight_backward");
+      dweight = of_weight.call(grad, x, scales).to(context->saved_data["weight_type"].toScalarType());
     }
     return {dx, dweight, Tensor(), Tensor()};
   }
@@ -192,7 +187,9 @@ TORCH_LIBRARY_FRAGMENT(prentice, library) {
   library.def("rms_norm(Tensor x, Tensor weight, float eps, float offset) -> Tensor", &prentice::rms_norm_composite);
   library.def("rms_norm_forward(Tensor x, Tensor weight, float eps, float offset) -> (Tensor, Tensor)");
   library.def("rms_norm_backward(Tensor grad, Tensor x, Tensor weight, Tensor scales, float offset) -> Tensor");
-  prentice::implement(library, "rms_norm", &prentice::with_gradient);
+  library.def("rms_norm_weight_backward(Tensor grad, Tensor x, Tensor scales) -> Tensor",
+              torch::dispatch(c10::DispatchKey::CompositeExplicitAutograd, &prentice::weight_backward));
+  prentice::implement_on_devices(library, "rms_norm", &prentice::with_gradient);
   prentice::implement_pass(library, "rms_norm_forward", &prentice::forward_cpu, &prentice::forward_meta);
   prentice::implement_pass(library, "rms_norm_backward", &prentice::backward_cpu, &prentice::backward_meta);
 }

@@ -1,4 +1,4 @@
-// RMSNorm with its gradient (Zhang and Sennrich 2019): one pass over the rows on the CPU, ATen operations elsewhere.
+// RMSNorm with its gradient (Zhang and Sennrich 2019): one pass over the rows.
 #pragma once
 
 #include "core/tensor.h"
@@ -9,7 +9,7 @@ namespace prentice {
 // offset 0: weight * cast(x / rms); otherwise cast((offset + weight) * x / rms).
 Tensor rms_norm(const Tensor& x, const Tensor& weight, double eps, double offset);
 
-// The same from ATen operations alone: the form for other devices, and the reference of the tests.
+// The same from ATen operations alone: the reference of the tests.
 Tensor rms_norm_composite(const Tensor& x, const Tensor& weight, double eps, double offset);
 
 }  // namespace prentice

@@ -7,6 +7,7 @@
 #include <torch/csrc/autograd/custom_function.h>
 
 #include "kernels/operation.h"
+#include "kernels/rope_math.h"
 #include "kernels/vector.h"
 
 namespace prentice {
@@ -18,10 +19,7 @@ template <class T>
 PRENTICE_VECTORISED void rotate_head(const T* x, const T* cosine, const T* sine, T* y, Wide<T> direction,
                                      int64_t half) {
   for (int64_t j = 0; j < half; ++j) {
-    const Wide<T> c = static_cast<Wide<T>>(cosine[j]), s = direction * static_cast<Wide<T>>(sine[j]);
-    const Wide<T> low = static_cast<Wide<T>>(x[j]), high = static_cast<Wide<T>>(x[j + half]);
-    y[j] = static_cast<T>(low * c - high * s);
-    y[j + half] = static_cast<T>(high * c + low * s);
+    turn_pair(x[j], x[j + half], cosine[j], sine[j], direction, y[j], y[j + half]);
   }
 }
 
@@ -97,6 +95,6 @@ TORCH_LIBRARY_FRAGMENT(prentice, library) {
   library.def("rotate(Tensor x, Tensor cosine, Tensor sine) -> Tensor", &prentice::rotate_composite);
   // The gradient turns back: direction -1.
   library.def("rotate_forward(Tensor x, Tensor cosine, Tensor sine, float direction) -> Tensor");
-  prentice::implement(library, "rotate", &prentice::with_gradient);
+  prentice::implement_on_devices(library, "rotate", &prentice::with_gradient);
   prentice::implement_pass(library, "rotate_forward", &prentice::turn_cpu, &prentice::turn_meta);
 }

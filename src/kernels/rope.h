@@ -9,7 +9,7 @@ namespace prentice {
 // x [T, H, E]; cosine, sine [T, R/2] with R <= E. Features from R on pass through. -> [T, H, E]
 Tensor rotate(const Tensor& x, const Tensor& cosine, const Tensor& sine);
 
-// The same from ATen operations alone: the form for other devices, and the reference of the tests.
+// The same from ATen operations alone: the reference of the tests.
 Tensor rotate_composite(const Tensor& x, const Tensor& cosine, const Tensor& sine);
 
 }  // namespace prentice

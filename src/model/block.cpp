@@ -7,11 +7,12 @@
 #include <ATen/ops/scalar_tensor.h>
 #include <ATen/ops/silu.h>
 #include <ATen/ops/stack.h>
+#include <c10/core/GradMode.h>
 
 #include "core/error.h"
+#include "kernels/gated.h"
 #include "kernels/gguf_blocks.h"
 #include "kernels/rope.h"
-#include "kernels/silu_mul.h"
 
 namespace prentice {
 
@@ -40,22 +41,23 @@ Tensor attention_part(const ModelSpec& spec, const LayerSpec& kind, const Layer&
   return layer.attention_output_norm ? normalize(*layer.attention_output_norm, out) : out;
 }
 
-Tensor activate(Activation activation, const Tensor& x) {
+Gate gate_of(Activation activation) {
   switch (activation) {
     case Activation::silu:
-      return at::silu(x);
+      return Gate::silu;
     case Activation::gelu_tanh:
-      return at::gelu(x, "tanh");
+      return Gate::gelu_tanh;
     case Activation::gelu:
-      return at::gelu(x, "none");
+      return Gate::gelu;
   }
   fail(ExitCode::internal, "this activation has no function");
 }
 
 Tensor activated(const ModelSpec& spec, const std::vector<Tensor>& gate_up) {
-  if (!spec.gated_mlp) return activate(spec.activation, gate_up[0]);
-  if (spec.activation == Activation::silu) return silu_mul(gate_up[0], gate_up[1]);
-  return activate(spec.activation, gate_up[0]) * gate_up[1];
+  const Gate gate = gate_of(spec.activation);
+  if (spec.gated_mlp) return gated(gate, gate_up[0], gate_up[1]);
+  if (gate == Gate::silu) return at::silu(gate_up[0]);
+  return at::gelu(gate_up[0], gate == Gate::gelu ? "none" : "tanh");
 }
 
 Tensor mlp_part(const ModelSpec& spec, const Layer& layer, const Tensor& normed, const BlockContext& context) {
@@ -80,8 +82,12 @@ Tensor run_block(const ModelSpec& spec, const LayerSpec& kind, const Layer& laye
                  const RopeTable& rope, const BlockContext& context) {
   const Tensor normed = normalize(layer.input_norm, x);
   const Tensor attended = x + attention_part(spec, kind, layer, normed, rope, context);
-  const Tensor mlp_input = layer.mlp_norm ? normalize(*layer.mlp_norm, attended) : normed;
-  return attended + mlp_part(spec, layer, mlp_input, context);
+  const auto mlp = [&spec, &layer, context](const Tensor& in) {
+    return mlp_part(spec, layer, layer.mlp_norm ? normalize(*layer.mlp_norm, in) : in, context);
+  };
+  const Tensor& in = layer.mlp_norm ? attended : normed;
+  const bool again = context.recompute_mlp && c10::GradMode::is_enabled();
+  return attended + (again ? recompute(mlp, in, trained_tensors(layer), context.offloaded) : mlp(in));
 }
 
 std::vector<Tensor> trained_tensors(const Layer& layer) {

@@ -23,7 +23,7 @@ struct DecoderPass {
   };
   std::function<std::vector<Tensor>(const Projection&, const Tensor&)> project =
       [](const Projection& layer, const Tensor& x) { return prentice::project(layer, x); };
-  LayerTap see_layer = {};  // [T, D] behind every block
+  LayerTap see_layer = {};                      // [T, D] behind every block
   Recomputed recomputed = Recomputed::nothing;  // as in ForwardOptions
   bool offload = false;
 };

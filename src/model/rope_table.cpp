@@ -11,6 +11,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <mutex>
 #include <numbers>
 
 #include "core/error.h"
@@ -85,12 +86,36 @@ Tensor inverse_frequencies(const RopeSpec& rope, bool long_sequence) {
   fail(ExitCode::internal, "this rotary embedding has no frequencies");
 }
 
+namespace {
+
+// A copy to a GPU waits for it, so that a run makes one, and no pass that is recorded makes any.
+Tensor frequencies_on(const RopeSpec& rope, bool long_sequence, at::Device device) {
+  if (!device.is_cuda()) return inverse_frequencies(rope, long_sequence).to(device);
+  struct Made {
+    RopeSpec rope;
+    bool long_sequence;
+    Tensor frequencies;
+  };
+  static std::mutex mutex;
+  static std::vector<Made> all;
+  const std::lock_guard lock(mutex);
+  for (const Made& made : all) {
+    if (made.rope == rope && made.long_sequence == long_sequence && made.frequencies.device() == device) {
+      return made.frequencies;
+    }
+  }
+  all.push_back({rope, long_sequence, inverse_frequencies(rope, long_sequence).to(device)});
+  return all.back().frequencies;
+}
+
+}  // namespace
+
 RopeTable rope_table(const RopeSpec& rope, const RotaryInput& input, at::ScalarType type) {
   const auto device = input.positions.device();
-  Tensor frequencies = inverse_frequencies(rope, false).to(device).unsqueeze(0);
+  Tensor frequencies = frequencies_on(rope, false, device).unsqueeze(0);
   if (rope.kind == RopeKind::longrope) {
     frequencies = at::where(in_long_sequence(input, rope.original_max_positions),
-                            inverse_frequencies(rope, true).to(device).unsqueeze(0), frequencies);
+                            frequencies_on(rope, true, device).unsqueeze(0), frequencies);
   }
   const Tensor angles = input.positions.to(at::kFloat).unsqueeze(1) * frequencies;
   const auto scaled = [&](const Tensor& values) {

@@ -4,6 +4,10 @@
 #include <torch/csrc/autograd/autograd.h>
 #include <torch/csrc/autograd/custom_function.h>
 
+#include <utility>
+
+#include "nn/offloaded.h"
+
 namespace prentice {
 
 namespace {
@@ -13,22 +17,28 @@ using torch::autograd::variable_list;
 
 struct Body : torch::CustomClassHolder {
   std::function<Tensor(const Tensor&)> block;
+  std::shared_ptr<OffloadedInputs> inputs;  // where x waits; without them it is saved as any other tensor is
+  size_t index = 0;
 };
 
 struct Recompute : torch::autograd::Function<Recompute> {
   // Inputs: x, then the parameters.
   static Tensor forward(AutogradContext* context, at::TensorList inputs, const c10::intrusive_ptr<Body>& body) {
-    context->save_for_backward(inputs.vec());
+    variable_list saved = inputs.vec();
+    if (body->inputs) body->index = body->inputs->keep(std::exchange(saved[0], Tensor()));
+    context->save_for_backward(saved);
     context->saved_data["body"] = c10::IValue::make_capsule(body);
     return body->block(inputs[0]);
   }
 
   static variable_list backward(AutogradContext* context, variable_list grads) {
-    const auto body = context->saved_data["body"].toCapsule();
+    const auto capsule = context->saved_data["body"].toCapsule();
+    const Body& body = static_cast<const Body&>(*capsule);
     variable_list inputs = context->get_saved_variables();
+    if (body.inputs) inputs[0] = body.inputs->take(body.index);
     inputs[0] = inputs[0].detach().set_requires_grad(context->needs_input_grad(0));
     const c10::AutoGradMode with_grad(true);
-    const Tensor y = static_cast<const Body&>(*body).block(inputs[0]);
+    const Tensor y = body.block(inputs[0]);
     variable_list wanted;
     for (const Tensor& input : inputs) {
       if (input.requires_grad()) wanted.push_back(input);
@@ -46,12 +56,17 @@ struct Recompute : torch::autograd::Function<Recompute> {
 }  // namespace
 
 Tensor recompute(const std::function<Tensor(const Tensor&)>& block, const Tensor& x,
-                 const std::vector<Tensor>& parameters) {
+                 const std::vector<Tensor>& parameters, const std::shared_ptr<OffloadedInputs>& inputs) {
   auto body = c10::make_intrusive<Body>();
-  body->block = block;
-  std::vector<Tensor> inputs = {x};
-  inputs.insert(inputs.end(), parameters.begin(), parameters.end());
-  return Recompute::apply(at::TensorList(inputs), body);
+  body->block = block, body->inputs = inputs;
+  std::vector<Tensor> all = {x};
+  all.insert(all.end(), parameters.begin(), parameters.end());
+  return Recompute::apply(at::TensorList(all), body);
+}
+
+Tensor recompute(const std::function<Tensor(const Tensor&)>& block, const Tensor& x,
+                 const std::vector<Tensor>& parameters) {
+  return recompute(block, x, parameters, nullptr);
 }
 
 }  // namespace prentice

@@ -1,8 +1,6 @@
 #include "objective/head.h"
 
-#include <ATen/ops/_log_softmax.h>
 #include <ATen/ops/empty.h>
-#include <ATen/ops/full.h>
 #include <ATen/ops/index_select.h>
 #include <ATen/ops/mm.h>
 #include <ATen/ops/zeros.h>
@@ -221,17 +219,6 @@ void visit_chunks(const HeadInput& in, const HeadChunks& limit, HeadGradients* g
 
 LogitsOfRows logits_of_rows(const HeadInput& in) {
   return [of = operands(in), softcap = in.softcap](const Chunk& chunk) { return chunk_logits(of, softcap, chunk); };
-}
-
-// d -log p / d logits = p - onehot.
-Tensor label_losses(const Tensor& labels, Tensor& logits, bool gradients) {
-  const Tensor column = labels.unsqueeze(1);
-  at::_log_softmax_out(logits, logits, 1, false);
-  Tensor losses = logits.gather(1, column).squeeze(1).neg_();
-  if (!gradients) return losses;
-  logits.exp_();
-  logits.scatter_add_(1, column, at::full({labels.size(0), 1}, -1, logits.options()));
-  return losses;
 }
 
 Tensor label_losses(const HeadInput& in, const HeadChunks& limit, const Tensor& row_weights, HeadGradients* grads) {

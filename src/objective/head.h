@@ -8,6 +8,7 @@
 
 #include "core/batch.h"
 #include "core/tensor.h"
+#include "kernels/label_losses.h"
 #include "nn/linear.h"
 
 namespace prentice {
@@ -78,9 +79,6 @@ void visit_chunks(const HeadInput&, const HeadChunks&, HeadGradients* grads, con
 using LogitsOfRows = std::function<Tensor(const Chunk&)>;
 LogitsOfRows logits_of_rows(const HeadInput&);
 
-// -log p(label) of every row of one chunk, [n]: `logits` [n, V] become log-probabilities, and with `gradients` the
-// gradient of each row's loss.
-Tensor label_losses(const Tensor& labels, Tensor& logits, bool gradients);
 // -log p(label) of every row, [N] in the softmax's type; with `grads` also the gradients of
 // sum_i row_weights_i * -log p_i.
 Tensor label_losses(const HeadInput&, const HeadChunks&, const Tensor& row_weights = {},

@@ -62,7 +62,7 @@ void encode_q2(const SearchPath& path, const BlockBatch& batch, std::byte* out) 
   for (int64_t b = 0; b < batch.count; ++b) pack_low(scratch.codes + b * kElements, blocks[b].low);
 }
 
-PRENTICE_VECTORISED void unpack_low(const uint8_t* low, int8_t* codes) {
+inline void unpack_low(const uint8_t* low, int8_t* codes) {
   for (int j = 0; j < kElements; j += 128, low += 32, codes += 128) {
     for (int k = 0; k < 4; ++k) {
       for (int l = 0; l < 32; ++l) codes[32 * k + l] = static_cast<int8_t>(low[l] >> 2 * k & 3);
@@ -70,7 +70,7 @@ PRENTICE_VECTORISED void unpack_low(const uint8_t* low, int8_t* codes) {
   }
 }
 
-void unpack_q2(const std::byte* bytes, int64_t, UnpackedBlocks& out) {
+PRENTICE_VECTORISED void unpack_q2(const std::byte* bytes, int64_t, UnpackedBlocks& out) {
   const auto& block = *reinterpret_cast<const BlockQ2K*>(bytes);
   const float d = load_f16(block.d), dmin = load_f16(block.dmin);
   for (int g = 0; g < kGroups; ++g) {
@@ -139,14 +139,14 @@ void encode_q3(const SearchPath& path, const BlockBatch& batch, std::byte* out) 
 }
 
 // The third bit counts 4, and codes begin at -4.
-PRENTICE_VECTORISED void add_third(const uint8_t* high, int8_t* codes) {
+inline void add_third(const uint8_t* high, int8_t* codes) {
   for (int k = 0; k < kElements / 32; ++k) {
     for (int l = 0; l < 32; ++l)
       codes[32 * k + l] = static_cast<int8_t>(codes[32 * k + l] + 4 * (high[l] >> k & 1) - 4);
   }
 }
 
-void unpack_q3(const std::byte* bytes, int64_t, UnpackedBlocks& out) {
+PRENTICE_VECTORISED void unpack_q3(const std::byte* bytes, int64_t, UnpackedBlocks& out) {
   const auto& block = *reinterpret_cast<const BlockQ3K*>(bytes);
   const float d = load_f16(block.d);
   for (int g = 0; g < kGroups; ++g) out.scales[g] = d * static_cast<float>(unpack_signed(block.scales, g));

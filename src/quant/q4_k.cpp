@@ -72,14 +72,14 @@ void encode(const SearchPath& path, const BlockBatch& batch, std::byte* out) {
   for (int64_t b = 0; b < batch.count; ++b) pack(scratch.codes + b * kElements, blocks[b]);
 }
 
-PRENTICE_VECTORISED void unpack_codes(const BlockQ4K& block, int8_t* codes) {
+inline void unpack_codes(const BlockQ4K& block, int8_t* codes) {
   for (int j = 0; j < kElements / 64; ++j) {
     for (int l = 0; l < 32; ++l) codes[64 * j + l] = static_cast<int8_t>(block.low[32 * j + l] & 15);
     for (int l = 0; l < 32; ++l) codes[64 * j + 32 + l] = static_cast<int8_t>(block.low[32 * j + l] >> 4);
   }
 }
 
-PRENTICE_VECTORISED void unpack_codes(const BlockQ5K& block, int8_t* codes) {
+inline void unpack_codes(const BlockQ5K& block, int8_t* codes) {
   for (int j = 0; j < kElements / 64; ++j) {
     for (int l = 0; l < 32; ++l) {
       codes[64 * j + l] = static_cast<int8_t>((block.low[32 * j + l] & 15) | (block.high[l] >> 2 * j & 1) << 4);
@@ -92,7 +92,7 @@ PRENTICE_VECTORISED void unpack_codes(const BlockQ5K& block, int8_t* codes) {
 }
 
 template <class Block>
-void unpack(const std::byte* bytes, int64_t, UnpackedBlocks& out) {
+PRENTICE_VECTORISED void unpack(const std::byte* bytes, int64_t, UnpackedBlocks& out) {
   const auto& block = *reinterpret_cast<const Block*>(bytes);
   uint8_t scales[kGroups], minimums[kGroups];
   unpack_scales(block.scales, scales, minimums);

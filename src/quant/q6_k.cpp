@@ -57,7 +57,7 @@ void encode(const SearchPath& path, const BlockBatch& batch, std::byte* out) {
   }
 }
 
-PRENTICE_VECTORISED void unpack_codes(const BlockQ6K& block, int8_t* codes) {
+inline void unpack_codes(const BlockQ6K& block, int8_t* codes) {
   for (int half = 0; half < 2; ++half, codes += 128) {
     const uint8_t *low = block.low + half * 64, *high = block.high + half * 32;
     for (int l = 0; l < 32; ++l) {
@@ -69,7 +69,7 @@ PRENTICE_VECTORISED void unpack_codes(const BlockQ6K& block, int8_t* codes) {
   }
 }
 
-void unpack(const std::byte* bytes, int64_t, UnpackedBlocks& out) {
+PRENTICE_VECTORISED void unpack(const std::byte* bytes, int64_t, UnpackedBlocks& out) {
   const auto& block = *reinterpret_cast<const BlockQ6K*>(bytes);
   const float d = load_f16(block.d);
   for (int g = 0; g < kGroups; ++g) out.scales[g] = d * static_cast<float>(block.scales[g]);

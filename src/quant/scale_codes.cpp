@@ -1,6 +1,7 @@
 #include "quant/scale_codes.h"
 
 #include <algorithm>
+#include <cstring>
 
 #include "quant/lanes.h"
 
@@ -91,12 +92,13 @@ void pack_scales(const uint8_t* scales, const uint8_t* minimums, uint8_t* out) {
 }
 
 void unpack_scales(const uint8_t* packed, uint8_t* scales, uint8_t* minimums) {
-  for (int j = 0; j < 4; ++j) {
-    scales[j] = packed[j] & 63;
-    minimums[j] = packed[j + 4] & 63;
-    scales[j + 4] = static_cast<uint8_t>((packed[j + 8] & 15) | (packed[j] >> 6) << 4);
-    minimums[j + 4] = static_cast<uint8_t>((packed[j + 8] >> 4) | (packed[j + 4] >> 6) << 4);
-  }
+  uint32_t words[3];  // four codes in each
+  std::memcpy(words, packed, sizeof words);
+  const auto [first, second, third] = words;
+  const uint32_t from_scales[] = {first & 0x3f3f3f3f, (third & 0x0f0f0f0f) | (first >> 2 & 0x30303030)};
+  const uint32_t from_minimums[] = {second & 0x3f3f3f3f, (third >> 4 & 0x0f0f0f0f) | (second >> 2 & 0x30303030)};
+  std::memcpy(scales, from_scales, sizeof from_scales);
+  std::memcpy(minimums, from_minimums, sizeof from_minimums);
 }
 
 }  // namespace prentice

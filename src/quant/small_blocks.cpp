@@ -80,7 +80,7 @@ void encode(const SearchPath& path, const BlockBatch& batch, std::byte* out) {
 }
 
 template <class Block>
-void unpack_codes(const Block& block, int8_t* codes) {
+inline void unpack_codes(const Block& block, int8_t* codes) {
   constexpr int kMiddle = kHasMinimum<Block> ? 0 : kHasFifthBits<Block> ? 16 : 8;
   for (int j = 0; j < 16; ++j) codes[j] = static_cast<int8_t>((block.low[j] & 15) - kMiddle);
   for (int j = 0; j < 16; ++j) codes[j + 16] = static_cast<int8_t>((block.low[j] >> 4) - kMiddle);
@@ -92,7 +92,7 @@ void unpack_codes(const Block& block, int8_t* codes) {
 }
 
 template <class Block>
-void unpack(const std::byte* bytes, int64_t count, UnpackedBlocks& out) {
+PRENTICE_VECTORISED void unpack(const std::byte* bytes, int64_t count, UnpackedBlocks& out) {
   const auto* blocks = reinterpret_cast<const Block*>(bytes);
   for (int64_t b = 0; b < count; ++b) {
     out.scales[b] = load_f16(blocks[b].d);
@@ -111,7 +111,7 @@ void encode_q8(const SearchPath& path, const BlockBatch& batch, std::byte* out) 
   }
 }
 
-void unpack_q8(const std::byte* bytes, int64_t count, UnpackedBlocks& out) {
+PRENTICE_VECTORISED void unpack_q8(const std::byte* bytes, int64_t count, UnpackedBlocks& out) {
   const auto* blocks = reinterpret_cast<const BlockQ80*>(bytes);
   for (int64_t b = 0; b < count; ++b) {
     out.scales[b] = load_f16(blocks[b].d);

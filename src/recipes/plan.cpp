@@ -43,10 +43,13 @@ std::string advice(const StepShape& shape, int64_t group, bool refuses_long_rows
         part);
   }
   std::string words;
-  if (smaller.shape.recomputed != shape.recomputed) words += " train.recompute=block";
+  if (smaller.shape.recomputed != shape.recomputed) {
+    words += fmt::format(" train.recompute={}", word_of(recompute_word(smaller.shape.recomputed)));
+  }
   if (smaller.shape.micro_tokens < shape.micro_tokens) {
     words += fmt::format(" train.micro_tokens={}", smaller.shape.micro_tokens);
   }
+  if (smaller.shape.offload && !shape.offload) words += " train.offload=true";
   if (smaller.max_length > 0) {
     words += fmt::format(" data.max_length={}{}", smaller.max_length, refuses_long_rows ? " data.overlong=drop" : "");
   }
@@ -187,11 +190,11 @@ Plan make_plan(const Recipe& recipe, const PreparedRun& run, StepShape shape, co
   plan.seconds += seconds_beside(recipe, shape, hardware, tokens * run.epochs, tokens / rows);
   plan.seconds += encoding_seconds(run, static_cast<double>(plan.steps), static_cast<double>(*recipe.run.threads));
   plan.cost = plan.seconds / 3600 * hardware.price_per_hour;
-  const int64_t checkpoint = shape.trainable * 4 * (1 + shape.moments);
+  const int64_t checkpoint = shape.trainable * 4 + shape.state_bytes;
   plan.disk_bytes = checkpoint * (recipe.train.keep + 1) + shape.trainable * 4;
   plan.disk_bytes += merged_bytes(recipe.exports, shape) + gguf_bytes(recipe.exports, shape);
   if (recipe.exports.gguf_adapter != "none") plan.disk_bytes += shape.trainable * 4;
-  plan.host_peak_bytes = shape.is_gpu ? kGpuHostBytes : plan.memory.peak();
+  plan.host_peak_bytes = shape.is_gpu ? kGpuHostBytes + offloaded_bytes(shape) : plan.memory.peak();
   if (shape.asked && shape.asked->place == AskedModel::Place::host) plan.host_peak_bytes += shape.asked->bytes;
   plan.decided = {{"run.device", *recipe.run.device},
                   {"run.precision", std::string(word_of(*recipe.run.precision))},
@@ -199,6 +202,7 @@ Plan make_plan(const Recipe& recipe, const PreparedRun& run, StepShape shape, co
                   {"data.max_length", std::to_string(*recipe.data.max_length)},
                   {"train.micro_tokens", std::to_string(*recipe.train.micro_tokens)},
                   {"train.recompute", std::string(word_of(*recipe.train.recompute))}};
+  if (shape.is_gpu) plan.decided.emplace_back("train.offload", *recipe.train.offload ? "true" : "false");
   if constexpr (requires { recipe.distill; }) {
     const auto& device = recipe.distill.teacher_device;
     if (device && run.teacher) plan.decided.emplace_back("distill.teacher_device", *device);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "core/error.h"
 #include "export/logit_proof.h"
 #include "recipes/open.h"
 #include "recipes/rehearsal.h"
@@ -40,6 +41,12 @@ Recomputed recomputed(Recompute asked) {
   fail(ExitCode::internal, "this recomputation has no name");
 }
 
+Recompute recompute_word(Recomputed done) {
+  return done == Recomputed::nothing ? Recompute::none
+         : done == Recomputed::mlp   ? Recompute::selective
+                                     : Recompute::block;
+}
+
 std::array<std::pair<std::string_view, int64_t>, 8> MemoryByPhase::phases() const {
   return {{{"load", load},
            {"forward", forward},
@@ -76,7 +83,7 @@ int64_t heap_holes(const StepShape& shape, const Rehearsed& found) {
   if (!shape.adapter) return found.eval - found.weights;
   StepShape whole = shape;
   whole.recomputed = Recomputed::nothing;
-  const int64_t kept = shape.recomputed == Recomputed::block ? rehearse(whole).kept : found.kept;
+  const int64_t kept = shape.recomputed == Recomputed::nothing ? found.kept : rehearse(whole).kept;
   const bool compares = shape.loss == StepLoss::answers || shape.loss == StepLoss::scores;
   const double blocks = compares ? kHeapBlocksOfAnswers : kHeapBlocks;
   return static_cast<int64_t>(blocks * static_cast<double>(kept) / static_cast<double>(shape.spec.layers));
@@ -87,7 +94,8 @@ MemoryByPhase step_memory(const StepShape& shape) {
   const int64_t context = shape.is_gpu ? kGpuContextBytes : kCpuContextBytes;
   const int64_t between = context + found.weights + found.asked + found.learned + found.moments;
   // AdamW is one pass over each tensor; the others make a tensor as large as the gradients.
-  const int64_t moving = shape.moments == 2 ? 0 : found.gradients;
+  const bool in_place = shape.optimizer == OptimizerName::adamw || shape.optimizer == OptimizerName::adamw8bit;
+  const int64_t moving = (in_place ? 0 : found.gradients) + found.paged;
   MemoryByPhase memory;
   memory.load = context + found.weights + found.asked + found.learned;
   memory.forward = context + found.forward;
@@ -98,6 +106,13 @@ MemoryByPhase step_memory(const StepShape& shape) {
   memory.save = between;
   memory.export_ = between + std::max(shape.spec.vocab, shape.spec.feed_forward) * shape.spec.hidden * kF32;
   return memory;
+}
+
+int64_t offloaded_bytes(const StepShape& shape) {
+  if (!shape.offload) return 0;
+  const int64_t input = std::max(shape.micro_tokens, shape.longest) * shape.spec.hidden;
+  const int64_t inputs = shape.recomputed == Recomputed::nothing ? 0 : shape.spec.layers * input;
+  return shape.state_bytes + inputs * static_cast<int64_t>(c10::elementSize(shape.dtype));
 }
 
 std::span<const int64_t> micro_batches(bool gpu) {
@@ -117,9 +132,10 @@ int64_t verification_bytes(const ModelSpec& spec, int64_t tokens, bool is_gpu) {
 
 SmallerStep smaller_step(const StepShape& shape, int64_t group, int64_t memory_bytes) {
   SmallerStep smaller;
-  const auto fits = [&](bool recompute, bool smallest, int64_t max_length) {
+  const auto fits = [&](Recomputed at_least, bool smallest, bool offload, int64_t max_length) {
     smaller = {.shape = shape, .max_length = max_length};
-    if (recompute) smaller.shape.recomputed = Recomputed::block;
+    smaller.shape.offload = shape.offload || offload;
+    smaller.shape.recomputed = std::max(shape.recomputed, at_least);
     if (max_length > 0) smaller.shape.longest = std::min(shape.longest, group * max_length);
     if (smallest) {
       const int64_t least = std::max(micro_batches(shape.is_gpu).back(), smaller.shape.longest);
@@ -129,9 +145,16 @@ SmallerStep smaller_step(const StepShape& shape, int64_t group, int64_t memory_b
     smaller.fits = smaller.peak_bytes <= memory_bytes;
     return smaller.fits;
   };
-  if (fits(true, false, 0) || fits(false, true, 0) || fits(true, true, 0)) return smaller;
+  for (const auto& [at_least, smallest] : {std::pair(Recomputed::mlp, false),
+                                           {Recomputed::block, false},
+                                           {Recomputed::nothing, true},
+                                           {Recomputed::mlp, true},
+                                           {Recomputed::block, true}}) {
+    if (fits(at_least, smallest, false, 0)) return smaller;
+  }
+  if (shape.is_gpu && fits(Recomputed::block, true, true, 0)) return smaller;
   for (int64_t row = shape.longest / group / 2; row >= kShortestRow; row /= 2) {
-    if (fits(true, true, row)) break;
+    if (fits(Recomputed::block, true, shape.is_gpu, row)) break;
   }
   return smaller;
 }

@@ -50,6 +50,7 @@ enum class StepLoss {
 };
 
 Recomputed recomputed(Recompute);  // the same in the words of the network
+Recompute recompute_word(Recomputed);
 
 // What a training step or a scoring pass is made of; bytes follow from it alone.
 struct StepShape {
@@ -62,7 +63,9 @@ struct StepShape {
   std::optional<AdapterSection> adapter;  // what trains; nothing does in a scoring pass
   ServedTypes served;                     // of a run with adapter.qat
   int64_t trainable = 0;                  // elements that train (f32, with gradient and moments)
-  int64_t moments = 2;                    // f32 tensors of the optimizer per trainable element
+  OptimizerName optimizer = OptimizerName::adamw;
+  double beta1 = 0.9;       // SGD without it keeps no moment
+  int64_t state_bytes = 0;  // of the optimizer
   StepLoss loss = StepLoss::labels;
   std::optional<AskedModel> asked;
 
@@ -79,6 +82,8 @@ struct StepShape {
 // What the model and the place decide of it; the rest is the caller's.
 StepShape step_shape(const ModelSpec&, const Machine&, const Hardware&, Quantize = Quantize::none);
 MemoryByPhase step_memory(const StepShape&);
+// What waits in the host's memory with `offload`.
+int64_t offloaded_bytes(const StepShape&);
 
 // The micro-batches that may be chosen for a device, in tokens, the largest first.
 std::span<const int64_t> micro_batches(bool gpu);
@@ -87,9 +92,10 @@ std::span<const int64_t> micro_batches(bool gpu);
 // (export/logit_proof.h).
 int64_t verification_bytes(const ModelSpec&, int64_t tokens, bool is_gpu);
 
-// What a run that does not fit may change, from the least to the most: recomputation, the smallest micro-batch, both,
-// and both with rows half as long, a quarter as long, ...: the first that fits into `memory_bytes`, else the last.
-// `group` rows stand together (a pair: 2).
+// What a run that does not fit may change, from the least to the most: recomputation of the MLPs, of whole blocks, the
+// smallest micro-batch, that with either, on a GPU with what can wait on the host there, and all of it with rows half
+// as long, a quarter as long, ...: the first that fits into `memory_bytes`, else the last. `group` rows stand together
+// (a pair: 2).
 struct SmallerStep {
   StepShape shape;
   bool fits = false;

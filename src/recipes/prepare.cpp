@@ -11,8 +11,11 @@
 #include "config/distill_rules.h"
 #include "core/error.h"
 #include "data/data_template.h"
+#include "data/fixed_shape.h"
+#include "data/unpack.h"
 #include "model/make.h"
 #include "recipes/distill_states.h"
+#include "recipes/graph.h"
 #include "recipes/on_policy.h"
 #include "recipes/reference.h"
 #include "train/optimizer.h"
@@ -21,13 +24,14 @@ namespace prentice {
 
 namespace {
 
-// Of weights without storage: the same code that will train them.
-int64_t trainable_elements(const StepShape& shape) {
+// Counted on weights without storage, by the same code that will train them.
+void count_what_trains(StepShape& shape) {
   Model model = make_model(shape.spec, {.dtype = shape.dtype, .device = c10::kMeta, .quantize = shape.quantize});
   if (!shape.full()) attach_lora(model, *shape.adapter, 0);
-  int64_t elements = 0;
-  for (const auto& [name, tensor] : trainable(model, *shape.adapter)) elements += tensor.numel();
-  return elements;
+  const NamedTensors weights = trainable(model, *shape.adapter);
+  const Optimizer optimizer({.name = shape.optimizer, .beta1 = shape.beta1}, weights);
+  for (const auto& [name, tensor] : weights) shape.trainable += tensor.numel();
+  for (const auto& [name, tensor] : optimizer.state()) shape.state_bytes += static_cast<int64_t>(tensor.nbytes());
 }
 
 // What a step's loss reads, its second model, and what trains with it.
@@ -43,7 +47,9 @@ void look_at_loss(StepShape& shape, const Recipe& recipe, const PreparedRun& run
     shape.asked = asked_teacher(recipe, *run.teacher, run.opened);
     if (shape.asked) shape.loss = StepLoss::distributions;
     if (compares_states(recipe.distill.loss)) {
-      shape.trainable += projection_elements(recipe.distill, run.opened.spec, run.teacher->shape->spec);
+      const int64_t learned = projection_elements(recipe.distill, run.opened.spec, run.teacher->shape->spec);
+      shape.state_bytes += shape.state_bytes / shape.trainable * learned;  // about as many bytes an element
+      shape.trainable += learned;
     }
   }
 }
@@ -68,31 +74,34 @@ void require_held_out(const Recipe& recipe, const TrainEvalSets& data) {
   mistakes.throw_if_any();
 }
 
-// The largest micro-batch that fits, without recomputation if possible; a function of the recipe and of the device's
-// total memory only, so that every run decides alike.
+// The largest micro-batch that fits, with as little recomputation as possible, and with nothing on the host if
+// possible; a function of the recipe and of the device's total memory only, so that every run decides alike.
 void decide_micro_batch(TrainSection& train, StepShape& shape, const Hardware& hardware) {
-  const auto fits = [&](int64_t tokens, bool recompute) {
+  const auto fits = [&](int64_t tokens) {
     shape.micro_tokens = std::max(tokens, shape.longest);
-    shape.recomputed = recompute ? Recomputed::block : Recomputed::nothing;
     return step_memory(shape).peak() <= hardware.memory_bytes * 9 / 10;
   };
-  const bool asked = train.recompute && *train.recompute == Recompute::block;
-  const bool may_recompute = !train.recompute || asked;
+  const auto any_fits = [&] {
+    if (train.micro_tokens) return fits(*train.micro_tokens);
+    for (const int64_t tokens : micro_batches(shape.is_gpu)) {
+      if (fits(tokens)) return true;
+    }
+    return false;
+  };
   const auto choose = [&] {
-    for (const bool recompute : {false, true}) {
-      if ((recompute && !may_recompute) || (!recompute && asked)) continue;
-      if (train.micro_tokens) {
-        if (fits(*train.micro_tokens, recompute)) return;
-        continue;
-      }
-      for (const int64_t tokens : micro_batches(shape.is_gpu)) {
-        if (fits(tokens, recompute)) return;
+    for (const bool offload : {false, true}) {
+      if (train.offload ? *train.offload != offload : offload && !shape.is_gpu) continue;
+      for (const Recomputed again : {Recomputed::nothing, Recomputed::mlp, Recomputed::block}) {
+        if (train.recompute && recomputed(*train.recompute) != again) continue;
+        shape.offload = offload, shape.recomputed = again;
+        if (any_fits()) return;
       }
     }  // nothing fits: the last, smallest choice stands and the plan says so
   };
   choose();
   train.micro_tokens = shape.micro_tokens;
-  train.recompute = shape.recomputed == Recomputed::block ? Recompute::block : Recompute::none;
+  train.recompute = recompute_word(shape.recomputed);
+  train.offload = shape.offload;
 }
 
 StepOptions step_options(const RunSection& run, const DataSection& data, const TrainSection& train, double epochs) {
@@ -141,15 +150,24 @@ PreparedRun prepare_run(Recipe& recipe, OpenedRun opened, const Hardware& hardwa
   }
 
   StepShape shape = step_shape(run.opened.spec, machine, hardware, run.opened.quantize);
-  shape.moments = moments_per_weight(recipe.optim.name, recipe.optim.betas->first);
+  shape.optimizer = recipe.optim.name, shape.beta1 = recipe.optim.betas->first;
   shape.longest = longest_group(run.data.train.encoded.sequences, run.data.train.encoded.group);
   shape.adapter = run.adapter;
   shape.served = run.served;
-  shape.trainable = trainable_elements(shape);
+  count_what_trains(shape);
   look_at_loss(shape, recipe, run);
+  if (!shape.is_gpu && recipe.train.offload && *recipe.train.offload) {
+    recipe.warnings.push_back("train.offload has no effect on a CPU: all that it could move is in the host's memory");
+    recipe.train.offload = false;
+  }
   decide_micro_batch(recipe.train, shape, hardware);
+  decide_graph(recipe, shape.spec, shape.dtype, shape.is_gpu, shape.parameters);
   run.epochs = recipe.train.epochs.value_or(1);
   run.steps = make_step_source(run.data.train.encoded, step_options(recipe.run, recipe.data, recipe.train, run.epochs));
+  if (*recipe.train.graph) {
+    const FixedShape fixed{.tokens = *recipe.train.micro_tokens, .longest = shape.longest};
+    run.steps = annotated(std::move(run.steps), [fixed](Batch& batch) { batch = with_fixed_shape(batch, fixed); });
+  }
   if (recipe.train.steps > 0) {
     run.epochs = static_cast<double>(recipe.train.steps) /
                  static_cast<double>(std::max<int64_t>(1, run.steps->steps_in_epoch()));

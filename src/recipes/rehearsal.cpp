@@ -2,10 +2,10 @@
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/empty.h>
-#include <ATen/ops/empty_like.h>
 #include <c10/core/GradMode.h>
 
 #include <algorithm>
+#include <optional>
 #include <utility>
 
 #include "adapter/lora.h"
@@ -21,6 +21,7 @@
 #include "objective/token_log_probs.h"
 #include "objective/uld.h"
 #include "recipes/distill_states.h"
+#include "train/optimizer.h"
 
 namespace prentice {
 
@@ -103,7 +104,8 @@ class Rehearsal {
   const NamedTensors& weights() const { return weights_; }
 
   Tensor share(const Batch& batch, bool training) const {
-    const ForwardOptions options{.training = training, .recomputed = training ? shape_.recomputed : Recomputed::nothing};
+    ForwardOptions options{.training = training};
+    if (training) options.recomputed = shape_.recomputed, options.offload = shape_.offload;
     const auto log_probs = [&](const ForwardOptions& how) {
       return token_log_probs(forward_hidden(model_, batch, how), model_.head, cap(), batch, how, chunks_);
     };
@@ -182,6 +184,16 @@ class Rehearsal {
   HeadChunks chunks_;
 };
 
+// A page ends behind the tensor that fills it, and a tensor has at most two states of its size.
+int64_t two_pages(const NamedTensors& states) {
+  int64_t all = 0, largest = 0;
+  for (const auto& [name, state] : states) {
+    const auto bytes = static_cast<int64_t>(state.nbytes());
+    all += bytes, largest = std::max(largest, bytes);
+  }
+  return std::min(all, 2 * (kStatePageBytes + 2 * largest));
+}
+
 Rehearsed rehearse_whole(const StepShape& shape) {
   register_meta_forms();
   Rehearsed found;
@@ -199,9 +211,11 @@ Rehearsed rehearse_whole(const StepShape& shape) {
   if (shape.asked && !shape.asked->here()) start += std::exchange(found.asked, 0);
   rehearsal.take_projections();
   found.learned = held() - found.weights - found.asked;
-  std::vector<Tensor> moments;
-  for (const auto& [name, weight] : rehearsal.weights()) {
-    for (int64_t i = 0; i < shape.moments; ++i) moments.push_back(at::empty_like(weight.detach()));
+  std::optional<Optimizer> optimizer;
+  if (shape.adapter) {
+    optimizer.emplace(OptimizerOptions{.name = shape.optimizer, .beta1 = shape.beta1, .offload = shape.offload},
+                      rehearsal.weights());
+    if (shape.offload) found.paged = two_pages(optimizer->state());
   }
   found.moments = held() - found.weights - found.asked - found.learned;
   if (shape.adapter) {
@@ -261,8 +275,8 @@ Rehearsed rehearse(const StepShape& shape) {
                   more = rehearse_whole(some_rows(shape, 2 * kRowsTaken));
   Rehearsed all;  // every row adds alike
   for (const auto part :
-       {&Rehearsed::weights, &Rehearsed::asked, &Rehearsed::learned, &Rehearsed::moments, &Rehearsed::gradients,
-        &Rehearsed::kept, &Rehearsed::forward, &Rehearsed::backward, &Rehearsed::eval}) {
+       {&Rehearsed::weights, &Rehearsed::asked, &Rehearsed::learned, &Rehearsed::moments, &Rehearsed::paged,
+        &Rehearsed::gradients, &Rehearsed::kept, &Rehearsed::forward, &Rehearsed::backward, &Rehearsed::eval}) {
     all.*part = more.*part + (more.*part - few.*part) * (rows - 2 * kRowsTaken) / kRowsTaken;
   }
   return all;

@@ -14,6 +14,7 @@
 #include "recipes/console.h"
 #include "recipes/describe_run.h"
 #include "recipes/finish.h"
+#include "recipes/graph.h"
 #include "recipes/products.h"
 #include "recipes/selftest.h"
 #include "recipes/units.h"
@@ -53,7 +54,8 @@ TrainConfig train_config(const Recipe& recipe, const Training& training, bool qu
                         .eps = optim.eps,
                         .weight_decay = *optim.weight_decay,
                         .lr_ratio = run.adapter.lr_ratio,
-                        .lr = *optim.lr},
+                        .lr = *optim.lr,
+                        .offload = *recipe.train.offload},
           .schedule = {.kind = optim.schedule,
                        .warmup_steps = warmup_steps(optim, run.steps->size()),
                        .min_lr = *optim.min_lr,
@@ -62,6 +64,7 @@ TrainConfig train_config(const Recipe& recipe, const Training& training, bool qu
           .flops_per_token = run.plan.flops_per_token,
           .peak_flops = run.plan.hardware.peak_flops,
           .device = run.opened.machine.device,
+          .recorder = *recipe.train.graph ? graph_recorder(run.opened.machine.device) : PassRecorder{},
           .recipe = resolved,
           .inputs = folder.inputs(),
           .quiet = quiet};
@@ -114,6 +117,7 @@ std::unique_ptr<Training> start_training(Recipe& recipe, const Invocation& invoc
   weights = trainable(model, run.adapter);
   forward = {.training = true,
              .recomputed = recomputed(*recipe.train.recompute),
+             .offload = *recipe.train.offload,
              .seed = static_cast<uint64_t>(recipe.run.seed)};
   return training;
 }

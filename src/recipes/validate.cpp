@@ -12,8 +12,10 @@
 #include "data/data_template.h"
 #include "data/encode.h"
 #include "data/raw_text.h"
+#include "kernels/cuda_plugin.h"
 #include "recipes/calibration.h"
 #include "recipes/fit.h"
+#include "recipes/graph.h"
 #include "recipes/promises.h"
 #include "recipes/reference.h"
 #include "recipes/score_head.h"
@@ -109,6 +111,11 @@ void check_devices(const PromisedStep& step, RecipeMistakes& mistakes) {
     if (device && is_device(*device)) c.gather(key, [&] { device_named(key, *device); });
   };
   check("run.device", recipe.run.device);
+  if constexpr (kTrains<R>) {
+    const bool is_gpu = recipe.run.device ? *recipe.run.device != "cpu" : cuda() != nullptr;
+    const std::string why = recipe.train.graph == true ? no_graph_by_recipe(recipe, is_gpu) : "";
+    if (!why.empty()) c.mistake("train.graph", why, "train.graph=false, or leave it out");
+  }
   if constexpr (requires { recipe.distill; }) check("distill.teacher_device", recipe.distill.teacher_device);
 }
 

@@ -60,11 +60,11 @@ class Loop {
   const TrainConfig& config_;
   const NamedTensors& trainable_;
   const StepSource& source_;
-  const Objective& objective_;
   const Hooks& hooks_;
   ScheduleOptions schedule_;
   Optimizer optimizer_;
   CheckpointContent content_;
+  StepRunner runner_;
   FiniteWatch watch_;
   EventLog events_;
   Checkpoints checkpoints_;
@@ -74,6 +74,7 @@ class Loop {
   std::optional<Prefetcher> prefetcher_;
   int64_t saved_step_ = -1;
   bool new_best_ = false;  // not saved yet
+  bool told_unrecorded_ = false;
   double begin_ = monotonic_seconds(), seconds_before_ = 0, last_save_ = monotonic_seconds();
 };
 
@@ -82,11 +83,11 @@ Loop::Loop(const TrainConfig& config, const NamedTensors& trainable, const StepS
     : config_(config),
       trainable_(trainable),
       source_(source),
-      objective_(objective),
       hooks_(hooks),
       schedule_(config.schedule),
       optimizer_(config.optimizer, trainable),
       content_{trainable, optimizer_, source, config.recipe},
+      runner_(objective, trainable, config.device, config.recorder),
       watch_(config.device),
       events_(config.out),
       checkpoints_(config.out, events_) {
@@ -145,15 +146,13 @@ bool Loop::save_due() const {
 Tensor Loop::accumulate_gradients(Step& step, Metrics& extra) {
   Tensor loss = at::zeros({}, at::TensorOptions().device(config_.device).dtype(at::kDouble));
   for (auto& micro : step.micros) {
-    Metrics of_micro;
-    const Tensor share = objective_(to_device(std::move(micro), config_.device), step.counts, of_micro);
-    share.backward();
+    const Tensor share = runner_.run(std::move(micro), step.counts, extra);
     const at::NoGradGuard no_grad;
-    loss.add_(share.detach());
-    for (const auto& [name, value] : of_micro) {
-      Tensor& sum = extra[name];
-      sum = sum.defined() ? sum.add(value.detach()) : value.detach();
-    }
+    loss.add_(share);
+  }
+  if (!runner_.failure().empty() && !told_unrecorded_) {
+    events_.warn("train.graph: the passes are not recorded, and run as without it: " + runner_.failure());
+    told_unrecorded_ = true;
   }
   return loss;
 }
@@ -169,7 +168,7 @@ void Loop::take_step() {
   watch_.observe(record.loss, record.gradient_norm, state_.step + 1);
   if (config_.clip > 0) clip_by_norm(gradients, record.gradient_norm, config_.clip);
   optimizer_.step(record.lr, gradients, watch_.skip());
-  drop_gradients(trainable_);
+  runner_.clear_gradients();
 
   ++state_.step;
   state_.input_tokens += step.input_tokens;

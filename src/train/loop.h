@@ -16,6 +16,7 @@
 #include "run/input_hashes.h"
 #include "train/optimizer.h"
 #include "train/schedule.h"
+#include "train/step_runner.h"
 
 namespace prentice {
 
@@ -35,6 +36,7 @@ struct TrainConfig {
   double flops_per_token = 0;  // for MFU; 0 = unknown
   double peak_flops = 0;       // of the device; 0 = unknown
   at::Device device = at::kCPU;
+  PassRecorder recorder;                // there with train.graph
   std::string recipe;                   // resolved text: lies in every checkpoint, and a resume must have the same one
   std::shared_ptr<InputHashes> inputs;  // of everything the run reads; may be empty
   bool quiet = false;                   // no progress line

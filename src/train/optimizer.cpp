@@ -8,12 +8,14 @@
 #include <ATen/ops/_foreach_sub.h>
 #include <ATen/ops/_fused_adamw.h>
 #include <ATen/ops/_fused_sgd.h>
-#include <ATen/ops/empty_like.h>
+#include <ATen/ops/pow.h>
 #include <ATen/ops/rsub.h>
+#include <ATen/ops/stack.h>
 #include <ATen/ops/zeros.h>
 #include <ATen/ops/zeros_like.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "core/error.h"
 
@@ -34,6 +36,12 @@ void count_change(const std::vector<Tensor>& weights) {
   for (const Tensor& weight : weights) weight.unsafeGetTensorImpl()->bump_version();
 }
 
+// Tensors of a weight's size that are kept beside it.
+int64_t moments_per_weight(OptimizerName name, double beta1) {
+  if (name == OptimizerName::sgd) return beta1 == 0 ? 0 : 1;
+  return name == OptimizerName::lion ? 1 : 2;
+}
+
 double rate_factor(const OptimizerOptions& options, const std::string& name, const Tensor& tensor) {
   if (options.lr_ratio == 1) return 1;
   if (name.find(".lora_embedding_") != std::string::npos) return kEmbeddingRate / options.lr;
@@ -42,35 +50,56 @@ double rate_factor(const OptimizerOptions& options, const std::string& name, con
 
 }  // namespace
 
-int64_t moments_per_weight(OptimizerName name, double beta1) {
-  if (name == OptimizerName::sgd) return beta1 == 0 ? 0 : 1;
-  return name == OptimizerName::lion ? 1 : 2;
+Optimizer::Group& Optimizer::group_of(const std::string& name, const Tensor& weight) {
+  const double lr_factor = rate_factor(options_, name, weight);
+  const double weight_decay = weight.dim() >= 2 ? options_.weight_decay : 0.0;
+  const bool in_8bit = options_.name == OptimizerName::adamw8bit && weight.numel() >= kLeastIn8Bit;
+  const auto found = std::find_if(groups_.begin(), groups_.end(), [&](const Group& group) {
+    return group.lr_factor == lr_factor && group.weight_decay == weight_decay && group.in_8bit == in_8bit &&
+           group.weights.front().scalar_type() == weight.scalar_type();
+  });
+  if (found != groups_.end()) return *found;
+  Group& made = groups_.emplace_back(Group{.lr_factor = lr_factor, .weight_decay = weight_decay, .in_8bit = in_8bit});
+  const auto rate_type = weight.is_cpu() || in_8bit ? at::kDouble : at::kFloat;
+  made.lr = at::zeros({}, at::TensorOptions().device(weight.device()).dtype(rate_type));
+  return made;
+}
+
+template <class G, class F>
+void Optimizer::visit_states(G& group, size_t i, F&& f) const {
+  if (group.in_8bit) {
+    auto& [first, first_absmax, second, second_absmax] = group.packed[i];
+    f(".state1", first), f(".absmax1", first_absmax), f(".state2", second), f(".absmax2", second_absmax);
+    return;
+  }
+  if (!group.first.empty()) f(options_.name == OptimizerName::sgd ? ".momentum_buffer" : ".exp_avg", group.first[i]);
+  if (!group.second.empty()) f(".exp_avg_sq", group.second[i]);
 }
 
 Optimizer::Optimizer(const OptimizerOptions& options, const NamedTensors& trainable) : options_(options) {
-  if (options.name == OptimizerName::adamw8bit) {
-    fail(ExitCode::usage, "optim.name: adamw8bit is not in this version", "use adamw, lion or sgd");
-  }
   if (trainable.empty()) fail(ExitCode::internal, "the optimizer was given no tensor to train");
   const auto device = trainable.front().second.device();
   const int64_t moments = moments_per_weight(options.name, options.beta1);
-  const auto scalar = at::TensorOptions().device(device);
-  step_ = at::zeros({}, scalar.dtype(at::kFloat));
+  step_ = at::zeros({}, at::TensorOptions().device(device).dtype(at::kFloat));
+  if (options.offload) copies_.emplace(device);
   for (const auto& [name, tensor] : trainable) {
-    const double lr_factor = rate_factor(options, name, tensor);
-    const double weight_decay = tensor.dim() >= 2 ? options.weight_decay : 0.0;
-    auto group = std::find_if(groups_.begin(), groups_.end(), [&](const Group& candidate) {
-      return candidate.lr_factor == lr_factor && candidate.weight_decay == weight_decay &&
-             candidate.weights.front().scalar_type() == tensor.scalar_type();
-    });
-    if (group == groups_.end()) {
-      group = groups_.insert(groups_.end(), Group{.lr_factor = lr_factor, .weight_decay = weight_decay});
-      group->lr = at::zeros({}, scalar.dtype(device.is_cpu() ? at::kDouble : at::kFloat));
+    Group& group = group_of(name, tensor);
+    const Tensor weight = tensor.detach();
+    if ((group.in_8bit || copies_) && !weight.is_contiguous()) {
+      fail(ExitCode::internal, name + " does not lie in one piece");
     }
-    group->members.push_back(names_.size());
-    group->weights.push_back(tensor.detach());
-    if (moments > 0) group->first.push_back(at::zeros_like(group->weights.back()));
-    if (moments > 1) group->second.push_back(at::zeros_like(group->weights.back()));
+    group.members.push_back(names_.size());
+    group.weights.push_back(weight);
+    if (group.in_8bit) {
+      group.packed.push_back(make_moments_8bit(weight));
+    } else {
+      if (moments > 0) group.first.push_back(at::zeros_like(weight));
+      if (moments > 1) group.second.push_back(at::zeros_like(weight));
+    }
+    if (copies_) {
+      visit_states(group, group.members.size() - 1,
+                   [&](const char*, Tensor& state) { state = copies_->to_host(state); });
+    }
     names_.push_back(name);
   }
 }
@@ -83,15 +112,70 @@ void Optimizer::step(double lr, const std::vector<Tensor>& gradients, const Tens
     std::vector<Tensor> of_group;
     of_group.reserve(group.members.size());
     for (const size_t member : group.members) of_group.push_back(gradients[member]);
-    switch (options_.name) {
-      case OptimizerName::lion:
-        lion(group, of_group, skip);
-        break;
-      case OptimizerName::sgd:
-        sgd(group, of_group, skip);
-        break;
-      default:
-        adamw(group, of_group, skip);
+    copies_ ? move_by_pages(group, of_group, skip) : move(group, of_group, skip);
+  }
+}
+
+void Optimizer::move(Group& group, const std::vector<Tensor>& gradients, const Tensor& skip) {
+  switch (options_.name) {
+    case OptimizerName::lion:
+      return lion(group, gradients, skip);
+    case OptimizerName::sgd:
+      return sgd(group, gradients, skip);
+    case OptimizerName::adamw:
+    case OptimizerName::adamw8bit:
+      return group.in_8bit ? adamw_in_8bit(group, gradients, skip) : adamw(group, gradients, skip);
+  }
+}
+
+// Members [begin, end) of a group, as a group of their own whose states are on their way to the device.
+struct Optimizer::Page {
+  Group group;
+  size_t begin = 0, end = 0;
+  std::vector<HostCopies::Coming> coming;
+};
+
+Optimizer::Page Optimizer::bring(const Group& group, size_t begin) {
+  Page page{.group = {.lr_factor = group.lr_factor,
+                      .weight_decay = group.weight_decay,
+                      .in_8bit = group.in_8bit,
+                      .lr = group.lr},
+            .begin = begin,
+            .end = begin};
+  for (int64_t bytes = 0; page.end < group.members.size() && bytes < options_.page_bytes; ++page.end) {
+    const size_t i = page.end;
+    page.group.members.push_back(group.members[i]);
+    page.group.weights.push_back(group.weights[i]);
+    if (!group.first.empty()) page.group.first.push_back(group.first[i]);
+    if (!group.second.empty()) page.group.second.push_back(group.second[i]);
+    if (group.in_8bit) page.group.packed.push_back(group.packed[i]);
+    visit_states(group, i, [&](const char*, const Tensor& state) {
+      page.coming.push_back(copies_->fetch(state));
+      bytes += static_cast<int64_t>(state.nbytes());
+    });
+  }
+  return page;
+}
+
+void Optimizer::move_by_pages(Group& group, const std::vector<Tensor>& gradients, const Tensor& skip) {
+  std::optional<Page> next = bring(group, 0);
+  while (next) {
+    Page page = std::move(*next);
+    next.reset();
+    if (page.end < group.members.size()) next = bring(group, page.end);
+    size_t arrived = 0;
+    for (size_t i = 0; i < page.group.members.size(); ++i) {
+      visit_states(page.group, i,
+                   [&](const char*, Tensor& state) { state = copies_->arrived(std::move(page.coming[arrived++])); });
+    }
+    move(page.group, {gradients.begin() + page.begin, gradients.begin() + page.end}, skip);
+    std::vector<Tensor> moved;
+    for (size_t i = 0; i < page.group.members.size(); ++i) {
+      visit_states(page.group, i, [&](const char*, const Tensor& state) { moved.push_back(state); });
+    }
+    size_t stored = 0;
+    for (size_t i = page.begin; i < page.end; ++i) {
+      visit_states(group, i, [&](const char*, const Tensor& host) { copies_->store(moved[stored++], host); });
     }
   }
 }
@@ -101,6 +185,18 @@ void Optimizer::adamw(Group& group, const std::vector<Tensor>& gradients, const 
   at::_fused_adamw_(group.weights, gradients, group.first, group.second, /*max_exp_avg_sqs=*/{}, steps, group.lr,
                     options_.beta1, options_.beta2, group.weight_decay, options_.eps, /*amsgrad=*/false,
                     /*maximize=*/false, /*grad_scale=*/{}, skip);
+  count_change(group.weights);
+}
+
+void Optimizer::adamw_in_8bit(Group& group, const std::vector<Tensor>& gradients, const Tensor& skip) {
+  const auto without = [&](double beta) { return at::rsub(at::pow(beta, step_.to(at::kDouble)), 1); };
+  const Tensor rate = group.lr.neg().div(without(options_.beta1)), root = without(options_.beta2).sqrt();
+  const Tensor kept = at::rsub(group.lr.mul(group.weight_decay), 1);
+  const Tensor now = at::stack({rate, root, kept}).to(at::kFloat);
+  const Adamw8BitOptions options{.beta1 = options_.beta1, .beta2 = options_.beta2, .eps = options_.eps};
+  for (size_t i = 0; i < gradients.size(); ++i) {
+    adamw_8bit(group.weights[i], gradients[i].contiguous(), group.packed[i], now, skip, options);
+  }
   count_change(group.weights);
 }
 
@@ -130,14 +226,13 @@ void Optimizer::lion(Group& group, const std::vector<Tensor>& gradients, const T
 }
 
 NamedTensors Optimizer::state() const {
+  if (copies_) copies_->finish();
   NamedTensors state = {{"step", step_}};
-  const bool momentum_only = options_.name == OptimizerName::sgd;
   for (const auto& group : groups_) {
     for (size_t i = 0; i < group.members.size(); ++i) {
-      const auto& name = names_[group.members[i]];
-      if (!group.first.empty())
-        state.emplace_back(name + (momentum_only ? ".momentum_buffer" : ".exp_avg"), group.first[i]);
-      if (!group.second.empty()) state.emplace_back(name + ".exp_avg_sq", group.second[i]);
+      visit_states(group, i, [&](const char* suffix, const Tensor& tensor) {
+        state.emplace_back(names_[group.members[i]] + suffix, tensor);
+      });
     }
   }
   return state;

@@ -159,5 +159,46 @@ TEST(SavedModules, AllLinearLeavesThemOut) {
   EXPECT_EQ(adapted(model).size(), 18u);
 }
 
+// The parts behind attention, and whole blocks, computed again, from inputs that waited on the host or not: the masks
+// are those of the first time.
+TEST(Recomputation, OfAnyKindOfAdapterOnAnyBaseGivesTheSameBits) {
+  struct Case {
+    AdapterKind kind;
+    double dropout;
+    bool quantized;
+    std::vector<std::string> targets;
+  };
+  for (const auto& [kind, dropout, quantized, targets] :
+       {Case{AdapterKind::lora, 0.3, false, {"all-linear"}}, Case{AdapterKind::lora, 0.3, true, {"all-linear"}},
+        Case{AdapterKind::dora, 0.3, false, {"all-linear"}}, Case{AdapterKind::dora, 0.3, true, {"all-linear"}},
+        Case{AdapterKind::dora, 0, false, {"all-linear"}}, Case{AdapterKind::lora, 0.3, false, {"up_proj"}},
+        Case{AdapterKind::lora, 0.3, false, {"q_proj"}}}) {
+    const Quantize held = quantized ? Quantize::nf4 : Quantize::none;
+    Model model = random_model(tiny_spec(), 5, {.dtype = at::kFloat, .device = at::kCPU, .quantize = held});
+    AdapterSection section = lora_section(targets);
+    section.kind = kind, section.dropout = dropout;
+    attach_lora(model, section, 1);
+    disturb(model);
+    const NamedTensors trained = trainable(model, section);
+    const Batch batch = tiny_batch();
+    std::vector<Tensor> plain;
+    for (const auto& [again, offload] : {std::pair(Recomputed::nothing, false),
+                                         {Recomputed::mlp, false},
+                                         {Recomputed::block, false},
+                                         {Recomputed::mlp, true},
+                                         {Recomputed::block, true}}) {
+      const ForwardOptions options{.training = true, .recomputed = again, .offload = offload, .seed = 7, .step = 3};
+      mean_cross_entropy(logits(model, forward_hidden(model, batch, options)), batch).backward();
+      for (size_t i = 0; i < trained.size(); ++i) {
+        Tensor& gradient = trained[i].second.mutable_grad();
+        ASSERT_TRUE(gradient.defined()) << trained[i].first;
+        if (again == Recomputed::nothing) plain.push_back(gradient.clone());
+        EXPECT_TRUE(at::equal(gradient, plain[i])) << trained[i].first;
+        gradient.zero_();
+      }
+    }
+  }
+}
+
 }  // namespace
 }  // namespace prentice

@@ -312,7 +312,7 @@ TEST(Explain, SaysDefaultsByKind) {
   EXPECT_NE(explain("sft.optim.lr").find("default: 2e-4 (1e-5 with adapter.kind: full)"), std::string::npos);
   EXPECT_NE(explain("pretrain.optim.lr").find("default: 0.001"), std::string::npos);
   EXPECT_NE(explain("optim.lr").find("default: 2e-4"), std::string::npos);
-  EXPECT_NE(explain("sft.optim.name").find("not in this version: adamw8bit"), std::string::npos);
+  EXPECT_NE(explain("sft.optim.master").find("not in this version: stochastic"), std::string::npos);
   EXPECT_THROW(explain("sfft"), Error);
   EXPECT_THROW(explain("sft.optm"), Error);
   EXPECT_NE(explain("dpo.preference.beta").find("default: 0.1"), std::string::npos);

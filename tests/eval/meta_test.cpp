@@ -45,21 +45,22 @@ Batch batch_on_meta() {
 
 struct MetaCase {
   at::ScalarType type;
-  bool recompute;
+  Recomputed recomputed;
   double dropout;
 };
 
 TEST(Meta, AStepOfATinyModelRunsWithoutMemory) {
   register_meta_forms();
   for (const char* name : {"llama_tied_linear", "llama_biased_llama3", "mistral_window", "qwen2_window"}) {
-    for (const auto& [type, recompute, dropout] :
-         {MetaCase{at::kFloat, false, 0}, MetaCase{at::kFloat, true, 0.1}, MetaCase{at::kBFloat16, false, 0.1}}) {
+    for (const auto& [type, recomputed, dropout] :
+         {MetaCase{at::kFloat, Recomputed::nothing, 0}, MetaCase{at::kFloat, Recomputed::block, 0.1},
+          MetaCase{at::kFloat, Recomputed::mlp, 0.1}, MetaCase{at::kBFloat16, Recomputed::nothing, 0.1}}) {
       SCOPED_TRACE(name);
       const auto spec = read_spec(std::filesystem::path("tests/golden/model") / name);
       Model model = make_model(spec, {.dtype = type, .device = at::kMeta});
       for (Linear* linear : linears(model)) adapt(*linear, dropout);
       const Batch batch = batch_on_meta();
-      const ForwardOptions options{.training = true, .recomputed = recompute ? Recomputed::block : Recomputed::nothing};
+      const ForwardOptions options{.training = true, .recomputed = recomputed};
       const Tensor hidden = forward_hidden(model, batch, options);
       EXPECT_TRUE(hidden.is_meta());
       EXPECT_EQ(hidden.sizes(), at::IntArrayRef({10, spec.hidden}));

@@ -1,8 +1,12 @@
-// Readers below the model: containers, values, tokenizers.
+// Readers of containers, values, tokenizers and of a GGUF file as a model.
+#include <ATen/ops/empty.h>
+
 #include "fuzz/targets.h"
 #include "io/gguf.h"
 #include "io/json.h"
 #include "io/safetensors.h"
+#include "model/gguf_load.h"
+#include "model/gguf_spec.h"
 #include "quant/importance.h"
 #include "text/gguf_vocabulary.h"
 
@@ -34,6 +38,15 @@ void read_vocabulary(std::span<const std::byte> bytes) {
   });
 }
 
+void read_model(std::span<const std::byte> bytes) {
+  const MemoryFile file(bytes);
+  expecting({ExitCode::model}, [&] {
+    const GgufReader reader = GgufReader::open(file.path());
+    const ModelSpec spec = read_gguf_spec(reader);
+    for (const auto& tensor : match_gguf(spec, reader)) copy_gguf_values(tensor, spec, at::empty(tensor.shape));
+  });
+}
+
 void read_matrix(std::span<const std::byte> bytes) {
   const MemoryFile file(bytes);
   expecting({ExitCode::model}, [&] {
@@ -57,8 +70,8 @@ void read_json(std::span<const std::byte> bytes) {
 
 const Registered kTargets[] = {
     Registered({"gguf", true, read_container}),    Registered({"vocabulary", true, read_vocabulary}),
-    Registered({"importance", true, read_matrix}), Registered({"safetensors", false, read_safetensors}),
-    Registered({"json", false, read_json}),
+    Registered({"model", true, read_model}),       Registered({"importance", true, read_matrix}),
+    Registered({"json", false, read_json}),        Registered({"safetensors", false, read_safetensors}),
 };
 
 }  // namespace

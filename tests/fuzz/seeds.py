@@ -44,6 +44,25 @@ def pieces(bytes_too):
                    eos_token_id=2, add_space_prefix=True, add_bos_token=True)
 
 
+def models():
+    """One block each: Llama with q and k in rotated rows, and Gemma 2 with norms that are stored with their offset."""
+    def tensor(name, columns, rows=None):
+        dims = [columns] if rows is None else [columns, rows]
+        return Info(name, dims, 0, struct.pack("<f", 0.5) * (columns * (rows or 1)))
+    block = [tensor("blk.0.attn_norm.weight", 8), tensor("blk.0.attn_q.weight", 8, 8), tensor("blk.0.attn_k.weight", 8, 4),
+             tensor("blk.0.attn_v.weight", 8, 4), tensor("blk.0.attn_output.weight", 8, 8), tensor("blk.0.ffn_norm.weight", 8),
+             tensor("blk.0.ffn_gate.weight", 8, 12), tensor("blk.0.ffn_up.weight", 8, 12), tensor("blk.0.ffn_down.weight", 12, 8),
+             tensor("token_embd.weight", 8, 8), tensor("output_norm.weight", 8)]
+    shape = {"context_length": 64, "embedding_length": 8, "block_count": 1, "feed_forward_length": 12,
+             "attention__head_count": 2, "attention__head_count_kv": 1, "attention__layer_norm_rms_epsilon": 1e-5}
+    llama = entries("llama", **shape, rope__dimension_count=4, rope__freq_base=10000.0)
+    yield "llama", Draft(entries("general", architecture=b"llama") + llama + words(), block + [tensor("output.weight", 8, 8)]).pack()
+    gemma = entries("gemma2", **shape, attention__key_length=4, attention__value_length=4, attention__sliding_window=8,
+                    attn_logit_softcapping=50.0, final_logit_softcapping=30.0)
+    yield "gemma2", Draft(entries("general", architecture=b"gemma2") + gemma + words(),
+                          block + [tensor("blk.0.post_attention_norm.weight", 8), tensor("blk.0.post_ffw_norm.weight", 8)]).pack()
+
+
 def tensors(names):
     return [Info(name, dims, type_, bytes(size)) for name, dims, type_, size in names]
 
@@ -90,7 +109,7 @@ def corpora():
     described = [("words", words()), ("pieces", pieces(False)), ("bytes", pieces(True))]
     return {"gguf": [*containers(), *[file for file in matrices() if file[0] == "gguf"]], "importance": list(matrices()),
             "vocabulary": [(name, Draft(made, []).pack()) for name, made in described],
-            "safetensors": list(safetensors()), "json": list(jsons())}
+            "model": list(models()), "safetensors": list(safetensors()), "json": list(jsons())}
 
 
 def write(folder):

@@ -1,6 +1,7 @@
 // The plug-in loads anywhere, and says so when there is nothing for it to do.
 #include "kernels/cuda_plugin.h"
 
+#include <ATen/core/dispatch/Dispatcher.h>
 #include <gtest/gtest.h>
 
 namespace prentice {
@@ -22,6 +23,13 @@ TEST(CudaPlugin, LoadsWithAndWithoutADevice) {
   const CudaTable* table = open_cuda_plugin(plugin_beside_this_program(), reason);
   ASSERT_NE(table, nullptr) << reason;
   EXPECT_EQ(table->version, kCudaTableVersion);
+  for (const char* name :
+       {"dropout", "dequantize_nf4", "dequantize_gguf", "rms_norm_forward", "rms_norm_backward",
+        "rms_norm_weight_backward", "rotate_forward", "gated_forward", "gated_backward", "label_losses"}) {
+    const auto found = c10::Dispatcher::singleton().findSchema({std::string("prentice::") + name, ""});
+    ASSERT_TRUE(found) << name;
+    EXPECT_TRUE(found->hasKernelForDispatchKey(c10::DispatchKey::CUDA)) << name;
+  }
   size_t free = 0, total = 0;
   if (table->device_count() == 0) {
     EXPECT_NE(table->memory(0, &free, &total), 0);

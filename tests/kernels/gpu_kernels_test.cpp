@@ -1,9 +1,12 @@
 // The operations on a CUDA device against the same on the CPU.
 #include <ATen/TensorOperators.h>
 #include <ATen/core/Tensor.h>
+#include <ATen/core/dispatch/Dispatcher.h>
 #include <ATen/ops/arange.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/equal.h>
+#include <ATen/ops/ones.h>
+#include <ATen/ops/randint.h>
 #include <ATen/ops/randn.h>
 #include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros.h>
@@ -11,13 +14,17 @@
 #include <torch/csrc/autograd/autograd.h>
 
 #include <functional>
+#include <string>
+#include <utility>
 
+#include "kernels/adamw_8bit.h"
 #include "kernels/cuda_plugin.h"
 #include "kernels/dropout.h"
+#include "kernels/gated.h"
+#include "kernels/label_losses.h"
 #include "kernels/nf4.h"
 #include "kernels/rms_norm.h"
 #include "kernels/rope.h"
-#include "kernels/silu_mul.h"
 
 namespace prentice {
 namespace {
@@ -45,41 +52,88 @@ Tensor everything(const Operation& operation, const std::vector<Tensor>& inputs,
   return at::cat(parts);
 }
 
+struct GpuCase {
+  std::string name;
+  Operation operation;
+  std::vector<Tensor> inputs;  // f64
+  at::DimVector shape;         // of the result
+};
+
+// Rows that fill vectors of 16 bytes and rows that do not, short ones (heads) and long ones; inside wider matrices,
+// too.
+std::vector<GpuCase> fused_cases() {
+  std::vector<GpuCase> cases;
+  const auto values = [](at::IntArrayRef shape) { return at::randn(shape, at::kDouble); };
+  for (const int64_t width : {48, 128, 577, 4096, 8200}) {
+    for (const double offset : {0.0, 1.0}) {
+      cases.push_back({"rms_norm " + std::to_string(width) + (offset == 0 ? "" : ", offset"),
+                       [=](const auto& in) { return rms_norm(in[0], in[1], 1e-6, offset); },
+                       {values({77, width}), values({width})},
+                       {77, width}});
+    }
+    for (const Gate gate : {Gate::silu, Gate::gelu, Gate::gelu_tanh}) {
+      cases.push_back(
+          {"gated " + std::to_string(width) + ", gate " + std::to_string(static_cast<int>(gate)),
+           [=](const auto& in) { return gated(gate, in[0].narrow(1, 0, width), in[0].narrow(1, width, width)); },
+           {values({37, 2 * width})},
+           {37, width}});
+    }
+  }
+  const std::vector<std::pair<int64_t, int64_t>> heads = {{20, 8}, {128, 64}, {80, 16}, {6, 3}};
+  for (const auto& [width, half] : heads) {
+    const Tensor angles = values({37, half}), cosine = angles.cos(), sine = angles.sin();
+    cases.push_back({"rotate " + std::to_string(width) + ", " + std::to_string(half),
+                     [=](const auto& in) {
+                       const auto as = in[0].options();
+                       return rotate(in[0], cosine.to(as), sine.to(as));
+                     },
+                     {values({37, 3, width})},
+                     {37, 3, width}});
+  }
+  return cases;
+}
+
 TEST_F(GpuKernels, FusedOperationsAndTheirGradientsEqualThoseOfTheCpu) {
-  const Tensor angles = at::randn({37, 8}, at::kDouble);
-  const Tensor cosine = angles.cos(), sine = angles.sin();
-  struct Case {
-    const char* name;
-    Operation operation;
-    std::vector<Tensor> inputs;
-    at::IntArrayRef shape;
-  };
-  const std::vector<Case> cases = {
-      {"rms_norm",
-       [](const auto& in) { return rms_norm(in[0], in[1], 1e-6, 0); },
-       {at::randn({37, 48}, at::kDouble), at::randn({48}, at::kDouble)},
-       {37, 48}},
-      {"rms_norm with offset",
-       [](const auto& in) { return rms_norm(in[0], in[1], 1e-6, 1); },
-       {at::randn({37, 48}, at::kDouble), at::randn({48}, at::kDouble)},
-       {37, 48}},
-      {"rotate",
-       [&](const auto& in) {
-         const auto as = in[0].options();
-         return rotate(in[0], cosine.to(as), sine.to(as));
-       },
-       {at::randn({37, 3, 20}, at::kDouble)},
-       {37, 3, 20}},
-      {"silu_mul",
-       [](const auto& in) { return silu_mul(in[0], in[1]); },
-       {at::randn({37, 48}, at::kDouble), at::randn({37, 48}, at::kDouble)},
-       {37, 48}},
-  };
-  for (const auto& c : cases) {
-    const Tensor grad = at::randn(c.shape, at::kDouble);
-    const Tensor host = everything(c.operation, c.inputs, grad, at::kCPU);
-    const Tensor device = everything(c.operation, c.inputs, grad, at::kCUDA);
-    EXPECT_LT(((device - host).norm() / host.norm()).item<double>(), 1e-12) << c.name;
+  const std::vector<std::pair<at::ScalarType, double>> types = {
+      {at::kDouble, 1e-12}, {at::kFloat, 2e-6}, {at::kBFloat16, 1e-2}, {at::kHalf, 2e-3}};
+  for (const auto& [type, tolerance] : types) {
+    for (const auto& c : fused_cases()) {
+      std::vector<Tensor> inputs;
+      for (const Tensor& input : c.inputs) inputs.push_back(input.to(type));
+      const Tensor grad = at::randn(c.shape, at::kDouble).to(type);
+      const Tensor host = everything(c.operation, inputs, grad, at::kCPU);
+      const Tensor device = everything(c.operation, inputs, grad, at::kCUDA);
+      EXPECT_LT(((device - host).norm() / host.norm()).item<double>(), tolerance) << c.name << " " << type;
+      EXPECT_TRUE(at::equal(everything(c.operation, inputs, grad, at::kCUDA), device))
+          << c.name << " again: other bits";
+    }
+  }
+}
+
+TEST_F(GpuKernels, LabelLossesAndTheirGradientsEqualThoseOfTheCpu) {
+  for (const int64_t width : {3, 1000, 32001, 128256}) {
+    const Tensor labels = at::randint(width, {9}, at::kLong);
+    const Tensor logits = at::randn({9, width}, at::kDouble) * 5;
+    for (const auto& [type, tolerance] : {std::pair{at::kDouble, 1e-12}, {at::kFloat, 3e-6}}) {
+      for (const bool gradients : {false, true}) {
+        Tensor host = logits.to(type, false, true), device = host.to(at::kCUDA);
+        const Tensor wanted = label_losses(labels, host, gradients);
+        const Tensor found = label_losses(labels.to(at::kCUDA), device, gradients).cpu();
+        EXPECT_LT(((found - wanted).norm() / wanted.norm()).item<double>(), tolerance) << width;
+        if (!gradients) continue;
+        EXPECT_LT(((device.cpu() - host).norm() / host.norm()).item<double>(), tolerance) << width;
+      }
+    }
+  }
+}
+
+// What the plug-in registers is what runs: without its forms the operations would be made of ATen's, unseen.
+TEST_F(GpuKernels, EachFusedPassHasAFormOfTheDevices) {
+  for (const char* name : {"rms_norm_forward", "rms_norm_backward", "rms_norm_weight_backward", "rotate_forward",
+                           "gated_forward", "gated_backward", "label_losses"}) {
+    const auto found = c10::Dispatcher::singleton().findSchema({std::string("prentice::") + name, ""});
+    ASSERT_TRUE(found) << name;
+    EXPECT_TRUE(found->hasKernelForDispatchKey(c10::DispatchKey::CUDA)) << name;
   }
 }
 
@@ -110,6 +164,29 @@ TEST_F(GpuKernels, ADequantizedWeightHasTheBitsOfTheCpus) {
       for (const auto type : {at::kFloat, at::kDouble, at::kHalf, at::kBFloat16}) {
         EXPECT_TRUE(at::equal(dequantized(device, type).cpu(), dequantized(host, type)))
             << rows << " x " << columns << (nested ? ", nested, " : ", ") << type;
+      }
+    }
+  }
+}
+
+TEST_F(GpuKernels, MovesOfAdamwIn8BitHaveTheBitsOfTheCpus) {
+  const Tensor go = at::zeros({}, at::kFloat);
+  for (const int64_t size : {1, 255, 256, 4096, 5000, 3'000'001}) {
+    for (const auto type : {at::kFloat, at::kDouble, at::kHalf, at::kBFloat16}) {
+      const Tensor host = at::randn({size}).to(type), device = host.to(at::kCUDA);
+      const Moments8Bit of_host = make_moments_8bit(host), of_device = make_moments_8bit(device);
+      for (int step = 1; step <= 4; ++step) {
+        const Tensor gradient = at::randn({size}).mul(step == 3 ? 1e-6 : 0.1).to(type);
+        const Tensor by = at::tensor({-1e-2F / static_cast<float>(step), 0.03F * static_cast<float>(step), 0.999F});
+        adamw_8bit(host, gradient, of_host, by, go, {});
+        adamw_8bit(device, gradient.to(at::kCUDA), of_device, by.to(at::kCUDA), go.to(at::kCUDA), {});
+      }
+      const Tensor before = device.clone();
+      adamw_8bit(device, before, of_device, at::ones({3}, at::kCUDA), at::ones({}, at::kCUDA), {});  // skipped
+      EXPECT_TRUE(at::equal(device.cpu(), host)) << size << " " << type;
+      for (const auto part :
+           {&Moments8Bit::first, &Moments8Bit::first_absmax, &Moments8Bit::second, &Moments8Bit::second_absmax}) {
+        EXPECT_TRUE(at::equal((of_device.*part).cpu(), of_host.*part)) << size << " " << type;
       }
     }
   }

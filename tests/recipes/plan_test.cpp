@@ -38,9 +38,13 @@ TEST(Plan, SavedActivationsAreAboutWhatThePerformanceBudgetSays) {
 TEST(Plan, RecomputationAndSmallerMicroBatchesNeedLess) {
   StepShape shape = llama_8b();
   const int64_t whole = step_memory(shape).peak();
+  shape.recomputed = Recomputed::mlp;
+  const int64_t selective = step_memory(shape).peak();
   shape.recomputed = Recomputed::block;
   const int64_t recomputed = step_memory(shape).peak();
   shape.micro_tokens = 4096;
+  EXPECT_LT(selective, whole);
+  EXPECT_LT(recomputed, selective);
   EXPECT_LT(recomputed, whole / 2);
   EXPECT_LT(step_memory(shape).peak(), recomputed);
 }
@@ -48,25 +52,37 @@ TEST(Plan, RecomputationAndSmallerMicroBatchesNeedLess) {
 TEST(Plan, WhatDoesNotFitIsMadeSmallerByTheLeastThatHelps) {
   StepShape shape = llama_8b();  // rows of 4,096 in micro-batches of 8,192
   shape.spec.vocab = 32000;      // an export's largest tensor is less than a step's activations
-  const auto peak = [](StepShape smaller, bool recompute, int64_t tokens, int64_t longest) {
-    smaller.recomputed = recompute ? Recomputed::block : Recomputed::nothing, smaller.micro_tokens = tokens, smaller.longest = longest;
+  const auto peak = [](StepShape smaller, Recomputed again, int64_t tokens, int64_t longest) {
+    smaller.recomputed = again, smaller.micro_tokens = tokens, smaller.longest = longest;
     return step_memory(smaller).peak();
   };
   struct Case {
     const char* what;
     int64_t group, memory;
-    bool recompute;
+    Recomputed recomputed;
     int64_t micro_tokens, max_length;
   };
-  const int64_t whole = peak(shape, false, 8192, 4096), recomputed = peak(shape, true, 8192, 4096);
-  const int64_t least = peak(shape, true, 4096, 4096), halved = peak(shape, true, 2048, 2048);
-  for (const auto& [what, group, memory, recompute, micro_tokens, max_length] :
-       {Case{"one byte short", 1, whole - 1, true, 8192, 0}, Case{"recomputed, exactly", 1, recomputed, true, 8192, 0},
-        Case{"less than that", 1, recomputed - 1, true, 4096, 0}, Case{"shorter rows", 1, least - 1, true, 2048, 2048},
-        Case{"again", 1, halved - 1, true, 1024, 1024}, Case{"pairs", 2, least - 1, true, 2048, 1024}}) {
+  using enum Recomputed;
+  const int64_t whole = peak(shape, nothing, 8192, 4096), selective = peak(shape, mlp, 8192, 4096);
+  const int64_t recomputed = peak(shape, block, 8192, 4096), least = peak(shape, block, 4096, 4096);
+  const int64_t offloaded = [&] {
+    StepShape smaller = shape;
+    smaller.offload = true;
+    return peak(smaller, block, 4096, 4096);
+  }();
+  ASSERT_LT(offloaded, least);
+  for (const auto& [what, group, memory, again, micro_tokens, max_length] :
+       {Case{"one byte short", 1, whole - 1, mlp, 8192, 0}, Case{"the MLPs, exactly", 1, selective, mlp, 8192, 0},
+        Case{"less than that", 1, selective - 1, block, 8192, 0},
+        Case{"recomputed, exactly", 1, recomputed, block, 8192, 0},
+        Case{"less than all of it", 1, recomputed - 1, block, 4096, 0},
+        Case{"what can wait on the host", 1, least - 1, block, 4096, 0},
+        Case{"shorter rows", 1, offloaded - 1, block, 2048, 2048},
+        Case{"pairs", 2, offloaded - 1, block, 2048, 1024}}) {
     const auto smaller = smaller_step(shape, group, memory);
     ASSERT_TRUE(smaller.fits) << what;
-    EXPECT_EQ(smaller.shape.recomputed == Recomputed::block, recompute) << what;
+    EXPECT_EQ(smaller.shape.recomputed, again) << what;
+    EXPECT_EQ(smaller.shape.offload, memory < least) << what;
     EXPECT_EQ(smaller.shape.micro_tokens, micro_tokens) << what;
     EXPECT_EQ(smaller.max_length, max_length) << what;
     EXPECT_LE(smaller.peak_bytes, memory) << what;
@@ -99,7 +115,7 @@ TEST(Plan, TheRehearsalCountsWhatTensorsTake) {
   StepShape shape = llama_8b();
   const Rehearsed found = rehearse(shape);
   EXPECT_NEAR(static_cast<double>(found.weights), 2.0 * 8'030'261'248 + 4.0 * 41'943'040, 1e6);
-  EXPECT_EQ(found.moments, 8 * shape.trainable);
+  EXPECT_EQ(found.moments, 8 * shape.trainable + 4 + 4);  // the step and the rate
   EXPECT_EQ(found.gradients, 4 * shape.trainable);
   const int64_t held = found.weights + found.moments + found.gradients + found.kept;
   EXPECT_GT(found.forward, held);
@@ -110,6 +126,35 @@ TEST(Plan, TheRehearsalCountsWhatTensorsTake) {
   EXPECT_NEAR(static_cast<double>(full.weights), 4.0 * 8'030'261'248, 1e6);
   EXPECT_NEAR(static_cast<double>(full.gradients), 4.0 * 8'030'261'248, 1e6);
   EXPECT_NEAR(static_cast<double>(full.moments), 8.0 * 8'030'261'248, 1e6);
+}
+
+// By hand: 32 block inputs of [8192, 4096] in bf16 leave the device, and two of them visit it; so do the moments.
+TEST(Plan, WhatWaitsOnTheHostIsNotOnTheDevice) {
+  StepShape shape = llama_8b();
+  shape.recomputed = Recomputed::block, shape.state_bytes = 8 * shape.trainable + 4;
+  const Rehearsed here = rehearse(shape);
+  const int64_t context = step_memory(shape).step;
+  shape.offload = true;
+  const Rehearsed there = rehearse(shape);
+  const int64_t input = int64_t{8192} * 4096 * 2;
+  EXPECT_EQ(here.moments - there.moments, 8 * shape.trainable);
+  EXPECT_EQ(here.kept - there.kept, 32 * input);
+  EXPECT_EQ(offloaded_bytes(shape), 32 * input + 8 * shape.trainable + 4);
+  const int64_t saved = here.backward - there.backward;
+  EXPECT_NEAR(static_cast<double>(saved), 30.0 * input + 8.0 * shape.trainable, 2.0 * input);
+  EXPECT_EQ(context - step_memory(shape).step, 8 * shape.trainable - there.paged);
+}
+
+// By hand, of torch's bytes: two codes a weight, two scales for 256 of them, the step and the rate. Every matrix of the
+// adapter has more than 4,096 elements and a multiple of 256.
+TEST(Plan, MomentsIn8BitsTakeTwoBytesAWeightAndTheirScales) {
+  StepShape shape = llama_8b();
+  const MemoryByPhase in_f32 = step_memory(shape);
+  shape.optimizer = OptimizerName::adamw8bit;
+  const int64_t held = rehearse(shape).moments;
+  EXPECT_EQ(held, 2 * shape.trainable + 8 * shape.trainable / 256 + 4 + 8);
+  EXPECT_EQ(in_f32.save - step_memory(shape).save, 8 * shape.trainable + 8 - held);
+  EXPECT_EQ(in_f32.step - step_memory(shape).step, 8 * shape.trainable + 8 - held);
 }
 
 TEST(Plan, EveryLossCanBeRehearsed) {

@@ -268,3 +268,12 @@ def test_raw_rows_on_a_model_with_a_template_are_warned_of_by_every_verb(program
     unreadable = ["data.train=rows.jsonl", "data.format=preference"]
     for quiet in (["data.chat=on"], ["model.path=plain"], unreadable):
         assert program.run("validate", "pairs.yaml", *quiet).stderr == "", quiet
+
+
+@pytest.mark.parametrize("verb", ["validate", "plan", "run"])
+def test_graphs_are_refused_on_a_cpu(program, verb):
+    write(program)
+    said = program.run(verb, "r.yaml", "train.graph=true", code=2)
+    assert "train.graph: CUDA graphs are recorded on a GPU, and this runs on the CPU" in said.stderr
+    assert not (program.folder / "out").exists()
+    program.run(verb, "r.yaml", "train.graph=false")

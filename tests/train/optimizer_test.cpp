@@ -5,7 +5,6 @@
 #include <ATen/ops/zeros.h>
 #include <gtest/gtest.h>
 
-#include "core/error.h"
 #include "io/json.h"
 #include "train/clip.h"
 
@@ -109,16 +108,6 @@ TEST(Optimizer, StateWrittenIntoAnotherOneContinuesTheSame) {
     step(optimizer, 5);
     step(restored, 5);
     for (size_t i = 0; i < weights.size(); ++i) EXPECT_TRUE(weights[i].second.equal(copies[i].second));
-  }
-}
-
-TEST(Optimizer, AnUnbuiltOneIsRefusedByName) {
-  try {
-    Optimizer({.name = OptimizerName::adamw8bit}, tensors_of(golden().at("weights")));
-    FAIL();
-  } catch (const Error& error) {
-    EXPECT_EQ(error.code(), ExitCode::usage);
-    EXPECT_EQ(std::string(error.what()), "optim.name: adamw8bit is not in this version");
   }
 }
 

@@ -1,0 +1,87 @@
+// The CUDA forms of RMSNorm's passes: tensors to raw pointers and back.
+#include <ATen/cuda/CUDAContext.h>
+#include <ATen/ops/empty.h>
+#include <c10/cuda/CUDAException.h>
+#include <c10/cuda/CUDAGuard.h>
+#include <torch/library.h>
+
+#include <algorithm>
+#include <tuple>
+
+#include "core/wide_type.h"
+#include "kernels/cuda_type_of.h"
+#include "kernels/rms_norm_launch.h"
+#include "kernels/vector.h"
+
+namespace prentice {
+
+namespace {
+
+void check(int error) { C10_CUDA_CHECK(static_cast<cudaError_t>(error)); }
+
+std::tuple<Tensor, Tensor> forward_cuda(const Tensor& any, const Tensor& weight, double eps, double offset) {
+  const c10::cuda::CUDAGuard guard(any.device());
+  const Tensor x = with_dense_rows(any), by = weight.contiguous();
+  Tensor y = at::empty(x.sizes(), x.options()), scales = at::empty({x.size(0)}, x.options().dtype(wide_type(x)));
+  check(launch_rms_norm({.x = x.const_data_ptr(),
+                         .weight = by.const_data_ptr(),
+                         .rows = x.size(0),
+                         .width = x.size(1),
+                         .x_stride = x.stride(0),
+                         .eps = eps,
+                         .offset = offset,
+                         .y = y.mutable_data_ptr(),
+                         .scales = scales.mutable_data_ptr()},
+                        cuda_type(x.scalar_type()), at::cuda::getCurrentCUDAStream()));
+  return {y, scales};
+}
+
+Tensor backward_cuda(const Tensor& any_grad, const Tensor& any, const Tensor& weight, const Tensor& scales,
+                     double offset) {
+  const c10::cuda::CUDAGuard guard(any.device());
+  const Tensor grad = with_dense_rows(any_grad), x = with_dense_rows(any), by = weight.contiguous();
+  Tensor dx = at::empty(x.sizes(), x.options());
+  check(launch_rms_norm_backward({.grad = grad.const_data_ptr(),
+                                  .x = x.const_data_ptr(),
+                                  .weight = by.const_data_ptr(),
+                                  .scales = scales.const_data_ptr(),
+                                  .rows = x.size(0),
+                                  .width = x.size(1),
+                                  .grad_stride = grad.stride(0),
+                                  .x_stride = x.stride(0),
+                                  .offset = offset,
+                                  .dx = dx.mutable_data_ptr()},
+                                 cuda_type(x.scalar_type()), at::cuda::getCurrentCUDAStream()));
+  return dx;
+}
+
+// Slabs of at least kSlabRows rows, and no more than fill the device beside the tiles of columns.
+Tensor weight_cuda(const Tensor& any_grad, const Tensor& any, const Tensor& scales) {
+  constexpr int64_t kSlabRows = 32, kSlabs = 128;
+  const c10::cuda::CUDAGuard guard(any.device());
+  const Tensor grad = with_dense_rows(any_grad), x = with_dense_rows(any);
+  const int64_t slabs = std::clamp<int64_t>(x.size(0) / kSlabRows, 1, kSlabs);
+  Tensor partial = at::empty({slabs, x.size(1)}, scales.options()), dweight = at::empty({x.size(1)}, scales.options());
+  check(launch_rms_norm_weight({.grad = grad.const_data_ptr(),
+                                .x = x.const_data_ptr(),
+                                .scales = scales.const_data_ptr(),
+                                .rows = x.size(0),
+                                .width = x.size(1),
+                                .grad_stride = grad.stride(0),
+                                .x_stride = x.stride(0),
+                                .slabs = slabs,
+                                .partial = partial.mutable_data_ptr(),
+                                .dweight = dweight.mutable_data_ptr()},
+                               cuda_type(x.scalar_type()), at::cuda::getCurrentCUDAStream()));
+  return dweight;
+}
+
+}  // namespace
+
+}  // namespace prentice
+
+TORCH_LIBRARY_IMPL(prentice, CUDA, library) {
+  library.impl("rms_norm_forward", &prentice::forward_cuda);
+  library.impl("rms_norm_backward", &prentice::backward_cuda);
+  library.impl("rms_norm_weight_backward", &prentice::weight_cuda);
+}

@@ -1,0 +1,41 @@
+// The CUDA form of the pass of prentice::rotate: tensors to raw pointers and back.
+#include <ATen/cuda/CUDAContext.h>
+#include <ATen/ops/empty.h>
+#include <c10/cuda/CUDAException.h>
+#include <c10/cuda/CUDAGuard.h>
+#include <torch/library.h>
+
+#include "kernels/cuda_type_of.h"
+#include "kernels/rope_launch.h"
+#include "kernels/vector.h"
+
+namespace prentice {
+
+namespace {
+
+Tensor turn_cuda(const Tensor& any, const Tensor& any_cosine, const Tensor& any_sine, double direction) {
+  const c10::cuda::CUDAGuard guard(any.device());
+  const Tensor x = with_dense_rows(any), cosine = with_dense_rows(any_cosine), sine = with_dense_rows(any_sine);
+  Tensor y = at::empty(x.sizes(), x.options());
+  const RopeLaunch launch{.x = x.const_data_ptr(),
+                          .cosine = cosine.const_data_ptr(),
+                          .sine = sine.const_data_ptr(),
+                          .tokens = x.size(0),
+                          .heads = x.size(1),
+                          .width = x.size(2),
+                          .half = cosine.size(1),
+                          .x_stride = x.stride(0),
+                          .cosine_stride = cosine.stride(0),
+                          .sine_stride = sine.stride(0),
+                          .direction = direction,
+                          .y = y.mutable_data_ptr()};
+  C10_CUDA_CHECK(
+      static_cast<cudaError_t>(launch_rope(launch, cuda_type(x.scalar_type()), at::cuda::getCurrentCUDAStream())));
+  return y;
+}
+
+}  // namespace
+
+}  // namespace prentice
+
+TORCH_LIBRARY_IMPL(prentice, CUDA, library) { library.impl("rotate_forward", &prentice::turn_cuda); }
