@@ -169,7 +169,7 @@ void write_hf_folder(const WeightSource& source, const ModelSpec& spec, const fs
   for (size_t i = 0; i < plan.files.size(); ++i) {
     std::vector<TensorInfo> declared;
     for (const size_t tensor : plan.tensors[i]) declared.push_back(infos[tensor]);
-    const fs::path log = resume.log.empty() ? fs::path() : resume.log / plan.files[i];
+    const fs::path log = resume.log.empty() ? fs::path() : resume.log / (plan.files[i] + ".log");
     ResumableStream writer(out / plan.files[i], safetensors_layout(declared, options.origin), {log, resume.key});
     kept += writer.kept();
     if (!told && (writer.kept() < writer.tensors() || i + 1 == plan.files.size())) {

@@ -4,6 +4,7 @@
 
 #include "core/error.h"
 #include "export/adapter_proof.h"
+#include "export/served_reader.h"
 #include "export/weight_source.h"
 #include "io/gguf.h"
 #include "io/publish.h"
@@ -59,6 +60,10 @@ SelfTest self_test_of(const Opened& opened, const std::vector<int32_t>& stop_ids
     return make_self_test(model, opened.tokenizer, stop_ids, opened.machine.device,
                           [] { throw_if_stopped(kContinues); });
   };
+  if (!artifact.served_type.empty()) {  // what adapter.qat trained is the file's rounding of the merged weights
+    const auto weights = WeightSource::from_folder(opened.spec, artifact.base, artifact.adapter);
+    return make(as_served(reader_of(weights), served_by(artifact, weights.spec())));
+  }
   if (!artifact.adapter.empty()) return make(adapted_reader(artifact.base, artifact.adapter, opened.spec));
   const auto weights = WeightSource::from_folder(opened.spec, artifact.base);
   return make(reader_of(weights));

@@ -18,7 +18,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 LARGE = (LlamaForCausalLM, LlamaConfig(**{**SHAPE, "hidden_size": 512, "intermediate_size": 1536, "num_hidden_layers": 6}))
 WORDS = ["export", "run.device=cpu", "run.threads=1", "model.path=model+adapter", "export.peft=false", "export.name=it", "export.merged=bf16",
          "export.gguf=[Q2_K, Q4_K_M]"]
-FILES = ("merged.log/model.safetensors", "it-Q2_K.gguf.log", "it-Q4_K_M.gguf.log")
+FILES = ("merged.log/model.safetensors.log", "it-Q2_K.gguf.log", "it-Q4_K_M.gguf.log")
 TENSORS = 6 * 9 + 3
 
 
