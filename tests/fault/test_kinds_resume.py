@@ -45,6 +45,7 @@ CASES = {"start": (make_preferences, ["dpo", "adapter.init=start"]),
          "kto": (make_preferences, ["dpo", "preference.loss=kto"]),
          "reward": (make_preferences, ["reward", "adapter.dropout=0.1"]),
          "reward_full": (make_preferences, ["reward", "adapter.kind=full"]),
+         "full_8bit": (make_preferences, ["reward", "adapter.kind=full", "optim.name=adamw8bit"]),
          "projections": (make_distillation, ["distill", "distill.loss=hidden_mse", "adapter.dropout=0.1"]),
          "on_policy": (make_distillation, ["distill", "distill.on_policy=0.5", "distill.loss=jsd", "distill.max_new_tokens=8"])}
 

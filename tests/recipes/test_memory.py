@@ -49,12 +49,14 @@ TICKETS, REPLIES = ROOT / "data/tickets/train.jsonl", ROOT / "data/replies/train
 
 @pytest.mark.parametrize("words", [
     ["sft", *MODEL, *FULL, f"data.train={TICKETS}", "train.batch=64"],
+    ["sft", *MODEL, *FULL, f"data.train={TICKETS}", "train.batch=64", "optim.name=adamw8bit"],
+    ["sft", *MODEL, *FULL, f"data.train={TICKETS}", "train.batch=64", "train.recompute=selective"],
     ["reward", *MODEL, *FULL, f"data.train={REPLIES}"],
     ["dpo", *MODEL, *FULL, f"data.train={REPLIES}", "preference.reference=precomputed"],
     ["dpo", *MODEL, f"data.train={REPLIES}", "train.steps=8"],
     ["distill", *MODEL, *FULL, f"data.train={TICKETS}", "train.batch=64", "distill.teacher=teacher"],
     ["teach", *MODEL, f"data.train={TICKETS}"],
-], ids=["sft", "reward", "dpo", "dpo_lora", "distill", "teach"])
+], ids=["sft", "sft_8bit", "sft_selective", "reward", "dpo", "dpo_lora", "distill", "teach"])
 def test_the_plan_is_what_a_run_takes(words, binary, tmp_path):
     """Both in the report's own words; beyond the bare program. A heap's holes are not the same twice."""
     save_folder(make_model("llama"), tmp_path / "teacher")
