@@ -10,9 +10,9 @@ template <class W>
 int launch(const LabelLossesLaunch& given, cudaStream_t stream) {
   const auto blocks = static_cast<unsigned>(given.rows);
   if (aligned_rows({{given.logits, given.width}}, given.width, kVector<W>)) {
-    label_losses_kernel<W, kVector<W>><<<blocks, kRowThreads, 0, stream>>>(given);
+    label_losses_kernel<W, kVector<W>><<<blocks, kVocabThreads, 0, stream>>>(given);
   } else {
-    label_losses_kernel<W, 1><<<blocks, kRowThreads, 0, stream>>>(given);
+    label_losses_kernel<W, 1><<<blocks, kVocabThreads, 0, stream>>>(given);
   }
   return cudaGetLastError();
 }

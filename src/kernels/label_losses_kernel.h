@@ -9,13 +9,16 @@
 
 namespace prentice {
 
+// More than other kernels have: a chunk has few rows, and each thread one load under way at a time.
+inline constexpr int kVocabThreads = 512;
+
 template <class W, int kN>
 __global__ void label_losses_kernel(LabelLossesLaunch given) {
   const int64_t row = blockIdx.x, vectors = given.width / kN, label = given.labels[row];
   auto* logits = vectors_of<kN>(static_cast<W*>(given.logits), row, given.width);
   // Finite, so that -inf among the logits is a probability of 0 and not inf - inf.
   W largest = static_cast<W>(-3.4e38), sum = 0;
-  for (int64_t i = threadIdx.x; i < vectors; i += kRowThreads) {
+  for (int64_t i = threadIdx.x; i < vectors; i += kVocabThreads) {
     const Vector<W, kN> value = logits[i];
     W of_vector = largest;
 #pragma unroll
@@ -25,8 +28,8 @@ __global__ void label_losses_kernel(LabelLossesLaunch given) {
     for (int j = 0; j < kN; ++j) sum += std::exp(value.at[j] - largest);
   }
   const W own = largest;
-  largest = joined_over_group<kRowThreads>(largest, Larger());
-  sum = joined_over_group<kRowThreads>(sum * std::exp(own - largest), Add());
+  largest = joined_over_group<kVocabThreads>(largest, Larger());
+  sum = joined_over_group<kVocabThreads>(sum * std::exp(own - largest), Add());
   const W log_sum = std::log(sum);
   if (threadIdx.x == 0) {
     const W own_logit = static_cast<const W*>(given.logits)[row * given.width + label];
@@ -34,7 +37,7 @@ __global__ void label_losses_kernel(LabelLossesLaunch given) {
   }
   if (!given.gradients) return;
   __syncthreads();  // the label's logit has been read
-  for (int64_t i = threadIdx.x; i < vectors; i += kRowThreads) {
+  for (int64_t i = threadIdx.x; i < vectors; i += kVocabThreads) {
     Vector<W, kN> value = logits[i];
 #pragma unroll
     for (int j = 0; j < kN; ++j) {

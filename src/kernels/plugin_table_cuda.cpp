@@ -112,6 +112,7 @@ void* graph_record(int device, void (*pass)(void*), void* argument) {
   const at::cuda::MempoolId_t pool = side_stream(device).pool;
   if (guarded([&] {
         C10_CUDA_CHECK(cudaDeviceSynchronize());
+        c10::cuda::CUDACachingAllocator::emptyCache();  // what the passes that warmed up held is the recording's
         // Threads that load data allocate pinned memory meanwhile, which the global mode would forbid them.
         graph->capture_begin(pool, cudaStreamCaptureModeThreadLocal);
       }) != 0) {

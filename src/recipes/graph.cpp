@@ -33,11 +33,11 @@ std::string no_graph_by_model(const ModelSpec& spec, c10::ScalarType dtype) {
 }
 
 template <class Recipe>
-void decide_graph(Recipe& recipe, const ModelSpec& spec, c10::ScalarType dtype, bool is_gpu, int64_t parameters) {
+void decide_graph(Recipe& recipe, const ModelSpec& spec, c10::ScalarType dtype, bool is_gpu, bool wins) {
   std::string why = no_graph_by_recipe(recipe, is_gpu);
   if (why.empty()) why = no_graph_by_model(spec, dtype);
   auto& graph = recipe.train.graph;
-  if (!graph) graph = why.empty() && parameters < kGraphParameters;
+  if (!graph) graph = why.empty() && wins;
   if (*graph && !why.empty()) fail(ExitCode::usage, "train.graph: " + why, "train.graph=false, or leave it out");
 }
 
@@ -49,7 +49,7 @@ PassRecorder graph_recorder(at::Device device) {
 
 #define PRENTICE_GRAPHS(R)                                           \
   template std::string no_graph_by_recipe<R>(const R&, bool is_gpu); \
-  template void decide_graph<R>(R&, const ModelSpec&, c10::ScalarType, bool, int64_t);
+  template void decide_graph<R>(R&, const ModelSpec&, c10::ScalarType, bool, bool);
 PRENTICE_TRAINING_KINDS(PRENTICE_GRAPHS)
 #undef PRENTICE_GRAPHS
 

@@ -15,11 +15,12 @@ template <class Recipe>  // a kind that trains
 std::string no_graph_by_recipe(const Recipe& recipe, bool is_gpu);
 std::string no_graph_by_model(const ModelSpec& spec, c10::ScalarType dtype);
 
-// Fills train.graph where it is `auto`: true for models below kGraphParameters on a GPU. Errors: `usage` where it was
-// asked for and cannot be.
+// Weights of a model whose launches may cost more than what they launch.
 inline constexpr int64_t kGraphParameters = 3'000'000'000;
+
+// Fills train.graph where it is `auto`: `wins` where it can be. Errors: `usage` where it was asked for and cannot be.
 template <class Recipe>
-void decide_graph(Recipe& recipe, const ModelSpec& spec, c10::ScalarType dtype, bool is_gpu, int64_t parameters);
+void decide_graph(Recipe& recipe, const ModelSpec& spec, c10::ScalarType dtype, bool is_gpu, bool wins);
 
 PassRecorder graph_recorder(at::Device device);
 

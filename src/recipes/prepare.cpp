@@ -104,6 +104,12 @@ void decide_micro_batch(TrainSection& train, StepShape& shape, const Hardware& h
   train.offload = shape.offload;
 }
 
+// A small model, and room for the passes of one shape that are recorded beside those of another that warm up.
+bool graph_wins(const StepShape& shape, const Hardware& hardware) {
+  if (!shape.is_gpu || shape.parameters >= kGraphParameters) return false;
+  return 2 * step_memory(shape).peak() <= hardware.memory_bytes * 9 / 10;
+}
+
 StepOptions step_options(const RunSection& run, const DataSection& data, const TrainSection& train, double epochs) {
   return {.batch = train.batch.value_or(0),
           .batch_tokens = train.batch_tokens,
@@ -161,7 +167,7 @@ PreparedRun prepare_run(Recipe& recipe, OpenedRun opened, const Hardware& hardwa
     recipe.train.offload = false;
   }
   decide_micro_batch(recipe.train, shape, hardware);
-  decide_graph(recipe, shape.spec, shape.dtype, shape.is_gpu, shape.parameters);
+  decide_graph(recipe, shape.spec, shape.dtype, shape.is_gpu, graph_wins(shape, hardware));
   run.epochs = recipe.train.epochs.value_or(1);
   run.steps = make_step_source(run.data.train.encoded, step_options(recipe.run, recipe.data, recipe.train, run.epochs));
   if (*recipe.train.graph) {

@@ -183,7 +183,7 @@ TEST(DeviceKernels, TheOrderOfThreadsChangesNoBit) {
     EXPECT_TRUE(at::equal(again.y, first.y) && at::equal(again.dx, first.dx) &&
                 at::equal(again.dweight, first.dweight));
     const Tensor in_place = logits.clone(), losses = unwritten({3}, at::kFloat);
-    launch(&label_losses_kernel<float, 1>, {3, 1}, kRowThreads,
+    launch(&label_losses_kernel<float, 1>, {3, 1}, kVocabThreads,
            LabelLossesLaunch{.labels = labels.const_data_ptr<int64_t>(),
                              .logits = in_place.data_ptr(),
                              .rows = 3,
@@ -289,7 +289,7 @@ TEST(DeviceKernels, GatedEqualsTheCpus) {
 template <class W, int kN>
 void expect_losses_as_on_the_cpu(const Tensor& logits, const Tensor& labels, bool gradients, double tolerance) {
   const Tensor in_place = logits.clone(), losses = unwritten({logits.size(0)}, logits.scalar_type());
-  launch(&label_losses_kernel<W, kN>, {static_cast<unsigned>(logits.size(0)), 1}, kRowThreads,
+  launch(&label_losses_kernel<W, kN>, {static_cast<unsigned>(logits.size(0)), 1}, kVocabThreads,
          LabelLossesLaunch{.labels = labels.const_data_ptr<int64_t>(),
                            .logits = in_place.data_ptr(),
                            .rows = logits.size(0),

@@ -60,21 +60,21 @@ TEST(Graph, WhatCannotBeRecordedRunsAsItIs) {
 
 TEST(Graph, ItIsDecidedByDeviceModelAndRecipe) {
   const ModelSpec spec;
-  const auto decided = [&](Auto<bool> asked, bool is_gpu, int64_t parameters, double dropout) {
+  const auto decided = [&](Auto<bool> asked, bool is_gpu, bool wins, double dropout) {
     SftRecipe recipe;
     recipe.train.graph = asked;
     recipe.adapter.dropout = dropout;
-    decide_graph(recipe, spec, at::kBFloat16, is_gpu, parameters);
+    decide_graph(recipe, spec, at::kBFloat16, is_gpu, wins);
     return *recipe.train.graph;
   };
-  EXPECT_TRUE(decided({}, true, 600'000'000, 0));
-  EXPECT_FALSE(decided({}, false, 600'000'000, 0));
-  EXPECT_FALSE(decided({}, true, 8'000'000'000, 0));
-  EXPECT_FALSE(decided({}, true, 600'000'000, 0.05));
-  EXPECT_TRUE(decided(true, true, 8'000'000'000, 0));
-  EXPECT_FALSE(decided(false, true, 600'000'000, 0));
-  EXPECT_THROW(decided(true, false, 600'000'000, 0), Error);
-  EXPECT_THROW(decided(true, true, 600'000'000, 0.05), Error);
+  EXPECT_TRUE(decided({}, true, true, 0));
+  EXPECT_FALSE(decided({}, false, true, 0));
+  EXPECT_FALSE(decided({}, true, false, 0));
+  EXPECT_FALSE(decided({}, true, true, 0.05));
+  EXPECT_TRUE(decided(true, true, false, 0));
+  EXPECT_FALSE(decided(false, true, true, 0));
+  EXPECT_THROW(decided(true, false, true, 0), Error);
+  EXPECT_THROW(decided(true, true, true, 0.05), Error);
   DpoRecipe preference;
   EXPECT_NE(no_graph_by_recipe(preference, true), "");
 }
