@@ -1,5 +1,5 @@
-"""TRL's SFTTrainer with a PEFT LoRA on the rows of run.py: peer.py MODEL ROWS all|answers|varied STEPS BATCH LENGTH REPORT.
-Writes the clock at the end of each step."""
+"""TRL's SFTTrainer with a PEFT LoRA on the rows of run.py: peer.py MODEL ROWS all|answers|varied STEPS BATCH LENGTH BASE REPORT.
+BASE: f32, or nf4 for bitsandbytes with nested constants and products in f32. Writes the clock at the end of each step."""
 
 import json
 import sys
@@ -8,10 +8,10 @@ import time
 import torch
 from datasets import Dataset
 from peft import LoraConfig
-from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
+from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, TrainerCallback
 from trl import SFTConfig, SFTTrainer
 
-model_path, rows_path, mode, steps, batch, length, report = sys.argv[1:]
+model_path, rows_path, mode, steps, batch, length, base, report = sys.argv[1:]
 torch.set_num_threads(2)
 times = []
 
@@ -21,8 +21,10 @@ class Clock(TrainerCallback):
         times.append(time.time())
 
 
+nf4 = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=torch.float32)
+quantized = {"quantization_config": nf4, "device_map": "cpu"} if base == "nf4" else {}
 trainer = SFTTrainer(
-    model=AutoModelForCausalLM.from_pretrained(model_path, dtype=torch.float32),
+    model=AutoModelForCausalLM.from_pretrained(model_path, dtype=torch.float32, **quantized),
     processing_class=AutoTokenizer.from_pretrained(model_path),
     train_dataset=Dataset.from_list([json.loads(line) for line in open(rows_path)]),
     peft_config=LoraConfig(r=16, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM"),

@@ -18,7 +18,7 @@ ROOT = HERE.parent.parent
 LENGTH, BATCH, ANSWER, WARM_UP = 512, 4, 64, 2
 
 
-def make_model(folder):
+def make_model(folder, layers):
     """The SmolLM2-135M shape with random weights; the quickstart's tokenizer uses the first 1,536 of its words."""
     import shutil
 
@@ -27,7 +27,7 @@ def make_model(folder):
 
     torch.manual_seed(0)
     LlamaForCausalLM(LlamaConfig(
-        vocab_size=49152, hidden_size=576, intermediate_size=1536, num_hidden_layers=30, num_attention_heads=9,
+        vocab_size=49152, hidden_size=576, intermediate_size=1536, num_hidden_layers=layers, num_attention_heads=9,
         num_key_value_heads=3, max_position_embeddings=2048, tie_word_embeddings=True, bos_token_id=None, eos_token_id=0,
     )).save_pretrained(folder)
     for file in (ROOT / "data/quickstart/tokenizer").iterdir():
@@ -79,7 +79,7 @@ def measured(command, environment):
     return time.monotonic() - start, usage.ru_maxrss * 1024
 
 
-def run_ours(folder, steps, mode, number):
+def run_ours(folder, steps, mode, base, number):
     out = folder / f"ours-{mode}-{number}"
     began = time.time()
     seconds, memory = measured([
@@ -87,18 +87,18 @@ def run_ours(folder, steps, mode, number):
         "data.format=completion", f"data.train_on={'all' if mode == 'all' else 'completion'}", "data.shuffle=false",
         "data.eval_split=0", f"data.max_length={LENGTH}", f"train.batch={BATCH}", f"train.steps={steps}",
         f"train.micro_tokens={LENGTH * BATCH}", "run.precision=f32", "run.device=cpu", "run.threads=2", "run.log_every=1",
-        "train.recompute=none", "export.verify=false", f"run.out={out}"], dict(os.environ))
+        "train.recompute=none", "export.verify=false", f"model.quantize={'none' if base == 'f32' else base}", f"run.out={out}"], dict(os.environ))
     lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     times = [line["time"] for line in lines if "loss" in line]
     return describe(times, mode, steps, began, seconds, memory)
 
 
-def run_peer(folder, steps, mode, number):
+def run_peer(folder, steps, mode, base, number):
     report = folder / f"peer-{mode}-{number}.json"
     environment = {**os.environ, "OMP_NUM_THREADS": "2", "MKL_NUM_THREADS": "2", "TOKENIZERS_PARALLELISM": "false"}
     began = time.time()
     seconds, memory = measured([sys.executable, HERE / "peer.py", folder / "model", folder / f"{mode}.jsonl", mode, str(steps),
-                                str(BATCH), str(LENGTH), report], environment)
+                                str(BATCH), str(LENGTH), base, report], environment)
     return describe(json.loads(report.read_text()), mode, steps, began, seconds, memory)
 
 
@@ -116,21 +116,23 @@ def main():
     parser.add_argument("--steps", type=int, default=8)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--modes", nargs="+", default=["all", "answers", "varied"])
+    parser.add_argument("--base", choices=["f32", "nf4"], default="f32", help="of the frozen weights: nf4 is QLoRA")
+    parser.add_argument("--layers", type=int, default=30, help="fewer for a trial")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--make", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.make:
-        make_model(options.make)
+        make_model(options.make, options.layers)
         return
     result = {"machine": platform.processor() or platform.machine(), "cores": os.cpu_count(), "threads": 2, "length": LENGTH,
-              "batch": BATCH, "date": time.strftime("%Y-%m-%d"), "modes": {}}
+              "batch": BATCH, "base": options.base, "layers": options.layers, "date": time.strftime("%Y-%m-%d"), "modes": {}}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         # In a process of its own: the peak of a child counts the memory its parent had when it was started.
-        subprocess.run([sys.executable, __file__, "--make", folder / "model"], check=True, stderr=subprocess.DEVNULL)
+        subprocess.run([sys.executable, __file__, "--make", folder / "model", "--layers", str(options.layers)], check=True, stderr=subprocess.DEVNULL)
         for mode in options.modes:
             make_rows(folder / f"{mode}.jsonl", mode, options.steps * BATCH)
-            rounds = [{"ours": run_ours(folder, options.steps, mode, number), "peer": run_peer(folder, options.steps, mode, number)}
+            rounds = [{side: run(folder, options.steps, mode, options.base, number) for side, run in (("ours", run_ours), ("peer", run_peer))}
                       for number in range(options.rounds)]
             ratios = sorted(r["ours"]["tokens_per_second"] / r["peer"]["tokens_per_second"] for r in rounds)
             result["modes"][mode] = {"ratio": statistics.median(ratios), "ratio_range": [ratios[0], ratios[-1]], "rounds": rounds}
