@@ -68,6 +68,7 @@ TEST(FixedShape, WhatIsAddedIsBehindAndTrainsNothing) {
     }
     EXPECT_TRUE(at::equal(after.sample_key.narrow(0, 0, before.sample_key.size(0)), before.sample_key));
     EXPECT_TRUE((after.labels.narrow(0, own, tokens - own) == kNoLabel).all().item<bool>());
+    EXPECT_TRUE((after.weights.narrow(0, own, tokens - own) == 0).all().item<bool>());
     EXPECT_TRUE(at::equal(after.target_rows.narrow(0, 0, targets), before.target_rows));
     for (int64_t i = targets; i < after.target_rows.size(0); ++i) {
       const int64_t row = after.target_rows[i].item<int64_t>();
