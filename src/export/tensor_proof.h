@@ -26,8 +26,8 @@ inline constexpr double kMergedElsewhere = 2e-5;        // of the largest value:
 // does. Measured on a model whose columns' activations differ by e^1.5: of the values of a tensor those of an
 // importance matrix are further from their own than kFarFromStep steps in no K-block, and in up to 0.0084 of Q4_0; of
 // plain files of a model whose weights are others by 0.06 of their size, 0.024 (Q4_K), 0.029 (Q4_0), 0.17 (Q5_K) and
-// 0.43 (Q6_K). In root mean squares the first two are 1.3 and 1.2 times the rounding: of four bits and more this lets no
-// file pass that kMostOfTensor would not.
+// 0.43 (Q6_K). In root mean squares the first two are 1.3 and 1.2 times the rounding: of four bits and more this lets
+// no file pass that kMostOfTensor would not.
 inline constexpr double kFarFromStep = 0.75, kMostFarFromStep = 0.02;
 inline constexpr double kMostTensorsOtherwise = 0.75;  // of those in blocks, where a matrix is suspected
 
