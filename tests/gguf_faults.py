@@ -46,8 +46,10 @@ class File:
         self.bytes[a], self.bytes[b] = self.bytes[b], self.bytes[a]
         self.types[a], self.types[b] = self.types[b], self.types[a]
 
-    def write(self, path):
+    def write(self, path, alignment=None):
         writer = gguf.GGUFWriter(path, self.architecture)
+        if alignment:
+            writer.add_custom_alignment(alignment)
         for key, (types, value) in self.metadata.items():
             if key != "general.architecture":
                 writer.add_key_value(key, value, types[0], types[-1] if types[0] == ARRAY else None)

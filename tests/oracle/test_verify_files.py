@@ -7,7 +7,7 @@ import gguf
 import pytest
 import torch
 from gguf_faults import File
-from test_verify_faults import TEMPLATE, UINT32, WIDE, Shop
+from test_verify_faults import TEMPLATE, WIDE, Shop
 from tiny_models import make_model, save_folder
 
 
@@ -52,9 +52,8 @@ def test_bytes_behind_the_last_tensor_are_found(more, shop, tmp_path):
 
 def test_a_file_without_its_last_padding_passes(shop, tmp_path):
     """The writer fills up to the alignment; llama.cpp reads a file that ends with its last tensor, too."""
-    path, file = tmp_path / "odd.gguf", File(shop.good)
-    file.set("general.alignment", 4096, UINT32)
-    written = file.write(path).read_bytes()
+    path = tmp_path / "odd.gguf"
+    written = File(shop.good).write(path, alignment=4096).read_bytes()
     last = max(gguf.GGUFReader(path).tensors, key=lambda tensor: tensor.data_offset)
     end = int(last.data_offset + last.n_bytes)
     assert len(written) > end
