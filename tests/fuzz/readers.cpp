@@ -69,9 +69,9 @@ void read_json(std::span<const std::byte> bytes) {
 }
 
 const Registered kTargets[] = {
-    Registered({"gguf", true, read_container}),    Registered({"vocabulary", true, read_vocabulary}),
-    Registered({"model", true, read_model}),       Registered({"importance", true, read_matrix}),
-    Registered({"json", false, read_json}),        Registered({"safetensors", false, read_safetensors}),
+    Registered({"gguf", true, read_container}), Registered({"vocabulary", true, read_vocabulary}),
+    Registered({"model", true, read_model}),    Registered({"importance", true, read_matrix}),
+    Registered({"json", false, read_json}),     Registered({"safetensors", false, read_safetensors}),
 };
 
 }  // namespace
