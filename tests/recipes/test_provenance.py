@@ -115,14 +115,11 @@ def test_what_is_not_so_is_found(name, reason, program, tmp_path):
 
 def test_a_copy_is_asked_of_the_run_that_verify_model_names(program, tmp_path):
     program.run(*TRAIN, "run.out=run")
-    program.run(*TRAIN, "run.out=other", "optim.lr=1e-4")
     copy = shutil.copy(tmp_path / "run/gguf/it-Q8_0.gguf", tmp_path / "it.gguf")
     for count, model in enumerate(("run", "run@2", "model+run/adapter")):
         program.run("verify", f"verify.model={model}", f"verify.artifact={copy}", f"run.out=proof-{count}", "--provenance")
         checks = {check["name"]: check["detail"] for check in json.loads((tmp_path / f"proof-{count}/verify.json").read_text())["checks"]}
         assert checks["provenance: run"] == str(tmp_path / "run") and "provenance: recipe" in checks
-    said = program.run("verify", "verify.model=run", "verify.artifact=other/gguf/it-Q8_0.gguf", "run.out=another", "--provenance", code=9)
-    assert "provenance" not in said.stderr and "values" in said.stderr  # it lies in its own run, and is another model
     (tmp_path / "run/recipe.yaml").write_text((tmp_path / "run/recipe.yaml").read_text().replace("log_every: 10", "log_every: 7").replace("steps: 2", "steps: 3"))
     program.run("verify", "verify.model=model+run/adapter", f"verify.artifact={copy}", "run.out=proof-4", "--provenance", code=9)
     checks = json.loads((tmp_path / "proof-4/verify.json").read_text())["checks"]
