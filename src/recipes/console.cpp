@@ -17,8 +17,8 @@ std::vector<std::string> missed_gates(const Json& eval) {
   std::vector<std::string> missed;
   for (const Json& gate : eval.at("gates").as_array()) {
     if (gate.at("passed").as_bool()) continue;
-    missed.push_back(fmt::format("{} is {}, its bound is {}", gate.at("metric").as_string(), gate.at("value").dump(),
-                                 gate.at("bound").dump()));
+    missed.push_back(fmt::format("{} is {:.6g}, its bound is {}", gate.at("metric").as_string(),
+                                 gate.at("value").as_number(), gate.at("bound").dump()));
   }
   return missed;
 }
