@@ -64,8 +64,9 @@ SelfTest self_test_of(const Opened& opened, const std::vector<int32_t>& stop_ids
     const auto weights = WeightSource::from_folder(opened.spec, artifact.base, artifact.adapter);
     return make(as_served(reader_of(weights), served_by(artifact, weights.spec())));
   }
-  if (!artifact.adapter.empty()) return make(adapted_reader(artifact.base, artifact.adapter, opened.spec));
-  const auto weights = WeightSource::from_folder(opened.spec, artifact.base);
+  if (is_gguf_file(artifact.base) && !artifact.adapter.empty())
+    return make(adapted_reader(artifact.base, artifact.adapter, opened.spec));
+  const auto weights = WeightSource::from_folder(opened.spec, artifact.base, artifact.adapter);
   return make(reader_of(weights));
 }
 
@@ -103,7 +104,7 @@ int run_program(ExportRecipe recipe, const Invocation& invocation) {
        .origin = folder.origin(),
        .stop_ids = stop_ids,
        .max_length = spec.max_positions,
-       .self_test = answers ? self_test_of(opened, stop_ids) : SelfTest(),
+       .self_test = [&] { return answers ? self_test_of(opened, stop_ids) : SelfTest(); },
        .say = say_on_stderr(invocation)},
       recipe.exports, folder.path());
   write_checksums(folder.path());

@@ -145,8 +145,11 @@ Products write_run_products(const Model& model, const PreparedRun& run, ExportSe
        .stop_ids = stop_ids,
        .raw_text = has_template && !run.data.train.chat,
        .max_length = run.opened.spec.max_positions,
-       .self_test = run.opened.spec.labels > 0 ? SelfTest()
-                                               : make_self_test(model, run.data.train, run.opened.tokenizer, stop_ids),
+       .self_test =
+           [&] {
+             if (run.opened.spec.labels > 0) return SelfTest();
+             return make_self_test(model, run.data.train, run.opened.tokenizer, stop_ids);
+           },
        .computed_in = computed_in(run.opened),
        .training = {{"data", run.data.train.description}, {"steps", std::to_string(result.steps)}},
        .results = results_of(score),

@@ -85,8 +85,9 @@ Products write_products(const ProductSource& source, const ExportSection& sectio
   }
   info.merged = fs::exists(out / "merged");
   const auto tolerances = tolerances_of(source, section, info, files.found);
-  info.self_test = !source.self_test.cases.empty() && !tolerances.empty();
-  write_serving(source, info, tolerances, out);
+  const SelfTest self_test = tolerances.empty() ? SelfTest() : source.self_test();
+  info.self_test = !self_test.cases.empty();
+  write_serving(source, info, self_test, tolerances, out);
   Products products{.verified = !files.found.checks.empty(),
                     .answered = !files.found.logits.empty(),
                     .survivals = std::move(survivals),

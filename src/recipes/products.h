@@ -55,7 +55,8 @@ struct ProductSource {
   std::vector<int32_t> stop_ids;
   bool raw_text = false;  // trained on raw text although the model has a template
   int64_t max_length = 0;
-  SelfTest self_test;               // without cases: no model was at hand to answer
+  // Made when all is written. Without cases: nothing was asked.
+  std::function<SelfTest()> self_test = [] { return SelfTest(); };
   std::string computed_in = "F32";  // the coarsest type in which it answered: F32, F16, BF16 or NF4
   std::vector<std::pair<std::string, std::string>> training;  // for the model cards: "learning rate" -> "0.0002"
   std::vector<std::pair<std::string, std::string>> results;   // "accuracy" -> "0.935"

@@ -59,8 +59,8 @@ std::vector<Tolerance> tolerances_of(const ProductSource& source, const ExportSe
   return all;
 }
 
-void write_serving(const ProductSource& source, const ServingInfo& info, const std::vector<Tolerance>& tolerances,
-                   const fs::path& out) {
+void write_serving(const ProductSource& source, const ServingInfo& info, const SelfTest& self_test,
+                   const std::vector<Tolerance>& tolerances, const fs::path& out) {
   TempFolder folder(out / "serve");
   write_file_durably(folder.path() / "serve.md", serve_markdown(info));
   if (const std::string text = modelfile(info); !text.empty()) write_file_durably(folder.path() / "Modelfile", text);
@@ -78,7 +78,7 @@ void write_serving(const ProductSource& source, const ServingInfo& info, const s
                                                                   .results = source.results,
                                                                   .licences = std::move(licences)}));
   if (info.self_test) {
-    write_file_durably(folder.path() / "selftest.json", selftest_json(info.name, source.self_test, tolerances));
+    write_file_durably(folder.path() / "selftest.json", selftest_json(info.name, self_test, tolerances));
     write_file_durably(folder.path() / "selftest.py", selftest_program());
   }
   folder.publish(IfExists::replace);

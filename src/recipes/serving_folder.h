@@ -19,7 +19,7 @@ std::vector<Tolerance> tolerances_of(const ProductSource&, const ExportSection&,
                                      const Verification& found);
 
 // Replaces the folder. Errors: `storage`.
-void write_serving(const ProductSource&, const ServingInfo&, const std::vector<Tolerance>&,
+void write_serving(const ProductSource&, const ServingInfo&, const SelfTest&, const std::vector<Tolerance>&,
                    const std::filesystem::path& out);
 
 }  // namespace prentice
