@@ -163,7 +163,8 @@ void TensorProof::finish() {
   if (blocks_) ++in_blocks_;
   if (others_) ++other_blocks_;
   if (2 * sums.other_blocks > sums.blocks) ++otherwise_;
-  if (sums.between > 0) far_ = std::max(far_, static_cast<double>(sums.far) / static_cast<double>(sums.between));
+  if (sums.between > 0)
+    far_ = std::max(far_.value_or(0), static_cast<double>(sums.far) / static_cast<double>(sums.between));
   if (sums.not_finite > 0) {
     not_finite_.push_back(fmt::format("{}: {} values are not finite", sums.name, sums.not_finite));
     return;

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -53,7 +54,7 @@ class TensorProof {
   // an importance matrix have, and of other weights; and, of a proof with `not_said`, whether all values are stored as
   // the nearest of their steps, which those of other weights are not.
   bool rounded_otherwise() const;
-  bool on_steps() const { return far_ <= kMostFarFromStep; }
+  bool on_steps() const { return far_ && *far_ <= kMostFarFromStep; }
 
  private:
   struct Sums {
@@ -83,8 +84,8 @@ class TensorProof {
   int64_t tensors_ = 0, in_blocks_ = 0, other_blocks_ = 0;
   bool blocks_ = false, others_ = false;
   std::vector<std::string> not_finite_, wrong_elements_, wrong_blocks_, wrong_tensors_;
-  int64_t otherwise_ = 0;  // tensors most of whose blocks are others than the reference quantizer's
-  double far_ = 0;         // the largest share of a tensor
+  int64_t otherwise_ = 0;      // tensors most of whose blocks are others than the reference quantizer's
+  std::optional<double> far_;  // the largest share of a tensor; none of types that no importance changes
   double worst_element_ = 0, worst_block_ = 0, worst_tensor_ = 0;
   std::string element_name_, tensor_name_;
 };
