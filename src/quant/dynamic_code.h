@@ -3,7 +3,7 @@
 
 #include <cstdint>
 
-#include "core/philox.h"
+#include "core/host_device.h"
 
 namespace prentice {
 
