@@ -184,7 +184,8 @@ std::string model_card(const CardInfo& info) {
   return text;
 }
 
-std::string checksums(const std::filesystem::path& folder, const std::vector<std::string>& names) {
+std::string checksums(const std::filesystem::path& folder, const std::vector<std::string>& names,
+                      const FileHashes& known) {
   namespace fs = std::filesystem;
   std::vector<std::string> files;
   for (const auto& name : names) {
@@ -198,7 +199,10 @@ std::string checksums(const std::filesystem::path& folder, const std::vector<std
   }
   std::ranges::sort(files);
   std::string text;
-  for (const auto& file : files) text += sha256_file(folder / file) + "  " + file + "\n";
+  for (const auto& file : files) {
+    const auto found = known.find(file);
+    text += (found == known.end() ? sha256_file(folder / file) : found->second) + "  " + file + "\n";
+  }
   return text;
 }
 

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <optional>
 #include <string>
 #include <utility>
@@ -75,8 +76,12 @@ struct CardInfo {
 };
 std::string model_card(const CardInfo&);
 
+using FileHashes = std::map<std::string, std::string>;  // name below a folder -> SHA-256
+
 // SHA256SUMS of `folder`, as sha256sum -c reads it: every file below the given names, sorted. Links are not followed.
-std::string checksums(const std::filesystem::path& folder, const std::vector<std::string>& names);
+// Those in `known` are not read again.
+std::string checksums(const std::filesystem::path& folder, const std::vector<std::string>& names,
+                      const FileHashes& known = {});
 
 // Quoting: one shell word, line breaks being spaces; text that Markdown shows as it is; a YAML double-quoted string.
 std::string shell_word_of_line(std::string text);

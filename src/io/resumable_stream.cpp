@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <utility>
 
 #include "core/error.h"
 #include "io/lines.h"
@@ -15,6 +16,8 @@ namespace prentice {
 namespace {
 
 namespace fs = std::filesystem;
+
+constexpr size_t kWrittenAtOnce = size_t{4} << 20;
 
 // Returns 0 or what went wrong.
 int write_all(int file, std::span<const std::byte> bytes, uint64_t place) {
@@ -70,10 +73,11 @@ ResumableStream::ResumableStream(const fs::path& path, StreamLayout layout, cons
   if (file_.number < 0) fail_system("create", path_, errno);
   if (!log.path.empty()) open_log(log);
   if (::ftruncate(file_.number, static_cast<off_t>(place_)) != 0) fail_system("write", path_, errno);
-  if (const int error = write_all(file_.number, head_, 0)) fail_write(error);
+  put(head_, 0);
 }
 
 ResumableStream::~ResumableStream() {
+  if (writer_.valid()) writer_.wait();
   if (!finished_ && log_.number < 0) ::unlink(path_.c_str());
 }
 
@@ -100,7 +104,7 @@ void ResumableStream::open_log(const ResumeLog& log) {
 }
 
 void ResumableStream::write_line(const std::string& text) {
-  if (::write(log_.number, text.data(), text.size()) != static_cast<ssize_t>(text.size())) fail_write(errno);
+  if (::write(log_.number, text.data(), text.size()) != static_cast<ssize_t>(text.size())) fail_write(errno, place_);
 }
 
 // Whether the bytes at place_ are those of the tensor and its padding.
@@ -127,40 +131,55 @@ void ResumableStream::write(std::string_view name, std::span<const std::byte> by
   if (next_ == parts_.size() || parts_[next_].name != name) out_of_turn("is not the next one declared");
   const TensorStream::Part& part = parts_[next_];
   if (bytes.size() > part.bytes - written_of_next_) out_of_turn(fmt::format("gets more than its {} bytes", part.bytes));
-  append(bytes);
+  given_.insert(given_.end(), bytes.begin(), bytes.end());
   written_of_next_ += bytes.size();
-  if (written_of_next_ < part.bytes) return;
-  if (part.padding > 0) append(std::vector<std::byte>(part.padding));
-  end_tensor(note);
-}
-
-void ResumableStream::append(std::span<const std::byte> bytes) {
-  if (const int error = write_all(file_.number, bytes, place_)) fail_write(error);
-  place_ += bytes.size();
-  if (log_.number < 0) return;
-  if (!hash_) hash_.emplace();
-  hash_->update(bytes);
-}
-
-void ResumableStream::end_tensor(std::string_view note) {
-  if (log_.number >= 0) write_line(text_of({parts_[next_].name, hash_->hex(), std::string(note)}));
-  hash_.reset();
+  if (written_of_next_ < part.bytes) {
+    if (given_.size() >= kWrittenAtOnce) hand_over(std::nullopt);
+    return;
+  }
+  given_.resize(given_.size() + part.padding);
+  hand_over(std::string(note));
   ++next_;
   written_of_next_ = 0;
+}
+
+// The writer takes what was given so far and, with a note, the end of its tensor.
+void ResumableStream::hand_over(std::optional<std::string> note) {
+  if (writer_.valid()) writer_.get();
+  std::swap(given_, written_);
+  given_.clear();
+  const uint64_t place = std::exchange(place_, place_ + written_.size());
+  // Without a policy: where no thread can be had it is done at the next get().
+  writer_ = std::async([this, place, tensor = next_, note = std::move(note)] {
+    put(written_, place);
+    if (log_.number < 0) return;
+    if (!hash_) hash_.emplace();
+    hash_->update(written_);
+    if (!note) return;
+    write_line(text_of({parts_[tensor].name, hash_->hex(), *note}));
+    hash_.reset();
+  });
+}
+
+// The disk begins at once, so that finish() has little to wait for.
+void ResumableStream::put(std::span<const std::byte> bytes, uint64_t place) {
+  if (const int error = write_all(file_.number, bytes, place)) fail_write(error, place);
+  ::sync_file_range(file_.number, static_cast<off_t>(place), static_cast<off_t>(bytes.size()), SYNC_FILE_RANGE_WRITE);
 }
 
 void ResumableStream::finish() {
   if (next_ != parts_.size())
     fail(ExitCode::internal, fmt::format("{}: tensor {} is incomplete", path_.string(), parts_[next_].name));
-  if (::fsync(file_.number) != 0) fail_write(errno);
+  if (writer_.valid()) writer_.get();
+  if (::fsync(file_.number) != 0) fail_write(errno, place_);
   finished_ = true;
 }
 
-void ResumableStream::fail_write(int error) const {
+void ResumableStream::fail_write(int error, uint64_t place) const {
   if (error != ENOSPC && error != EDQUOT) fail_system("write", path_, error);
   uint64_t end = head_.size();
   for (const auto& part : parts_) end += part.bytes + part.padding;
-  const uint64_t wanted = end - std::min(end, place_), available = free_bytes(path_);
+  const uint64_t wanted = end - std::min(end, place), available = free_bytes(path_);
   fail(ExitCode::storage,
        fmt::format("{}: cannot write: {}, {} bytes are missing", path_.string(),
                    error == EDQUOT ? "the disk quota is used up" : "no space left",

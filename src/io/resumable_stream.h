@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <future>
 #include <optional>
 #include <span>
 #include <string>
@@ -30,6 +31,8 @@ struct Descriptor {
 };
 
 // Neither the file nor the log is waited for (fsync) until finish(): what a power cut loses of either, the hashes find.
+// A thread of its own writes and hashes what was given last while the caller makes what is next; what fails there is
+// thrown by the call that follows.
 class ResumableStream {
  public:
   // Opens or creates `path` and keeps of it the tensors at its front that the log names, and whose bytes are those of
@@ -51,10 +54,10 @@ class ResumableStream {
  private:
   void open_log(const ResumeLog& log);
   bool is_whole(size_t tensor, const std::string& sha256);
-  void append(std::span<const std::byte> bytes);
-  void end_tensor(std::string_view note);
+  void hand_over(std::optional<std::string> note);
+  void put(std::span<const std::byte> bytes, uint64_t place);
   void write_line(const std::string& text);
-  [[noreturn]] void fail_write(int error) const;
+  [[noreturn]] void fail_write(int error, uint64_t place) const;
 
   std::filesystem::path path_;
   std::vector<std::byte> head_;
@@ -63,8 +66,10 @@ class ResumableStream {
   Descriptor file_, log_;
   bool finished_ = false;
   size_t next_ = 0;
-  uint64_t place_ = 0, written_of_next_ = 0;  // in the file; of the next tensor
-  std::optional<Sha256> hash_;                // of the next tensor and its padding
+  uint64_t place_ = 0, written_of_next_ = 0;  // where `given_` goes in the file; of the next tensor
+  std::vector<std::byte> given_, written_;    // not yet handed to the writer; the writer's
+  std::optional<Sha256> hash_;                // the writer's, of its tensor and the padding
+  std::future<void> writer_;                  // last: what it uses outlives it
 };
 
 }  // namespace prentice

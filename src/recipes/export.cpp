@@ -107,7 +107,7 @@ int run_program(ExportRecipe recipe, const Invocation& invocation) {
        .self_test = [&] { return answers ? self_test_of(opened, stop_ids) : SelfTest(); },
        .say = say_on_stderr(invocation)},
       recipe.exports, folder.path());
-  write_checksums(folder.path());
+  write_checksums(folder.path(), products.hashes);
   folder.finish();
   forget_products(folder.path());
   print_products(products, folder.path(), invocation);

@@ -234,7 +234,7 @@ int finish_run(const Model& model, const PreparedRun& run, const ExportSection& 
   const Products products =
       write_run_products(model, run, exports, result, score, out, origin, say_on_stderr(invocation));
   publish_file(out / "report.html", to_html(run_page(run, result, score, folder)));
-  write_checksums(out);
+  write_checksums(out, products.hashes);
   folder.finish(run_results(result, out));
   forget_products(out);
   print_end(run, result, score, products, out, invocation);

@@ -221,7 +221,7 @@ bool Maker::hand_over(Temporary& made, const std::string& name, const Verificati
     reject(made.path(), made.final_path());
     return false;
   }
-  records_->add(name, made.path(), found);
+  made_.hashes.merge(records_->add(name, made.path(), found));
   made.publish(IfExists::replace);
   return true;
 }

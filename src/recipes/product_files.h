@@ -20,6 +20,7 @@ struct ProductFiles {
   std::vector<std::string> gguf_files;  // models, by their names below gguf/
   bool gguf_adapter = false;
   std::vector<std::string> warnings;  // of the importance matrix
+  FileHashes hashes;                  // of those made now, by their names below the run
   Resumed resumed;
 };
 

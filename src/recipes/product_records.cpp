@@ -95,20 +95,22 @@ Verification verification_from(const Json& json) {
   return found;
 }
 
-// Of a file, or of every file below a folder: name -> hash.
-Json hashes_of(const fs::path& product) {
-  if (!fs::is_directory(product)) return Json::Object{{"", sha256_file(product)}};
-  std::vector<std::string> names;
+// Of a file, or of every file below a folder, under the product's name.
+FileHashes hashes_of(const std::string& name, const fs::path& product) {
+  if (!fs::is_directory(product)) return {{name, sha256_file(product)}};
+  FileHashes hashes;
   for (const auto& entry : fs::recursive_directory_iterator(product)) {
-    if (entry.is_regular_file()) names.push_back(entry.path().lexically_relative(product).string());
-  }
-  std::ranges::sort(names);
-  Json::Object hashes;
-  for (const auto& name : names) {
     throw_if_stopped(kContinues);
-    hashes.emplace_back(name, sha256_file(product / name));
+    if (entry.is_regular_file())
+      hashes.emplace((fs::path(name) / entry.path().lexically_relative(product)).string(), sha256_file(entry.path()));
   }
   return hashes;
+}
+
+Json to_json(const FileHashes& hashes) {
+  Json::Object object;
+  for (const auto& [name, hash] : hashes) object.emplace_back(name, hash);
+  return object;
 }
 
 }  // namespace
@@ -141,15 +143,18 @@ std::optional<Verification> ProductRecords::find(const std::string& name) const 
   if (sha256_hex(body) != std::string_view(text).substr(0, end)) return std::nullopt;
   return with_context(ExitCode::storage, path.string(), [&]() -> std::optional<Verification> {
     const Json json = Json::parse(body);
-    if (json.at("key") != Json(key(name)) || json.at("files") != hashes_of(out_ / name)) return std::nullopt;
+    if (json.at("key") != Json(key(name)) || json.at("files") != to_json(hashes_of(name, out_ / name)))
+      return std::nullopt;
     return verification_from(json.at("found"));
   });
 }
 
-void ProductRecords::add(const std::string& name, const fs::path& made, const Verification& found) const {
-  const Json json = Json::Object{{"key", key(name)}, {"files", hashes_of(made)}, {"found", to_json(found)}};
+FileHashes ProductRecords::add(const std::string& name, const fs::path& made, const Verification& found) const {
+  FileHashes hashes = hashes_of(name, made);
+  const Json json = Json::Object{{"key", key(name)}, {"files", to_json(hashes)}, {"found", to_json(found)}};
   const std::string body = json.dump();
   publish_file(record(name) += ".json", sha256_hex(body) + "\n" + body);
+  return hashes;
 }
 
 void forget_products(const fs::path& out) {

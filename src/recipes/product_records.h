@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "export/resume.h"
+#include "export/serving.h"
 #include "export/verify.h"
 
 namespace prentice {
@@ -21,8 +22,8 @@ class ProductRecords {
   // What was found of product `name` ("merged", "gguf/x.gguf") when it was checked; nullopt: it was not made of the
   // same, or does not stand under `out` byte for byte, which is read through.
   std::optional<Verification> find(const std::string& name) const;
-  // For a product that lies at `made` and takes its name next.
-  void add(const std::string& name, const std::filesystem::path& made, const Verification& found) const;
+  // For a product that lies at `made` and takes its name next. Returns the hashes of its files.
+  FileHashes add(const std::string& name, const std::filesystem::path& made, const Verification& found) const;
 
   // Where a process that is killed leaves a half-written product, and the log that another goes on from.
   std::string nonce(const std::string& name) const { return key(name).substr(0, 12); }

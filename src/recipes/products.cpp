@@ -92,6 +92,7 @@ Products write_products(const ProductSource& source, const ExportSection& sectio
                     .answered = !files.found.logits.empty(),
                     .survivals = std::move(survivals),
                     .warnings = info.warnings,
+                    .hashes = std::move(files.hashes),
                     .resumed = files.resumed};
   for (const std::string product : {"adapter", "merged"}) {
     if (fs::exists(out / product)) products.written.push_back({product, size_on_disk(out / product)});
@@ -102,12 +103,12 @@ Products write_products(const ProductSource& source, const ExportSection& sectio
   return products;
 }
 
-void write_checksums(const fs::path& out) {
+void write_checksums(const fs::path& out, const FileHashes& known) {
   std::vector<std::string> names;
   for (const char* name : kProductNames) {
     if (fs::exists(out / name)) names.emplace_back(name);
   }
-  publish_file(out / "SHA256SUMS", checksums(out, names));
+  publish_file(out / "SHA256SUMS", checksums(out, names, known));
 }
 
 ReportTable files_table(const fs::path& root, const std::vector<fs::path>& folders) {

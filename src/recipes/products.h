@@ -81,6 +81,7 @@ struct Products {
   bool answered = false;               // logits were among it
   std::vector<std::string> survivals;  // of an adapter in files of blocks, a sentence each
   std::vector<std::string> warnings;   // what the receiver must know, a sentence each
+  FileHashes hashes;                   // of files of weights, by their names below the run
   Resumed resumed;
 };
 
@@ -91,8 +92,8 @@ struct Products {
 // is renamed NAME.rejected); `storage`; `model` for what a format cannot carry.
 Products write_products(const ProductSource&, const ExportSection& section, const std::filesystem::path& out);
 
-// SHA256SUMS of everything a run made, over what stands in `out`.
-void write_checksums(const std::filesystem::path& out);
+// SHA256SUMS of everything a run made, over what stands in `out`; files in `known` are not read again.
+void write_checksums(const std::filesystem::path& out, const FileHashes& known = {});
 // Whether every file that SHA256SUMS lists is there with its hash, under its name or as what a later verification set
 // aside (recipes/rejected.h). A folder without the list has no products to miss.
 bool products_intact(const std::filesystem::path& out);
