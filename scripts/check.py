@@ -39,9 +39,9 @@ ONE_FILE = {
     "hdf5.h": "src/io/hdf5.cpp",
     "curl/": "src/hub/transfer.cpp",
 }
-# `catch` stands only at the edges where an exception must not pass.
-# the passes of the loop; a plan, on tensors without storage
+# The passes of the loop; a plan, on tensors without storage.
 MAY_GO_BACKWARD = {"src/train/step_runner.cpp", "src/recipes/rehearsal.cpp"}
+# `catch` stands only at the edges where an exception must not pass.
 MAY_CATCH = {
     "src/cli/main.cpp": "turns every error into its message and exit code",
     "src/core/error.h": "with_context",

@@ -9,7 +9,9 @@
 #include <utility>
 
 #include "core/error.h"
+#include "io/file.h"
 #include "io/lines.h"
+#include "io/publish.h"
 
 namespace prentice {
 
@@ -19,14 +21,15 @@ namespace fs = std::filesystem;
 
 constexpr size_t kWrittenAtOnce = size_t{4} << 20;
 
-// Returns 0 or what went wrong.
-int write_all(int file, std::span<const std::byte> bytes, uint64_t place) {
+// At `place`, or where there is none at the end of a file that was opened for appending. Returns 0 or what went wrong.
+int write_all(int file, std::span<const std::byte> bytes, std::optional<uint64_t> place) {
   while (!bytes.empty()) {
+    const size_t size = std::min<size_t>(bytes.size(), size_t{1} << 30);
     const ssize_t count =
-        ::pwrite(file, bytes.data(), std::min<size_t>(bytes.size(), size_t{1} << 30), static_cast<off_t>(place));
+        place ? ::pwrite(file, bytes.data(), size, static_cast<off_t>(*place)) : ::write(file, bytes.data(), size);
     if (count < 0 && errno == EINTR) continue;
     if (count < 0) return errno;
-    place += static_cast<uint64_t>(count);
+    if (place) *place += static_cast<uint64_t>(count);
     bytes = bytes.subspan(static_cast<size_t>(count));
   }
   return 0;
@@ -48,6 +51,7 @@ bool read_line(std::string_view text, Line& line) {
 // The lines of a log whose first one is `key`, as far as they can be read; those of another have none.
 std::vector<Line> lines_of(const fs::path& log, const std::string& key) {
   std::vector<Line> lines;
+  if (!fs::exists(log)) return lines;
   bool first = true, readable = true;
   for_each_line(log, [&](std::string_view text) {
     Line line;
@@ -85,8 +89,6 @@ ResumableStream::~ResumableStream() {
 void ResumableStream::open_log(const ResumeLog& log) {
   std::error_code error;
   fs::create_directories(log.path.parent_path(), error);
-  log_.number = ::open(log.path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC | O_APPEND, 0666);
-  if (log_.number < 0) fail_system("create", log.path, errno);
   Sha256 hash;
   hash.update_sized(log.key);
   hash.update_sized(head_);
@@ -99,12 +101,13 @@ void ResumableStream::open_log(const ResumeLog& log) {
     place_ += parts_[next_].bytes + parts_[next_].padding;
     ++next_;
   }
-  if (::ftruncate(log_.number, 0) != 0) fail_system("write", log.path, errno);
-  write_line(kept);
+  publish_file(log.path, kept);  // by a rename: a kill leaves the old one or this one
+  log_.number = ::open(log.path.c_str(), O_WRONLY | O_CLOEXEC | O_APPEND);
+  if (log_.number < 0) fail_system("open", log.path, errno);
 }
 
 void ResumableStream::write_line(const std::string& text) {
-  if (::write(log_.number, text.data(), text.size()) != static_cast<ssize_t>(text.size())) fail_write(errno, place_);
+  if (const int error = write_all(log_.number, as_bytes(text), std::nullopt)) fail_write(error, place_);
 }
 
 // Whether the bytes at place_ are those of the tensor and its padding.

@@ -110,21 +110,22 @@ void abandon(at::cuda::CUDAGraph& graph, int device, const at::cuda::MempoolId_t
 void* graph_record(int device, void (*pass)(void*), void* argument) {
   auto graph = std::make_unique<at::cuda::CUDAGraph>();
   const at::cuda::MempoolId_t pool = side_stream(device).pool;
+  const auto gave_up = [&] {
+    const std::string reason = g_error;
+    abandon(*graph, device, pool);
+    g_error = reason;
+    return nullptr;
+  };
   if (guarded([&] {
         C10_CUDA_CHECK(cudaDeviceSynchronize());
         c10::cuda::CUDACachingAllocator::emptyCache();  // what the passes that warmed up held is the recording's
         // Threads that load data allocate pinned memory meanwhile, which the global mode would forbid them.
         graph->capture_begin(pool, cudaStreamCaptureModeThreadLocal);
       }) != 0) {
-    return nullptr;
+    return gave_up();
   }
-  if (guarded([&] { pass(argument); }) != 0) {
-    const std::string reason = g_error;
-    abandon(*graph, device, pool);
-    g_error = reason;
-    return nullptr;
-  }
-  if (guarded([&] { graph->capture_end(); }) != 0) return nullptr;
+  if (guarded([&] { pass(argument); }) != 0) return gave_up();
+  if (guarded([&] { graph->capture_end(); }) != 0) return gave_up();
   return graph.release();
 }
 

@@ -85,7 +85,7 @@ Artifact of_run(const std::string& address, const fs::path& folder, const std::s
   Artifact artifact = is_full ? of_model(address, product) : resolve_artifact(model.at("path").as_string());
   artifact.address = address;
   if (!is_full) artifact.adapter = absolute_path(product);
-  if (!is_full && artifact.has_weights()) require_same_base(run, artifact.base);
+  if (!is_full && artifact.has_weights()) require_same_base(run, artifact.base, product);
   if (!is_full) take_served(recipe, artifact);
   if (has_tokenizer(product)) {
     artifact.tokenizer = absolute_path(product);

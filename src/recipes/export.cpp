@@ -1,5 +1,5 @@
-// The kind `export`: an artifact to PEFT, merged Hugging Face folder and GGUF, tensor by tensor. No model is loaded but
-// where export.imatrix is data to run it on.
+// The kind `export`: an artifact to PEFT, merged Hugging Face folder and GGUF, tensor by tensor. Its proof and
+// self-test run it layer by layer; a whole model is loaded only where export.imatrix is data to run it on.
 #include <fmt/format.h>
 
 #include "core/error.h"
@@ -77,7 +77,7 @@ int run_program(ExportRecipe recipe, const Invocation& invocation) {
   const Artifact& artifact = opened.artifact;
   const ModelSpec& spec = opened.spec;
   RunFolder folder(recipe.run.out, invocation.fresh, run_policy(invocation));
-  if (folder.begin(describe_run(recipe, artifact, "cpu", invocation)) == RunState::finished) {
+  if (folder.begin(describe_run(recipe, artifact, *recipe.run.device, invocation)) == RunState::finished) {
     return already_done(folder.path(), invocation);
   }
   if (recipe.exports.peft && !artifact.adapter.empty()) copy_adapter(artifact.adapter, folder.path() / "adapter");

@@ -53,6 +53,8 @@ bool has_only_start_files(const fs::path& out) {
 
 Json read_run(const fs::path& out) { return Json::parse_file(out / kRunFile); }
 
+}  // namespace
+
 std::vector<InputHash> inputs_of_newest_checkpoint(const fs::path& out) {
   const auto steps = checkpoint_steps(out);
   for (auto step = steps.rbegin(); step != steps.rend(); ++step) {
@@ -64,13 +66,15 @@ std::vector<InputHash> inputs_of_newest_checkpoint(const fs::path& out) {
   return {};
 }
 
+namespace {
+
 // For the destructor, which must not throw: losing the note is better than losing the error that is on its way.
-void write_quietly(const fs::path& path, const std::string& text, int flags) {
+// Returns whether all of it was written.
+bool write_quietly(const fs::path& path, const std::string& text, int flags) {
   const int descriptor = ::open(path.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC | flags, 0644);
-  if (descriptor < 0) return;
-  if (::write(descriptor, text.data(), text.size()) < 0) { /* a full disk: the old text stays */
-  }
-  ::close(descriptor);
+  if (descriptor < 0) return false;
+  const bool whole = ::write(descriptor, text.data(), text.size()) == static_cast<ssize_t>(text.size());
+  return ::close(descriptor) == 0 && whole;
 }
 
 }  // namespace
@@ -217,9 +221,12 @@ RunFolder::~RunFolder() {
   const Json event = Json::Object{{"time", wall_time()}, {"event", "end"}, {"reason", reason}};
   write_quietly(out_ / "events.jsonl", event.dump() + "\n", O_APPEND);
   const auto temporary = out_ / fmt::format("{}{}", kTemporaryPrefix, kRunFile);
-  write_quietly(temporary, describe(status, reason).dump(1) + "\n", O_TRUNC);
   std::error_code ignored;
-  fs::rename(temporary, out_ / kRunFile, ignored);
+  if (write_quietly(temporary, describe(status, reason).dump(1) + "\n", O_TRUNC)) {
+    fs::rename(temporary, out_ / kRunFile, ignored);
+  } else {
+    fs::remove(temporary, ignored);  // a full disk: the old text stays
+  }
 }
 
 }  // namespace prentice

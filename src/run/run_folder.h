@@ -40,6 +40,10 @@ RunState run_state(const std::filesystem::path& out);
 // run.json says so.
 bool is_of_pipeline(const std::filesystem::path& out, const std::filesystem::path& pipeline);
 
+// Hashes of what a run read, as its newest undamaged checkpoint knows them; empty without one. run.json has them of a
+// run that is done.
+std::vector<InputHash> inputs_of_newest_checkpoint(const std::filesystem::path& out);
+
 // What a run is, for run.json. Everything decided.
 struct RunDescription {
   std::string kind, command, device;

@@ -14,7 +14,7 @@
 
 namespace prentice {
 
-// How a device records. All three are there, or none.
+// How a device records. Both are there, or none.
 struct PassRecorder {
   // Runs `pass` as it is: what it asks for the first time (workspaces, tables) must not be asked for while recording.
   std::function<void(const std::function<void()>& pass)> warm_up;

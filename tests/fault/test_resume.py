@@ -2,6 +2,7 @@
 
 The instants are seeded. A third of them wait for a checkpoint that is being written. scripts/test.sh --full runs 50."""
 
+import contextlib
 import json
 import os
 import random
@@ -175,3 +176,27 @@ def test_a_run_whose_held_out_rows_are_the_longest_goes_on_by_its_own_recipe(cas
     process.communicate()
     program.run("resume", "long-killed")
     assert_same_run(folder / "long-killed", folder / "long")
+
+
+def test_a_full_disk_leaves_what_is_known_of_a_run(case):
+    """The end of a run writes how it ended, which must not cost what stood there."""
+    program, folder, words, _ = case
+    run = folder / "full-disk"
+    run.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", run], capture_output=True).returncode:
+        pytest.skip("no file system can be mounted here")
+    try:
+        process = program.start(*words, "run.out=full-disk", "train.steps=100000", "train.checkpoint_every=100000")
+        while not (run / "metrics.jsonl").exists():
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.01)
+        with contextlib.suppress(OSError), open(run / "ballast", "wb", buffering=0) as ballast:
+            while ballast.write(bytes(4096)):
+                pass
+        process.terminate()
+        process.communicate()
+        (run / "ballast").unlink()
+        assert json.loads((run / "run.json").read_text())["run_id"]
+        assert not list(run.glob(".tmp-run.json"))
+    finally:
+        subprocess.run(["umount", run], check=True)

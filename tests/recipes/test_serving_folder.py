@@ -3,6 +3,7 @@ run is not served on a base that has changed."""
 
 import json
 import shutil
+import time
 
 import peft
 import pytest
@@ -139,8 +140,27 @@ def test_a_run_is_not_used_on_a_base_that_has_changed(kind, program, tmp_path):
     for words in verbs:
         said = program.run(*words, "run.device=cpu", code=4).stderr
         assert f"{tmp_path / 'run'}: its base {base} has changed since it was trained" in said and said.count("error: ") == 1, said
-        assert f"hint: put back what was there, or name both to use it as it is: {base}+{tmp_path / 'run/adapter'}" in said
+        adapter = tmp_path / ("run/checkpoints/step-00000001" if "model.path=run@1" in words else "run/adapter")
+        assert f"hint: put back what was there, or name both to use it as it is: {base}+{adapter}" in said
     assert (tmp_path / "run/gguf/adapter.gguf").exists()
     program.run("generate", f"model.path={base}+run/adapter", "generate.prompt=a", "generate.max_new_tokens=1", "run.device=cpu")
     weights.write_bytes(before)
     program.run(*verbs[0], "run.device=cpu")
+
+
+def test_a_stopped_run_is_not_used_on_a_base_that_has_changed(program, tmp_path):
+    process = program.start(*TRAIN, "model.path=model", "run.out=run", "train.checkpoint_every=1", "train.steps=5000")
+    while not list((tmp_path / "run/checkpoints").glob("step-*")):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.01)
+    process.terminate()
+    process.communicate()
+    step = int(max((tmp_path / "run/checkpoints").glob("step-*")).name.removeprefix("step-"))
+    words = ["generate", f"model.path=run@{step}", "generate.prompt=a", "generate.max_new_tokens=1", "run.device=cpu"]
+    program.run(*words)
+    weights = tmp_path / "model/model.safetensors"
+    data = bytearray(weights.read_bytes())
+    data[-3] ^= 4
+    weights.unlink()
+    weights.write_bytes(data)
+    assert "has changed since it was trained" in program.run(*words, code=4).stderr
