@@ -4,7 +4,6 @@ python3 serve/selftest.py http://HOST:PORT [--model NAME] [--product FILE]      
 Speaks to llama-server, vLLM and what has their /v1/completions (log-probabilities by token id) and /tokenize."""
 import argparse, json, sys, urllib.error, urllib.request
 from pathlib import Path
-HEADERS = {"Content-Type": "application/json"}
 parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 parser.add_argument("server")
 parser.add_argument("--model", help="its name on the server; without it the one that selftest.json has, or the first")
@@ -15,8 +14,9 @@ limit = limits.get(asked.product or max(limits, key=limits.get)) or sys.exit(f"-
 
 def ask(path, needed=False, **body):  # {} where the server does not know the question
     url, data = asked.server.rstrip("/") + path, json.dumps({"model": model, **body}).encode() if body else None
+    request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
     try:
-        return json.load(urllib.request.urlopen(urllib.request.Request(url, data, HEADERS), timeout=600))
+        return json.load(urllib.request.urlopen(request, timeout=600))
     except urllib.error.HTTPError as error:
         return sys.exit(f"{url}: {error}: {error.read(500).decode(errors='replace')}") if needed else {}
     except (OSError, ValueError) as error:
@@ -46,7 +46,7 @@ def wrong_answers(case, wanted):
                 if case["greedy_margins"][i] <= 2 * limit and found[i:i + 1] != wanted[i:i + 1]), len(wanted) - unshown)
     apart = max(abs(t["log_prob"] - top.get(t["id"], min(t["log_prob"], *top.values()))) for t in case["top_log_probs"])
     return unequal("greedy token", found[:end], wanted[:end]) + [f"a log-probability is {apart:.3g} off"][:apart > limit]
-
+sys.excepthook = lambda kind, error, _: print(f"{asked.server}: not an answer ({kind.__name__}: {error})", file=sys.stderr)
 models = [entry["id"] for entry in ask("/v1/models").get("data", [])]
 model = asked.model or ([name for name in models if name == test["model"]] + models + [test["model"]])[0]
 checks = [(f"prompt {n} ({str(case['prompt'] or case['prompt_ids'])[:40]!r})", case["prompt"] and

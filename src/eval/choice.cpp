@@ -174,6 +174,10 @@ std::vector<std::string> resolve_choices(const EvalSection& section, const DataS
   return choices;
 }
 
+void require_candidates(const EvalInput& input) {
+  for (int64_t i = 0; i < example_count(input); ++i) candidates_of(input, i);
+}
+
 ChoiceResult score_choice(const EvalInput& input) {
   Scorer scorer(input);
   std::vector<int64_t> indices;

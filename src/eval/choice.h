@@ -13,6 +13,9 @@ namespace prentice {
 // completions; empty when neither says any (then every record must). Errors: `usage`; `data` for a bad file.
 std::vector<std::string> resolve_choices(const EvalSection&, const DataSet* train);
 
+// Whether every example has candidates, for what is scored before them. Errors: as score_choice.
+void require_candidates(const EvalInput&);
+
 // Score of a candidate: sum of log p of its tokens and of the end token; compared as it is, per token, or per byte.
 // Of equal candidates the first wins. Errors: `usage` when there are no candidates; `data` when an example has no
 // prompt or a token straddles the border to a candidate.

@@ -142,7 +142,9 @@ EvalReport evaluate(const EvalInput& input) {
       fail(ExitCode::usage, fmt::format("eval.tasks: '{}' is not in this version", task), "loss, choice or exact");
     }
   }
-  check_gates(report, input.section.require);  // names first: a mistake must not wait for the scores
+  // Names first: a mistake must not wait for the scores.
+  check_gates(report, input.section.require);
+  if (report.choice) require_candidates(input);
   if (report.loss) report.loss = score_loss(input);
   if (report.choice) report.choice = score_choice(input);
   if (report.exact) report.exact = score_exact(input);

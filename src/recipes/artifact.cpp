@@ -70,7 +70,11 @@ Artifact of_run(const std::string& address, const fs::path& folder, const std::s
   const fs::path run = training_run(folder);
   const Node recipe = read_recipe_file((run / "recipe.yaml").string());
   const std::string kind = recipe_kind(recipe);
-  if (!trains(kind)) fail(ExitCode::model, address + ": this run (" + kind + ") did not train a model");
+  if (!trains(kind)) {
+    const Node* of = recipe.find("model");
+    fail(ExitCode::model, address + ": this run (" + kind + ") did not train a model",
+         of ? "the model that it was run on: " + of->at("path").as_string() : "");
+  }
   const Node* adapter = recipe.find("adapter");
   const bool is_full = kind == "pretrain" || (adapter && adapter->at("kind").as_string() == "full");
   const fs::path product =

@@ -13,6 +13,7 @@
 #include "data/steps.h"
 #include "eval/score.h"
 #include "export/importance_collector.h"
+#include "io/publish.h"
 
 namespace prentice {
 
@@ -110,10 +111,19 @@ std::string calibration_warning(const Calibration& calibration) {
 }
 
 std::pair<ImportanceMatrix, std::vector<std::string>> importance_for_export(
-    const std::string& path, const DataSet* eval, const std::function<Calibration(const DataSection&)>& load,
+    const std::string& path, const std::filesystem::path& kept, const DataSet* eval, const std::function<Calibration(const DataSection&)>& load,
     const std::function<ImportanceMatrix(const Calibration&)>& run) {
-  const bool is_file = is_importance_file(path);
-  ImportanceMatrix matrix = is_file ? read_importance(path) : run(load({.train = {{path}}, .eval_split = 0}));
+  ImportanceMatrix matrix;
+  if (is_importance_file(path)) {
+    matrix = read_importance(path);
+  } else if (std::filesystem::exists(kept)) {
+    matrix = read_importance(kept);
+  } else {
+    matrix = run(load({.train = {{path}}, .eval_split = 0}));
+    TempFile file(kept);
+    write_importance(matrix, file.path());
+    file.publish();
+  }
   std::vector<std::string> warnings;
   if (eval == nullptr) return {std::move(matrix), warnings};
   const std::set<std::string> calibrated(matrix.rows.begin(), matrix.rows.end());

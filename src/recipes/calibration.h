@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <filesystem>
 #include <functional>
 #include <string>
 #include <utility>
@@ -43,9 +44,10 @@ ImportanceMatrix collect_importance(const Model& model, const Calibration& calib
 std::string calibration_warning(const Calibration& calibration);
 
 // The matrix that export.imatrix names: of a file, or what `run` makes of the data there; with a warning where it was
-// collected on rows of `eval` (null: there are none).
+// collected on rows of `eval` (null: there are none). What was collected is kept in the file `kept`, and taken from
+// there when a killed export goes on.
 std::pair<ImportanceMatrix, std::vector<std::string>> importance_for_export(
-    const std::string& path, const DataSet* eval, const std::function<Calibration(const DataSection&)>& load,
+    const std::string& path, const std::filesystem::path& kept, const DataSet* eval, const std::function<Calibration(const DataSection&)>& load,
     const std::function<ImportanceMatrix(const Calibration&)>& run);
 
 }  // namespace prentice

@@ -41,9 +41,10 @@ void copy_adapter(const fs::path& from, const fs::path& to) {
 }
 
 // The model is gone again before the first tensor is written.
-std::pair<ImportanceMatrix, std::vector<std::string>> importance_of(const Opened& opened, const ExportRecipe& recipe) {
+std::pair<ImportanceMatrix, std::vector<std::string>> importance_of(const Opened& opened, const ExportRecipe& recipe,
+                                                                    const fs::path& kept) {
   return importance_for_export(
-      recipe.exports.imatrix, nullptr,
+      recipe.exports.imatrix, kept, nullptr,
       [&](const DataSection& data) {
         return load_calibration(data, opened.tokenizer, opened.spec, opened.machine.threads);
       },
@@ -89,7 +90,7 @@ int run_program(ExportRecipe recipe, const Invocation& invocation) {
       {.spec = alone,
        .tokenizer = opened.tokenizer,
        .weights = [&] { return WeightSource::from_folder(spec, artifact.base, artifact.adapter); },
-       .importance = [&] { return importance_of(opened, recipe); },
+       .importance = [&](const fs::path& kept) { return importance_of(opened, recipe, kept); },
        .proof_tokens =
            [&](int64_t context) { return proof_batches({}, opened.tokenizer, context, opened.machine.device); },
        .served_type = artifact.served_type,

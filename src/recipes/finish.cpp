@@ -54,10 +54,10 @@ void publish_adapter(const Model& model, const PreparedRun& run, const ExportSec
 
 // What export.imatrix names: a file, or data that the trained model is run on.
 std::pair<ImportanceMatrix, std::vector<std::string>> importance_of(const Model& model, const PreparedRun& run,
-                                                                    const ExportSection& section) {
+                                                                    const ExportSection& section, const fs::path& kept) {
   const Opened& opened = run.opened;
   return importance_for_export(
-      section.imatrix, run.data.eval ? &*run.data.eval : nullptr,
+      section.imatrix, kept, run.data.eval ? &*run.data.eval : nullptr,
       [&](const DataSection& data) {
         return load_calibration(data, opened.tokenizer, opened.spec, opened.machine.threads);
       },
@@ -125,7 +125,7 @@ Products write_run_products(const Model& model, const PreparedRun& run, ExportSe
                                : WeightSource::from_model(model);
            },
        .in_memory = !from_files,
-       .importance = [&] { return importance_of(model, run, section); },
+       .importance = [&](const fs::path& kept) { return importance_of(model, run, section, kept); },
        .proof_tokens =
            [&](int64_t context) {
              const auto& rows = (run.data.eval ? *run.data.eval : run.data.train).encoded.sequences;

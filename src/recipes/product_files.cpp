@@ -81,8 +81,8 @@ uint64_t merged_bytes(const ModelSpec& spec, const std::string& type) {
 }
 
 // What products of the source are made of: recipe, inputs and program, as its origin says; the adapter that was
-// trained, or the weights themselves where they are in memory alone; the importance matrix.
-std::string made_of(const ProductSource& source, const WeightSource* weights, const ImportanceMatrix& importance) {
+// trained, or the weights themselves where they are in memory alone. An importance matrix follows from these.
+std::string made_of(const ProductSource& source, const WeightSource* weights) {
   Sha256 hash;
   for (const auto& [key, value] : source.origin) hash.update_sized(key), hash.update_sized(value);
   if (!source.adapter.empty()) {
@@ -94,8 +94,6 @@ std::string made_of(const ProductSource& source, const WeightSource* weights, co
       for_each_block(*weights, i, 1, [&](int64_t, int64_t, std::span<const float> rows) { hash.update_sized(rows); });
     }
   }
-  for (const auto& [name, entry] : importance.entries)
-    hash.update_sized(name), hash.update_sized(entry.sums), hash.update(std::as_bytes(std::span(&entry.count, 1)));
   return hash.hex();
 }
 
@@ -115,6 +113,7 @@ class Maker {
 
  private:
   void look_for_what_is_there();
+  void take_importance();
   bool is_there(const std::string& name);
   void write_merged();
   void write_model(FileType);
@@ -147,13 +146,17 @@ Maker::Maker(const ProductSource& source, const ExportSection& section, const st
     weights_ = source.weights();
     weights_->before_each_read([] { throw_if_stopped(kContinues); });  // a large tensor takes a while
   }
-  if (!section.gguf.empty() && !section.imatrix.empty()) {
-    importance_ = source.importance();
-    options_.importance = &importance_.first;
-    options_.importance_file = fs::path(section.imatrix).filename().string();
-    made_.warnings = importance_.second;
-  }
-  records_.emplace(out, made_of(source, weights_ ? &*weights_ : nullptr, importance_.first));
+  records_.emplace(out, made_of(source, weights_ ? &*weights_ : nullptr));
+}
+
+void Maker::take_importance() {
+  if (section_.gguf.empty() || section_.imatrix.empty()) return;
+  const fs::path kept = records_->ingredient("imatrix.gguf");
+  if (fs::exists(kept)) source_.say("export.imatrix: taken from what was collected before");
+  importance_ = source_.importance(kept);
+  options_.importance = &importance_.first;
+  options_.importance_file = fs::path(section_.imatrix).filename().string();
+  made_.warnings = importance_.second;
 }
 
 // Everything is written beside what stands there before it takes its place. What a killed run has left of these very
@@ -289,6 +292,7 @@ bool Maker::write_adapter() {
 
 ProductFiles Maker::make() {
   look_for_what_is_there();
+  take_importance();
   if (section_.merged != "none") write_merged();
   for (const auto& type : section_.gguf) write_model(file_type_named(type));
   if (section_.gguf_adapter != "none") made_.gguf_adapter = write_adapter();

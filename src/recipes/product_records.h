@@ -29,6 +29,8 @@ class ProductRecords {
   std::string nonce(const std::string& name) const { return key(name).substr(0, 12); }
   std::filesystem::path temporary(const std::string& name) const;
   Resume resume(const std::string& name) const;
+  // Where what products are made of is kept as long as they are.
+  std::filesystem::path ingredient(const std::string& name) const { return record(key(name) + "-" + name); }
 
  private:
   std::string key(const std::string& name) const;

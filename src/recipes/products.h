@@ -36,8 +36,10 @@ struct ProductSource {
   std::function<std::vector<Check>(const WeightSource&, const HfFolderOptions&)> compare = {};
   std::function<WeightSource()> weights;  // adapter folded in; asked for only where whole weights are written
   bool in_memory = false;                 // they are in no file that `origin` or `adapter` tells of
-  // What export.imatrix names, and what must be said of it; asked for only where that key is set.
-  std::function<std::pair<ImportanceMatrix, std::vector<std::string>>()> importance = {};
+  // What export.imatrix names, and what must be said of it; asked for only where that key is set. What must be
+  // collected for it is kept in the file `kept`.
+  std::function<std::pair<ImportanceMatrix, std::vector<std::string>>(const std::filesystem::path& kept)> importance =
+      {};
   // What exports are run on to be proven, in sequences of at most `context` tokens; not set: they are not run.
   std::function<std::vector<Batch>(int64_t context)> proof_tokens = {};
   // Of a run with adapter.qat: the file type, and what its logits are made of, which only that file must give again.

@@ -236,6 +236,12 @@ TEST_F(Score, ARecordsOwnChoicesGoFirst) {
   EXPECT_EQ(result.examples[1].scores.size(), 2u);
   EXPECT_EQ(error_of([&] { score_choice(input(data, eval)); }, ExitCode::usage),
             "eval.tasks: choice has no candidates");
+  eval.tasks = {"loss", "choice"};
+  EvalInput both = input(data, eval);
+  int64_t scored = 0;
+  both.progress = [&](const std::string&, int64_t, int64_t) { ++scored; };
+  EXPECT_EQ(error_of([&] { evaluate(both); }, ExitCode::usage), "eval.tasks: choice has no candidates");
+  EXPECT_EQ(scored, 0) << "the losses were computed first";
 }
 
 TEST_F(Score, ExactComparesTheGreedyAnswer) {

@@ -185,3 +185,16 @@ def test_a_runs_own_exports_go_on(kind, case):
         assert (run / name).read_bytes() == (folder / f"{kind}-whole" / name).read_bytes(), name
     assert not (run / ".made").exists()
     assert without_origin(run / "gguf/it-Q4_K_M.gguf") == without_origin(folder / f"{kind}-whole/gguf/it-Q4_K_M.gguf")
+
+
+def test_an_importance_matrix_is_not_collected_again(case):
+    program, folder = case
+    (folder / "text.txt").write_text("The box is on the shelf beside the door. " * 200)
+    words = [*WORDS, "export.imatrix=text.txt", "export.merged=none"]
+    program.run(*words, "run.out=weighted-whole")
+    run, there = stopped(case, "weighted", FILES[1], 5, words=words)
+    assert list((run / ".made").glob("*imatrix.gguf"))
+    resumed, said = go_on(case, "weighted", words)
+    assert "export.imatrix: taken from what was collected before" in said
+    assert resumed["tensors"] == there
+    assert_whole(run, folder / "weighted-whole")

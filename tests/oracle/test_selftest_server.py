@@ -5,6 +5,8 @@ import copy
 import json
 import subprocess
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 import torch
@@ -116,6 +118,29 @@ def one_probability(server, served):
     server.change = change
 
 
+class Babbler(BaseHTTPRequestHandler):
+    """Answers every question with the same JSON."""
+    text = "{}"
+
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(self.text.encode())
+
+    do_POST = do_GET
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.mark.parametrize("text", ["{}", "[]", "null", "17", '{"choices": []}', '{"choices": [{"logprobs": {"tokens": null}}]}'])
+def test_what_is_no_answer_is_said_without_a_traceback(text, served):
+    with HTTPServer(("127.0.0.1", 0), type("Answers", (Babbler,), {"text": text})) as babbler:
+        threading.Thread(target=babbler.serve_forever, daemon=True).start()
+        said = ask(served, f"http://127.0.0.1:{babbler.server_port}")
+        babbler.shutdown()
+    assert said.returncode == 1 and len(said.stderr.splitlines()) == 1, said.stderr
+    assert "not an answer" in said.stderr or "no log-probabilities" in said.stderr
 
 
 FAULTS = {another_model: ["prompt 1", "prompt 2", "prompt 3"], another_tokenizer: ["prompt 1", "prompt 2", "prompt 3", "chat template"],

@@ -88,6 +88,8 @@ FAULTS = {
     "a template with one space more": ("gemma", lambda f: f.set("tokenizer.chat_template", f.get("tokenizer.chat_template") + " "),
                                        "chat template: differs"),
     "no template": ("llama", lambda f: f.drop("tokenizer.chat_template"), "chat template: is missing"),
+    "a template for tools that is not the model's": ("llama", lambda f: f.set("tokenizer.chat_template.tool_use", "garbage", STRING),
+                                                     "tokenizer.chat_template.tool_use: the model has none"),
     "another stop id": ("llama", lambda f: f.set("tokenizer.ggml.eos_token_id", 5), "eos_token_id: expected 0, got 5"),
     "no stop id": ("qwen2", lambda f: f.drop("tokenizer.ggml.eos_token_id"), "eos_token_id: expected 0"),
     "an end of turn that is a piece of words": ("llama", lambda f: f.set("tokenizer.ggml.eot_token_id", 261, UINT32), "stop tokens: expected of 0, got 0, 261"),
@@ -179,6 +181,19 @@ def test_what_cannot_be_read_is_refused_with_its_origin_asked_too_and_a_broken_m
     (tmp_path / "it-model/model.safetensors").write_bytes(b"no weights")
     shop.verify(tmp_path / "it-model", tmp_path / "it", 4)
     assert (tmp_path / "it").is_dir()
+
+
+def test_a_template_for_tools_must_be_the_models_own(shop, tmp_path):
+    """As convert_hf_to_gguf.py writes it of a folder with additional_chat_templates/."""
+    model = tmp_path / "model"
+    shutil.copytree(shop.root / "llama", model)
+    (model / "additional_chat_templates").mkdir()
+    (model / "additional_chat_templates/tool_use.jinja").write_text("{{ tools }}")
+    for text, code in (("{{ tools }}", 0), ("{{ tools }} ", 9)):
+        file = File(shop.good["llama"])
+        file.set("tokenizer.chat_template.tool_use", text, STRING)
+        said, _ = shop.verify(model, file.write(tmp_path / f"{code}.gguf"), code)
+        assert code == 0 or "tokenizer.chat_template.tool_use: differs at byte 11" in said.stderr
 
 
 def test_a_size_of_cosines_beside_factors_is_refused(shop, tmp_path):
