@@ -124,19 +124,22 @@ int run_program(VerifyRecipe recipe, const Invocation& invocation) {
   RunFolder folder(recipe.run.out, invocation.fresh, run_policy(invocation));
   const fs::path& out = folder.path();
   const auto description = describe_run(recipe, side.opened.artifact, *recipe.run.device, invocation);
-  if (folder.begin(description) == RunState::finished)
-    return end_again(out, side.artifact.base, origin_checks(side, invocation), invocation);
+  const bool finished = folder.begin(description) == RunState::finished;
+  if (finished) {
+    if (auto failed = reported_failures(out))
+      return end_again(out, side.artifact.base, std::move(*failed), origin_checks(side, invocation), invocation);
+  }
   const Verification found = verify_what_is_there(recipe, side, invocation);
   publish_file(out / "verify.json", verification_json(found));
   write_checksums(out);
-  folder.finish();
+  if (!finished) folder.finish();
   if (invocation.json) {
-    fmt::print("{}\n", Json::parse(verification_json(found)).dump());
+    fmt::print("{}\n", report_of(found).dump());
   } else if (!invocation.inner) {
     print_checks(found.checks);
     fmt::print("{}\n", (out / "verify.json").string());
   }
-  return found.passed() ? 0 : refuse_artifact(side.artifact.base, failed_checks(out));
+  return found.passed() ? 0 : refuse_artifact(side.artifact.base, failures(found));
 }
 
 }  // namespace prentice
