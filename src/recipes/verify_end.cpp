@@ -6,6 +6,7 @@
 
 #include "core/error.h"
 #include "core/utf8.h"
+#include "hub/cache.h"
 #include "io/json.h"
 #include "recipes/console.h"
 #include "recipes/products.h"
@@ -18,8 +19,12 @@ namespace fs = std::filesystem;
 
 int refuse_artifact(const fs::path& artifact, const std::vector<std::string>& reasons) {
   std::error_code error;
-  if (!std::ranges::all_of(reasons, is_of_origin) && fs::exists(artifact, error)) {
-    const fs::path kept = reject(artifact, artifact);
+  const bool is_refused = !std::ranges::all_of(reasons, is_of_origin) && fs::exists(artifact, error);
+  if (is_refused && is_in_hub_cache(artifact)) {
+    fmt::print(stderr, "{} keeps its name: it is in the Hugging Face cache, which other programs use\n",
+               printable(artifact.string()));
+  } else if (is_refused) {
+    const fs::path kept = reject(artifact, artifact, IfRejected::number);
     fmt::print(stderr, "{} is kept as {}\n", printable(artifact.string()), printable(kept.filename().string()));
   }
   return tell_verification(reasons);

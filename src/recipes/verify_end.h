@@ -13,8 +13,9 @@ namespace prentice {
 
 void print_checks(const std::vector<Check>&);
 
-// The exit status. A file that failed is refused again wherever it still has its name. It keeps the name where only
-// what it says of other files is not so: those may have changed since. Errors: `storage`.
+// The exit status. A file that failed is refused again wherever it still has its name (`artifact`: as the user named
+// it, perhaps a link). It keeps the name where only what it says of other files is not so: those may have changed
+// since; and in the Hugging Face cache, where every program looks for it under that name. Errors: `storage`.
 int refuse_artifact(const std::filesystem::path& artifact, const std::vector<std::string>& reasons);
 
 // What failed by the verify.json of a finished verification; nothing where there is none that can be read: the artifact
