@@ -15,6 +15,7 @@
 #include "cli/verbs.h"
 #include "cli/version.h"
 #include "core/host.h"
+#include "core/utf8.h"
 #include "hub/cache.h"
 #include "io/json.h"
 #include "io/sha256.h"

@@ -10,6 +10,7 @@
 #include "cli/terminal.h"
 #include "cli/verbs.h"
 #include "core/error.h"
+#include "core/utf8.h"
 #include "hub/cache.h"
 #include "io/json.h"
 #include "recipes/units.h"

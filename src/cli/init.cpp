@@ -15,6 +15,7 @@
 #include "config/preference_rules.h"
 #include "config/read.h"
 #include "core/shell_word.h"
+#include "core/utf8.h"
 #include "data/formats.h"
 #include "data/look.h"
 #include "io/json.h"

@@ -13,6 +13,7 @@
 #include "cli/terminal.h"
 #include "cli/verbs.h"
 #include "core/out_of_memory.h"
+#include "core/utf8.h"
 #include "io/json.h"
 #include "run/signals.h"
 

@@ -1,4 +1,4 @@
-// What a terminal needs: colour only where it is wanted, and text from strange files made harmless.
+// What a terminal needs: colour only where it is wanted. What strange files say is made harmless by core/utf8.h.
 #pragma once
 
 #include <string>
@@ -10,9 +10,6 @@ enum class Style { error, hint, good };
 
 // `text` in colour when `descriptor` is a terminal and NO_COLOR is not set, else as it is.
 std::string styled(std::string_view text, Style style, int descriptor);
-
-// Control characters and bytes that are not UTF-8 as \xNN: what a file says cannot move the cursor or break JSON.
-std::string printable(std::string_view text);
 
 // stdout, all at once.
 void print_result(std::string_view text);

@@ -1,5 +1,7 @@
 #include "core/utf8.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
@@ -72,6 +74,38 @@ std::string_view stripped(std::string_view text) {
     end = at += std::max<size_t>(1, utf8_character_size(text, at));
   }
   return begin == text.npos ? std::string_view() : text.substr(begin, end - begin);
+}
+
+std::string printable(std::string_view text) {
+  std::string out;
+  for (size_t at = 0; at < text.size();) {
+    const auto byte = static_cast<unsigned char>(text[at]);
+    const size_t length = utf8_character_size(text, at);
+    const bool control =
+        byte < 0x20 || byte == 0x7F || (byte == 0xC2 && length == 2 && static_cast<unsigned char>(text[at + 1]) < 0xA0);
+    if (length == 0 || control) {
+      out += fmt::format("\\x{:02x}", byte);
+      at += 1;
+    } else {
+      out += text.substr(at, length);
+      at += length;
+    }
+  }
+  return out;
+}
+
+std::string_view whole_characters(std::string_view text, size_t at, size_t most) {
+  const auto continues = [&](size_t i) { return (static_cast<unsigned char>(text[i]) & 0xc0) == 0x80; };
+  size_t first = std::min(at, text.size());
+  for (int back = 0; back < 3 && first > 0 && first < text.size() && continues(first); ++back) --first;
+  if (first < at && first + utf8_character_size(text, first) <= at) first = at;  // strange bytes, each for itself
+  size_t end = first;
+  while (end < text.size()) {
+    const size_t next = end + std::max<size_t>(1, utf8_character_size(text, end));
+    if (next - first > most) break;
+    end = next;
+  }
+  return text.substr(first, end - first);
 }
 
 }  // namespace prentice

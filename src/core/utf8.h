@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstddef>
+#include <string>
 #include <string_view>
 
 namespace prentice {
@@ -18,5 +19,11 @@ bool is_blank(std::string_view text);
 
 // The text without white space around it, as str.strip leaves it.
 std::string_view stripped(std::string_view text);
+
+// Control characters and bytes that are not UTF-8 as \xNN: what a file says cannot move the cursor or break JSON.
+std::string printable(std::string_view text);
+
+// At most `most` bytes of the text from the character that byte `at` is a part of, without a part of the last one.
+std::string_view whole_characters(std::string_view text, size_t at, size_t most);
 
 }  // namespace prentice

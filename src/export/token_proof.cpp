@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <optional>
 
+#include "core/utf8.h"
 #include "export/token_corpus.h"
 #include "io/json.h"
 #include "text/chat.h"
@@ -15,10 +16,9 @@ namespace prentice {
 
 namespace {
 
-std::string shown(const std::string& text) {
-  constexpr size_t kLongest = 48;
-  return Json(text.size() <= kLongest ? text : text.substr(0, text.find_last_not_of("\x80\xbf", kLongest))).dump();
-}
+constexpr size_t kLongest = 48, kShownOfDifference = 24;
+
+std::string shown(std::string_view text) { return Json(whole_characters(text, 0, kLongest)).dump(); }
 
 std::string shown(const std::vector<int32_t>& ids, size_t from) {
   std::string text;
@@ -83,10 +83,10 @@ std::vector<Conversation> conversations() {
 
 std::string first_difference(const std::string& wanted, const std::string& found) {
   const auto apart = std::ranges::mismatch(wanted, found);
-  const auto at = apart.in1 - wanted.begin();
+  const auto at = static_cast<size_t>(apart.in1 - wanted.begin());
   const auto line = std::count(wanted.begin(), apart.in1, '\n') + 1;
-  return fmt::format("differs at byte {}, line {}: expected {}, got {}", at, line, shown(wanted.substr(at, 24)),
-                     shown(found.substr(at, 24)));
+  const auto there = [&](std::string_view text) { return shown(whole_characters(text, at, kShownOfDifference)); };
+  return fmt::format("differs at byte {}, line {}: expected {}, got {}", at, line, there(wanted), there(found));
 }
 
 Check template_check(const std::optional<std::string>& wanted, const std::optional<std::string>& found) {

@@ -14,6 +14,8 @@
 
 namespace prentice {
 
+class Json;  // io/json.h
+
 struct Verification {
   std::vector<Check> checks;
   std::map<std::string, DeltaSurvival> survivals;  // by artifact, of those that an adapter changes
@@ -32,7 +34,12 @@ Verification verify_gguf(const std::filesystem::path& path, const WeightSource&,
 // How it ended, in a line.
 std::string verdict(const Verification&);
 
-// verify.json (schema 1). Several artifacts of one run share the file: a check's name begins with the artifact's.
+// verify.json (schema 1). Several artifacts of one run share the file: a check's name begins with the artifact's. Names
+// and details hold what strangers' files say: here and below they are made printable (core/utf8.h).
+Json report_of(const Verification&);
 std::string verification_json(const Verification&);
+
+// "NAME: DETAIL" of each check that failed.
+std::vector<std::string> failures(const Verification&);
 
 }  // namespace prentice

@@ -1,6 +1,7 @@
 // verify.json.
 #include <algorithm>
 
+#include "core/utf8.h"
 #include "export/verify.h"
 #include "io/json.h"
 
@@ -17,12 +18,12 @@ Json::Array to_json(const std::map<std::string, DeltaSurvival>& survivals) {
   for (const auto& [file, survival] : survivals) {
     Json::Array tensors;
     for (const auto& tensor : survival.tensors) {
-      Json::Object one{{"name", tensor.tensor}, {"type", std::string(ggml_type_info(tensor.type).name)}};
+      Json::Object one{{"name", printable(tensor.tensor)}, {"type", std::string(ggml_type_info(tensor.type).name)}};
       for (auto& figure : to_json(tensor.sums)) one.push_back(std::move(figure));
       one.emplace_back("signal", tensor.signal());
       tensors.push_back(std::move(one));
     }
-    Json::Object whole{{"file", file}};
+    Json::Object whole{{"file", printable(file)}};
     for (auto& figure : to_json(survival.total())) whole.push_back(std::move(figure));
     whole.emplace_back("signal", survival.signal());
     whole.emplace_back("tensors", std::move(tensors));
@@ -43,7 +44,7 @@ Json::Object figures(const LogitProof* proof) {
 Json::Array to_json(const std::map<std::string, LogitProof>& proofs) {
   Json::Array artifacts;
   for (const auto& [artifact, proof] : proofs) {
-    Json::Object one{{"artifact", artifact}, {"tokens", proof.tokens}};
+    Json::Object one{{"artifact", printable(artifact)}, {"tokens", proof.tokens}};
     for (auto& figure : figures(&proof)) one.push_back(std::move(figure));
     one.emplace_back("largest", proof.largest);
     one.emplace_back("ends", proof.ends);
@@ -55,14 +56,14 @@ Json::Array to_json(const std::map<std::string, LogitProof>& proofs) {
 
 }  // namespace
 
-std::string verification_json(const Verification& verification) {
+Json report_of(const Verification& verification) {
   Json::Array checks;
   for (const auto& check : verification.checks) {
-    checks.push_back(Json::Object{{"name", check.name},
+    checks.push_back(Json::Object{{"name", printable(check.name)},
                                   {"passed", check.passed},
                                   {"value", check.value},
                                   {"limit", check.limit},
-                                  {"detail", check.detail}});
+                                  {"detail", printable(check.detail)}});
   }
   Json::Object json{{"schema", 1}, {"passed", verification.passed()}, {"checks", std::move(checks)}};
   const auto worst =
@@ -71,7 +72,17 @@ std::string verification_json(const Verification& verification) {
     json.push_back(std::move(figure));
   json.emplace_back("logits", to_json(verification.logits));
   json.emplace_back("delta_survival", to_json(verification.survivals));
-  return Json(std::move(json)).dump(2) + "\n";
+  return json;
+}
+
+std::string verification_json(const Verification& verification) { return report_of(verification).dump(2) + "\n"; }
+
+std::vector<std::string> failures(const Verification& verification) {
+  std::vector<std::string> failed;
+  for (const auto& check : verification.checks) {
+    if (!check.passed) failed.push_back(printable(check.name + ": " + check.detail));
+  }
+  return failed;
 }
 
 }  // namespace prentice

@@ -81,6 +81,15 @@ HubModelFolder hub_model_folder(std::string_view name) {
   return {hub_cache_folder() / folder};
 }
 
+bool is_in_hub_cache(const fs::path& path) {
+  bool in_model = false;
+  for (const auto& part : path) {
+    if (in_model && (part == "snapshots" || part == "blobs")) return true;
+    in_model = part.string().starts_with("models--");
+  }
+  return false;
+}
+
 fs::path cached_snapshot(std::string_view name) {
   if (!is_hub_name(name) || hub_cache_folder().empty()) return {};
   const HubModelFolder folder = hub_model_folder(name);

@@ -38,6 +38,9 @@ HubModelFolder hub_model_folder(std::string_view name);
 // The snapshot that refs/main names; empty when the cache does not hold it, or it has no config of a model or adapter.
 std::filesystem::path cached_snapshot(std::string_view name);
 
+// Whether a path (canonical but for its last name) lies in a folder of such a form, in whatever cache.
+bool is_in_hub_cache(const std::filesystem::path& path);
+
 // The hint for a model that is not in the cache: how to fetch it, or which snapshots of other revisions are there.
 std::string missing_model_hint(std::string_view name);
 

@@ -6,6 +6,7 @@
 #include <algorithm>
 
 #include "core/error.h"
+#include "core/utf8.h"
 #include "recipes/units.h"
 
 namespace prentice {
@@ -46,22 +47,8 @@ std::string missed_comparison(const std::filesystem::path& out) {
 
 }  // namespace
 
-std::vector<std::string> failed_checks(const std::filesystem::path& out) {
-  const auto file = out / "verify.json";
-  if (!std::filesystem::exists(file)) return {};
-  return with_context(ExitCode::model, file.string(), [&] {
-    std::vector<std::string> failed;
-    const Json found = Json::parse_file(file);
-    for (const Json& check : found.at("checks").as_array()) {
-      if (!check.at("passed").as_bool())
-        failed.push_back(fmt::format("{}: {}", check.at("name").as_string(), check.at("detail").as_string()));
-    }
-    return failed;
-  });
-}
-
 int tell_verification(const std::vector<std::string>& reasons) {
-  for (const auto& reason : reasons) fmt::print(stderr, "error: verify: {}\n", reason);
+  for (const auto& reason : reasons) fmt::print(stderr, "error: verify: {}\n", printable(reason));
   return reasons.empty() ? 0 : static_cast<int>(ExitCode::gate);
 }
 
@@ -122,8 +109,8 @@ void print_products(const Products& products, const std::filesystem::path& out, 
     fmt::print("  verified: {} (verify.json)\n",
                products.answered ? "container, tensors, token ids, template, logits" : "container and tensors");
   }
-  for (const auto& line : products.survivals) fmt::print("  update    {}\n", line);
-  for (const auto& warning : products.warnings) fmt::print(stderr, "warning: {}\n", warning);
+  for (const auto& line : products.survivals) fmt::print("  update    {}\n", printable(line));
+  print_warnings(products.warnings);
 }
 
 std::string overlap_warning(const TrainEvalSets& data, std::string_view are) {
@@ -136,7 +123,7 @@ std::string overlap_warning(const TrainEvalSets& data, std::string_view are) {
 }
 
 void print_warnings(const std::vector<std::string>& warnings) {
-  for (const auto& warning : warnings) fmt::print(stderr, "warning: {}\n", warning);
+  for (const auto& warning : warnings) fmt::print(stderr, "warning: {}\n", printable(warning));
 }
 
 void print_warnings(const TrainEvalSets& data) {

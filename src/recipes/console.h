@@ -24,9 +24,7 @@ int already_done(const std::filesystem::path& out, const Invocation&);
 int tell_gates(const EvalReport&);
 // Of a comparison that did not pass: says so on stderr; returns 9.
 int tell_comparison(const std::string& summary);
-// "NAME: detail" of each check that verify.json says has failed; empty where there is no such file.
-std::vector<std::string> failed_checks(const std::filesystem::path& out);
-// Says them on stderr; returns 0 where there are none, else 9.
+// Says on stderr which checks failed; returns 0 where none did, else 9.
 int tell_verification(const std::vector<std::string>& reasons);
 // Says lines on stderr while a program works; nothing where that is not asked for.
 std::function<void(const std::string&)> say_on_stderr(const Invocation&);

@@ -221,7 +221,7 @@ template <class Temporary>
 bool Maker::hand_over(Temporary& made, const std::string& name, const Verification& found) {
   stamp(made.path(), section_.verify ? verdict(found) : "not asked for");
   if (!passes(name, found)) {
-    reject(made.path(), made.final_path());
+    reject(made.path(), made.final_path(), IfRejected::replace);
     return false;
   }
   made_.hashes.merge(records_->add(name, made.path(), found));

@@ -135,9 +135,7 @@ bool products_intact(const fs::path& out) {
   if (!fs::exists(out / "SHA256SUMS")) return true;
   bool intact = true;
   for_each_line(out / "SHA256SUMS", [&](std::string_view line) {  // "HASH  NAME"
-    fs::path file = line.size() < 67 ? fs::path() : out / line.substr(66);
-    if (!file.empty() && !fs::exists(file)) file += kRejectedSuffix;  // a later verification set it aside
-    intact = intact && !file.empty() && fs::exists(file) && cached_sha256_file(file) == line.substr(0, 64);
+    intact = intact && line.size() >= 67 && is_kept(out, line.substr(66), line.substr(0, 64));
   });
   return intact;
 }

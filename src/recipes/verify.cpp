@@ -33,6 +33,7 @@ namespace {
 struct Prepared {
   Opened opened;  // the model
   Artifact artifact;
+  fs::path named;
   std::optional<DataSet> rows;
   ArtifactKind kind;
   CallWitness witness;
@@ -47,6 +48,7 @@ Prepared prepare(VerifyRecipe& recipe) {
   VerifySides sides = open_verify_sides(recipe.verify);
   Prepared made{.opened = open_model(std::move(sides.model), {.path = recipe.verify.model}, machine),
                 .artifact = std::move(sides.artifact),
+                .named = std::move(sides.named),
                 .kind = sides.kind};
   made.witness = open_witness(recipe.verify, made.opened, made.kind);
   if (!recipe.verify.tokens) recipe.verify.tokens = machine.device.is_cuda() ? kProofTokensGpu : kProofTokensCpu;
@@ -124,19 +126,22 @@ int run_program(VerifyRecipe recipe, const Invocation& invocation) {
   RunFolder folder(recipe.run.out, invocation.fresh, run_policy(invocation));
   const fs::path& out = folder.path();
   const auto description = describe_run(recipe, side.opened.artifact, *recipe.run.device, invocation);
-  if (folder.begin(description) == RunState::finished)
-    return end_again(out, side.artifact.base, origin_checks(side, invocation), invocation);
+  const bool finished = folder.begin(description) == RunState::finished;
+  if (finished) {
+    if (auto failed = reported_failures(out))
+      return end_again(out, side.named, std::move(*failed), origin_checks(side, invocation), invocation);
+  }
   const Verification found = verify_what_is_there(recipe, side, invocation);
   publish_file(out / "verify.json", verification_json(found));
   write_checksums(out);
-  folder.finish();
+  if (!finished) folder.finish();
   if (invocation.json) {
-    fmt::print("{}\n", Json::parse(verification_json(found)).dump());
+    fmt::print("{}\n", report_of(found).dump());
   } else if (!invocation.inner) {
     print_checks(found.checks);
     fmt::print("{}\n", (out / "verify.json").string());
   }
-  return found.passed() ? 0 : refuse_artifact(side.artifact.base, failed_checks(out));
+  return found.passed() ? 0 : refuse_artifact(side.named, failures(found));
 }
 
 }  // namespace prentice

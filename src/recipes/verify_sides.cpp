@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "config/address.h"
 #include "core/error.h"
 #include "export/gguf_adapter.h"
 #include "export/llama_cpp_library.h"
@@ -10,10 +11,22 @@
 
 namespace prentice {
 
+namespace fs = std::filesystem;
+
 namespace {
 
 [[noreturn]] void refuse(std::string_view key, const std::string& address, std::string_view why, std::string hint) {
   fail(ExitCode::usage, fmt::format("{}: {} {}", key, address, why), std::move(hint));
+}
+
+// The path of the artifact where `address` is one: what is renamed is the link that the user named, not its target.
+fs::path named_path(const std::string& address, const Artifact& artifact) {
+  fs::path path = fs::absolute(parse_address(fs::current_path(), address).path);
+  if (!path.has_filename()) path = path.parent_path();  // FOLDER/
+  const bool has_name = path.has_filename() && path.filename() != "." && path.filename() != "..";
+  std::error_code error;
+  if (!has_name || !fs::equivalent(path, artifact.base, error)) return artifact.base;  // of a run, or of the cache
+  return fs::weakly_canonical(path.parent_path()) / path.filename();
 }
 
 // A file that cannot be read is no adapter, and is refused when it is looked at.
@@ -31,6 +44,7 @@ bool is_adapter_file(const std::filesystem::path& file) {
 VerifySides open_verify_sides(const VerifySection& section) {
   VerifySides sides{.model = open_shape({.path = section.model}, "verify.model"),
                     .artifact = resolve_artifact(section.artifact, "verify.artifact"),
+                    .named = {},
                     .kind = ArtifactKind::folder};
   const Artifact& model = sides.model.artifact;
   require_weights("verify.model", model, "name the folder of a model, or a run");
@@ -47,6 +61,7 @@ VerifySides open_verify_sides(const VerifySection& section) {
     refuse("verify.artifact", section.artifact, "is an adapter on a base",
            "name what was made of them: a merged folder, a GGUF file, or the adapter as a GGUF file");
   }
+  sides.named = named_path(section.artifact, sides.artifact);
   if (!is_gguf_file(sides.artifact.base)) return sides;
   sides.kind = is_adapter_file(sides.artifact.base) ? ArtifactKind::gguf_adapter : ArtifactKind::gguf;
   if (sides.kind == ArtifactKind::gguf_adapter && model.adapter.empty()) {

@@ -12,6 +12,7 @@ enum class ArtifactKind { folder, gguf, gguf_adapter };
 struct VerifySides {
   ModelShape model;
   Artifact artifact;
+  std::filesystem::path named;  // the artifact under the name that the user gave it, which may be a link
   ArtifactKind kind;
 };
 

@@ -1,6 +1,5 @@
 #include "cli/command.h"
 
-#include "cli/terminal.h"
 #include "config/configs.h"
 #include "config/read.h"
 #include "io/json.h"
@@ -226,14 +225,6 @@ TEST_F(Command, DoctorAlwaysAnswers) {
     EXPECT_FALSE(finding.at("value").as_string().empty());
     EXPECT_EQ(finding.at("good").as_bool(), finding.at("remedy").as_string().empty());
   }
-}
-
-TEST(Terminal, TextOfStrangeFilesIsMadeHarmless) {
-  EXPECT_EQ(printable("plain \xC3\xA9 \xE2\x82\xAC \xF0\x9F\x98\x80"), "plain \xC3\xA9 \xE2\x82\xAC \xF0\x9F\x98\x80");
-  EXPECT_EQ(printable("a\033[2Jb\n"), "a\\x1b[2Jb\\x0a");
-  EXPECT_EQ(printable("\xFF\xC0\xAF"), "\\xff\\xc0\\xaf");
-  EXPECT_EQ(printable("\xC2\x9B"), "\\xc2\\x9b");
-  EXPECT_EQ(printable("\xED\xA0\x80"), "\\xed\\xa0\\x80");
 }
 
 }  // namespace

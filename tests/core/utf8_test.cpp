@@ -73,5 +73,29 @@ TEST(Utf8, TheFirstFaultIsFoundAtAnyPlace) {
             std::string::npos);
 }
 
+TEST(Utf8, TextOfStrangeFilesIsMadeHarmless) {
+  EXPECT_EQ(printable("plain \xC3\xA9 \xE2\x82\xAC \xF0\x9F\x98\x80"), "plain \xC3\xA9 \xE2\x82\xAC \xF0\x9F\x98\x80");
+  EXPECT_EQ(printable("a\033[2Jb\n"), "a\\x1b[2Jb\\x0a");
+  EXPECT_EQ(printable("\xFF\xC0\xAF"), "\\xff\\xc0\\xaf");
+  EXPECT_EQ(printable("\xC2\x9B"), "\\xc2\\x9b");
+  EXPECT_EQ(printable("\xED\xA0\x80"), "\\xed\\xa0\\x80");
+}
+
+// Where a text is shown from a byte on, no character is cut. The sixth byte is the middle one of U+672C.
+TEST(Utf8, APartOfATextIsOfWholeCharacters) {
+  const std::string text = "a\u6771\u672c\u4eac";
+  EXPECT_EQ(whole_characters(text, 0, 100), text);
+  EXPECT_EQ(whole_characters(text, 0, 0), "");
+  EXPECT_EQ(whole_characters(text, 0, 6), "a\u6771");
+  EXPECT_EQ(whole_characters(text, 0, 7), "a\u6771\u672c");
+  EXPECT_EQ(whole_characters(text, 5, 3), "\u672c");
+  EXPECT_EQ(whole_characters(text, 6, 5), "\u672c");
+  EXPECT_EQ(whole_characters(text, 10, 5), "");
+  EXPECT_EQ(whole_characters(text, 11, 5), "");
+  EXPECT_EQ(whole_characters("\xe6\x9d b", 2, 5), " b");
+  EXPECT_EQ(whole_characters("\x80\x80\x80\x80\x80", 4, 5), "\x80");
+  EXPECT_EQ(whole_characters("\xff\xfe", 0, 1), "\xff");
+}
+
 }  // namespace
 }  // namespace prentice

@@ -44,16 +44,21 @@ def test_what_a_step_exports_is_proven_by_the_next(prentice, folder):
     assert again.stderr.count("already done") == 3
 
 
-def test_a_proof_that_fails_ends_the_pipeline_and_names_the_step(prentice, folder):
+@pytest.mark.parametrize("artifact, export, kind", [("gguf/tuned-Q8_0.gguf", "{gguf: [Q8_0]}", "Q8_0"), ("merged", "{merged: bf16}", "BF16")])
+def test_a_proof_that_fails_ends_the_pipeline_and_names_the_step(artifact, export, kind, prentice, folder):
+    for file, old, new in (("sft.yaml", "{gguf: [Q8_0]}", export), ("verify.yaml", "gguf/tuned-Q8_0.gguf", artifact), ("strict.yaml", "Q8_0", kind)):
+        text = (folder / file).read_text()
+        assert old in text
+        (folder / file).write_text(text.replace(old, new))
     said = prentice.run("run", "strict.yaml", code=9)
     assert "error: verify: log-probabilities" in said.stderr
     assert "error: pipeline: step prove did not pass; none of the 1 behind it ran" in said.stderr
     assert not (folder / "scored").exists() and not json.loads((folder / "proven/verify.json").read_text())["passed"]
-    assert [file.name for file in (folder / "tuned/gguf").iterdir()] == ["tuned-Q8_0.gguf.rejected"]
+    assert not (folder / "tuned" / artifact).exists() and (folder / f"tuned/{artifact}.rejected").exists()
     trained = (folder / "tuned/metrics.jsonl").read_bytes()
-    # Nothing is trained again to fail again: the file is where the proof put it.
+    # Nothing is trained again to fail again: what was made is where the proof put it.
     said = prentice.run("run", "strict.yaml", code=2)
-    assert "kept it as tuned-Q8_0.gguf.rejected; its verify.json says why" in said.stderr
+    assert f"kept it as {artifact.split('/')[-1]}.rejected; its verify.json says why" in said.stderr
     assert (folder / "tuned/metrics.jsonl").read_bytes() == trained
 
 
