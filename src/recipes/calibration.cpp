@@ -111,7 +111,8 @@ std::string calibration_warning(const Calibration& calibration) {
 }
 
 std::pair<ImportanceMatrix, std::vector<std::string>> importance_for_export(
-    const std::string& path, const std::filesystem::path& kept, const DataSet* eval, const std::function<Calibration(const DataSection&)>& load,
+    const std::string& path, const std::filesystem::path& kept, const DataSet* eval,
+    const std::function<Calibration(const DataSection&)>& load,
     const std::function<ImportanceMatrix(const Calibration&)>& run) {
   ImportanceMatrix matrix;
   if (is_importance_file(path)) {

@@ -47,7 +47,8 @@ std::string calibration_warning(const Calibration& calibration);
 // collected on rows of `eval` (null: there are none). What was collected is kept in the file `kept`, and taken from
 // there when a killed export goes on.
 std::pair<ImportanceMatrix, std::vector<std::string>> importance_for_export(
-    const std::string& path, const std::filesystem::path& kept, const DataSet* eval, const std::function<Calibration(const DataSection&)>& load,
+    const std::string& path, const std::filesystem::path& kept, const DataSet* eval,
+    const std::function<Calibration(const DataSection&)>& load,
     const std::function<ImportanceMatrix(const Calibration&)>& run);
 
 }  // namespace prentice

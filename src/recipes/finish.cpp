@@ -54,7 +54,8 @@ void publish_adapter(const Model& model, const PreparedRun& run, const ExportSec
 
 // What export.imatrix names: a file, or data that the trained model is run on.
 std::pair<ImportanceMatrix, std::vector<std::string>> importance_of(const Model& model, const PreparedRun& run,
-                                                                    const ExportSection& section, const fs::path& kept) {
+                                                                    const ExportSection& section,
+                                                                    const fs::path& kept) {
   const Opened& opened = run.opened;
   return importance_for_export(
       section.imatrix, kept, run.data.eval ? &*run.data.eval : nullptr,
