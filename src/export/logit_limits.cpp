@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "core/error.h"
+#include "export/gguf_mix.h"
 #include "io/gguf_values.h"
 
 namespace prentice {
@@ -86,12 +87,12 @@ LogitBound logit_bound(const std::string& type, int64_t parameters, const GivenL
 std::string coarser_type(const std::string& a, const std::string& b) { return &row_of(b) > &row_of(a) ? b : a; }
 
 std::string declared_type(const GgufReader& file) {
-  constexpr std::pair<int64_t, const char*> kTypes[] = {
-      {0, "F32"},     {1, "F16"},     {2, "Q4_0"},    {3, "Q4_1"},    {7, "Q8_0"},    {8, "Q5_0"},
-      {9, "Q5_1"},    {10, "Q2_K"},   {11, "Q3_K_S"}, {12, "Q3_K_M"}, {13, "Q3_K_L"}, {14, "Q4_K_S"},
-      {15, "Q4_K_M"}, {16, "Q5_K_S"}, {17, "Q5_K_M"}, {18, "Q6_K"},   {32, "BF16"}};
+  constexpr std::pair<int64_t, const char*> kOnlyRead[] = {{3, "Q4_1"}, {8, "Q5_0"}, {9, "Q5_1"}};
   const auto number = gguf_integer(file, "general.file_type");
-  for (const auto& [id, word] : kTypes) {
+  for (const FileType type : all_file_types()) {
+    if (number == static_cast<int64_t>(type)) return std::string(file_type_name(type));
+  }
+  for (const auto& [id, word] : kOnlyRead) {
     if (number == id) return word;
   }
   return "";

@@ -37,6 +37,7 @@ void with_gate(int64_t kind, Use&& use) {
     case Gate::gelu_tanh:
       return use.template operator()<Gate::gelu_tanh>();
   }
+  TORCH_CHECK(false, "gated: no gate ", kind);
 }
 
 using Whole = Tensor(const Tensor&, const Tensor&, int64_t);
