@@ -35,6 +35,29 @@ int64_t values_of_a_step(GgmlType type) {
   }
 }
 
+// Where a K-block keeps the codes of its values, all bits of them, and how many codes there are.
+struct Codes {
+  size_t begin, end;
+  int count;
+};
+
+std::optional<Codes> codes_of(GgmlType type) {
+  switch (type) {
+    case GgmlType::Q2_K:
+      return Codes{16, 80, 4};
+    case GgmlType::Q3_K:
+      return Codes{0, 96, 8};
+    case GgmlType::Q4_K:
+      return Codes{16, 144, 16};
+    case GgmlType::Q5_K:
+      return Codes{16, 176, 32};
+    case GgmlType::Q6_K:
+      return Codes{0, 192, 64};
+    default:
+      return std::nullopt;
+  }
+}
+
 }  // namespace
 
 void TensorProof::begin(const std::string& tensor) {
@@ -68,14 +91,15 @@ void TensorProof::add(const std::string& tensor, GgmlType type, std::span<const 
   bytes_.clear();
   encode(wanted, type, bytes_);
   decode(bytes_, type, again_);
+  float largest = 0;
+  for (const float value : wanted) largest = std::max(largest, std::abs(value));
+  const double slack = merged ? kMergedElsewhere * largest : 0;
   if (ggml_type_info(type).block_elements > 1) {
     blocks_ = true;
     compare_blocks(type, wanted, stored);
     if (weighted_ == Weighted::not_said) compare_steps(type, wanted);
+    if (weighted_ != Weighted::no) compare_codes(type, wanted, stored, slack);
   }
-  float largest = 0;
-  for (const float value : wanted) largest = std::max(largest, std::abs(value));
-  const double slack = merged ? kMergedElsewhere * largest : 0;
   const double of_bound = blocks_ ? 1 : 1.0001 / kMostOfElement;  // single values are rounded in one way
   for (size_t i = 0; i < wanted.size(); ++i) {
     count(wanted[i], found_[i], static_cast<double>(again_[i]) - wanted[i], bounds_[i] * of_bound, slack);
@@ -123,6 +147,53 @@ void TensorProof::compare_steps(GgmlType type, std::span<const float> wanted) {
       if (std::abs(found_[i] - wanted[i]) > static_cast<float>(kFarFromStep) * step) ++now_.far;
     }
   }
+}
+
+// With the lowest and with the highest code in all places a block reads as the range of each value's steps.
+void TensorProof::compare_codes(GgmlType type, std::span<const float> wanted, std::span<const std::byte> stored,
+                                double slack) {
+  const auto codes = codes_of(type);
+  if (!codes) return;
+  const auto elements = static_cast<size_t>(ggml_type_info(type).block_elements),
+             bytes = static_cast<size_t>(ggml_type_info(type).block_bytes);
+  std::vector<std::byte> all(stored.begin(), stored.end());
+  const auto read_all = [&](std::byte code, std::vector<float>& values) {
+    for (size_t block = 0; block < all.size(); block += bytes)
+      std::ranges::fill(std::span(all).subspan(block + codes->begin, codes->end - codes->begin), code);
+    values.resize(wanted.size());
+    decode(all, type, values);
+  };
+  read_all(std::byte{0}, lowest_);
+  read_all(std::byte{0xff}, highest_);
+  const auto misplaced = [&](size_t i) {
+    const double low = lowest_[i], step = (highest_[i] - low) / (codes->count - 1);
+    if (step == 0 || !std::isfinite(step)) return false;
+    const double at = (wanted[i] - low) / step, nearest = std::clamp(std::round(at), 0.0, codes->count - 1.0);
+    const double further = std::abs((found_[i] - low) / step - at) - std::abs(nearest - at);
+    return further > kNearest + 2 * (kHalfAway * std::abs(wanted[i]) + slack) / std::abs(step);
+  };
+  const int64_t before = now_.blocks - static_cast<int64_t>(wanted.size() / elements);  // compare_blocks counted these
+  for (size_t first = 0; first < wanted.size(); first += elements) {
+    bool any = false;
+    for (size_t i = first; i < first + elements && !any; ++i) any = misplaced(i);
+    if (any && now_.misplaced_blocks++ == 0) now_.first_misplaced = before + static_cast<int64_t>(first / elements);
+  }
+}
+
+// What the other blocks of the tensor show to be no rounding.
+std::optional<std::string> TensorProof::damage(const Sums& sums) const {
+  const double few = kFewBlocks * static_cast<double>(sums.blocks);
+  if (static_cast<double>(sums.other_blocks) <= few && sums.block > kMostOfFewBlocks) {
+    return fmt::format("{}: {} of {} blocks, block {} first, differ from what all the others show to be the rounding",
+                       sums.name, sums.other_blocks, sums.blocks, sums.first_other);
+  }
+  if (sums.misplaced_blocks > 0 && static_cast<double>(sums.misplaced_blocks) <= std::max(few, 1.0)) {
+    return fmt::format(
+        "{}: {} of {} blocks, block {} first, hold values that are not the nearest of their steps, as "
+        "those of all the others are",
+        sums.name, sums.misplaced_blocks, sums.blocks, sums.first_misplaced);
+  }
+  return std::nullopt;
 }
 
 bool TensorProof::rounded_otherwise() const {
@@ -175,14 +246,10 @@ void TensorProof::finish() {
   const std::string told = fmt::format("{} {} (relative error {:.2g}, {:.2g} by rounding)", sums.name, looks_like(sums),
                                        std::sqrt(sums.error / std::max(sums.wanted, 1e-300)),
                                        std::sqrt(explained / std::max(sums.wanted, 1e-300)));
-  const bool few = static_cast<double>(sums.other_blocks) <= kFewBlocks * static_cast<double>(sums.blocks);
   if (!importance_ && sums.block > kMostOfBlock) {
     wrong_blocks_.push_back(told);
-  } else if (few && sums.block > kMostOfFewBlocks) {
-    wrong_blocks_.push_back(
-        fmt::format("{}: {} of {} blocks, block {} first, differ from what all the others show to be "
-                    "the rounding",
-                    sums.name, sums.other_blocks, sums.blocks, sums.first_other));
+  } else if (auto what = damage(sums)) {
+    wrong_blocks_.push_back(std::move(*what));
   }
   worst_block_ = std::max(worst_block_, sums.block);
   if (ratio > most) wrong_tensors_.push_back(told);

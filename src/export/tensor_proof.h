@@ -20,6 +20,10 @@ inline constexpr double kMostOfBlock = 1.75;   // as a root mean square, where t
 // Where all but a few blocks are byte for byte the reference quantizer's, its author used that one, and a block that is
 // none and has more of an error than a tie rounded the other way is damaged.
 inline constexpr double kFewBlocks = 0.05, kMostOfFewBlocks = 1.003;
+// Nor may a few blocks hold values that are not the nearest of their steps, where those of all the others are: also
+// with an importance matrix, which chooses the steps, quantizers of K-blocks end with the nearest codes. In steps, with
+// what a weight may have been rounded by on its way, to halves.
+inline constexpr double kNearest = 1e-3, kHalfAway = 1.0 / 2048;
 inline constexpr double kMostOfTensor = 1.5;            // measured: 1.00 to 1.03 (llama-quantize, gguf-py)
 inline constexpr double kMostOfTensorImportance = 2.5;  // measured: up to 1.5, in Q2_K
 inline constexpr double kMergedElsewhere = 2e-5;        // of the largest value: sums of an adapter in another order
@@ -47,6 +51,10 @@ class TensorProof {
   void add_rounded(const std::string& tensor, std::span<const float> wanted, std::span<const float> rounded,
                    std::span<const float> found);
 
+  // Of the rows that add() was last given: what the file holds, and what the type's own rounding makes of `wanted`.
+  std::span<const float> found() const { return found_; }
+  std::span<const float> rounded() const { return again_; }
+
   // "finite values", "values", "blocks", "rounding".
   std::vector<Check> checks();
 
@@ -66,6 +74,7 @@ class TensorProof {
     int64_t blocks = 0, other_blocks = 0,
             first_other = 0;  // all, those with other bytes than the reference quantizer's
     int64_t not_finite = 0;
+    int64_t misplaced_blocks = 0, first_misplaced = 0;  // with values that another code stands for better
     int64_t between = 0, far = 0;  // values within the range of their steps, and those further from their own than that
   };
 
@@ -73,13 +82,15 @@ class TensorProof {
   void count(float wanted, float found, double rounding, double bound, double slack);
   void compare_blocks(GgmlType type, std::span<const float> wanted, std::span<const std::byte> stored);
   void compare_steps(GgmlType type, std::span<const float> wanted);
+  void compare_codes(GgmlType type, std::span<const float> wanted, std::span<const std::byte> stored, double slack);
+  std::optional<std::string> damage(const Sums&) const;
   void finish();
   std::string looks_like(const Sums&) const;
 
   bool importance_;
   Weighted weighted_;
   Sums now_;
-  std::vector<float> found_, bounds_, again_;
+  std::vector<float> found_, bounds_, again_, lowest_, highest_;
   std::vector<std::byte> bytes_;
   int64_t tensors_ = 0, in_blocks_ = 0, other_blocks_ = 0;
   bool blocks_ = false, others_ = false;

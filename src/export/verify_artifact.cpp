@@ -15,6 +15,7 @@
 #include "export/spec_checks.h"
 #include "export/tensor_proof.h"
 #include "export/token_proof.h"
+#include "export/update_proof.h"
 #include "export/vocabulary_checks.h"
 #include "io/gguf_values.h"
 #include "model/gguf_spec.h"
@@ -69,8 +70,14 @@ Check architecture_check(const GgufReader& file, const std::string& wanted) {
                      found == wanted ? wanted : fmt::format("expected {}, got {}", wanted, found));
 }
 
+std::vector<Check> with_update(std::vector<Check> checks, const UpdateProof& update) {
+  for (auto& check : update.checks()) checks.push_back(std::move(check));
+  return checks;
+}
+
 std::vector<Check> compare_values(TensorProof& proof, const GgufReader& file, const std::vector<GgufTensorPlan>& plans,
                                   const WeightSource& weights, const ProofRules& rules) {
+  UpdateProof update;
   for (const auto& plan : plans) {
     rules.before_layer();
     const auto* found = file.find_tensor(plan.info.name);
@@ -78,16 +85,17 @@ std::vector<Check> compare_values(TensorProof& proof, const GgufReader& file, co
     const bool merged = !plan.constants.empty() ||
                         std::ranges::any_of(plan.sources, [&](size_t index) { return weights.is_changed(index); });
     uint64_t offset = 0;
-    for_each_gguf_block(weights, plan, [&](std::span<const float> values) {
+    for_each_gguf_change(weights, plan, [&](std::span<const float> values, std::span<const float> base) {
       const uint64_t bytes = values.size() / type.block_elements * type.block_bytes;
       const auto stored = found->bytes.subspan(offset, bytes);
       const std::vector<std::byte> aligned(stored.begin(), stored.end());
       proof.add(plan.info.name, found->type, values, aligned, merged);
+      update.add(plan.info.name, values, base, proof.found(), proof.rounded());
       offset += bytes;
     });
     file.release_pages();
   }
-  return proof.checks();
+  return with_update(proof.checks(), update);
 }
 
 // A file whose author weighted columns and did not say so is a good one.
@@ -273,7 +281,8 @@ std::vector<Check> folder_set_checks(const WeightFolder& folder, const WeightSou
 std::vector<Check> folder_value_checks(const WeightSource& weights, const WeightSource& made,
                                        const std::vector<FolderTensor>& tensors, const ProofRules& rules) {
   TensorProof proof(Weighted::no);
-  std::vector<float> found;
+  UpdateProof update;
+  std::vector<float> found, rounded, base;
   std::vector<std::byte> bytes;
   for (const auto& [index, stored] : tensors) {
     rules.before_layer();
@@ -284,10 +293,16 @@ std::vector<Check> folder_value_checks(const WeightSource& weights, const Weight
     for_each_block(weights, index, together, [&](int64_t first, int64_t rows, std::span<const float> values) {
       found.resize(values.size());
       made.read_base_rows(index, first, rows, found);
+      base.clear();
+      if (weights.is_changed(index)) {
+        base.resize(values.size());
+        weights.read_base_rows(index, first, rows, base);
+      }
       if (in_four_bits) {
         const Nf4 wanted = encoded_rows(weights, index);
-        std::vector<float> rounded(values.size());
+        rounded.resize(values.size());
         decode_nf4(wanted, 0, rounded);
+        update.add(name, values, base, found, rounded);
         return proof.add_rounded(name, values, rounded, found);
       }
       bytes.clear();
@@ -296,9 +311,10 @@ std::vector<Check> folder_value_checks(const WeightSource& weights, const Weight
                                                           : GgmlType::BF16;
       encode(found, type, bytes);
       proof.add(name, type, values, bytes, weights.is_changed(index));
+      update.add(name, values, base, found, proof.rounded());
     });
   }
-  return proof.checks();
+  return with_update(proof.checks(), update);
 }
 
 std::string folder_type(const std::vector<FolderTensor>& tensors) {
