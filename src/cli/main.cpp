@@ -13,6 +13,7 @@
 #include "cli/terminal.h"
 #include "cli/verbs.h"
 #include "core/out_of_memory.h"
+#include "core/tensor_heap.h"
 #include "core/utf8.h"
 #include "io/json.h"
 #include "run/signals.h"
@@ -108,6 +109,7 @@ void fix_heap_layout() {
 
 int main(int argc, char** argv) {
   prentice::fix_heap_layout();
+  prentice::install_tensor_heap();
   // Read by cuBLAS and MKL when they start: results must not depend on free workspace or load.
   setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8", 0);
   setenv("MKL_DYNAMIC", "FALSE", 0);

@@ -7,6 +7,8 @@
 #include <fstream>
 #include <string>
 
+#include "core/tensor_heap.h"
+
 namespace prentice {
 
 namespace {
@@ -54,6 +56,7 @@ uint64_t process_bytes(std::string_view field) {
 }
 
 void release_free_memory() {
+  tensor_heap().release();
 #ifdef __GLIBC__
   malloc_trim(0);
 #endif

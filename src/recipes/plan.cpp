@@ -98,6 +98,7 @@ double encoding_seconds(const PreparedRun& run, double steps, double threads) {
 
 struct Fullest {
   int64_t tokens = 0, labelled = 0;  // of any one micro-batch
+  bool alone = true;                 // every step is one
   std::vector<int64_t> starts;       // of the one with the most tokens
 };
 
@@ -107,7 +108,9 @@ Fullest fullest_micro_batch(const StepSource& steps) {
   const int64_t all = std::min(steps.size(), steps.steps_in_epoch()), looked = std::min(kLooked, all);
   Fullest fullest;
   for (int64_t i = 0; i < looked; ++i) {
-    for (const auto& batch : steps.step(i * all / looked).micros) {
+    const Step step = steps.step(i * all / looked);
+    fullest.alone = fullest.alone && step.micros.size() == 1;
+    for (const auto& batch : step.micros) {
       if (batch.tokens.size(0) > fullest.tokens)
         fullest.tokens = batch.tokens.size(0), fullest.starts = batch.host_starts;
       fullest.labelled = std::max(fullest.labelled, batch.target_rows.size(0));
@@ -129,6 +132,7 @@ void narrow_to_data(StepShape& shape, const Recipe& recipe, const PreparedRun& r
     shape.micro_tokens = std::min(most, longest);
   } else {
     shape.micro_tokens = std::min(most, step.tokens), shape.labelled = step.labelled;
+    shape.accumulates = !step.alone || shape.micro_tokens < step.tokens;
     if (shape.micro_tokens == step.tokens) shape.starts = step.starts;
   }
   int64_t tokens = 0, labels = 0;
@@ -202,7 +206,10 @@ Plan make_plan(const Recipe& recipe, const PreparedRun& run, StepShape shape, co
                   {"data.max_length", std::to_string(*recipe.data.max_length)},
                   {"train.micro_tokens", std::to_string(*recipe.train.micro_tokens)},
                   {"train.recompute", std::string(word_of(*recipe.train.recompute))}};
-  if (shape.is_gpu) plan.decided.emplace_back("train.offload", *recipe.train.offload ? "true" : "false");
+  if (shape.is_gpu) {
+    plan.decided.emplace_back("train.offload", *recipe.train.offload ? "true" : "false");
+    plan.decided.emplace_back("train.graph", *recipe.train.graph ? "true" : "false");
+  }
   if constexpr (requires { recipe.distill; }) {
     const auto& device = recipe.distill.teacher_device;
     if (device && run.teacher) plan.decided.emplace_back("distill.teacher_device", *device);

@@ -73,22 +73,6 @@ StepShape step_shape(const ModelSpec& spec, const Machine& machine, const Hardwa
           .parameters = parameter_count(spec)};
 }
 
-// What a heap holds beside tensors that live: they come and go in all sizes, and what lies between them is not given
-// back. Measured (experiments/plan): in a training run 2.6 times what one block keeps for its backward pass, 4 times
-// where answers are compared, and in a scoring pass as much as the pass holds. A GPU's allocator has no such holes.
-constexpr double kHeapBlocks = 2.6, kHeapBlocksOfAnswers = 4;
-
-int64_t heap_holes(const StepShape& shape, const Rehearsed& found) {
-  if (shape.is_gpu) return 0;
-  if (!shape.adapter) return found.eval - found.weights;
-  StepShape whole = shape;
-  whole.recomputed = Recomputed::nothing;
-  const int64_t kept = shape.recomputed == Recomputed::nothing ? found.kept : rehearse(whole).kept;
-  const bool compares = shape.loss == StepLoss::answers || shape.loss == StepLoss::scores;
-  const double blocks = compares ? kHeapBlocksOfAnswers : kHeapBlocks;
-  return static_cast<int64_t>(blocks * static_cast<double>(kept) / static_cast<double>(shape.spec.layers));
-}
-
 MemoryByPhase step_memory(const StepShape& shape) {
   const Rehearsed found = rehearse(shape);
   const int64_t context = shape.is_gpu ? kGpuContextBytes : kCpuContextBytes;
@@ -99,10 +83,9 @@ MemoryByPhase step_memory(const StepShape& shape) {
   MemoryByPhase memory;
   memory.load = context + found.weights + found.asked + found.learned;
   memory.forward = context + found.forward;
-  const int64_t holes = heap_holes(shape, found);
-  memory.backward = context + found.backward + holes;
+  memory.backward = context + found.backward;
   memory.step = between + found.gradients + moving;
-  memory.eval = context + found.eval + holes;
+  memory.eval = context + found.eval;
   memory.save = between;
   memory.export_ = between + std::max(shape.spec.vocab, shape.spec.feed_forward) * shape.spec.hidden * kF32;
   return memory;
@@ -140,6 +123,7 @@ SmallerStep smaller_step(const StepShape& shape, int64_t group, int64_t memory_b
     if (smallest) {
       const int64_t least = std::max(micro_batches(shape.is_gpu).back(), smaller.shape.longest);
       smaller.shape.micro_tokens = std::min(shape.micro_tokens, least);
+      smaller.shape.accumulates = true;
     }
     smaller.peak_bytes = step_memory(smaller.shape).peak();
     smaller.fits = smaller.peak_bytes <= memory_bytes;

@@ -75,10 +75,15 @@ struct StepShape {
   std::vector<int64_t> starts;  // of a micro-batch's rows and its end, where they are known; else rows of `longest`
   int64_t eval_tokens = 0, eval_labelled = 0;  // of the largest scoring pass beside training; 0 = as in training
   Recomputed recomputed = Recomputed::nothing;
-  bool offload = false;  // as in ForwardOptions, and the optimizer's moments
+  bool offload = false;     // as in ForwardOptions, and the optimizer's moments
+  bool accumulates = true;  // a step has micro-batches behind the first, which meet the gradients of those before
 
   bool full() const { return adapter && adapter->kind == AdapterKind::full; }  // the weights themselves train
 };
+// Of train.offload there.
+inline constexpr const char* kNothingToOffload =
+    "train.offload has no effect on a CPU: all that it could move is in the host's memory";
+
 // What the model and the place decide of it; the rest is the caller's.
 StepShape step_shape(const ModelSpec&, const Machine&, const Hardware&, Quantize = Quantize::none);
 MemoryByPhase step_memory(const StepShape&);

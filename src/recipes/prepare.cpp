@@ -163,7 +163,7 @@ PreparedRun prepare_run(Recipe& recipe, OpenedRun opened, const Hardware& hardwa
   count_what_trains(shape);
   look_at_loss(shape, recipe, run);
   if (!shape.is_gpu && recipe.train.offload && *recipe.train.offload) {
-    recipe.warnings.push_back("train.offload has no effect on a CPU: all that it could move is in the host's memory");
+    recipe.warnings.emplace_back(kNothingToOffload);
     recipe.train.offload = false;
   }
   decide_micro_batch(recipe.train, shape, hardware);

@@ -224,13 +224,15 @@ Rehearsed rehearse_whole(const StepShape& shape) {
     Tensor share;
     const auto forward = [&] { share = rehearsal.share(batch, true); };
     const auto backward = [&] { share.backward(), share = Tensor(); };
-    forward(), backward();
+    const auto take = [&](int64_t before) {
+      found.forward = most(forward);
+      found.kept = held() - before;
+      found.backward = most(backward);
+    };
+    take(begin);
     const int64_t between = held();
     found.gradients = between - begin;
-    // The second micro-batch meets the gradients of the first.
-    found.forward = most(forward);
-    found.kept = held() - between;
-    found.backward = most(backward);
+    if (shape.accumulates) take(between);  // the second micro-batch meets the gradients of the first
     for (const auto& [name, weight] : rehearsal.weights()) weight.mutable_grad() = Tensor();
   }
   found.eval = most([&] {

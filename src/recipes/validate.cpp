@@ -16,6 +16,7 @@
 #include "recipes/calibration.h"
 #include "recipes/fit.h"
 #include "recipes/graph.h"
+#include "recipes/plan_memory.h"
 #include "recipes/promises.h"
 #include "recipes/reference.h"
 #include "recipes/score_head.h"
@@ -98,9 +99,9 @@ void check_with_model(const PromisedStep& step, RecipeMistakes& mistakes) {
   });
 }
 
-// What a recipe asks to compute on is there, unless it is planned for another machine.
+// What a recipe asks to compute on is there, and does what it asks for, unless it is planned for another machine.
 template <class R>
-void check_devices(const PromisedStep& step, RecipeMistakes& mistakes) {
+void check_devices(const PromisedStep& step, RecipeMistakes& mistakes, std::vector<std::string>& warnings) {
   RecipeMistakes told;
   const R recipe = bind_recipe<R>(step.step.recipe, {.check_paths = false, .in_pipeline = true}, told);
   if constexpr (requires { recipe.plan; }) {
@@ -115,6 +116,9 @@ void check_devices(const PromisedStep& step, RecipeMistakes& mistakes) {
     const bool is_gpu = recipe.run.device ? *recipe.run.device != "cpu" : cuda() != nullptr;
     const std::string why = recipe.train.graph == true ? no_graph_by_recipe(recipe, is_gpu) : "";
     if (!why.empty()) c.mistake("train.graph", why, "train.graph=false, or leave it out");
+    const std::string& name = step.step.name;
+    if (!is_gpu && recipe.train.offload == true)
+      warnings.push_back(name.empty() ? kNothingToOffload : name + ": " + kNothingToOffload);
   }
   if constexpr (requires { recipe.distill; }) check("distill.teacher_device", recipe.distill.teacher_device);
 }
@@ -130,9 +134,9 @@ void check_sides(const PromisedStep& step, RecipeMistakes& mistakes) {
   c.gather("verify.artifact", [&] { open_verify_sides(recipe.verify); });
 }
 
-void check_beyond_words(const PromisedStep& step, RecipeMistakes& mistakes) {
+void check_beyond_words(const PromisedStep& step, RecipeMistakes& mistakes, std::vector<std::string>& warnings) {
   with_kind(recipe_kind(step.step.recipe), [&]<class R>() {
-    check_devices<R>(step, mistakes);
+    check_devices<R>(step, mistakes, warnings);
     if constexpr (requires(R recipe) { recipe.model; }) check_with_model<R>(step, mistakes);
     if constexpr (std::is_same_v<R, VerifyRecipe>) check_sides(step, mistakes);
   });
@@ -179,11 +183,11 @@ std::vector<std::string> validate_recipe(const Node& recipe) {
   RecipeMistakes mistakes;
   auto warnings = check_words(recipe, {}, mistakes);
   if (recipe_kind(recipe) != PipelineRecipe::kKind) {
-    check_beyond_words({.step = {.recipe = recipe}}, mistakes);
+    check_beyond_words({.step = {.recipe = recipe}}, mistakes, warnings);
   } else {
     RecipeMistakes told;
     for (const auto& next : with_promised_models(expand_steps(recipe, told))) {
-      check_beyond_words(next, mistakes);
+      check_beyond_words(next, mistakes, warnings);
     }
   }
   mistakes.throw_if_any();

@@ -66,6 +66,7 @@ void read_tensors(const std::filesystem::path& path, const NamedTensors& tensors
       const auto* stored = file.find(name);
       if (stored == nullptr) fail(ExitCode::model, "tensor " + name + " is missing");
       fill_tensor(tensor, *stored);
+      file.release_pages();
     }
   });
 }

@@ -52,6 +52,12 @@ std::multimap<std::string_view, Place> index_by_ending(const std::vector<Safeten
   return index;
 }
 
+bool is_stored(const Place& place, const Tensor& tensor) {
+  const bool same = same_bytes(*place.view, tensor);
+  place.file->release_pages();  // or the whole file stands in memory beside what it is compared with
+  return same;
+}
+
 }  // namespace
 
 void store_trained(const fs::path& folder, const NamedTensors& trainable) {
@@ -61,7 +67,7 @@ void store_trained(const fs::path& folder, const NamedTensors& trainable) {
   NamedTensors rest;
   for (const auto& [name, tensor] : trainable) {
     auto [begin, end] = index.equal_range(name);
-    while (begin != end && !same_bytes(*begin->second.view, tensor)) ++begin;
+    while (begin != end && !is_stored(begin->second, tensor)) ++begin;
     if (begin == end) {
       rest.emplace_back(name, tensor);
       places[name] = Json::Object{{"file", kRestFile}, {"tensor", name}};
@@ -86,6 +92,7 @@ void restore_trained(const fs::path& folder, const NamedTensors& trainable) {
     const auto* view = file->second.find(place->at("tensor").as_string());
     if (view == nullptr) fail(ExitCode::model, (folder / file_name).string() + ": tensor " + name + " is missing");
     fill_tensor(tensor, *view);
+    file->second.release_pages();
   }
   if (places.as_object().size() != trainable.size()) {
     fail(ExitCode::model, folder.string() + ": it holds trained tensors that this run does not train");

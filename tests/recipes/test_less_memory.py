@@ -41,6 +41,12 @@ def test_what_is_computed_again_changes_no_bit(words, base, prentice, tmp_path):
 def test_on_a_cpu_there_is_nothing_to_offload(base, prentice, tmp_path):
     said = prentice.run(*sft(base, tmp_path / "offload", "train.offload=true")).stderr
     assert "train.offload has no effect on a CPU" in said, said
+    (tmp_path / "sft.yaml").write_text("recipe: sft\n")
+    words = [tmp_path / "sft.yaml", *sft(base, tmp_path / "out", "train.offload=true")[1:]]
+    assert prentice.run("validate", *words).stderr.count("train.offload has no effect on a CPU") == 1
+    there = [word for word in words if word not in ("run.device=cpu", "run.precision=f32")]
+    told = prentice.run("validate", *there, "plan.hardware=l40s-48gb")
+    assert "no effect" not in told.stdout + told.stderr, told
     prentice.run(*sft(base, tmp_path / "plain"))
     assert losses(tmp_path / "offload") == losses(tmp_path / "plain")
 

@@ -58,17 +58,18 @@ TICKETS, REPLIES = ROOT / "data/tickets/train.jsonl", ROOT / "data/replies/train
     ["teach", *MODEL, f"data.train={TICKETS}"],
 ], ids=["sft", "sft_8bit", "sft_selective", "reward", "dpo", "dpo_lora", "distill", "teach"])
 def test_the_plan_is_what_a_run_takes(words, binary, tmp_path):
-    """Both in the report's own words; beyond the bare program. A heap's holes are not the same twice."""
+    """Both in the report's own words; beyond the bare program."""
     save_folder(make_model("llama"), tmp_path / "teacher")
     Prentice(binary, tmp_path).run(*words, "run.device=cpu", "run.precision=f32", "run.threads=2", "run.out=run")
     row = re.search(r"peak memory</td><td>([\d.]+) MB</td><td>([\d.]+) MB", (tmp_path / "run/report.html").read_text())
     plan, fact = map(float, row.groups())
-    assert 0.85 * fact < plan < 1.15 * fact, (plan, fact)
+    assert 0.9 * fact < plan < 1.1 * fact, (plan, fact)
 
 
 @pytest.mark.parametrize("method, words", [("lora", []), ("qlora", ["model.quantize=nf4"]), ("full", ["adapter.kind=full"])])
 def test_what_is_listed_as_fitting_is_what_the_plan_of_a_recipe_says(method, words, binary, tmp_path):
-    (tmp_path / "rows.jsonl").write_text(json.dumps({"text": "The door is open and the lamp is on. " * 400}) + "\n")
+    rows = json.dumps({"text": "The door is open and the lamp is on. " * 400}) + "\n"
+    (tmp_path / "rows.jsonl").write_text(2 * rows)  # of a step's two micro-batches, the second meets gradients
     (tmp_path / "sft.yaml").write_text("recipe: sft\n")
     program = Prentice(binary, tmp_path)
     plan = json.loads(program.run(
@@ -93,7 +94,8 @@ def test_a_gguf_base_fits_as_its_blocks(binary, tmp_path):
     program = Prentice(binary, tmp_path)
     save_folder(make_model((LlamaForCausalLM, config)), tmp_path / "model")
     program.run("export", "model.path=model", "export.gguf=[Q4_0]", "export.verify=false", "run.out=made", "run.device=cpu")
-    (tmp_path / "rows.jsonl").write_text(json.dumps({"text": "The door is open and the lamp is on. " * 400}) + "\n")
+    rows = json.dumps({"text": "The door is open and the lamp is on. " * 400}) + "\n"
+    (tmp_path / "rows.jsonl").write_text(2 * rows)  # of a step's two micro-batches, the second meets gradients
     (tmp_path / "sft.yaml").write_text("recipe: sft\n")
     peaks = {}
     for model in ("model", "made/gguf/made-Q4_0.gguf"):
@@ -144,12 +146,29 @@ TEXT = ("The printer on floor {} has no paper and the queue is stuck again since
         "the store room.")
 
 
+def save_28m(folder):
+    save_folder(LlamaForCausalLM(LlamaConfig(
+        vocab_size=1536, hidden_size=512, intermediate_size=1536, num_hidden_layers=8, num_attention_heads=8,
+        max_position_embeddings=512, bos_token_id=None, eos_token_id=0, pad_token_id=0)), folder)
+
+
+def test_a_full_run_takes_no_more_than_weights_gradients_and_moments(binary, tmp_path):
+    """115 MB each, the moments twice. A checkpoint that was read back stood in memory beside them; a step of one micro-batch
+    was planned as if what it keeps met all gradients."""
+    save_28m(tmp_path / "model")
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps({"text": TEXT.format(i)}) + "\n" for i in range(8)))
+    Prentice(binary, tmp_path).run(
+        "sft", "model.path=model", "data.train=rows.jsonl", "data.format=text", "data.eval_split=0", "train.batch=4", "train.steps=2",
+        "adapter.kind=full", "optim.warmup=0", "run.device=cpu", "run.threads=1", "run.precision=f32", "run.out=run", "export.verify=false")
+    row = re.search(r"peak memory</td><td>([\d.]+) MB</td><td>([\d.]+) MB", (tmp_path / "run/report.html").read_text())
+    plan, fact = map(float, row.groups())
+    assert 0.9 * fact < plan < 1.1 * fact and fact < 580, (plan, fact)
+
+
 @pytest.mark.parametrize("batch", [8, 16])
 def test_the_plan_of_a_base_in_four_bits_is_what_it_takes(batch, binary, tmp_path):
     """28 million weights in the layers: 112 MB in f32, 14 MB held."""
-    config = LlamaConfig(vocab_size=1536, hidden_size=512, intermediate_size=1536, num_hidden_layers=8, num_attention_heads=8,
-                         max_position_embeddings=512, bos_token_id=None, eos_token_id=0, pad_token_id=0)
-    save_folder(LlamaForCausalLM(config), tmp_path / "model")
+    save_28m(tmp_path / "model")
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps({"text": TEXT.format(i % 10)}) + "\n" for i in range(2 * batch)))
     peaks = {}
     for quantize in ("nf4", "none"):
