@@ -1,7 +1,6 @@
 #include "export/token_proof.h"
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <optional>
@@ -10,7 +9,6 @@
 #include "export/token_corpus.h"
 #include "io/json.h"
 #include "text/chat.h"
-#include "text/special_tokens.h"
 
 namespace prentice {
 
@@ -141,30 +139,6 @@ std::vector<Check> text_checks(const Tokenizer& model, const Tokenizer& artifact
   checks.push_back(template_check(model.chat_template(), artifact.chat_template()));
   if (checks.back().passed && model.chat_template()) checks.push_back(rendering_check(model, artifact));
   return checks;
-}
-
-Check named_templates_check(const GgufReader& file, const Tokenizer& model) {
-  constexpr std::string_view kPrefix = "tokenizer.chat_template.";
-  const auto& source = model.chat_template_file();
-  const auto wanted =
-      source.empty() ? std::map<std::string, std::string>() : named_chat_templates(source.parent_path());
-  std::vector<std::string> wrong;
-  size_t equal = 0;
-  for (const auto& [key, value] : file.metadata()) {
-    if (!key.starts_with(kPrefix)) continue;
-    const auto own = wanted.find(key.substr(kPrefix.size()));
-    const auto* text = std::get_if<std::string>(&value);
-    if (own == wanted.end()) {
-      wrong.push_back(fmt::format("{}: the model has none of that name", key));
-    } else if (text == nullptr || *text != own->second) {
-      wrong.push_back(fmt::format("{}: {}", key, text ? first_difference(own->second, *text) : "is no text"));
-    } else {
-      ++equal;
-    }
-  }
-  return equal_check(
-      "named chat templates", wrong.empty(),
-      wrong.empty() ? fmt::format("{}, byte for byte", equal) : fmt::format("{}", fmt::join(wrong, "; ")));
 }
 
 }  // namespace prentice

@@ -7,7 +7,6 @@
 #include <vector>
 
 #include "export/comparison.h"
-#include "io/gguf.h"
 #include "text/tokenizer.h"
 
 namespace prentice {
@@ -25,7 +24,5 @@ using EncodeTexts = std::function<std::vector<std::vector<int32_t>>(const std::v
 std::vector<Check> id_checks(const Tokenizer& model, const EncodeTexts& artifact, const TextRules&);
 // Those, "chat template" and "rendered conversations", of the artifact's own tokenizer.
 std::vector<Check> text_checks(const Tokenizer& model, const Tokenizer& artifact, const TextRules&);
-// Templates under other names, which servers take where a request asks for one ("tool_use"): none but the model's own.
-Check named_templates_check(const GgufReader& file, const Tokenizer& model);
 
 }  // namespace prentice

@@ -211,7 +211,6 @@ Verification verify_gguf_artifact(const fs::path& path, const Trained& trained, 
   append(result, {end_check(path)});
   if (!added(result, set_checks(file, plans))) return result;
   append(result, {file_type_check(file, trained.weights, plans)});
-  append(result, {named_templates_check(file, trained.tokenizer)});
   const ModelSpec found = read_gguf_spec(file);
   bool alike = added(result, spec_checks(spec, found, true));
   alike = added(result, {unread_check(file, spec.gguf.architecture), stops_check(trained.stop_ids, found.eos_ids)}) &&

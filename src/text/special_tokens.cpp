@@ -131,19 +131,4 @@ std::optional<FoundTemplate> read_chat_template(const TokenizerFiles& files) {
   });
 }
 
-std::map<std::string, std::string> named_chat_templates(const fs::path& folder) {
-  std::map<std::string, std::string> named;
-  const TokenizerFiles files = read_tokenizer_files(folder);
-  if (const Json* entry = files.config.find("chat_template"); entry && entry->is_array()) {
-    for (const auto& one : entry->as_array()) named[one.at("name").as_string()] = one.at("template").as_string();
-  }
-  std::error_code missing;
-  for (const auto& file : fs::directory_iterator(folder / "additional_chat_templates", missing)) {
-    if (file.path().extension() == ".jinja")
-      named[file.path().stem().string()] = read_text_file(file.path(), uint64_t{1} << 20);
-  }
-  named.erase("default");
-  return named;
-}
-
 }  // namespace prentice

@@ -2,7 +2,6 @@
 #pragma once
 
 #include <filesystem>
-#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -34,10 +33,6 @@ struct FoundTemplate {
 };
 // chat_template.jinja, else chat_template in tokenizer_config.json (of several the one named "default").
 std::optional<FoundTemplate> read_chat_template(const TokenizerFiles& files);
-
-// Those with another name, which are rendered where a request asks for it ("tool_use"): of tokenizer_config.json's
-// list, and additional_chat_templates/NAME.jinja.
-std::map<std::string, std::string> named_chat_templates(const std::filesystem::path& folder);
 
 // A member that is true or false; `fallback` when absent or null. Errors: `malformed`.
 bool flag(const Json& object, std::string_view key, bool fallback);

@@ -89,7 +89,7 @@ FAULTS = {
                                        "chat template: differs"),
     "no template": ("llama", lambda f: f.drop("tokenizer.chat_template"), "chat template: is missing"),
     "a template for tools that is not the model's": ("llama", lambda f: f.set("tokenizer.chat_template.tool_use", "garbage", STRING),
-                                                     "tokenizer.chat_template.tool_use: the model has none"),
+                                                     "tokenizer.chat_template.tool_use: the model has no template of this name"),
     "another stop id": ("llama", lambda f: f.set("tokenizer.ggml.eos_token_id", 5), "eos_token_id: expected 0, got 5"),
     "no stop id": ("qwen2", lambda f: f.drop("tokenizer.ggml.eos_token_id"), "eos_token_id: expected 0"),
     "an end of turn that is a piece of words": ("llama", lambda f: f.set("tokenizer.ggml.eot_token_id", 261, UINT32), "stop tokens: expected of 0, got 0, 261"),
@@ -193,7 +193,7 @@ def test_a_template_for_tools_must_be_the_models_own(shop, tmp_path):
         file = File(shop.good["llama"])
         file.set("tokenizer.chat_template.tool_use", text, STRING)
         said, _ = shop.verify(model, file.write(tmp_path / f"{code}.gguf"), code)
-        assert code == 0 or "tokenizer.chat_template.tool_use: differs at byte 11" in said.stderr
+        assert code == 0 or "tokenizer.chat_template.tool_use: differs" in said.stderr
 
 
 def test_a_size_of_cosines_beside_factors_is_refused(shop, tmp_path):
