@@ -98,7 +98,7 @@ void TensorProof::add(const std::string& tensor, GgmlType type, std::span<const 
     blocks_ = true;
     compare_blocks(type, wanted, stored);
     if (weighted_ == Weighted::not_said) compare_steps(type, wanted);
-    if (weighted_ != Weighted::no) compare_codes(type, wanted, stored, slack);
+    if (weighted_ != Weighted::no) compare_codes(type, wanted, stored, merged);
   }
   const double of_bound = blocks_ ? 1 : 1.0001 / kMostOfElement;  // single values are rounded in one way
   for (size_t i = 0; i < wanted.size(); ++i) {
@@ -151,7 +151,7 @@ void TensorProof::compare_steps(GgmlType type, std::span<const float> wanted) {
 
 // With the lowest and with the highest code in all places a block reads as the range of each value's steps.
 void TensorProof::compare_codes(GgmlType type, std::span<const float> wanted, std::span<const std::byte> stored,
-                                double slack) {
+                                bool merged) {
   const auto codes = codes_of(type);
   if (!codes) return;
   const auto elements = static_cast<size_t>(ggml_type_info(type).block_elements),
@@ -165,12 +165,13 @@ void TensorProof::compare_codes(GgmlType type, std::span<const float> wanted, st
   };
   read_all(std::byte{0}, lowest_);
   read_all(std::byte{0xff}, highest_);
+  const double away = merged ? kMergedAway : kHalfAway;
   const auto misplaced = [&](size_t i) {
     const double low = lowest_[i], step = (highest_[i] - low) / (codes->count - 1);
     if (step == 0 || !std::isfinite(step)) return false;
     const double at = (wanted[i] - low) / step, nearest = std::clamp(std::round(at), 0.0, codes->count - 1.0);
     const double further = std::abs((found_[i] - low) / step - at) - std::abs(nearest - at);
-    return further > kNearest + 2 * (kHalfAway * std::abs(wanted[i]) + slack) / std::abs(step);
+    return further > kNearest + 2 * away * std::abs(wanted[i]) / std::abs(step);
   };
   const int64_t before = now_.blocks - static_cast<int64_t>(wanted.size() / elements);  // compare_blocks counted these
   for (size_t first = 0; first < wanted.size(); first += elements) {

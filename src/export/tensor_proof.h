@@ -22,8 +22,8 @@ inline constexpr double kMostOfBlock = 1.75;   // as a root mean square, where t
 inline constexpr double kFewBlocks = 0.05, kMostOfFewBlocks = 1.003;
 // Nor may a few blocks hold values that are not the nearest of their steps, where those of all the others are: also
 // with an importance matrix, which chooses the steps, quantizers of K-blocks end with the nearest codes. In steps, with
-// what a weight may have been rounded by on its way, to halves.
-inline constexpr double kNearest = 1e-3, kHalfAway = 1.0 / 2048;
+// what a weight may have been rounded by on its way: to F16, or, merged elsewhere, to BF16.
+inline constexpr double kNearest = 1e-3, kHalfAway = 1.0 / 2048, kMergedAway = 1.0 / 256;
 inline constexpr double kMostOfTensor = 1.5;            // measured: 1.00 to 1.03 (llama-quantize, gguf-py)
 inline constexpr double kMostOfTensorImportance = 2.5;  // measured: up to 1.5, in Q2_K
 inline constexpr double kMergedElsewhere = 2e-5;        // of the largest value: sums of an adapter in another order
@@ -82,7 +82,7 @@ class TensorProof {
   void count(float wanted, float found, double rounding, double bound, double slack);
   void compare_blocks(GgmlType type, std::span<const float> wanted, std::span<const std::byte> stored);
   void compare_steps(GgmlType type, std::span<const float> wanted);
-  void compare_codes(GgmlType type, std::span<const float> wanted, std::span<const std::byte> stored, double slack);
+  void compare_codes(GgmlType type, std::span<const float> wanted, std::span<const std::byte> stored, bool merged);
   std::optional<std::string> damage(const Sums&) const;
   void finish();
   std::string looks_like(const Sums&) const;

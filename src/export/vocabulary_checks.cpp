@@ -3,13 +3,19 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cctype>
+#include <filesystem>
+#include <map>
 #include <numeric>
 #include <optional>
 
 #include "core/error.h"
+#include "io/gguf_values.h"
 #include "io/json.h"
+#include "text/gguf_ends.h"
 #include "text/gguf_vocabulary.h"
 #include "text/pre_tokenizer.h"
+#include "text/special_tokens.h"
 
 namespace prentice {
 
@@ -19,9 +25,28 @@ bool is_added(TokenType type) {
   return type == TokenType::control || type == TokenType::user_defined || type == TokenType::unknown;
 }
 
-// Writers differ in which of two kinds an added token is, and in what a row without a token is; neither changes ids.
-bool same_kind(TokenType a, TokenType b) {
-  return is_added(a) == is_added(b) && (a == TokenType::byte) == (b == TokenType::byte);
+// Rows without a token, to which writers give names of their own.
+bool is_padding(const TokenizerTables& wanted, size_t id) {
+  return wanted.types[id] == TokenType::unused && wanted.tokens[id].starts_with("[PAD");
+}
+
+// Whether a file may say `found` where ours says `wanted`: llama.cpp prints an ordinary token, keeps a control token to
+// itself, and knows no text of an unused one, so that a wrong type takes words out of what is served. Converters
+// differ in these alone:
+// - the token of what is unknown, which is of its own type or a control token;
+// - SentencePiece: all of added_tokens.json is user-defined, and a piece that the model never makes is unused, or a
+//   piece as others to who reads tokenizer.json;
+// - byte-level BPE: a token that is not special and looks so is a control token, or user-defined.
+// A token that is not special and does not look so is never a control token, as its text would not be served.
+bool may_be(const Tokenizer& tokenizer, const TokenizerTables& wanted, size_t id, TokenType found) {
+  const TokenType own = wanted.types[id];
+  if (own == found) return true;
+  if (own == TokenType::unused) return !wanted.is_bpe && !is_padding(wanted, id) && found == TokenType::normal;
+  if (!is_added(own) || !is_added(found)) return false;
+  const auto other_of = [&](TokenType a, TokenType b) { return (own == a && found == b) || (own == b && found == a); };
+  if (static_cast<int32_t>(id) == tokenizer.unk_id() && other_of(TokenType::unknown, TokenType::control)) return true;
+  if (found != TokenType::user_defined) return false;
+  return !wanted.is_bpe || !tokenizer.is_special(static_cast<int32_t>(id));
 }
 
 Check tokens_check(const TokenizerTables& wanted, const GgufTokens& found) {
@@ -30,8 +55,8 @@ Check tokens_check(const TokenizerTables& wanted, const GgufTokens& found) {
                        fmt::format("expected {} tokens, got {}", wanted.tokens.size(), found.tokens.size()));
   }
   for (size_t id = 0; id < wanted.tokens.size(); ++id) {
-    const bool padding = wanted.types[id] == TokenType::unused && wanted.tokens[id].starts_with("[PAD");
-    if (wanted.tokens[id] == found.tokens[id] || (padding && !is_added(found.types[id]))) continue;
+    const bool harmless = is_padding(wanted, id) && !is_added(found.types[id]) && !ends_by_spelling(found.tokens[id]);
+    if (wanted.tokens[id] == found.tokens[id] || harmless) continue;
     return equal_check("token list", false,
                        fmt::format("token {}: expected {}, got {}", id, Json(wanted.tokens[id]).dump(),
                                    Json(found.tokens[id]).dump()));
@@ -39,14 +64,29 @@ Check tokens_check(const TokenizerTables& wanted, const GgufTokens& found) {
   return equal_check("token list", true, fmt::format("{} tokens", found.tokens.size()));
 }
 
-Check types_check(const TokenizerTables& wanted, const GgufTokens& found) {
+Check types_check(const GgufReader& file, const Tokenizer& tokenizer, const TokenizerTables& wanted,
+                  const GgufTokens& found) {
+  // To llama.cpp a token of no type is no ordinary one, where a file has types.
+  if (const GgufArray* types = gguf_list(file, "tokenizer.ggml.token_type")) {
+    const auto given = types->integers();
+    if (const auto none = std::ranges::find(given, 0); none != given.end())
+      return equal_check("token types", false, fmt::format("token {} has type 0", none - given.begin()));
+  }
+  size_t others = 0, first = 0;
   for (size_t id = 0; id < wanted.types.size(); ++id) {
-    if (same_kind(wanted.types[id], found.types[id])) continue;
+    if (may_be(tokenizer, wanted, id, found.types[id])) {
+      if (wanted.types[id] != found.types[id] && others++ == 0) first = id;
+      continue;
+    }
     return equal_check("token types", false,
                        fmt::format("token {} ({}): expected type {}, got {}", id, Json(wanted.tokens[id]).dump(),
                                    static_cast<int>(wanted.types[id]), static_cast<int>(found.types[id])));
   }
-  return equal_check("token types", true, "");
+  if (others == 0) return equal_check("token types", true, "");
+  return equal_check("token types", true,
+                     fmt::format("{} as another converter has them, token {} ({}) first: {} for {}", others, first,
+                                 Json(wanted.tokens[first]).dump(), static_cast<int>(found.types[first]),
+                                 static_cast<int>(wanted.types[first])));
 }
 
 Check merges_check(const TokenizerTables& wanted, const GgufTokens& found) {
@@ -125,6 +165,51 @@ Check ids_check(const std::vector<GgufEntry>& wanted, const GgufTokens& found, c
   return equal_check("special ids", different.empty(), different);
 }
 
+// What llama.cpp ends a generation at beside the stop tokens of export/verify_artifact.h, and what it never generates.
+Check ends_check(const GgufReader& file, const GgufTokens& found, const std::vector<int32_t>& stop_ids) {
+  const std::string prefix = "tokenizer.ggml.";
+  for (const char* name : kFillEndKeys) {
+    const auto id = gguf_integer(file, fmt::format("{}{}_token_id", prefix, name));
+    if (!id || *id < 0 || *id >= std::ssize(found.tokens) || std::ranges::count(stop_ids, *id) > 0) continue;
+    const std::string& token = found.tokens[static_cast<size_t>(*id)];
+    if (ends_by_spelling(token)) continue;
+    return equal_check("ends", false,
+                       fmt::format("{}{}_token_id: llama.cpp ends at token {} ({}), at which the model does not stop",
+                                   prefix, name, *id, Json(token).dump()));
+  }
+  const GgufArray* never = gguf_list(file, prefix + "suppress_tokens");
+  if (never != nullptr && never->count > 0) {
+    return equal_check("ends", false,
+                       fmt::format("{}suppress_tokens: llama.cpp never generates {} tokens", prefix, never->count));
+  }
+  return equal_check("ends", true, "");
+}
+
+// llama-server renders with the template of a name where there is one for the use, such as "tool_use". Converters write
+// other characters than letters and digits of its name as '_'.
+Check named_templates_check(const GgufReader& file, const Tokenizer& tokenizer) {
+  constexpr const char* kName = "named templates";
+  const std::string prefix = "tokenizer.chat_template.";
+  std::map<std::string, std::string> wanted;
+  if (std::filesystem::is_directory(tokenizer.folder())) {
+    for (auto& [name, source] : read_named_templates(read_tokenizer_files(tokenizer.folder()))) {
+      std::string key = prefix + name;
+      std::replace_if(
+          key.begin() + std::ssize(prefix), key.end(), [](unsigned char c) { return std::isalnum(c) == 0; }, '_');
+      wanted[key] = std::move(source);
+    }
+  }
+  for (const auto& entry : file.metadata()) {
+    if (!entry.key.starts_with(prefix)) continue;
+    const auto own = wanted.find(entry.key);
+    if (own == wanted.end()) return equal_check(kName, false, entry.key + ": the model has no template of this name");
+    const auto* found = std::get_if<std::string>(&entry.value);
+    if (found == nullptr || *found != own->second)
+      return equal_check(kName, false, entry.key + ": differs from the model's");
+  }
+  return equal_check(kName, true, "");
+}
+
 }  // namespace
 
 std::vector<Check> vocabulary_checks(const GgufReader& file, const ModelSpec& spec, const Tokenizer& tokenizer,
@@ -139,10 +224,13 @@ std::vector<Check> vocabulary_checks(const GgufReader& file, const ModelSpec& sp
   if (!checks.back().passed) return checks;
   checks.push_back(tokens_check(wanted, found));
   if (!checks.back().passed) return checks;
-  checks.push_back(types_check(wanted, found));
+  checks.push_back(types_check(file, tokenizer, wanted, found));
   checks.push_back(wanted.is_bpe ? merges_check(wanted, found) : scores_check(wanted, found));
   checks.push_back(pre_check(*value_of<std::string>(metadata, "pre"), found));
   checks.push_back(ids_check(metadata, found, stop_ids));
+  checks.push_back(
+      with_context(ExitCode::model, file.path().string(), [&] { return ends_check(file, found, stop_ids); }));
+  checks.push_back(named_templates_check(file, tokenizer));
   return checks;
 }
 

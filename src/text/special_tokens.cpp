@@ -131,4 +131,22 @@ std::optional<FoundTemplate> read_chat_template(const TokenizerFiles& files) {
   });
 }
 
+std::map<std::string, std::string> read_named_templates(const TokenizerFiles& files) {
+  std::map<std::string, std::string> found;
+  const auto path = files.folder / "tokenizer_config.json";
+  if (const Json* entry = files.config.find("chat_template"); entry && entry->is_array()) {
+    with_context(ExitCode::model, path.string() + ": chat_template", [&] {
+      for (const auto& named : entry->as_array())
+        found[named.at("name").as_string()] = named.at("template").as_string();
+    });
+  }
+  const auto more = files.folder / "additional_chat_templates";
+  if (!fs::is_directory(more)) return found;
+  for (const auto& file : fs::directory_iterator(more)) {
+    if (file.path().extension() == ".jinja")
+      found[file.path().stem().string()] = read_text_file(file.path(), uint64_t{1} << 20);
+  }
+  return found;
+}
+
 }  // namespace prentice

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <filesystem>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -33,6 +34,9 @@ struct FoundTemplate {
 };
 // chat_template.jinja, else chat_template in tokenizer_config.json (of several the one named "default").
 std::optional<FoundTemplate> read_chat_template(const TokenizerFiles& files);
+// Templates for single uses, such as "tool_use", by name: additional_chat_templates/NAME.jinja, and those of a list in
+// tokenizer_config.json.
+std::map<std::string, std::string> read_named_templates(const TokenizerFiles& files);
 
 // A member that is true or false; `fallback` when absent or null. Errors: `malformed`.
 bool flag(const Json& object, std::string_view key, bool fallback);

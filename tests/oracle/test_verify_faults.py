@@ -15,7 +15,7 @@ from llama_library import quantizer
 from safetensors.torch import load_file, save_file
 from tiny_models import MODELS, make_model, save_folder, start_adapter
 
-UINT32, FLOAT32, STRING, BOOL = (getattr(gguf.GGUFValueType, kind) for kind in ("UINT32", "FLOAT32", "STRING", "BOOL"))
+UINT32, INT32, FLOAT32, STRING, BOOL = (getattr(gguf.GGUFValueType, kind) for kind in ("UINT32", "INT32", "FLOAT32", "STRING", "BOOL"))
 TEMPLATE = "{% for message in messages %}<|{{ message['role'] }}|>\n{{ message['content'] }}<|end|>\n{% endfor %}"
 HEADS, KEY_HEADS = 4, 2
 WIDE = {"hidden_size": 256, "intermediate_size": 768}
@@ -88,8 +88,7 @@ FAULTS = {
     "a template with one space more": ("gemma", lambda f: f.set("tokenizer.chat_template", f.get("tokenizer.chat_template") + " "),
                                        "chat template: differs"),
     "no template": ("llama", lambda f: f.drop("tokenizer.chat_template"), "chat template: is missing"),
-    "a template for tools that is not the model's": ("llama", lambda f: f.set("tokenizer.chat_template.tool_use", "garbage", STRING),
-                                                     "tokenizer.chat_template.tool_use: the model has no template of this name"),
+    "a template for tools that the model has not": ("llama", lambda f: f.set("tokenizer.chat_template.tool_use", "garbage", STRING), "named templates: "),
     "another stop id": ("llama", lambda f: f.set("tokenizer.ggml.eos_token_id", 5), "eos_token_id: expected 0, got 5"),
     "no stop id": ("qwen2", lambda f: f.drop("tokenizer.ggml.eos_token_id"), "eos_token_id: expected 0"),
     "an end of turn that is a piece of words": ("llama", lambda f: f.set("tokenizer.ggml.eot_token_id", 261, UINT32), "stop tokens: expected of 0, got 0, 261"),
@@ -98,6 +97,16 @@ FAULTS = {
     "two tokens in each other's place": ("llama", lambda f: swapped(f, "tokenizer.ggml.tokens", 900, 901), "token list: token 900"),
     "a token spelled otherwise": ("gemma", lambda f: changed(f, "tokenizer.ggml.tokens", 1, "zzzz"), "token list: token 1"),
     "a special token that is plain text": ("llama", lambda f: changed(f, "tokenizer.ggml.token_type", 0, 1), "token types: token 0"),
+    "an ordinary token that is unused": ("llama", lambda f: changed(f, "tokenizer.ggml.token_type", 500, 5), "token types: token 500"),
+    "an ordinary token that is a control token": ("qwen2", lambda f: changed(f, "tokenizer.ggml.token_type", 501, 3), "token types: token 501"),
+    "an ordinary token that is a byte": ("llama", lambda f: changed(f, "tokenizer.ggml.token_type", 502, 6), "token types: token 502"),
+    "an ordinary token of no type": ("llama", lambda f: changed(f, "tokenizer.ggml.token_type", 503, 0), "token types: token 503"),
+    "a special token that is printed": ("llama", lambda f: changed(f, "tokenizer.ggml.token_type", 0, 4), "token types: token 0"),
+    **{f"{key} that is a piece of words": ("llama", lambda f, key=key: f.set(f"tokenizer.ggml.{key}_token_id", 300, UINT32),
+                                           f"ends: tokenizer.ggml.{key}_token_id") for key in ("fim_pad", "fim_rep", "fim_sep")},
+    "an end of message that is a piece of words": ("llama", lambda f: f.set("tokenizer.ggml.eom_token_id", 300, UINT32), "stop tokens: expected of 0"),
+    "tokens that are never generated": ("llama", lambda f: f.metadata.update({"tokenizer.ggml.suppress_tokens": ([gguf.GGUFValueType.ARRAY, INT32], [300, 301])}),
+                                        "ends: tokenizer.ggml.suppress_tokens"),
     "two merges in the other order": ("llama", lambda f: swapped(f, "tokenizer.ggml.merges", 3, 4), "merges: differ from merge 3"),
     "merges that are cut off": ("qwen2", lambda f: f.set("tokenizer.ggml.merges", f.get("tokenizer.ggml.merges")[:-5]), "merges: differ"),
     "a file type that is another": ("llama", lambda f: f.set("general.file_type", 15), "general.file_type says Q4_K_M, the tensors are those of Q8_0"),
@@ -181,19 +190,6 @@ def test_what_cannot_be_read_is_refused_with_its_origin_asked_too_and_a_broken_m
     (tmp_path / "it-model/model.safetensors").write_bytes(b"no weights")
     shop.verify(tmp_path / "it-model", tmp_path / "it", 4)
     assert (tmp_path / "it").is_dir()
-
-
-def test_a_template_for_tools_must_be_the_models_own(shop, tmp_path):
-    """As convert_hf_to_gguf.py writes it of a folder with additional_chat_templates/."""
-    model = tmp_path / "model"
-    shutil.copytree(shop.root / "llama", model)
-    (model / "additional_chat_templates").mkdir()
-    (model / "additional_chat_templates/tool_use.jinja").write_text("{{ tools }}")
-    for text, code in (("{{ tools }}", 0), ("{{ tools }} ", 9)):
-        file = File(shop.good["llama"])
-        file.set("tokenizer.chat_template.tool_use", text, STRING)
-        said, _ = shop.verify(model, file.write(tmp_path / f"{code}.gguf"), code)
-        assert code == 0 or "tokenizer.chat_template.tool_use: differs" in said.stderr
 
 
 def test_a_size_of_cosines_beside_factors_is_refused(shop, tmp_path):
@@ -352,6 +348,28 @@ def test_a_size_of_cosines_that_no_scaling_explains_is_refused(shop, tmp_path):
     file.set("ARCH.rope.scaling.attn_factor", 3.0, FLOAT32)
     said, _ = shop.verify("llama", file.write(tmp_path / "large.gguf"), 9)
     assert "llama.rope.scaling.attn_factor" in said.stderr
+
+
+def test_a_template_of_a_name_is_the_models(shop, tmp_path):
+    """As convert_hf_to_gguf writes those that transformers saves beside chat_template.jinja."""
+    shutil.copytree(shop.root / "llama", tmp_path / "model")
+    (tmp_path / "model/additional_chat_templates").mkdir()
+    (tmp_path / "model/additional_chat_templates/tool-use.jinja").write_text("{{ tools }}" + TEMPLATE)
+    file = File(shop.good["llama"])
+    file.set("tokenizer.chat_template.tool_use", "{{ tools }}" + TEMPLATE, STRING)
+    shop.verify(tmp_path / "model", file.write(tmp_path / "good.gguf"))
+    file.set("tokenizer.chat_template.tool_use", TEMPLATE)
+    said, _ = shop.verify(tmp_path / "model", file.write(tmp_path / "bad.gguf"), 9)
+    assert "named templates: tokenizer.chat_template.tool_use: differs" in said.stderr
+
+
+@pytest.mark.parametrize("kind, code", [(2, 0), (1, 9), (5, 9)])
+def test_what_is_unknown_may_be_a_control_token_and_no_ordinary_one(kind, code, shop, shared_data, tmp_path):
+    model = shared_data / "models/stories260K-hf"
+    file = File(shop.export(model, "F16", name="stories-types"))
+    assert file.get("tokenizer.ggml.token_type")[0] == 2
+    changed(file, "tokenizer.ggml.token_type", 0, {2: 3}.get(kind, kind))
+    assert ("token types: token 0" in shop.verify(model, file.write(tmp_path / "types.gguf"), code)[0].stderr) == (code == 9)
 
 
 def test_limits_are_the_recipes_where_it_has_some(shop, tmp_path):
