@@ -196,6 +196,22 @@ TEST(Plan, EveryLossCanBeRehearsed) {
   EXPECT_GT(rehearse(shape).backward, 0);
 }
 
+// By hand: gradients of all weights stand there when a second micro-batch begins; in the only one they come as what is
+// kept goes.
+TEST(Plan, TheOnlyMicroBatchOfAStepMeetsNoGradients) {
+  StepShape shape = llama_8b();
+  shape.adapter = AdapterSection{.kind = AdapterKind::full};
+  shape.micro_tokens = 512, shape.longest = 512;
+  const Rehearsed second = rehearse(shape);
+  shape.accumulates = false;
+  const Rehearsed only = rehearse(shape);
+  EXPECT_EQ(only.gradients, second.gradients);
+  EXPECT_EQ(only.kept, second.kept);
+  EXPECT_EQ(second.forward - only.forward, only.gradients);
+  EXPECT_GE(only.backward, only.weights + only.moments + only.gradients);
+  EXPECT_LT(only.backward, second.backward - only.kept / 2);
+}
+
 TEST(Plan, NothingIsLeftOfARehearsal) {
   const int64_t before = MetaMemory::live();
   rehearse(llama_8b());
