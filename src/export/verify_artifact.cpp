@@ -1,13 +1,13 @@
 #include "export/verify_artifact.h"
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <functional>
 #include <set>
 
 #include "core/error.h"
+#include "export/artifact_reading.h"
 #include "export/file_checks.h"
 #include "export/gguf_features.h"
 #include "export/hf_folder.h"
@@ -102,17 +102,6 @@ std::vector<Check> value_checks(const GgufReader& file, const std::vector<GgufTe
   return weighted.on_steps() ? found : checks;
 }
 
-Check stops_check(const std::vector<int32_t>& wanted, const std::vector<int32_t>& found) {
-  std::vector<int32_t> strange;
-  for (const int32_t id : found) {
-    if (std::ranges::count(wanted, id) == 0) strange.push_back(id);
-  }
-  const bool equal = strange.empty() && found.empty() == wanted.empty();
-  return equal_check("stop tokens", equal,
-                     equal ? fmt::format("{}", fmt::join(found, ", "))
-                           : fmt::format("expected of {}, got {}", fmt::join(wanted, ", "), fmt::join(found, ", ")));
-}
-
 // llama.cpp multiplies in the type that goes with the stored one, eight bits with blocks, and its cache has sixteen:
 // what it computes of finer files is held to the limits of this one, which are of figures that llama.cpp has measured.
 constexpr const char* kEightBits = "Q8_0";
@@ -126,7 +115,8 @@ LogitSides sides_of(const Trained& trained, const WeightReader& made, const std:
                     const std::string& declared) {
   const bool as_trained = trained.answers && declared == trained.answers_in;
   return {.model = as_trained ? *trained.answers : reader_of(trained.weights),
-          .made = made,
+          .made = {made.spec, [made](const std::string& name,
+                                     const Tensor& rows) { reading_artifact([&] { made.read(name, rows); }); }},
           .stop_ids = trained.stop_ids,
           .type = type};
 }
@@ -190,36 +180,57 @@ void add_logits(Verification& result, const std::string& artifact, const LogitSi
   if (found.witness.fault.empty()) result.logits.emplace(artifact + " in llama.cpp", found.witness.of_model);
 }
 
+namespace {
+
+// A GGUF file that may be of the model, by all that it says.
+struct GgufSide {
+  GgufReader file;
+  std::vector<GgufTensorPlan> plans;
+  std::optional<ModelSpec> found;  // none: its tensors are not the model's, and nothing else can be asked
+  bool alike = false;              // what was asked so far has passed
+};
+
+GgufSide read_gguf_side(Verification& result, const fs::path& path, const Trained& trained, const ProofRules& rules) {
+  const ModelSpec& spec = trained.weights.spec();
+  GgufSide side{.file = GgufReader::open(path)};
+  const GgufReader& file = side.file;
+  append(result, {equal_check("container", true, fmt::format("{} tensors read strictly", file.tensors().size()))});
+  if (!added(result, {architecture_check(file, spec.gguf.architecture)})) return side;
+  const GgufOptions options{.type = FileType::F32};
+  side.plans = plan_gguf_tensors(trained.weights, spec, options);
+  append(result, {end_check(path)});
+  if (!added(result, set_checks(file, side.plans))) return side;
+  append(result, {file_type_check(file, trained.weights, side.plans)});
+  side.found = read_gguf_spec(file);
+  side.alike = added(result, spec_checks(spec, *side.found, true));
+  side.alike =
+      added(result, {unread_check(file, spec.gguf.architecture), stops_check(trained.stop_ids, side.found->eos_ids)}) &&
+      side.alike;
+  rules.say("vocabulary");
+  if (!added(result, vocabulary_checks(file, spec, trained.tokenizer, options, trained.stop_ids))) {
+    side.alike = false;
+    return side;
+  }
+  const Tokenizer tokenizer = Tokenizer::load(path);
+  side.alike = added(result, text_checks(trained.tokenizer, tokenizer,
+                                         {.as_gguf = true, .texts = rules.texts, .threads = rules.threads})) &&
+               side.alike;
+  return side;
+}
+
+}  // namespace
+
 Verification verify_gguf_artifact(const fs::path& path, const Trained& trained, const ProofRules& rules) {
   const ModelSpec& spec = trained.weights.spec();
   check_gguf_can_express(spec);
   Verification result;
   rules.say("container");
-  const auto file = GgufReader::open(path);
-  append(result, {equal_check("container", true, fmt::format("{} tensors read strictly", file.tensors().size()))});
-  if (!added(result, {architecture_check(file, spec.gguf.architecture)})) return result;
-  const GgufOptions options{.type = FileType::F32};
-  const auto plans = plan_gguf_tensors(trained.weights, spec, options);
-  append(result, {end_check(path)});
-  if (!added(result, set_checks(file, plans))) return result;
-  append(result, {file_type_check(file, trained.weights, plans)});
-  const ModelSpec found = read_gguf_spec(file);
-  bool alike = added(result, spec_checks(spec, found, true));
-  alike = added(result, {unread_check(file, spec.gguf.architecture), stops_check(trained.stop_ids, found.eos_ids)}) &&
-          alike;
-  rules.say("vocabulary");
-  if (added(result, vocabulary_checks(file, spec, trained.tokenizer, options, trained.stop_ids))) {
-    const Tokenizer tokenizer = Tokenizer::load(path);
-    alike = added(result, text_checks(trained.tokenizer, tokenizer,
-                                      {.as_gguf = true, .texts = rules.texts, .threads = rules.threads})) &&
-            alike;
-  } else {
-    alike = false;
-  }
+  const GgufSide side = reading_artifact([&] { return read_gguf_side(result, path, trained, rules); });
+  if (!side.found) return result;
   rules.say("tensors");
-  alike = added(result, value_checks(file, plans, trained.weights, rules)) && alike;
-  if (!alike) return result;
-  LogitSides sides = sides_of(trained, reader_of(file, found), limited_type(file), declared_type(file));
+  const GgufReader& file = side.file;
+  if (!added(result, value_checks(file, side.plans, trained.weights, rules)) || !side.alike) return result;
+  LogitSides sides = sides_of(trained, reader_of(file, *side.found), limited_type(file), declared_type(file));
   Witness witness;
   if (rules.witness) {
     rules.say("llama.cpp");
@@ -282,7 +293,7 @@ std::vector<Check> folder_value_checks(const WeightSource& weights, const Weight
     const int64_t together = in_four_bits ? shape.rows : 1;
     for_each_block(weights, index, together, [&](int64_t first, int64_t rows, std::span<const float> values) {
       found.resize(values.size());
-      made.read_base_rows(index, first, rows, found);
+      reading_artifact([&] { made.read_base_rows(index, first, rows, found); });
       if (in_four_bits) {
         const Nf4 wanted = encoded_rows(weights, index);
         std::vector<float> rounded(values.size());
@@ -309,17 +320,26 @@ std::string folder_type(const std::vector<FolderTensor>& tensors) {
 
 }  // namespace
 
-Verification verify_folder_artifact(const fs::path& path, const std::vector<int32_t>& stop_ids, const Trained& trained,
-                                    const ProofRules& rules) {
-  Verification result;
-  rules.say("container");
-  const auto folder = WeightFolder::open(path);
-  append(result, {equal_check("container", true, fmt::format("{} files read strictly", folder.files().size()))});
-  const ModelSpec found = read_spec(path);
-  bool alike = added(result, spec_checks(trained.weights.spec(), found, false));
-  std::vector<FolderTensor> tensors;
-  const bool quantized = stored_quantize(found) != Quantize::none;
-  if (!added(result, folder_set_checks(folder, trained.weights, quantized, tensors)) || !alike) return result;
+namespace {
+
+// A folder that may be of the model, by all that it says.
+struct FolderSide {
+  WeightFolder folder;
+  ModelSpec found;
+  std::vector<FolderTensor> tensors = {};  // none: they are not the model's, and nothing else can be asked
+  bool alike = false;                      // what was asked so far has passed
+};
+
+FolderSide read_folder_side(Verification& result, const fs::path& path, const std::vector<int32_t>& stop_ids,
+                            const Trained& trained, const ProofRules& rules) {
+  FolderSide side{.folder = WeightFolder::open(path), .found = read_spec(path)};
+  append(result, {equal_check("container", true, fmt::format("{} files read strictly", side.folder.files().size()))});
+  const bool alike = added(result, spec_checks(trained.weights.spec(), side.found, false));
+  const bool quantized = stored_quantize(side.found) != Quantize::none;
+  if (!added(result, folder_set_checks(side.folder, trained.weights, quantized, side.tensors)) || !alike) {
+    side.tensors.clear();
+    return side;
+  }
   rules.say("vocabulary");
   const Tokenizer tokenizer = Tokenizer::load(path);
   append(
@@ -327,14 +347,24 @@ Verification verify_folder_artifact(const fs::path& path, const std::vector<int3
       {equal_check("vocabulary", tokenizer.vocab_size() == trained.tokenizer.vocab_size(),
                    fmt::format("{} ids, the model's has {}", tokenizer.vocab_size(), trained.tokenizer.vocab_size())),
        stops_check(trained.stop_ids, stop_ids)});
-  alike = result.passed();
-  alike = added(result, text_checks(trained.tokenizer, tokenizer, {.texts = rules.texts, .threads = rules.threads})) &&
-          alike;
+  append(result, text_checks(trained.tokenizer, tokenizer, {.texts = rules.texts, .threads = rules.threads}));
+  side.alike = result.passed();
+  return side;
+}
+
+}  // namespace
+
+Verification verify_folder_artifact(const fs::path& path, const std::vector<int32_t>& stop_ids, const Trained& trained,
+                                    const ProofRules& rules) {
+  Verification result;
+  rules.say("container");
+  const FolderSide side = reading_artifact([&] { return read_folder_side(result, path, stop_ids, trained, rules); });
+  if (side.tensors.empty()) return result;
   rules.say("tensors");
-  const WeightSource made = WeightSource::from_folder(found, path);
-  alike = added(result, folder_value_checks(trained.weights, made, tensors, rules)) && alike;
-  if (alike)
-    add_logits(result, path.filename().string(), sides_of(trained, reader_of(made), folder_type(tensors), ""), rules);
+  const WeightSource made = reading_artifact([&] { return WeightSource::from_folder(side.found, path); });
+  if (added(result, folder_value_checks(trained.weights, made, side.tensors, rules)) && side.alike)
+    add_logits(result, path.filename().string(), sides_of(trained, reader_of(made), folder_type(side.tensors), ""),
+               rules);
   return result;
 }
 

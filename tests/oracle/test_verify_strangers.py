@@ -92,3 +92,11 @@ def test_a_report_that_cannot_be_read_passes_nothing(damage, shop, tmp_path):
         report.write_bytes(damaged)
     assert "architecture: expected llama, got lxama" in shop.program.run(*words, code=9).stderr
     assert report.read_bytes() == whole and not path.exists()
+
+
+def test_a_broken_model_that_lies_within_the_artifact_is_not_its_fault(shop, tmp_path):
+    shutil.copytree(shop.root / "llama", tmp_path / "it")
+    shutil.copytree(shop.root / "llama", tmp_path / "it/trained")
+    (tmp_path / "it/trained/model.safetensors").write_bytes(b"no weights")
+    said, report = shop.verify(tmp_path / "it/trained", tmp_path / "it", 4)
+    assert "it/trained/model.safetensors" in said.stderr and report is None and (tmp_path / "it").is_dir()
