@@ -116,6 +116,7 @@ WeightReader adapted_reader(const fs::path& base, const fs::path& adapter, const
 
 Verification verify_adapter_artifact(const fs::path& path, const TrainedAdapter& trained, const ProofRules& rules) {
   const auto file = reading_artifact([&] { return GgufReader::open(path); });
+  if (auto unread = unread_type_check(file)) return {.checks = {std::move(*unread)}};
   const GgmlType type = file.tensors().empty() ? GgmlType::F32 : file.tensors().front().type;
   rules.say("tensors");
   Verification result = verify_gguf_adapter(path, trained.adapter, trained.spec, {.type = type});
