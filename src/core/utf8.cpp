@@ -96,7 +96,8 @@ std::string printable(std::string_view text) {
 
 std::string_view whole_characters(std::string_view text, size_t at, size_t most) {
   const auto continues = [&](size_t i) { return (static_cast<unsigned char>(text[i]) & 0xc0) == 0x80; };
-  size_t first = std::min(at, text.size());
+  at = std::min(at, text.size());
+  size_t first = at;
   for (int back = 0; back < 3 && first > 0 && first < text.size() && continues(first); ++back) --first;
   if (first < at && first + utf8_character_size(text, first) <= at) first = at;  // strange bytes, each for itself
   size_t end = first;

@@ -11,6 +11,7 @@
 #include <optional>
 
 #include "adapter/peft_folder.h"
+#include "export/artifact_reading.h"
 #include "export/file_checks.h"
 #include "export/gguf_adapter.h"
 #include "io/gguf_values.h"
@@ -114,7 +115,8 @@ WeightReader adapted_reader(const fs::path& base, const fs::path& adapter, const
 }
 
 Verification verify_adapter_artifact(const fs::path& path, const TrainedAdapter& trained, const ProofRules& rules) {
-  const auto file = GgufReader::open(path);
+  const auto file = reading_artifact([&] { return GgufReader::open(path); });
+  if (auto unread = unread_type_check(file)) return {.checks = {std::move(*unread)}};
   const GgmlType type = file.tensors().empty() ? GgmlType::F32 : file.tensors().front().type;
   rules.say("tensors");
   Verification result = verify_gguf_adapter(path, trained.adapter, trained.spec, {.type = type});

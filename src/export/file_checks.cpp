@@ -8,6 +8,7 @@
 #include "export/gguf_tensor_type.h"
 #include "export/logit_limits.h"
 #include "io/gguf_values.h"
+#include "quant/blocks.h"
 
 namespace prentice {
 
@@ -40,6 +41,18 @@ Check end_check(const std::filesystem::path& path) {
   const int64_t filled = (end + alignment - 1) / alignment * alignment;
   if (size <= filled) return equal_check("end of file", true, "behind the last tensor");
   return equal_check("end of file", false, fmt::format("{} bytes stand behind the last tensor", size - end));
+}
+
+std::optional<Check> unread_type_check(const GgufReader& file) {
+  const auto is_unread = [](const GgufTensorView& tensor) {
+    const bool is_float = tensor.type == GgmlType::F32 || tensor.type == GgmlType::F16 || tensor.type == GgmlType::BF16;
+    return !is_float && find_block_type(tensor.type) == nullptr;
+  };
+  const auto unread = std::ranges::find_if(file.tensors(), is_unread);
+  if (unread == file.tensors().end()) return std::nullopt;
+  return equal_check("types and shapes", false,
+                     fmt::format("{} is of the type {}, whose values this version does not read", unread->name,
+                                 ggml_type_info(unread->type).name));
 }
 
 Check file_type_check(const GgufReader& file, const WeightSource& weights, const std::vector<GgufTensorPlan>& plans) {

@@ -12,6 +12,7 @@
 #include "adapter/choice.h"
 #include "adapter/lora.h"
 #include "core/error.h"
+#include "export/artifact_reading.h"
 #include "export/gguf_features.h"
 #include "export/gguf_metadata.h"
 #include "io/gguf_values.h"
@@ -146,12 +147,12 @@ Verification verify_gguf_adapter(const fs::path& path, const fs::path& folder, c
                                  const GgufAdapterOptions& options) {
   const c10::NoGradGuard no_grad;
   Verification result;
-  const auto file = GgufReader::open(path);
+  const auto file = reading_artifact([&] { return GgufReader::open(path); });
   const PeftFolder adapter = open_folder(folder, spec);
   const GgufAdapterPlan plan = plan_gguf_adapter(adapter, spec, options.type);
   result.checks.push_back(
       {.name = "container", .passed = true, .detail = fmt::format("{} tensors read strictly", file.tensors().size())});
-  result.checks.push_back(header_check(file, spec, plan.alpha));
+  result.checks.push_back(reading_artifact([&] { return header_check(file, spec, plan.alpha); }));
   Comparison comparison;
   for (const auto& tensor : plan.tensors) {
     const auto* found = comparison.find(file, tensor.info);

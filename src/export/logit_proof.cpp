@@ -276,8 +276,8 @@ std::vector<Position> asked_positions(const std::vector<Batch>& batches, int64_t
   for (size_t i = 0; i < batches.size(); ++i) {
     const auto& starts = batches[i].host_starts;
     for (size_t s = 0; s + 1 < starts.size(); ++s) {
-      for (int64_t at = starts[s]; at < std::min<int64_t>(starts[s + 1], starts[s] + context); ++at)
-        all.push_back({i, starts[s], at});
+      const int64_t count = std::min<int64_t>(starts[s + 1] - starts[s], context);
+      for (int64_t at = starts[s]; at < starts[s] + count; ++at) all.push_back({i, starts[s], at});
     }
   }
   const size_t count = std::min<size_t>(kAskedPositions, all.size());

@@ -157,4 +157,15 @@ std::vector<Check> spec_checks(const ModelSpec& wanted, const ModelSpec& found, 
           context.check()};
 }
 
+Check stops_check(const std::vector<int32_t>& wanted, const std::vector<int32_t>& found) {
+  std::vector<int32_t> strange;
+  for (const int32_t id : found) {
+    if (std::ranges::count(wanted, id) == 0) strange.push_back(id);
+  }
+  const bool equal = strange.empty() && found.empty() == wanted.empty();
+  return equal_check("stop tokens", equal,
+                     equal ? fmt::format("{}", fmt::join(found, ", "))
+                           : fmt::format("expected of {}, got {}", fmt::join(wanted, ", "), fmt::join(found, ", ")));
+}
+
 }  // namespace prentice

@@ -40,8 +40,8 @@ void encode_f16(std::span<const float> values, std::span<uint16_t> out) {
 }
 
 [[noreturn]] void fail_type(GgmlType type) {
-  fail(ExitCode::usage, "export type " + std::string(ggml_type_info(type).name) + " is not in this version",
-       "use F32, F16, BF16, Q8_0, Q6_K, Q5_K, Q4_K, Q3_K, Q2_K, Q5_1, Q5_0, Q4_1 or Q4_0");
+  fail(ExitCode::model, "values of the type " + std::string(ggml_type_info(type).name) + " are not in this version",
+       "it reads and writes F32, F16, BF16, Q8_0, Q6_K, Q5_K, Q4_K, Q3_K, Q2_K, Q5_1, Q5_0, Q4_1 or Q4_0");
 }
 
 // How far a type's grids reach in a group of `group` values: `codes` of them over the span, and what the largest step

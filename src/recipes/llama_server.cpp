@@ -123,7 +123,11 @@ std::vector<int32_t> ids_of(Server& server, const std::string& text) {
   const Json said = server.ask(kPath, Json::Object{{"content", text}, {"add_special", true}, {"parse_special", true}});
   return server.reading(kPath, [&] {
     std::vector<int32_t> ids;
-    for (const auto& id : said.at("tokens").as_array()) ids.push_back(static_cast<int32_t>(id.as_integer()));
+    for (const auto& id : said.at("tokens").as_array()) {
+      if (!std::in_range<int32_t>(id.as_integer()))
+        fail(ExitCode::malformed, fmt::format("{} is no token id", id.as_integer()));
+      ids.push_back(static_cast<int32_t>(id.as_integer()));
+    }
     return ids;
   });
 }
@@ -176,7 +180,11 @@ std::optional<int64_t> vocabulary_of(Server& server) {
 int64_t context_of(Server& server) {
   constexpr const char* kPath = "/props";
   const Json props = server.get(kPath);
-  return server.reading(kPath, [&] { return props.at("default_generation_settings").at("n_ctx").as_integer() - 1; });
+  return server.reading(kPath, [&] {
+    const int64_t ids = props.at("default_generation_settings").at("n_ctx").as_integer();
+    if (ids < 2) fail(ExitCode::malformed, fmt::format("n_ctx is {}, which holds no prompt and an id behind it", ids));
+    return ids - 1;
+  });
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include <set>
 
 #include "core/error.h"
+#include "export/artifact_reading.h"
 #include "io/gguf.h"
 #include "io/json.h"
 #include "io/lines.h"
@@ -82,7 +83,7 @@ Check input_check(const InputHash& input) {
 }  // namespace
 
 std::vector<Check> provenance_checks(const fs::path& artifact, const fs::path& model) {
-  FileOrigin said = origin_in(artifact);
+  FileOrigin said = reading_artifact([&] { return origin_in(artifact); });
   if (!said.contains(kOriginRecipe)) return {check_of("metadata", false, "it does not say what it was made of")};
   fs::path run = run_above(artifact);
   if (run.empty()) run = run_above(model);  // a copy

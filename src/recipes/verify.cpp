@@ -4,8 +4,8 @@
 
 #include <algorithm>
 
-#include "core/error.h"
 #include "export/adapter_proof.h"
+#include "export/artifact_reading.h"
 #include "export/gguf_features.h"
 #include "export/served_reader.h"
 #include "export/verify_artifact.h"
@@ -91,10 +91,10 @@ Verification verify_sides(const VerifyRecipe& recipe, const Prepared& side, cons
   }
   if (side.kind == ArtifactKind::gguf)
     return verify_gguf_artifact(side.artifact.base, trained, rules(gguf_context(weights.spec())));
-  const ModelSpec spec = read_spec(side.artifact.base);
-  const Tokenizer own = Tokenizer::load(side.artifact.base);
-  return verify_folder_artifact(side.artifact.base, stop_token_ids(side.artifact, spec, own), trained,
-                                rules(weights.spec().max_positions));
+  const auto own_stops = reading_artifact([&] {
+    return stop_token_ids(side.artifact, read_spec(side.artifact.base), Tokenizer::load(side.artifact.base));
+  });
+  return verify_folder_artifact(side.artifact.base, own_stops, trained, rules(weights.spec().max_positions));
 }
 
 std::vector<Check> origin_checks(const Prepared& side, const Invocation& invocation) {
@@ -109,12 +109,7 @@ Verification verify_what_is_there(const VerifyRecipe& recipe, const Prepared& si
     Verification found = verify_sides(recipe, side, invocation);
     for (auto& check : origin_checks(side, invocation)) found.checks.push_back(std::move(check));
     return found;
-  } catch (const Error& error) {
-    // The trained model may lie beside it under a name that begins alike.
-    const std::string_view what = error.what();
-    const std::string own = side.artifact.base.string();
-    const bool of_artifact = what.starts_with(own + ":") || what.starts_with(own + "/");
-    if (error.code() != ExitCode::model || !of_artifact) throw;
+  } catch (const UnreadableArtifact& error) {
     return {.checks = {equal_check("readable", false, error.what())}};
   }
 }

@@ -96,3 +96,11 @@ def test_a_file_that_does_not_say_its_importance_matrix_passes_and_another_model
     shutil.copy(stale, tmp_path / "stale.gguf")
     said, _ = shop.verify("uneven", tmp_path / "stale.gguf", 9)
     assert "rounding: " in said.stderr or "blocks: " in said.stderr or "values: " in said.stderr, said.stderr
+
+
+@pytest.mark.parametrize("imatrix", [{}, {"export.imatrix": "text.txt"}], ids=["plain", "weighted"])
+def test_a_check_without_a_bound_names_none(imatrix, shop):
+    """Columns that an importance matrix gives nothing may lose everything: no limit holds for every block."""
+    path = shop.export("uneven", "Q4_0", name=f"bounds-{len(imatrix)}", **imatrix)
+    blocks = next(check for check in shop.verify("uneven", path)[1]["checks"] if check["name"] == "blocks")
+    assert blocks["passed"] and (blocks["limit"] is None if imatrix else blocks["value"] < blocks["limit"])

@@ -306,3 +306,36 @@ def test_positions_of_which_nothing_is_shown_are_left_out(shop, path):
     with server as address:
         _, report = shop.verify("llama", path, 9, f"verify.llama_cpp={address}")
     assert failed(report) == ["llama.cpp: runs the file"]
+
+
+def test_a_context_without_end_takes_every_prompt(shop, path):
+    """No sum of it and a position is more than 64 bits hold."""
+    asked = {}
+    for context in (10**6, 2**63 - 1):
+        server = server_of(shop)
+        server.context = context
+        with server as address:
+            shop.verify("llama", shutil.copy(path, path.with_name(f"{context}.gguf")), 0, f"verify.llama_cpp={address}")
+        asked[context] = [said["prompt"] for route, said in server.asked if route == "/completion"]
+    assert asked[10**6] and asked[2**63 - 1] == asked[10**6]
+
+
+@pytest.mark.parametrize("context", [-2**63, -1, 0, 1])
+def test_a_context_that_holds_nothing_is_refused(context, shop, path):
+    server = server_of(shop)
+    server.context = context
+    with server as address:
+        refused(shop, path, address, f"n_ctx is {context}, which holds no prompt and an id behind it")
+
+
+@pytest.mark.parametrize("more", [2**32, -2**32])
+def test_a_token_id_of_more_than_32_bits_is_not_the_one_of_its_last_32(more, shop, path):
+    server = server_of(shop)
+    plain = server.answer
+
+    def answer(route, asked):
+        status, said = plain(route, asked)
+        return status, {"tokens": [said["tokens"][0] + more, *said["tokens"][1:]]} if route == "/tokenize" and said["tokens"] else said
+    server.answer = answer
+    with server as address:
+        refused(shop, path, address, "is no token id")

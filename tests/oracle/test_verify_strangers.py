@@ -4,11 +4,12 @@ and no terminal obeys it."""
 import json
 import shutil
 
+import gguf
 import numpy as np
 import pytest
 from gguf_faults import File
 from test_verify_faults import Shop
-from tiny_models import make_model, save_folder
+from tiny_models import make_model, save_folder, start_adapter
 
 CHINESE = "{% for message in messages %}<|\u7528\u6237|> {{ message['content'] }}\u3002\u8bf7\u7528\u4e2d\u6587\u56de\u7b54\u95ee\u9898\u3002{% endfor %}"
 
@@ -19,6 +20,9 @@ def shop(binary, tmp_path_factory):
     save_folder(make_model("llama"), shop.root / "llama")
     (shop.root / "llama/chat_template.jinja").write_text(CHINESE)
     shop.good = shop.export("llama", "F32")
+    start_adapter(make_model("llama"), shop.root / "adapter")
+    shop.program.run("export", "model.path=llama+adapter", "export.gguf_adapter=F32", "run.out=made/adapter", "run.device=cpu")
+    shop.adapter = shop.root / "made/adapter/gguf/adapter.gguf"
     return shop
 
 
@@ -92,3 +96,31 @@ def test_a_report_that_cannot_be_read_passes_nothing(damage, shop, tmp_path):
         report.write_bytes(damaged)
     assert "architecture: expected llama, got lxama" in shop.program.run(*words, code=9).stderr
     assert report.read_bytes() == whole and not path.exists()
+
+
+def retyped(file, name, kind):
+    """A tensor of zeros of another type."""
+    file.types[name] = kind
+    rows, columns = file.shapes[name]
+    elements, size = gguf.GGML_QUANT_SIZES[kind]
+    file.bytes[name] = np.zeros((rows, columns), np.int32) if kind.name == "I32" else np.zeros((rows, columns // elements * size), np.uint8)
+
+
+@pytest.mark.parametrize("which", [0, -1], ids=["the first", "the last"])
+@pytest.mark.parametrize("kind", ["I32", "IQ4_NL"])
+def test_an_adapter_of_a_type_that_nobody_reads_is_refused_and_its_tensor_named(kind, which, shop, tmp_path):
+    file = File(shop.adapter)
+    name = [name for name, shape in file.shapes.items() if len(shape) == 2 and shape[1] % 32 == 0][which]
+    retyped(file, name, gguf.GGMLQuantizationType[kind])
+    path = file.write(tmp_path / "typed.gguf")
+    said, report = shop.verify("llama+adapter", path, 9)
+    assert f"error: verify: types and shapes: {name} is of the type {kind}" in said.stderr
+    assert not report["passed"] and not path.exists() and (tmp_path / "typed.gguf.rejected").is_file()
+
+
+def test_a_broken_model_that_lies_within_the_artifact_is_not_its_fault(shop, tmp_path):
+    shutil.copytree(shop.root / "llama", tmp_path / "it")
+    shutil.copytree(shop.root / "llama", tmp_path / "it/trained")
+    (tmp_path / "it/trained/model.safetensors").write_bytes(b"no weights")
+    said, report = shop.verify(tmp_path / "it/trained", tmp_path / "it", 4)
+    assert "it/trained/model.safetensors" in said.stderr and report is None and (tmp_path / "it").is_dir()

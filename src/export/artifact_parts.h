@@ -1,0 +1,21 @@
+// What the proofs of a GGUF file and of a folder share (export/verify_artifact.h): for their two files alone.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "export/update_proof.h"
+#include "export/verify_artifact.h"
+
+namespace prentice {
+
+void append(Verification& result, std::vector<Check> checks);
+// Whether all that was just added passed.
+bool added(Verification& result, std::vector<Check> checks);
+std::vector<Check> with_update(std::vector<Check> checks, const UpdateProof& update);
+
+// `type`: of the file, for the limits. `declared`: the file type that a GGUF file calls itself, "" of a folder.
+LogitSides sides_of(const Trained& trained, const WeightReader& made, const std::string& type,
+                    const std::string& declared);
+
+}  // namespace prentice
