@@ -13,7 +13,9 @@
 #include "data/steps.h"
 #include "eval/score.h"
 #include "export/importance_collector.h"
+#include "io/file.h"
 #include "io/publish.h"
+#include "io/sha256.h"
 
 namespace prentice {
 
@@ -41,6 +43,8 @@ void cut_into_chunks(Calibration& calibration, const std::vector<Sequence>& rows
   calibration.left_out = size % chunk;
   calibration.chunk_size = static_cast<uint32_t>(chunk);
 }
+
+std::filesystem::path hash_of_kept(const std::filesystem::path& kept) { return kept.string() + ".sha256"; }
 
 }  // namespace
 
@@ -110,6 +114,11 @@ std::string calibration_warning(const Calibration& calibration) {
                      overlap.size() > kShown ? ", ..." : "");
 }
 
+bool is_importance_kept(const std::filesystem::path& kept) {
+  return std::filesystem::exists(kept) && std::filesystem::exists(hash_of_kept(kept)) &&
+         read_text_file(hash_of_kept(kept)) == sha256_file(kept);
+}
+
 std::pair<ImportanceMatrix, std::vector<std::string>> importance_for_export(
     const std::string& path, const std::filesystem::path& kept, const DataSet* eval,
     const std::function<Calibration(const DataSection&)>& load,
@@ -117,13 +126,14 @@ std::pair<ImportanceMatrix, std::vector<std::string>> importance_for_export(
   ImportanceMatrix matrix;
   if (is_importance_file(path)) {
     matrix = read_importance(path);
-  } else if (std::filesystem::exists(kept)) {
+  } else if (is_importance_kept(kept)) {
     matrix = read_importance(kept);
   } else {
     matrix = run(load({.train = {{path}}, .eval_split = 0}));
     TempFile file(kept);
     write_importance(matrix, file.path());
     file.publish();
+    publish_file(hash_of_kept(kept), sha256_file(kept));
   }
   std::vector<std::string> warnings;
   if (eval == nullptr) return {std::move(matrix), warnings};

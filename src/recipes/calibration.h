@@ -43,6 +43,10 @@ ImportanceMatrix collect_importance(const Model& model, const Calibration& calib
 // "12 of 800 calibration rows are evaluated on, too: ..."; "" where none is.
 std::string calibration_warning(const Calibration& calibration);
 
+// Whether `kept` holds a whole matrix that importance_for_export has left there: a GGUF file has no checksum of its
+// own, and another matrix would make other blocks without a word.
+bool is_importance_kept(const std::filesystem::path& kept);
+
 // The matrix that export.imatrix names: of a file, or what `run` makes of the data there; with a warning where it was
 // collected on rows of `eval` (null: there are none). What was collected is kept in the file `kept`, and taken from
 // there when a killed export goes on.

@@ -16,6 +16,7 @@
 #include "io/sha256.h"
 #include "io/stamp.h"
 #include "quant/encode.h"
+#include "recipes/calibration.h"
 #include "recipes/product_records.h"
 #include "recipes/rejected.h"
 #include "run/signals.h"
@@ -152,7 +153,7 @@ Maker::Maker(const ProductSource& source, const ExportSection& section, const st
 void Maker::take_importance() {
   if (section_.gguf.empty() || section_.imatrix.empty()) return;
   const fs::path kept = records_->ingredient("imatrix.gguf");
-  if (fs::exists(kept)) source_.say("export.imatrix: taken from what was collected before");
+  if (is_importance_kept(kept)) source_.say("export.imatrix: taken from what was collected before");
   importance_ = source_.importance(kept);
   options_.importance = &importance_.first;
   options_.importance_file = fs::path(section_.imatrix).filename().string();

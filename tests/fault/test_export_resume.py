@@ -193,8 +193,15 @@ def test_an_importance_matrix_is_not_collected_again(case):
     words = [*WORDS, "export.imatrix=text.txt", "export.merged=none"]
     program.run(*words, "run.out=weighted-whole")
     run, there = stopped(case, "weighted", FILES[1], 5, words=words)
-    assert list((run / ".made").glob("*imatrix.gguf"))
+    kept, = (run / ".made").glob("*imatrix.gguf")
+    shutil.copytree(run, folder / "spoiled")
     resumed, said = go_on(case, "weighted", words)
     assert "export.imatrix: taken from what was collected before" in said
     assert resumed["tensors"] == there
     assert_whole(run, folder / "weighted-whole")
+    kept = folder / "spoiled" / kept.relative_to(run)
+    content = bytearray(kept.read_bytes())
+    content[-5] ^= 0x40
+    kept.write_bytes(content)
+    go_on(case, "spoiled", words)
+    assert_whole(folder / "spoiled", folder / "weighted-whole")
