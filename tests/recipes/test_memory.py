@@ -87,6 +87,18 @@ def test_what_is_listed_as_fitting_is_what_the_plan_of_a_recipe_says(method, wor
     assert "prentice plan" in table and program.run("plan", "--fit", "16GB", "no-such-model", code=2).stderr
 
 
+@pytest.mark.parametrize("given, said", [([], "false"), (["train.graph=true"], "true")])
+def test_the_plan_says_whether_passes_are_recorded(given, said, binary, tmp_path):
+    rows = json.dumps({"text": "The door is open and the lamp is on. " * 400}) + "\n"
+    (tmp_path / "rows.jsonl").write_text(2 * rows)
+    (tmp_path / "sft.yaml").write_text("recipe: sft\n")
+    plan = json.loads(Prentice(binary, tmp_path).run(
+        "plan", "sft.yaml", "model.path=smollm2-135m", "model.init=random", f"model.tokenizer={ROOT / 'data/quickstart/tokenizer'}",
+        "data.train=rows.jsonl", "data.format=text", "data.eval_split=0", "data.max_length=512", "data.overlong=truncate",
+        "plan.hardware=rtx4080-16gb", *given, "--json").stdout)
+    assert plan["decided"]["train.graph"] == said
+
+
 def test_a_gguf_base_fits_as_its_blocks(binary, tmp_path):
     """What is listed is what the plan of a recipe on that file says; in four bits or whole it does not train at all."""
     config = LlamaConfig(vocab_size=1536, hidden_size=512, intermediate_size=1536, num_hidden_layers=4, num_attention_heads=8,
