@@ -132,7 +132,7 @@ std::pair<ImportanceMatrix, std::vector<std::string>> importance_for_export(
     matrix = run(load({.train = {{path}}, .eval_split = 0}));
     TempFile file(kept);
     write_importance(matrix, file.path());
-    file.publish();
+    file.publish(IfExists::replace);
     publish_file(hash_of_kept(kept), sha256_file(kept));
   }
   std::vector<std::string> warnings;
