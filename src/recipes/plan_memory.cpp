@@ -105,7 +105,7 @@ std::span<const int64_t> micro_batches(bool gpu) {
 }
 
 int64_t verification_bytes(const ModelSpec& spec, int64_t tokens, bool is_gpu) {
-  constexpr int64_t kCopies = 8;  // f64: of logits, logarithms and their differences
+  constexpr int64_t kCopies = 6;  // f64: two sides' logits, logarithms of one, differences, and two on the way to a sum
   const int64_t ends = spec.vocab * spec.hidden, layers = parameter_count(spec) - (spec.tied_head ? 1 : 2) * ends;
   const int64_t micro = std::min(tokens, kProofMicroTokens) * (12 * spec.hidden + 4 * spec.feed_forward);
   const int64_t heads = is_gpu ? 0 : 2 * ends;  // those stay on the host
