@@ -19,7 +19,7 @@
 
 namespace prentice {
 
-inline constexpr double kMostOfUpdateMissing = 0.5;
+inline constexpr double kMostOfUpdateMissing = 0.2;  // merged by peft in BF16, one of rank 1: 0.08
 inline constexpr double kSurely = 5;  // standard deviations that are no chance; where more fit in that, that many may
 
 class UpdateProof {

@@ -12,6 +12,7 @@ from llama_library import quantizer
 from safetensors.torch import load_file, save_file
 from test_verify_faults import TEMPLATE, THEIRS, WIDE, Shop
 from tiny_models import make_model, save_folder
+from transformers import AutoModelForCausalLM
 
 ADAPTERS = {"trained": {}, "other": {}, "faint": {}, "dora": {"use_dora": True}, "saved": {"modules_to_save": ["lm_head"]}}
 SMALL, FAINT = 0.08, 0.002  # of B: updates of three percent of the weights, and of less than one in a thousand
@@ -69,7 +70,34 @@ def test_a_file_with_it_passes(adapter, kind, weighted, shop):
     _, report = shop.verify(f"base+{adapter}", export(shop, f"base+{adapter}", kind, weighted))
     found = update(report)
     assert found["value"] <= (0.8 * found["limit"] if weighted else 1e-9), found
-    assert ("too small" in found["detail"]) == (found["limit"] > 0.5)
+    assert ("too small" in found["detail"]) == (found["limit"] > 0.2)
+
+
+@pytest.mark.parametrize("kind", ["F16", "Q8_0", "Q4_K_M", "Q2_K"])
+@pytest.mark.parametrize("share", [0.7, 1.3])
+def test_a_file_with_too_little_or_too_much_of_it_is_found(share, kind, shop, tmp_path):
+    """As of an earlier state of the same training."""
+    folder = shop.root / f"part{share}"
+    if not folder.exists():
+        shutil.copytree(shop.root / "trained", folder)
+        tensors = load_file(folder / "adapter_model.safetensors")
+        save_file({name: tensor * (share if "lora_B" in name else 1) for name, tensor in tensors.items()},
+                  folder / "adapter_model.safetensors", {"format": "pt"})
+    said, report = shop.verify("base+trained", shutil.copy(export(shop, f"base+part{share}", kind), tmp_path / "part.gguf"), 9)
+    assert abs(update(report)["value"] - 0.3) < 0.1 and "adapter's update: " in said.stderr, said.stderr
+
+
+@pytest.mark.parametrize("kind", ["F32", "F16", "BF16", "Q8_0", "Q4_K_M"])
+def test_what_peft_merged_in_bf16_passes(kind, shop):
+    """The usual way to a GGUF file: a base in BF16, merge_and_unload, convert_hf_to_gguf.py --outtype f16."""
+    if not (shop.root / "halves").exists():
+        base = AutoModelForCausalLM.from_pretrained(shop.root / "base", dtype=torch.bfloat16)
+        shutil.copytree(shop.root / "base", shop.root / "halves")
+        base.save_pretrained(shop.root / "halves")
+        shutil.copytree(shop.root / "halves", shop.root / "merged")
+        peft.PeftModel.from_pretrained(base, shop.root / "trained").merge_and_unload().save_pretrained(shop.root / "merged")
+    _, report = shop.verify("halves+trained", export(shop, "merged", kind))
+    assert update(report)["value"] < 0.1
 
 
 @pytest.mark.parametrize("kind", ["Q4_K_M", "Q2_K"])
