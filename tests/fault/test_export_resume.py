@@ -77,7 +77,7 @@ def go_on(case, name, words=WORDS):
 def test_it_goes_on_where_it_was_killed(at, tensors, case):
     name = f"killed-{at}-{tensors}"
     run, there = stopped(case, name, FILES[at], tensors)
-    before = {path.name: path.stat().st_ino for path in [*run.glob(".tmp-merged-*/*"), *run.glob("gguf/.tmp-*"), *run.rglob("gguf/it-*")]}
+    before = {path.name: path.stat().st_ino for path in [*run.glob(".tmp-merged-*/*.safetensors"), *run.glob("gguf/.tmp-*"), *run.rglob("gguf/it-*")]}
     resumed, said = go_on(case, name)
     assert resumed == {"files": at, "tensors": there, "tensors_written": (3 - at) * TENSORS - there}, said
     if at:
