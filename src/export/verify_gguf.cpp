@@ -2,7 +2,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <functional>
+#include <optional>
 
 #include "core/error.h"
 #include "export/artifact_parts.h"
@@ -17,7 +17,6 @@
 #include "export/vocabulary_checks.h"
 #include "io/gguf_values.h"
 #include "model/gguf_spec.h"
-#include "quant/encode.h"
 
 namespace prentice {
 
@@ -81,6 +80,7 @@ std::vector<Check> value_checks(const GgufReader& file, const std::vector<GgufTe
   auto found = compare_values(weighted, file, plans, weights, rules);
   return weighted.on_steps() ? found : checks;
 }
+
 // A GGUF file that may be of the model, by all that it says.
 struct GgufSide {
   GgufReader file;

@@ -12,8 +12,9 @@ namespace prentice {
 // in f32 or f64, like the rest; a [R, in], b [n, R], magnitude [n] or undefined.
 void merge_rows(Tensor& rows, const Tensor& a, const Tensor& b, double scale, const Tensor& magnitude);
 
-// How many rows of a weight are merged and encoded at a time, a multiple of `multiple`: at most 2 MB of f32, if that is
-// any. Part of the numerics: a product of another number of rows may add in another order.
+// How many rows of a weight are merged and encoded at a time, a multiple of `multiple`: at most 2 MB of f32, or
+// `multiple` rows where these are more. Part of the numerics: a product of another number of rows may add in another
+// order.
 int64_t rows_at_a_time(int64_t columns, int64_t multiple);
 
 }  // namespace prentice
