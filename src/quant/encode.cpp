@@ -24,7 +24,7 @@ std::span<T> grow(std::vector<std::byte>& out, size_t count) {
 // work(first, count) over all cores.
 template <class Work>
 void in_slices(size_t elements, Work&& work) {
-  at::parallel_for(0, static_cast<int64_t>(elements), 1 << 16, [&](int64_t first, int64_t end) {
+  parallel_pieces(static_cast<int64_t>(elements), 1 << 14, [&](int64_t first, int64_t end) {
     work(static_cast<size_t>(first), static_cast<size_t>(end - first));
   });
 }
@@ -144,7 +144,7 @@ void decode(std::span<const std::byte> bytes, GgmlType type, std::span<float> ou
   if (blocks == nullptr) fail_type(type);
   const auto& info = ggml_type_info(type);
   const auto count = static_cast<int64_t>(bytes.size()) / info.block_bytes;
-  at::parallel_for(0, count, 1024, [&](int64_t first, int64_t end) {
+  parallel_pieces(count, 1024, [&](int64_t first, int64_t end) {
     decode_blocks(*blocks, bytes.data() + first * info.block_bytes, end - first,
                   out.data() + first * info.block_elements);
   });

@@ -93,7 +93,7 @@ bool has_finite_steps(const BlockType& type, const std::byte* block) {
 
 bool all_finite(std::span<const float> values) {
   std::atomic<bool> finite = true;
-  at::parallel_for(0, static_cast<int64_t>(values.size()), 1 << 16, [&](int64_t first, int64_t end) {
+  parallel_pieces(static_cast<int64_t>(values.size()), 1 << 16, [&](int64_t first, int64_t end) {
     if (!all_below(values.subspan(first, end - first), HUGE_VALF)) finite = false;
   });
   return finite;
@@ -114,10 +114,10 @@ void encode_blocks(std::span<const float> values, const BlockType& type, std::sp
   const int64_t batch = kBatchValues / elements;
   const Weights weights(values, importance, type);
   std::atomic<bool> finite = true;
-  at::parallel_for(0, (blocks + batch - 1) / batch, 4, [&](int64_t first, int64_t end) {
+  parallel_pieces(blocks, 4 * batch, [&](int64_t first, int64_t end) {
     alignas(64) float scratch[kBatchValues];
-    for (int64_t b = first * batch; b < std::min(end * batch, blocks); b += batch) {
-      const int64_t count = std::min(batch, blocks - b);
+    for (int64_t b = first; b < end; b += batch) {
+      const int64_t count = std::min(batch, end - b);
       const float* in = values.data() + b * elements;
       type.encode(path, {in, weights.of(path, in, b, count, elements, scratch), count}, out + b * info.block_bytes);
       bool good = all_below({in, static_cast<size_t>(count * elements)}, kTooLarge);

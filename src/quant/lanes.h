@@ -13,11 +13,13 @@ template <int W>
 struct LaneTypes {
   typedef float Floats __attribute__((vector_size(sizeof(float) * W)));
   typedef int32_t Ints __attribute__((vector_size(sizeof(int32_t) * W)));
+  typedef uint8_t Bytes __attribute__((vector_size(W)));
 };
 template <>
 struct LaneTypes<1> {
   using Floats = float;
   using Ints = int32_t;
+  using Bytes = uint8_t;
 };
 
 template <int W>
@@ -64,6 +66,30 @@ struct Lanes {
     return found != 0;
   }
 
+  // The largest of W numbers that are not NaN.
+  PRENTICE_LANE float largest(F v) {
+    if constexpr (W > 1) {
+      for (int half = W / 2; half > 0; half /= 2) {
+        I other;
+        for (int k = 0; k < W; ++k) other[k] = k ^ half;
+        const F swapped = __builtin_shuffle(v, other);
+        v = pick(less(v, swapped), swapped, v);
+      }
+    }
+    return lane(v, 0);
+  }
+
+  // The lowest eight bits of each.
+  PRENTICE_LANE void store_bytes(I v, uint8_t* at) {
+    using Bytes = typename LaneTypes<W>::Bytes;
+    Bytes bytes;
+    if constexpr (W == 1)
+      bytes = static_cast<uint8_t>(v);
+    else
+      bytes = __builtin_convertvector(v, Bytes);
+    __builtin_memcpy(at, &bytes, sizeof bytes);
+  }
+
   PRENTICE_LANE F magnitude(F v) { return __builtin_bit_cast(F, __builtin_bit_cast(I, v) & 0x7fffffff); }
   PRENTICE_LANE F root(F v) {
     if constexpr (W == 1)
@@ -89,14 +115,23 @@ struct Lanes {
     else
       return __builtin_convertvector(v, F);
   }
+  // A magnitude with the sign of another number.
+  PRENTICE_LANE F with_sign(F magnitude, F sign) {
+    const I sign_bit = __builtin_bit_cast(I, sign) & INT32_MIN;
+    return __builtin_bit_cast(F, __builtin_bit_cast(I, magnitude) | sign_bit);
+  }
+  // Towards zero; every one must be of an i32.
+  PRENTICE_LANE I to_ints(F v) {
+    if constexpr (W == 1)
+      return static_cast<int32_t>(v);
+    else
+      return __builtin_convertvector(v, I);
+  }
   // Towards zero; what no i32 holds becomes -2^31, as the processor has it.
   PRENTICE_LANE I truncated(F v) {
     const I fits = less(magnitude(v), all(2147483648.0f));  // false for NaN
     const F safe = pick(fits, v, F{});
-    if constexpr (W == 1)
-      return fits ? static_cast<int32_t>(safe) : INT32_MIN;
-    else
-      return fits ? __builtin_convertvector(safe, I) : I{} + INT32_MIN;
+    return fits ? to_ints(safe) : I{} + INT32_MIN;
   }
 
  private:

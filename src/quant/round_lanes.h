@@ -50,31 +50,36 @@ void range(int largest, bool bounded, const Groups& groups, const FoundGrids& fo
   }
 }
 
+// The largest magnitude among the values of one group.
+template <int W>
+PRENTICE_LANE float largest_of(const float* values, int size) {
+  using L = Lanes<W>;
+  auto most = L::all(0.0f);
+  for (int i = 0; i < size; i += W) {
+    const auto magnitude = L::magnitude(L::load(values + i));
+    most = L::pick(L::less(most, magnitude), magnitude, most);
+  }
+  return L::largest(most);
+}
+
 // Groups of 32 as they lie: here no sum depends on an order.
 template <int W>
 void rounded(const Groups& groups, const FoundGrids& found) {
   using L = Lanes<W>;
   using F = typename L::F;
+  constexpr float kBelowHalf =
+      0x1.fffffep-2f;  // with it, and only with it, every sum that is truncated rounds as roundf
   for (int64_t group = 0; group < groups.count; ++group) {
     const float* values = groups.values + group * groups.size;
-    F most = L::all(0.0f);
-    for (int i = 0; i < groups.size; i += W) {
-      const F magnitude = L::magnitude(L::load(values + i));
-      most = L::pick(L::less(most, magnitude), magnitude, most);
-    }
-    float largest = 0;
-    for (int k = 0; k < W; ++k) largest = largest < L::lane(most, k) ? L::lane(most, k) : largest;
-    const float scale = largest / 127.0f;
-    const F inverse = inverse_of<W>(L::all(scale));
+    const float scale = largest_of<W>(values, groups.size) / 127.0f;
+    const F inverse = L::all(inverse_of<1>(scale));
     found.scales[group] = scale;
     for (int i = 0; i < groups.size; i += W) {
       const F scaled = L::load(values + i) * inverse;
-      const auto whole = L::truncated(scaled);
-      const F rest = scaled - L::to_floats(whole);                                         // exact: both are below 128
-      const auto up = ~L::less(rest, L::all(0.5f)), down = ~L::less(L::all(-0.5f), rest);  // -1 where true
-      const auto is_code = L::less(L::magnitude(scaled), L::all(128.0f));                  // 1 / scale may be infinite
-      const auto codes = is_code ? whole - up + down : typename L::I{};
-      for (int k = 0; k < W; ++k) found.codes[group * groups.size + i + k] = static_cast<uint8_t>(L::lane(codes, k));
+      const F is_code =
+          L::pick(L::less(L::magnitude(scaled), L::all(128.0f)), scaled, F{});  // 1 / scale may be infinite
+      const auto codes = L::to_ints(is_code + L::with_sign(L::all(kBelowHalf), is_code));
+      L::store_bytes(codes, found.codes + group * groups.size + i);
     }
   }
 }
@@ -89,7 +94,7 @@ void snap(int lowest, int highest, const Groups& groups, const FoundGrids& found
     for (int i = 0; i < groups.size; i += W) {
       const auto value = (L::load(groups.values + start + i) + minimum) / scale;
       const auto codes = L::clamp(L::nearest(value), lowest, highest) - lowest;
-      for (int k = 0; k < W; ++k) found.codes[start + i + k] = static_cast<uint8_t>(L::lane(codes, k));
+      L::store_bytes(codes, found.codes + start + i);
     }
   }
 }
