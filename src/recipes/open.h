@@ -83,7 +83,4 @@ Quantize quantize_of(const ModelSection&, const ModelSpec&);
 // What weights take in memory.
 int64_t held_bytes(const ModelSpec&, c10::ScalarType dtype, Quantize);
 
-// Elements of all tensors that the spec fixes.
-int64_t parameter_count(const ModelSpec&);
-
 }  // namespace prentice
