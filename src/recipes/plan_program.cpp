@@ -8,7 +8,7 @@
 #include "config/read.h"
 #include "core/error.h"
 #include "eval/label_states.h"
-#include "quant/importance.h"
+#include "io/importance_matrix.h"
 #include "recipes/console.h"
 #include "recipes/imatrix.h"
 #include "recipes/prepare.h"
