@@ -90,13 +90,12 @@ LogitDifference logit_difference(const Model& model, const WeightSource& merged,
 }
 
 Check logit_check(const LogitDifference& found) {
-  return {.name = "log-probabilities on four bits",
-          .passed = found.mean_kl <= kMostMeanKl,
-          .value = found.mean_kl,
-          .limit = kMostMeanKl,
-          .detail = fmt::format("mean KL in nats from what was trained, over {} tokens; the same likeliest token at "
-                                "{:.1f} %; largest difference {:.2g}",
-                                found.tokens, 100 * found.top1, found.largest)};
+  return at_most_check(
+      "log-probabilities on four bits", found.mean_kl, kMostMeanKl,
+      fmt::format(
+          "mean KL in nats from what was trained, over {} tokens; the same likeliest token at {:.1f} %; largest "
+          "difference {:.2g}",
+          found.tokens, 100 * found.top1, found.largest));
 }
 
 }  // namespace prentice

@@ -3,7 +3,7 @@
 #pragma once
 
 #include "core/batch.h"
-#include "export/comparison.h"
+#include "export/check.h"
 #include "export/weight_source.h"
 
 namespace prentice {

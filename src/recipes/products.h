@@ -12,6 +12,7 @@
 #include "adapter/qat.h"
 #include "config/schema.h"
 #include "core/batch.h"
+#include "export/check.h"
 #include "export/hf_folder.h"
 #include "export/logit_proof.h"
 #include "export/serving.h"
@@ -23,8 +24,6 @@
 #include "text/tokenizer.h"
 
 namespace prentice {
-
-struct Check;  // export/comparison.h
 
 // Of the kind `imatrix`, in its run folder.
 inline constexpr const char* kImatrixFile = "imatrix.gguf";
