@@ -7,7 +7,7 @@
 #include "eval/report.h"
 #include "eval/score.h"
 #include "export/hf_folder.h"
-#include "export/logit_difference.h"
+#include "export/merge_difference.h"
 #include "io/file.h"
 #include "io/gguf.h"
 #include "io/publish.h"
@@ -89,7 +89,7 @@ std::vector<Check> compare_merged(const Model& model, const PreparedRun& run, co
                                                                 : at::kBFloat16,
                         .nf4 = options.nf4};
   const Batch batch = to_device(collate(sequences, 0), device_of(model));
-  checks.push_back(logit_check(logit_difference(model, merged, form, batch)));
+  checks.push_back(merge_check(merge_difference(model, merged, form, batch)));
   return checks;
 }
 
