@@ -54,8 +54,8 @@ std::vector<Check> with_update(std::vector<Check> checks, const UpdateProof& upd
 
 LogitSides sides_of(const Trained& trained, const WeightReader& made, const std::string& type,
                     const std::string& declared) {
-  const bool as_trained = trained.answers && declared == trained.answers_in;
-  return {.model = as_trained ? *trained.answers : reader_of(trained.weights),
+  const bool as_trained = trained.logit_weights && declared == trained.logit_weights_type;
+  return {.model = as_trained ? *trained.logit_weights : reader_of(trained.weights),
           .made = {made.spec, [made](const std::string& name,
                                      const Tensor& rows) { reading_artifact([&] { made.read(name, rows); }); }},
           .stop_ids = trained.stop_ids,

@@ -13,7 +13,6 @@
 #include "io/publish.h"
 #include "model/stored_nf4.h"
 #include "quant/encode.h"
-#include "recipes/answers.h"
 #include "recipes/calibration.h"
 #include "recipes/console.h"
 #include "recipes/licences.h"
@@ -21,6 +20,7 @@
 #include "recipes/products.h"
 #include "recipes/proof_tokens.h"
 #include "recipes/run_page.h"
+#include "recipes/scored_answers.h"
 #include "recipes/selftest.h"
 #include "recipes/stop_tokens.h"
 #include "recipes/units.h"
@@ -227,8 +227,8 @@ int finish_run(const Model& model, const PreparedRun& run, const ExportSection& 
     score->model = out.string();
     score->data = scored_files(*run.data.eval, eval);
     publish_file(out / "eval.json", to_json(*score).dump(1) + "\n");
-    if (const std::string answers = answers_jsonl(*score, *run.data.eval); !answers.empty()) {
-      publish_file(out / kAnswers, answers);
+    if (const std::string answers = scored_answers_jsonl(*score, *run.data.eval); !answers.empty()) {
+      publish_file(out / kScoredAnswersFile, answers);
     }
   }
   throw_if_stopped(kContinues);

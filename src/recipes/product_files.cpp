@@ -268,9 +268,10 @@ void Maker::write_model(FileType type) {
   if (section_.verify) {
     found = verify_gguf(file.path(), *weights_, weights_->spec(), source_.tokenizer, options_);
     Proof proof = proof_of(source_, *weights_, section_, gguf_context(weights_->spec()));
-    proof.trained.answers = source_.served;
-    proof.trained.answers_in = source_.served_type;
-    if (!source_.served_types.empty()) proof.trained.answers = as_served(reader_of(*weights_), source_.served_types);
+    proof.trained.logit_weights = source_.served;
+    proof.trained.logit_weights_type = source_.served_type;
+    if (!source_.served_types.empty())
+      proof.trained.logit_weights = as_served(reader_of(*weights_), source_.served_types);
     if (found.passed()) prove_gguf(found, name, file.path(), proof.trained, proof.rules);
   }
   if (!survival.tensors.empty()) found.survivals.emplace(name, std::move(survival));
