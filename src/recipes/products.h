@@ -70,7 +70,7 @@ struct Product {
 };
 
 // What an earlier process had made of these products before it was killed.
-struct Resumed {
+struct ResumeCounts {
   int64_t files = 0;    // whole
   int64_t tensors = 0;  // at the front of the others
   int64_t made = 0;     // tensors that this process has written
@@ -83,7 +83,7 @@ struct Products {
   std::vector<std::string> survivals;  // of an adapter in files of blocks, a sentence each
   std::vector<std::string> warnings;   // what the receiver must know, a sentence each
   FileHashes hashes;                   // of files of weights, by their names below the run
-  Resumed resumed;
+  ResumeCounts resumed;
 };
 
 // Writes what `section` asks for into `out`, replacing what stands there, and verify.json; then serve/ and SHA256SUMS.
