@@ -133,7 +133,7 @@ Products write_run_products(const Model& model, const PreparedRun& run, ExportSe
              return proof_batches(rows, run.opened.tokenizer, context, device_of(model));
            },
        .served_type = run.served.empty() ? "" : run.adapter.qat,
-       .served = run.served.empty() ? std::nullopt : std::optional(reader_of(model)),
+       .served_weights = run.served.empty() ? std::nullopt : std::optional(reader_of(model)),
        .companions = run.opened.artifact.tokenizer,
        .own_files = trained_files(run),
        .adapter = adapter,

@@ -270,7 +270,7 @@ void ProductWriter::write_model(FileType type) {
   if (section_.verify) {
     found = verify_gguf(file.path(), *weights_, weights_->spec(), source_.tokenizer, options_);
     Proof proof = proof_of(source_, *weights_, section_, gguf_context(weights_->spec()));
-    proof.trained.logit_weights = source_.served;
+    proof.trained.logit_weights = source_.served_weights;
     proof.trained.logit_weights_type = source_.served_type;
     if (!source_.served_types.empty())
       proof.trained.logit_weights = as_served(reader_of(*weights_), source_.served_types);

@@ -43,8 +43,8 @@ struct ProductSource {
   std::function<std::vector<Batch>(int64_t context)> proof_tokens = {};
   // Of a run with adapter.qat: the file type, and what its logits are made of, which only that file must give again.
   std::string served_type = {};
-  std::optional<WeightReader> served = {};
-  ServedTypes served_types = {};     // where `served` is not in memory: how the weights make it
+  std::optional<WeightReader> served_weights = {};
+  ServedTypes served_types = {};     // where `served_weights` is not in memory: how the weights make it
   std::filesystem::path companions;  // folder whose tokenizer and generation files go along
   FileTexts own_files;               // in place of them, or beside them
   std::filesystem::path adapter;     // PEFT folder, or empty
