@@ -35,6 +35,14 @@ def absent(what):
     pytest.skip(what)
 
 
+def built(name):
+    """A program of the build folder that the tests drive."""
+    path = setting("PRENTICE_BUILD", ROOT / "build") / name
+    if not path.is_file():
+        absent(f"no {path}")
+    return path
+
+
 @pytest.fixture(scope="session")
 def binary():
     path = setting("PRENTICE_BINARY", ROOT / "build/prentice")
@@ -89,10 +97,35 @@ def prentice(binary, tmp_path):
     return Prentice(binary, tmp_path)
 
 
+def write_rows(path, rows):
+    """A JSONL file."""
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def read_rows(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def relative(ours, theirs):
+    """The norm of the difference of two tensors by that of the second."""
+    return ((ours.double() - theirs.double()).norm() / theirs.double().norm()).item()
+
+
 def read_metrics(run, key="loss"):
     """{step: value} of a run's metrics.jsonl; lines without the key are evaluations."""
-    lines = (json.loads(line) for line in (Path(run) / "metrics.jsonl").read_text().splitlines())
-    return {line["step"]: line[key] for line in lines if key in line}
+    return {line["step"]: line[key] for line in read_rows(Path(run) / "metrics.jsonl") if key in line}
+
+
+def eval_loss(prentice, model, rows, out, *more):
+    """The mean loss of `prentice eval` on rows of prompts and completions."""
+    prentice.run("eval", f"model.path={model}", f"data.eval={rows}", "data.chat=off", "run.device=cpu", "run.threads=1", f"run.out={out}", *more)
+    return json.loads((out / "eval.json").read_text())["tasks"]["loss"]["mean"]
+
+
+def failed(report):
+    """The names of the checks of a verify.json that did not pass."""
+    return [check["name"] for check in report["checks"] if not check["passed"]]
 
 
 def without_origin(path):

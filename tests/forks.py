@@ -5,7 +5,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from conftest import ROOT, absent, setting
+from conftest import built
 
 MEGABYTE = 1 << 20
 
@@ -25,9 +25,7 @@ class Forks:
     """`with Forks(folder) as forks: forks.run("inspect", path)`"""
 
     def __init__(self, folder):
-        program = setting("PRENTICE_BUILD", ROOT / "build") / "prentice_forks"
-        if not program.is_file():
-            absent(f"no {program}")
+        program = built("prentice_forks")
         self.out = Path(folder) / "run"
         # One thread: the stacks of others would count as memory.
         environment = {**os.environ, "NO_COLOR": "1", "TERM": "dumb", "OMP_NUM_THREADS": "1",

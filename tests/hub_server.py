@@ -188,6 +188,13 @@ class Hub:
         self.endpoint = f"{scheme}://127.0.0.1:{self.servers[0].server_port}"
         self.cdn = f"{scheme}://localhost:{self.servers[1].server_port}"
 
+    def stand_in(self, monkeypatch, home):
+        """In place of the real one, for programs that start from here, with a cache of their own."""
+        monkeypatch.setenv("HF_ENDPOINT", self.endpoint)
+        monkeypatch.setenv("HF_HOME", str(home))
+        for name in ("HF_TOKEN", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HTTP_PROXY", "http_proxy"):
+            monkeypatch.delenv(name, raising=False)
+
     def __enter__(self):
         for server in self.servers:
             threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True).start()

@@ -121,6 +121,11 @@ def save_folder(model, folder):
     return folder
 
 
+def office_rows():
+    """A little to learn: prompts and completions."""
+    return [{"prompt": f"The office number {i}", "completion": f" is on floor {i % 5}."} for i in range(24)]
+
+
 def make_talker(sharpness, end):
     """A model that ends its answers: the end token has about 7 % everywhere, by a logit of `end`; the others' logits depend
     on what stands before them, the more the sharper."""

@@ -36,7 +36,7 @@ void serve(Linear& linear, const ServedTypes& types) {
     if (linear.lora) {
       linear.lora->served = std::make_shared<ServedWeight>(weight, *type);
     } else {
-      std::visit([&](auto held) { linear.weight = std::move(held); }, served(weight, *type));
+      std::visit([&](auto held) { linear.weight = std::move(held); }, encode_served(weight, *type));
     }
   });
 }
@@ -47,7 +47,7 @@ void serve_ends(Model& model, const ServedTypes& types) {
   const ServedType* type = type_of(types, model.spec.names.embed);
   if (type == nullptr) return;
   HeldWeight held = with_context(ExitCode::model, "adapter.qat: " + model.spec.names.embed,
-                                 [&] { return served(model.embed, *type); });
+                                 [&] { return encode_served(model.embed, *type); });
   if (model.spec.tied_head) std::visit([&](auto of_head) { model.head.weight = std::move(of_head); }, held);
   if (auto* blocks = std::get_if<GgufBlocks>(&held)) {
     model.embed = Tensor(), model.embed_blocks = std::move(*blocks);

@@ -5,19 +5,11 @@
 
 #include "export/artifact_parts.h"
 #include "export/artifact_reading.h"
+#include "model/model.h"
 
 namespace prentice {
 
 namespace {
-
-int64_t parameters_of(const ModelSpec& spec) {
-  int64_t count = 0;
-  for (const auto& tensor : expected_tensors(spec)) {
-    const RowShape shape = row_shape(tensor.shape);
-    count += shape.rows * shape.columns;
-  }
-  return count;
-}
 
 // llama.cpp multiplies in the type that goes with the stored one, eight bits with blocks, and its cache has sixteen:
 // what it computes of finer files is held to the limits of this one, which are of figures that llama.cpp has measured.
@@ -39,7 +31,7 @@ Tolerance answer_tolerance(const LogitSides& sides, std::optional<std::string> t
                                       : stored == "BF16" ? "BF16"
                                                          : kEightBits,
                        .own = "F32",
-                       .parameters = parameters_of(sides.model.spec),
+                       .parameters = parameter_count(sides.model.spec),
                        .limits = rules.limits});
 }
 
@@ -62,8 +54,8 @@ std::vector<Check> with_update(std::vector<Check> checks, const UpdateProof& upd
 
 LogitSides sides_of(const Trained& trained, const WeightReader& made, const std::string& type,
                     const std::string& declared) {
-  const bool as_trained = trained.answers && declared == trained.answers_in;
-  return {.model = as_trained ? *trained.answers : reader_of(trained.weights),
+  const bool as_trained = trained.logit_weights && declared == trained.logit_weights_type;
+  return {.model = as_trained ? *trained.logit_weights : reader_of(trained.weights),
           .made = {made.spec, [made](const std::string& name,
                                      const Tensor& rows) { reading_artifact([&] { made.read(name, rows); }); }},
           .stop_ids = trained.stop_ids,
@@ -74,7 +66,7 @@ void add_logits(Verification& result, const std::string& artifact, const LogitSi
   if (rules.tokens.empty()) return;
   rules.say("logits");
   const auto bound = [&](const std::string& type) {
-    return logit_bound(type, parameters_of(sides.model.spec), rules.limits);
+    return logit_bound(type, parameter_count(sides.model.spec), rules.limits);
   };
   if (sides.witness && sides.witness->answers) {
     const auto [own, answers] =

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <utility>
 
 #include "quant/encode.h"
 
@@ -17,11 +16,6 @@ namespace {
 constexpr double kMoreWithImportance = 1.5;
 
 }  // namespace
-
-Check equal_check(std::string name, bool equal, std::string detail) {
-  return {
-      .name = std::move(name), .passed = equal, .value = equal ? 0.0 : 1.0, .limit = 0, .detail = std::move(detail)};
-}
 
 const GgufTensorView* Comparison::find(const GgufReader& file, const GgufTensorInfo& declared) {
   declared_.insert(declared.name);
@@ -81,12 +75,9 @@ std::vector<Check> Comparison::checks() const {
                                     ? fmt::format("those of {} tensors, byte for byte", compared_blocks_.size())
                                     : *other_blocks_.begin() + " has other blocks than its values make"});
   }
-  checks.push_back(
-      {.name = "values",
-       .passed = worst_ <= 1,
-       .value = worst_,
-       .limit = 1,
-       .detail = worst_tensor_.empty() ? "all equal" : "largest difference, in units of rounding: " + worst_tensor_});
+  checks.push_back(at_most_check(
+      "values", worst_, 1,
+      worst_tensor_.empty() ? "all equal" : "largest difference, in units of rounding: " + worst_tensor_));
   return checks;
 }
 

@@ -1,4 +1,4 @@
-// What verification finds: named checks, and the comparison of stored tensors with the values they were made from.
+// The comparison of stored tensors with the values they were made from.
 #pragma once
 
 #include <cstddef>
@@ -8,18 +8,10 @@
 #include <string>
 #include <vector>
 
+#include "export/check.h"
 #include "io/gguf.h"
 
 namespace prentice {
-
-struct Check {
-  std::string name;
-  bool passed = false;
-  double value = 0;  // what was measured
-  double limit = 0;  // the most that passes
-  std::string detail;
-};
-Check equal_check(std::string name, bool equal, std::string detail);
 
 // Collects over all tensors; reports the worst one.
 class Comparison {

@@ -5,7 +5,7 @@
 #include <optional>
 #include <vector>
 
-#include "export/comparison.h"
+#include "export/check.h"
 #include "export/gguf_model.h"
 #include "io/gguf.h"
 

@@ -13,6 +13,7 @@
 #include "adapter/lora.h"
 #include "core/error.h"
 #include "export/artifact_reading.h"
+#include "export/comparison.h"
 #include "export/gguf_features.h"
 #include "export/gguf_metadata.h"
 #include "io/gguf_values.h"

@@ -10,8 +10,8 @@
 
 #include "export/gguf_mix.h"
 #include "io/gguf.h"
+#include "io/importance_matrix.h"
 #include "model/spec.h"
-#include "quant/importance.h"
 #include "text/tokenizer.h"
 
 namespace prentice {

@@ -138,7 +138,7 @@ void for_each_gguf_block(const WeightSource& source, const GgufTensorPlan& plan,
 }
 
 DeltaSurvival write_gguf(const WeightSource& source, const ModelSpec& spec, const Tokenizer& tokenizer,
-                         const std::filesystem::path& path, const GgufOptions& options, const Resume& resume) {
+                         const std::filesystem::path& path, const GgufOptions& options, const ResumeOptions& resume) {
   check_gguf_can_express(spec);
   if (options.importance != nullptr) require_importance_of(*options.importance, spec);
   const auto plans = plan_gguf_tensors(source, spec, options);

@@ -6,7 +6,7 @@
 #include "adapter/qat.h"
 #include "export/delta_survival.h"
 #include "export/gguf_metadata.h"
-#include "export/resume.h"
+#include "export/resume_options.h"
 #include "export/weight_source.h"
 
 namespace prentice {
@@ -41,6 +41,6 @@ void for_each_gguf_change(const WeightSource&, const GgufTensorPlan&,
 // `model` when the model cannot be expressed (the reason is named) or the importance matrix is another model's;
 // `storage`.
 DeltaSurvival write_gguf(const WeightSource&, const ModelSpec&, const Tokenizer&, const std::filesystem::path& path,
-                         const GgufOptions&, const Resume& = {});
+                         const GgufOptions&, const ResumeOptions& = {});
 
 }  // namespace prentice

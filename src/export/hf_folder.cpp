@@ -157,7 +157,7 @@ void write_companions(const fs::path& folder, const FileTexts& own, const fs::pa
 }
 
 void write_hf_folder(const WeightSource& source, const ModelSpec& spec, const fs::path& companions, const fs::path& out,
-                     const HfFolderOptions& options, const Resume& resume) {
+                     const HfFolderOptions& options, const ResumeOptions& resume) {
   const auto stored = stored_tensors(source, options);
   std::vector<TensorInfo> infos;
   for (const auto& tensor : stored) infos.push_back(tensor.info);

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "export/resume.h"
+#include "export/resume_options.h"
 #include "export/weight_source.h"
 #include "io/gguf.h"
 #include "io/safetensors.h"
@@ -45,6 +45,6 @@ void write_companions(const std::filesystem::path& folder, const FileTexts& own,
 // tokenizer and generation files are copied. Tensor by tensor; shards as transformers makes them. Errors: `storage`;
 // `model` for a value that F16 cannot hold.
 void write_hf_folder(const WeightSource&, const ModelSpec&, const std::filesystem::path& companions,
-                     const std::filesystem::path& out, const HfFolderOptions&, const Resume& resume = {});
+                     const std::filesystem::path& out, const HfFolderOptions&, const ResumeOptions& resume = {});
 
 }  // namespace prentice

@@ -1,13 +1,13 @@
 // Collects an importance matrix: runs a model and adds up the squares of what enters each linear layer of its blocks
-// (llama.cpp, tools/imatrix). Separate from quant/importance.h because only it knows models.
+// (llama.cpp, tools/imatrix). Separate from io/importance_matrix.h because only it knows models.
 #pragma once
 
 #include <map>
 #include <string>
 
 #include "core/batch.h"
+#include "io/importance_matrix.h"
 #include "model/model.h"
-#include "quant/importance.h"
 
 namespace prentice {
 

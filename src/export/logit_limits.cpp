@@ -114,30 +114,25 @@ std::string limited_type(const GgufReader& file) {
 
 std::vector<Check> logit_checks(const LogitProof& found, const LogitBound& bound) {
   std::vector<Check> checks;
-  checks.push_back({.name = "log-probabilities",
-                    .passed = found.kld_mean <= bound.kld,
-                    .value = found.kld_mean,
-                    .limit = bound.kld,
-                    .detail = fmt::format("mean KL in nats from what was trained, over {} tokens; 99 % are below "
-                                          "{:.2g}; perplexity {:.4f} times; largest difference {:.2g}; the limit of "
-                                          "{} is {}",
-                                          found.tokens, found.kld_p99, found.perplexity_ratio, found.largest,
-                                          bound.type, bound.origin)});
+  checks.push_back(at_most_check(
+      "log-probabilities", found.kld_mean, bound.kld,
+      fmt::format("mean KL in nats from what was trained, over {} tokens; 99 % are below "
+                  "{:.2g}; perplexity {:.4f} times; largest difference {:.2g}; the limit of "
+                  "{} is {}",
+                  found.tokens, found.kld_p99, found.perplexity_ratio, found.largest, bound.type, bound.origin)));
   // Which of many ids that are alike comes first is not a matter of what a model has learnt.
   const bool indifferent = found.confidence < kLeastConfidence;
-  checks.push_back({.name = "top-1",
-                    .passed = indifferent || found.top1 >= bound.top1,
-                    .value = found.top1,
-                    .limit = indifferent ? 0 : bound.top1,
-                    .detail = indifferent ? fmt::format("the model itself is indifferent: its likeliest id has a "
-                                                        "probability of {:.2g} on average, and no limit holds",
-                                                        found.confidence)
-                                          : "share of tokens with the same likeliest id, at least the limit"});
+  const double limit = indifferent ? 0 : bound.top1;
+  checks.push_back(at_least_check("top-1", found.top1, limit,
+                                  indifferent ? fmt::format("the model itself is indifferent: its likeliest id has a "
+                                                            "probability of {:.2g} on average, and no limit holds",
+                                                            found.confidence)
+                                              : "share of tokens with the same likeliest id, at least the limit"));
   const double kept = found.ends > 0 ? static_cast<double>(found.ends_kept) / static_cast<double>(found.ends) : 1;
   checks.push_back({.name = "ends of answers",
-                    .passed = indifferent || kept >= bound.top1 || found.ends_kept + 1 >= found.ends,
+                    .passed = kept >= limit || found.ends_kept + 1 >= found.ends,
                     .value = kept,
-                    .limit = indifferent ? 0 : bound.top1,
+                    .limit = limit,
                     .detail = found.ends == 0 ? "the model ends no answer in these tokens"
                                               : fmt::format("at {} of {} positions where the model ends",
                                                             found.ends_kept, found.ends)});

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "config/schema.h"
+#include "export/check.h"
 #include "export/logit_proof.h"
 #include "io/gguf.h"
 

@@ -11,7 +11,6 @@
 #include <vector>
 
 #include "core/batch.h"
-#include "export/comparison.h"
 #include "export/weight_source.h"
 #include "model/gguf_load.h"
 

@@ -10,7 +10,7 @@ WeightReader as_served(WeightReader weights, ServedTypes types) {
             read(name, destination);
             const auto type = types.find(name);
             if (type == types.end()) return;
-            const HeldWeight held = served(destination, type->second);
+            const HeldWeight held = encode_served(destination, type->second);
             const auto* blocks = std::get_if<GgufBlocks>(&held);
             destination.copy_(blocks ? dequantized(*blocks, at::kFloat) : std::get<Dense>(held).weight);
           }};

@@ -6,6 +6,7 @@
 
 #include "config/configs.h"
 #include "export/serving_scores.h"
+#include "export/serving_warnings.h"
 #include "io/json.h"
 #include "io/sha256.h"
 
@@ -92,22 +93,18 @@ std::string self_test_section(const ServingInfo& info) {
 
 std::string serve_markdown(const ServingInfo& info) {
   if (info.scores) return scores_markdown(info);
-  std::string text = "# Serving " + markdown_text(info.name) + "\n\nRun these from the folder that holds `serve/`.\n\n";
-  for (const auto& warning : info.warnings) text += "> " + markdown_text(warning) + "\n\n";
+  std::string text = "# Serving " + markdown_text(info.name) +
+                     "\n\nRun these from the folder that holds `serve/`.\n\n" + warning_quotes(info);
   if (info.trained_on_raw_text) {
     text +=
         "> Trained on raw prompts and completions: use the completion endpoint (`/v1/completions`), not the chat "
         "one.\n\n";
   }
-  if (info.spaces_after_added) {
-    text +=
-        "> `AutoTokenizer` of transformers 5 builds this SentencePiece tokenizer anew, with a rule of its own for the "
-        "space that begins a text: where text with a leading space stands behind an added token (`<s> text`), it gives "
-        "other token ids than `tokenizer.json`, the tokenizers library and llama.cpp do. The model was trained with "
-        "the "
-        "ids of `tokenizer.json`, and `PreTrainedTokenizerFast(tokenizer_file=...)` gives them; compare a server's ids "
-        "with `serve/selftest.json`.\n\n";
-  }
+  text += tokenizer_quote(
+      info,
+      "`tokenizer.json`, the tokenizers library and llama.cpp do. The model was trained with the ids of "
+      "`tokenizer.json`, and `PreTrainedTokenizerFast(tokenizer_file=...)` gives them; compare a server's ids with "
+      "`serve/selftest.json`.");
   text += vllm_section(info) + llama_cpp_section(info) + ollama_section(info);
   text += "## Check what was received\n\n" + code("sha256sum -c SHA256SUMS");
   return info.self_test ? text + self_test_section(info) : text;

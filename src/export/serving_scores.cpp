@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "export/serving_warnings.h"
 #include "io/json.h"
 
 namespace prentice {
@@ -49,14 +50,10 @@ std::string scores_markdown(const ServingInfo& info) {
   std::string text = "# Scoring with " + markdown_text(info.name) +
                      "\n\nA reward model: one score a text, and the greater one is the better answer. Only differences "
                      "between answers to one question mean something.\n\n";
-  for (const auto& warning : info.warnings) text += "> " + markdown_text(warning) + "\n\n";
-  if (info.spaces_after_added) {
-    text +=
-        "> `AutoTokenizer` of transformers 5 builds this SentencePiece tokenizer anew, with a rule of its own for the "
-        "space that begins a text: where text with a leading space stands behind an added token (`<s> text`), it gives "
-        "other token ids than the model was trained with, and so another score. "
-        "`PreTrainedTokenizerFast(tokenizer_file=...)` gives those of `tokenizer.json`.\n\n";
-  }
+  text += warning_quotes(info) +
+          tokenizer_quote(info,
+                          "the model was trained with, and so another score. "
+                          "`PreTrainedTokenizerFast(tokenizer_file=...)` gives those of `tokenizer.json`.");
   text +=
       "In the folder that holds `serve/`, with transformers:\n\n```python\nimport torch\n"
       "from transformers import AutoModelForSequenceClassification, AutoTokenizer\n" +

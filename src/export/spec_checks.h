@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "export/comparison.h"
+#include "export/check.h"
 #include "io/gguf.h"
 #include "model/spec.h"
 

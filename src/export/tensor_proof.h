@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "export/comparison.h"
+#include "export/check.h"
 #include "io/gguf.h"
 
 namespace prentice {

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "export/comparison.h"
+#include "export/check.h"
 #include "text/tokenizer.h"
 
 namespace prentice {

@@ -15,7 +15,7 @@
 #include <string>
 #include <vector>
 
-#include "export/comparison.h"
+#include "export/check.h"
 
 namespace prentice {
 

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <set>
 
+#include "export/comparison.h"
 #include "export/nf4_form.h"
 #include "io/json.h"
 #include "io/safetensors.h"

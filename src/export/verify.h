@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "export/comparison.h"
+#include "export/check.h"
 #include "export/gguf_model.h"
 #include "export/hf_folder.h"
 #include "export/logit_proof.h"

@@ -26,8 +26,8 @@ struct Trained {
   std::vector<int32_t> stop_ids;
   // What its logits are made of, where that is not `weights`: of a model that was trained for its GGUF file of one type
   // (adapter.qat), which is then the only artifact that answers so.
-  std::optional<WeightReader> answers = {};
-  std::string answers_in = {};
+  std::optional<WeightReader> logit_weights = {};
+  std::string logit_weights_type = {};
 };
 
 // What it is proven on.

@@ -6,6 +6,7 @@
 
 #include "export/artifact_parts.h"
 #include "export/artifact_reading.h"
+#include "export/comparison.h"
 #include "export/file_checks.h"
 #include "export/hf_folder.h"
 #include "export/spec_checks.h"

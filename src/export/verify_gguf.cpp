@@ -7,6 +7,7 @@
 #include "core/error.h"
 #include "export/artifact_parts.h"
 #include "export/artifact_reading.h"
+#include "export/comparison.h"
 #include "export/file_checks.h"
 #include "export/gguf_features.h"
 #include "export/logit_limits.h"

@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "export/comparison.h"
+#include "export/check.h"
 #include "export/gguf_metadata.h"
 
 namespace prentice {

@@ -27,13 +27,11 @@ std::vector<Check> witness_logit_checks(const WitnessProof& found, const LogitBo
   if (!found.fault.empty()) return {equal_check(std::string(kName) + "runs the file", false, found.fault)};
   auto checks = logit_checks(found.of_model, bound);
   const LogitProof& other = found.of_artifact;
-  checks.push_back({.name = "agreement",
-                    .passed = other.kld_mean <= apart.kld,
-                    .value = other.kld_mean,
-                    .limit = apart.kld,
-                    .detail = fmt::format("mean KL in nats from our own forward pass of the file; 99 % are below "
-                                          "{:.2g}; another likeliest id at {} of {} tokens where ours leads by {}",
-                                          other.kld_p99, found.decided_otherwise, found.decided, kDecided)});
+  checks.push_back(at_most_check(
+      "agreement", other.kld_mean, apart.kld,
+      fmt::format("mean KL in nats from our own forward pass of the file; 99 % are below {:.2g}; another likeliest id "
+                  "at {} of {} tokens where ours leads by {}",
+                  other.kld_p99, found.decided_otherwise, found.decided, kDecided)));
   for (auto& check : checks) check.name = kName + check.name;
   return checks;
 }
@@ -48,28 +46,22 @@ std::vector<Check> witness_answer_checks(const AnswerProof& found, const Toleran
     return {equal_check(std::string(kName) + "runs the file", false,
                         fmt::format("of {} prompts it shows log-probabilities behind none", found.asked))};
   }
-  const auto checks_of = [&](const AnswerDifference& apart, const Tolerance& tolerance, const char* name,
-                             const char* what) {
-    return Check{.name = name,
-                 .passed = apart.log_prob <= tolerance.log_prob,
-                 .value = apart.log_prob,
-                 .limit = tolerance.log_prob,
-                 .detail = fmt::format("largest difference in nats from {}, of the {} likeliest ids behind {} prompts; "
-                                       "limit: {}",
-                                       what, kComparedIds, found.answered, tolerance.basis)};
+  const auto check_of = [&](const AnswerDifference& apart, const Tolerance& tolerance, const char* name,
+                            const char* what) {
+    return at_most_check(
+        name, apart.log_prob, tolerance.log_prob,
+        fmt::format("largest difference in nats from {}, of the {} likeliest ids behind {} prompts; limit: {}", what,
+                    kComparedIds, found.answered, tolerance.basis));
   };
   const AnswerDifference& file = found.from_artifact;
   const double most = 2 * from_artifact.log_prob;  // closer than that, rounding decides
   std::vector<Check> checks = {
-      {.name = "greedy tokens",
-       .passed = file.margin <= most,
-       .value = file.margin,
-       .limit = most,
-       .detail = fmt::format("nats by which our own forward pass prefers its likeliest id to the one that is decoded, "
-                             "at most; they differ behind {} of {} prompts",
-                             file.otherwise, found.answered)},
-      checks_of(found.from_model, from_model, "log-probabilities", "the model"),
-      checks_of(file, from_artifact, "agreement", "our own forward pass of the file")};
+      at_most_check("greedy tokens", file.margin, most,
+                    fmt::format("nats by which our own forward pass prefers its likeliest id to the one that is "
+                                "decoded, at most; they differ behind {} of {} prompts",
+                                file.otherwise, found.answered)),
+      check_of(found.from_model, from_model, "log-probabilities", "the model"),
+      check_of(file, from_artifact, "agreement", "our own forward pass of the file")};
   for (auto& check : checks) check.name = kName + check.name;
   return checks;
 }

@@ -11,7 +11,7 @@
 #include <string>
 #include <vector>
 
-#include "export/comparison.h"
+#include "export/check.h"
 #include "export/logit_limits.h"
 #include "export/logit_proof.h"
 #include "export/serving_tolerance.h"

@@ -13,6 +13,7 @@
 #include "kernels/gated.h"
 #include "kernels/gguf_blocks.h"
 #include "kernels/rope.h"
+#include "nn/recompute.h"
 
 namespace prentice {
 

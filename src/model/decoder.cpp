@@ -6,6 +6,7 @@
 
 #include "model/block.h"
 #include "nn/offloaded.h"
+#include "nn/recompute.h"
 
 namespace prentice {
 

@@ -11,7 +11,7 @@ namespace prentice {
 
 namespace {
 
-struct Maker {
+struct LayerAllocator {
   const ModelSpec& spec;
   at::TensorOptions options;
   Quantize quantize;
@@ -125,18 +125,18 @@ struct Maker {
 }  // namespace
 
 Model make_model(const ModelSpec& spec, const LoadOptions& load) {
-  const Maker maker{spec, at::TensorOptions(load.dtype).device(load.device), load.quantize};
+  const LayerAllocator allocator{spec, at::TensorOptions(load.dtype).device(load.device), load.quantize};
   Model model{.spec = spec};
-  model.embed_blocks = maker.blocks(spec.names.embed + ".weight", spec.vocab, spec.hidden);
-  if (!model.embed_blocks) model.embed = at::empty({spec.vocab, spec.hidden}, maker.options);
-  for (int64_t i = 0; i < spec.layers; ++i) model.layers.push_back(maker.layer(i));
-  model.final_norm = maker.norm(spec.names.final_norm);
+  model.embed_blocks = allocator.blocks(spec.names.embed + ".weight", spec.vocab, spec.hidden);
+  if (!model.embed_blocks) model.embed = at::empty({spec.vocab, spec.hidden}, allocator.options);
+  for (int64_t i = 0; i < spec.layers; ++i) model.layers.push_back(allocator.layer(i));
+  model.final_norm = allocator.norm(spec.names.final_norm);
   const std::string& head = spec.names.head;
   const int64_t rows = spec.labels > 0 ? spec.labels : spec.vocab;
-  const auto held = spec.tied_head ? model.embed_blocks : maker.blocks(head + ".weight", rows, spec.hidden);
+  const auto held = spec.tied_head ? model.embed_blocks : allocator.blocks(head + ".weight", rows, spec.hidden);
   const bool own = !spec.tied_head && !held;
-  model.head = maker.linear(head, spec.hidden, rows, spec.head_bias,
-                            own ? at::empty({rows, spec.hidden}, maker.options) : model.embed);
+  model.head = allocator.linear(head, spec.hidden, rows, spec.head_bias,
+                                own ? at::empty({rows, spec.hidden}, allocator.options) : model.embed);
   if (held) model.head.weight = *held;
   return model;
 }

@@ -1,5 +1,6 @@
 #include "model/model.h"
 
+#include "io/safetensors.h"
 #include "model/make.h"
 
 namespace prentice {
@@ -45,6 +46,12 @@ std::vector<TensorShape> expected_tensors(const ModelSpec& spec) {
           shapes.push_back({name, tensor.sizes().vec()});
         });
   return shapes;
+}
+
+int64_t parameter_count(const ModelSpec& spec) {
+  int64_t count = 0;
+  for (const auto& tensor : expected_tensors(spec)) count += element_count(tensor.shape);
+  return count;
 }
 
 }  // namespace prentice

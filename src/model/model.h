@@ -104,6 +104,8 @@ struct TensorShape {
 };
 // The exact set of stored tensors the spec fixes.
 std::vector<TensorShape> expected_tensors(const ModelSpec&);
+// Elements of all of them.
+int64_t parameter_count(const ModelSpec&);
 
 at::TensorOptions embed_options(const Model&);  // the type that products take the embedding in, and its device
 c10::Device device_of(const Model&);

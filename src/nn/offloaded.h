@@ -2,8 +2,6 @@
 // words every layer knows.
 #pragma once
 
-#include <functional>
-#include <memory>
 #include <optional>
 #include <utility>
 #include <vector>
@@ -27,9 +25,5 @@ class OffloadedInputs {
   std::vector<Tensor> kept_;
   std::optional<std::pair<size_t, HostCopies::Coming>> coming_;
 };
-
-// recompute() whose input is kept in `inputs`; the backward pass runs once.
-Tensor recompute(const std::function<Tensor(const Tensor&)>& block, const Tensor& x,
-                 const std::vector<Tensor>& parameters, const std::shared_ptr<OffloadedInputs>& inputs);
 
 }  // namespace prentice

@@ -64,9 +64,4 @@ Tensor recompute(const std::function<Tensor(const Tensor&)>& block, const Tensor
   return Recompute::apply(at::TensorList(all), body);
 }
 
-Tensor recompute(const std::function<Tensor(const Tensor&)>& block, const Tensor& x,
-                 const std::vector<Tensor>& parameters) {
-  return recompute(block, x, parameters, nullptr);
-}
-
 }  // namespace prentice

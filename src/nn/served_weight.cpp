@@ -61,7 +61,7 @@ void fill(HeldWeight& held, const Tensor& weight, const ServedType& served, cons
 
 }  // namespace
 
-HeldWeight served(const Tensor& weight, const ServedType& served) {
+HeldWeight encode_served(const Tensor& weight, const ServedType& served) {
   HeldWeight held = room_for(weight, served.type);
   fill(held, weight, served, nullptr);
   return held;

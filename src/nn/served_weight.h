@@ -23,7 +23,7 @@ using ServedTypes = std::map<std::string, ServedType>;
 using HeldWeight = std::variant<Dense, GgufBlocks>;
 
 // The frozen weight [out, in] so. Encoded on the CPU, whose encoders are the export's. Errors: those of encode().
-HeldWeight served(const Tensor& weight, const ServedType&);
+HeldWeight encode_served(const Tensor& weight, const ServedType&);
 
 // The same of a weight with an adapter: encoded anew whenever the factors have other values, which autograd's version
 // counters tell, so that an optimizer step costs one encoding, however many passes read it.

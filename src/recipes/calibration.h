@@ -11,8 +11,8 @@
 
 #include "config/schema.h"
 #include "data/encode.h"
+#include "io/importance_matrix.h"
 #include "model/model.h"
-#include "quant/importance.h"
 #include "text/tokenizer.h"
 
 namespace prentice {

@@ -8,7 +8,7 @@
 #include "core/error.h"
 #include "io/gguf.h"
 #include "io/safetensors.h"
-#include "recipes/fit.h"
+#include "recipes/model_checks.h"
 #include "recipes/scoring.h"
 #include "recipes/vocabulary.h"
 

@@ -3,12 +3,12 @@
 
 #include "eval/score.h"
 #include "io/publish.h"
-#include "recipes/answers.h"
 #include "recipes/console.h"
 #include "recipes/describe_run.h"
 #include "recipes/open.h"
 #include "recipes/products.h"
 #include "recipes/programs.h"
+#include "recipes/scored_answers.h"
 #include "recipes/scoring.h"
 #include "run/run_folder.h"
 
@@ -44,8 +44,8 @@ int run_program(EvalRecipe recipe, const Invocation& invocation) {
   report.model = opened.artifact.address;
   report.data = scored_files(data, recipe.eval);
   publish_file(folder.path() / "eval.json", to_json(report).dump(1) + "\n");
-  if (const std::string answers = answers_jsonl(report, data); !answers.empty()) {
-    publish_file(folder.path() / kAnswers, answers);
+  if (const std::string answers = scored_answers_jsonl(report, data); !answers.empty()) {
+    publish_file(folder.path() / kScoredAnswersFile, answers);
   }
   write_checksums(folder.path());
   folder.finish();

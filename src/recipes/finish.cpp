@@ -7,13 +7,12 @@
 #include "eval/report.h"
 #include "eval/score.h"
 #include "export/hf_folder.h"
-#include "export/logit_difference.h"
+#include "export/merge_difference.h"
 #include "io/file.h"
 #include "io/gguf.h"
 #include "io/publish.h"
 #include "model/stored_nf4.h"
 #include "quant/encode.h"
-#include "recipes/answers.h"
 #include "recipes/calibration.h"
 #include "recipes/console.h"
 #include "recipes/licences.h"
@@ -21,6 +20,7 @@
 #include "recipes/products.h"
 #include "recipes/proof_tokens.h"
 #include "recipes/run_page.h"
+#include "recipes/scored_answers.h"
 #include "recipes/selftest.h"
 #include "recipes/stop_tokens.h"
 #include "recipes/units.h"
@@ -89,7 +89,7 @@ std::vector<Check> compare_merged(const Model& model, const PreparedRun& run, co
                                                                 : at::kBFloat16,
                         .nf4 = options.nf4};
   const Batch batch = to_device(collate(sequences, 0), device_of(model));
-  checks.push_back(logit_check(logit_difference(model, merged, form, batch)));
+  checks.push_back(merge_check(merge_difference(model, merged, form, batch)));
   return checks;
 }
 
@@ -133,7 +133,7 @@ Products write_run_products(const Model& model, const PreparedRun& run, ExportSe
              return proof_batches(rows, run.opened.tokenizer, context, device_of(model));
            },
        .served_type = run.served.empty() ? "" : run.adapter.qat,
-       .served = run.served.empty() ? std::nullopt : std::optional(reader_of(model)),
+       .served_weights = run.served.empty() ? std::nullopt : std::optional(reader_of(model)),
        .companions = run.opened.artifact.tokenizer,
        .own_files = trained_files(run),
        .adapter = adapter,
@@ -227,8 +227,8 @@ int finish_run(const Model& model, const PreparedRun& run, const ExportSection& 
     score->model = out.string();
     score->data = scored_files(*run.data.eval, eval);
     publish_file(out / "eval.json", to_json(*score).dump(1) + "\n");
-    if (const std::string answers = answers_jsonl(*score, *run.data.eval); !answers.empty()) {
-      publish_file(out / kAnswers, answers);
+    if (const std::string answers = scored_answers_jsonl(*score, *run.data.eval); !answers.empty()) {
+      publish_file(out / kScoredAnswersFile, answers);
     }
   }
   throw_if_stopped(kContinues);

@@ -3,8 +3,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <functional>
-#include <numeric>
 
 #include "adapter/peft.h"
 #include "adapter/qat.h"
@@ -121,14 +119,6 @@ int64_t held_bytes(const ModelSpec& spec, c10::ScalarType dtype, Quantize quanti
   const int64_t before = MetaMemory::live();
   const Model model = make_model(spec, {.dtype = dtype, .device = c10::kMeta, .quantize = quantize});
   return MetaMemory::live() - before;
-}
-
-int64_t parameter_count(const ModelSpec& spec) {
-  int64_t count = 0;
-  for (const auto& [name, shape] : expected_tensors(spec)) {
-    count += std::accumulate(shape.begin(), shape.end(), int64_t{1}, std::multiplies<>());
-  }
-  return count;
 }
 
 }  // namespace prentice

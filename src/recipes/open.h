@@ -11,8 +11,8 @@
 #include "config/schema.h"
 #include "model/model.h"
 #include "recipes/artifact.h"
-#include "recipes/fit.h"
 #include "recipes/machine.h"
+#include "recipes/model_checks.h"
 #include "text/tokenizer.h"
 
 namespace prentice {
@@ -43,15 +43,15 @@ ModelShape open_shape(const ModelSection&, std::string_view key = "model.path");
 Opened open_model(const ModelSection&, const Machine&, std::string_view key = "model.path");
 Opened open_model(ModelShape, const ModelSection&, const Machine&);
 
-// Opens the model of a recipe for `machine`, which is applied. Errors: all of check_expressions and check_fit at once;
-// those of open_model.
+// Opens the model of a recipe for `machine`, which is applied. Errors: all of check_expressions and check_against_model
+// at once; those of open_model.
 template <class R>
 Opened open_recipe(const R& recipe, const Machine& machine) {
   RecipeMistakes mistakes;
   const bool readable = check_expressions(recipe, mistakes);
   apply_machine(machine, recipe.run.deterministic);
   ModelShape shape = open_shape(recipe.model);
-  if (readable) check_fit(recipe, shape, mistakes);
+  if (readable) check_against_model(recipe, shape, mistakes);
   mistakes.throw_if_any();
   return open_model(std::move(shape), recipe.model, machine);
 }
@@ -82,8 +82,5 @@ Quantize quantize_of(const ModelSection&, const ModelSpec&);
 
 // What weights take in memory.
 int64_t held_bytes(const ModelSpec&, c10::ScalarType dtype, Quantize);
-
-// Elements of all tensors that the spec fixes.
-int64_t parameter_count(const ModelSpec&);
 
 }  // namespace prentice

@@ -8,7 +8,7 @@
 #include "config/read.h"
 #include "core/error.h"
 #include "eval/label_states.h"
-#include "quant/importance.h"
+#include "io/importance_matrix.h"
 #include "recipes/console.h"
 #include "recipes/imatrix.h"
 #include "recipes/prepare.h"
@@ -42,7 +42,7 @@ Plan inference_plan(R recipe, const PromisedStep& step) {
   const auto [machine, hardware] = decide_place(recipe.run, wanted);
   const ModelShape opened = promised_shape(recipe.model, step);
   RecipeMistakes mistakes;
-  if (check_expressions(recipe, mistakes)) check_fit(recipe, opened, mistakes);
+  if (check_expressions(recipe, mistakes)) check_against_model(recipe, opened, mistakes);
   mistakes.throw_if_any();
   const StepShape shape = step_shape(opened.spec, machine, hardware, quantize_of(recipe.model, opened.spec));
   Plan plan;

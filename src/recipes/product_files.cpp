@@ -107,9 +107,10 @@ struct KeepIfStopped {
   }
 };
 
-class Maker {
+class ProductWriter {
  public:
-  Maker(const ProductSource& source, const ExportSection& section, const std::string& name, const fs::path& out);
+  ProductWriter(const ProductSource& source, const ExportSection& section, const std::string& name,
+                const fs::path& out);
   ProductFiles make();
 
  private:
@@ -119,7 +120,7 @@ class Maker {
   void write_merged();
   void write_model(FileType);
   bool write_adapter();
-  Resume resume(const std::string& name);
+  ResumeOptions resume(const std::string& name);
   bool passes(const std::string& name, const Verification&);
   template <class Temporary>
   bool hand_over(Temporary& made, const std::string& name, const Verification&);
@@ -135,7 +136,8 @@ class Maker {
   ProductFiles made_;
 };
 
-Maker::Maker(const ProductSource& source, const ExportSection& section, const std::string& name, const fs::path& out)
+ProductWriter::ProductWriter(const ProductSource& source, const ExportSection& section, const std::string& name,
+                             const fs::path& out)
     : source_(source), section_(section), out_(out) {
   options_ = {
       .name = name,
@@ -150,7 +152,7 @@ Maker::Maker(const ProductSource& source, const ExportSection& section, const st
   records_.emplace(out, made_of(source, weights_ ? &*weights_ : nullptr));
 }
 
-void Maker::take_importance() {
+void ProductWriter::take_importance() {
   if (section_.gguf.empty() || section_.imatrix.empty()) return;
   const fs::path kept = records_->ingredient("imatrix.gguf");
   if (is_importance_kept(kept)) source_.say("export.imatrix: taken from what was collected before");
@@ -162,7 +164,7 @@ void Maker::take_importance() {
 
 // Everything is written beside what stands there before it takes its place. What a killed run has left of these very
 // products stays, and needs no room again; the rest of what it left goes.
-void Maker::look_for_what_is_there() {
+void ProductWriter::look_for_what_is_there() {
   std::map<std::string, uint64_t> wanted;
   if (section_.merged != "none") wanted["merged"] = merged_bytes(weights_->spec(), section_.merged);
   for (const auto& type : section_.gguf) {
@@ -188,7 +190,7 @@ void Maker::look_for_what_is_there() {
   if (!there_.empty()) source_.say(fmt::format("{} of {} files are there", there_.size(), wanted.size()));
 }
 
-bool Maker::passes(const std::string& name, const Verification& found) {
+bool ProductWriter::passes(const std::string& name, const Verification& found) {
   if (!found.passed()) made_.rejected.push_back(name);
   for (Check check : found.checks) {
     check.name = name + ": " + check.name;
@@ -199,14 +201,14 @@ bool Maker::passes(const std::string& name, const Verification& found) {
   return found.passed();
 }
 
-bool Maker::is_there(const std::string& name) {
+bool ProductWriter::is_there(const std::string& name) {
   throw_if_stopped(kContinues);
   const auto found = there_.find(name);
   return found != there_.end() && passes(name, found->second);
 }
 
-Resume Maker::resume(const std::string& name) {
-  Resume resume = records_->resume(name);
+ResumeOptions ProductWriter::resume(const std::string& name) {
+  ResumeOptions resume = records_->resume(name);
   resume.tell = [this, name](size_t kept, size_t tensors) {
     made_.resumed.tensors += static_cast<int64_t>(kept);
     made_.resumed.made += static_cast<int64_t>(tensors - kept);
@@ -219,7 +221,7 @@ Resume Maker::resume(const std::string& name) {
 // The end of every product: what was found goes into its metadata and to what was found of the others, and it gets its
 // name, or another one. Returns whether it has its own.
 template <class Temporary>
-bool Maker::hand_over(Temporary& made, const std::string& name, const Verification& found) {
+bool ProductWriter::hand_over(Temporary& made, const std::string& name, const Verification& found) {
   stamp(made.path(), section_.verify ? verdict(found) : "not asked for");
   if (!passes(name, found)) {
     reject(made.path(), made.final_path(), IfRejected::replace);
@@ -230,7 +232,7 @@ bool Maker::hand_over(Temporary& made, const std::string& name, const Verificati
   return true;
 }
 
-void Maker::write_merged() {
+void ProductWriter::write_merged() {
   if (!source_.served_type.empty()) made_.warnings.push_back(another_than_trained("merged", source_.served_type));
   if (is_there("merged")) return;
   const bool nf4 = section_.merged == "nf4";
@@ -254,7 +256,7 @@ void Maker::write_merged() {
   hand_over(folder, "merged", found);
 }
 
-void Maker::write_model(FileType type) {
+void ProductWriter::write_model(FileType type) {
   options_.type = type;
   const std::string name = gguf_product(options_.name, type), file_name = fs::path(name).filename().string();
   if (!source_.served_type.empty() && file_type_name(type) != source_.served_type)
@@ -268,9 +270,10 @@ void Maker::write_model(FileType type) {
   if (section_.verify) {
     found = verify_gguf(file.path(), *weights_, weights_->spec(), source_.tokenizer, options_);
     Proof proof = proof_of(source_, *weights_, section_, gguf_context(weights_->spec()));
-    proof.trained.answers = source_.served;
-    proof.trained.answers_in = source_.served_type;
-    if (!source_.served_types.empty()) proof.trained.answers = as_served(reader_of(*weights_), source_.served_types);
+    proof.trained.logit_weights = source_.served_weights;
+    proof.trained.logit_weights_type = source_.served_type;
+    if (!source_.served_types.empty())
+      proof.trained.logit_weights = as_served(reader_of(*weights_), source_.served_types);
     if (found.passed()) prove_gguf(found, name, file.path(), proof.trained, proof.rules);
   }
   if (!survival.tensors.empty()) found.survivals.emplace(name, std::move(survival));
@@ -279,7 +282,7 @@ void Maker::write_model(FileType type) {
 
 // The adapter's bytes must not bear the run's name; `export.name` is the user's own word. It is small: a killed one
 // begins again.
-bool Maker::write_adapter() {
+bool ProductWriter::write_adapter() {
   if (is_there(kAdapterFile)) return true;
   const GgufAdapterOptions options{.type = find_ggml_type_name(section_.gguf_adapter)->type,
                                    .name = section_.name.empty() ? "adapter" : section_.name,
@@ -291,7 +294,7 @@ bool Maker::write_adapter() {
   return hand_over(file, kAdapterFile, found);
 }
 
-ProductFiles Maker::make() {
+ProductFiles ProductWriter::make() {
   look_for_what_is_there();
   take_importance();
   if (section_.merged != "none") write_merged();
@@ -304,7 +307,7 @@ ProductFiles Maker::make() {
 
 ProductFiles make_product_files(const ProductSource& source, const ExportSection& section, const std::string& name,
                                 const fs::path& out) {
-  return Maker(source, section, name, out).make();
+  return ProductWriter(source, section, name, out).make();
 }
 
 }  // namespace prentice

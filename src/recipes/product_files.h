@@ -21,7 +21,7 @@ struct ProductFiles {
   bool gguf_adapter = false;
   std::vector<std::string> warnings;  // of the importance matrix
   FileHashes hashes;                  // of those made now, by their names below the run
-  Resumed resumed;
+  ResumeCounts resumed;
 };
 
 // What `section` asks for, models under `name`. Errors: `storage`, before anything is written where it does not fit the

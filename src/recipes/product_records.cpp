@@ -129,7 +129,7 @@ fs::path ProductRecords::record(const std::string& name) const {
 
 fs::path ProductRecords::temporary(const std::string& name) const { return temporary_path(out_ / name, nonce(name)); }
 
-Resume ProductRecords::resume(const std::string& name) const {
+ResumeOptions ProductRecords::resume(const std::string& name) const {
   return {.log = record(name) += ".log", .key = key(name)};
 }
 

@@ -8,7 +8,7 @@
 #include <string>
 #include <vector>
 
-#include "export/resume.h"
+#include "export/resume_options.h"
 #include "export/serving.h"
 #include "export/verify.h"
 
@@ -28,7 +28,7 @@ class ProductRecords {
   // Where a process that is killed leaves a half-written product, and the log that another goes on from.
   std::string nonce(const std::string& name) const { return key(name).substr(0, 12); }
   std::filesystem::path temporary(const std::string& name) const;
-  Resume resume(const std::string& name) const;
+  ResumeOptions resume(const std::string& name) const;
   // Where what products are made of is kept as long as they are.
   std::filesystem::path ingredient(const std::string& name) const { return record(key(name) + "-" + name); }
 

@@ -12,19 +12,18 @@
 #include "adapter/qat.h"
 #include "config/schema.h"
 #include "core/batch.h"
+#include "export/check.h"
 #include "export/hf_folder.h"
 #include "export/logit_proof.h"
 #include "export/serving.h"
 #include "export/weight_source.h"
+#include "io/importance_matrix.h"
 #include "model/spec.h"
-#include "quant/importance.h"
 #include "recipes/report.h"
 #include "run/origin.h"
 #include "text/tokenizer.h"
 
 namespace prentice {
-
-struct Check;  // export/comparison.h
 
 // Of the kind `imatrix`, in its run folder.
 inline constexpr const char* kImatrixFile = "imatrix.gguf";
@@ -44,8 +43,8 @@ struct ProductSource {
   std::function<std::vector<Batch>(int64_t context)> proof_tokens = {};
   // Of a run with adapter.qat: the file type, and what its logits are made of, which only that file must give again.
   std::string served_type = {};
-  std::optional<WeightReader> served = {};
-  ServedTypes served_types = {};     // where `served` is not in memory: how the weights make it
+  std::optional<WeightReader> served_weights = {};
+  ServedTypes served_types = {};     // where `served_weights` is not in memory: how the weights make it
   std::filesystem::path companions;  // folder whose tokenizer and generation files go along
   FileTexts own_files;               // in place of them, or beside them
   std::filesystem::path adapter;     // PEFT folder, or empty
@@ -71,7 +70,7 @@ struct Product {
 };
 
 // What an earlier process had made of these products before it was killed.
-struct Resumed {
+struct ResumeCounts {
   int64_t files = 0;    // whole
   int64_t tensors = 0;  // at the front of the others
   int64_t made = 0;     // tensors that this process has written
@@ -84,7 +83,7 @@ struct Products {
   std::vector<std::string> survivals;  // of an adapter in files of blocks, a sentence each
   std::vector<std::string> warnings;   // what the receiver must know, a sentence each
   FileHashes hashes;                   // of files of weights, by their names below the run
-  Resumed resumed;
+  ResumeCounts resumed;
 };
 
 // Writes what `section` asks for into `out`, replacing what stands there, and verify.json; then serve/ and SHA256SUMS.

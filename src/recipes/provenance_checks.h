@@ -6,7 +6,7 @@
 #include <string_view>
 #include <vector>
 
-#include "export/comparison.h"
+#include "export/check.h"
 
 namespace prentice {
 

@@ -3,8 +3,8 @@
 #include <fmt/format.h>
 
 #include "eval/report.h"
-#include "recipes/answers.h"
 #include "recipes/products.h"
+#include "recipes/scored_answers.h"
 #include "recipes/units.h"
 
 namespace prentice {
@@ -67,7 +67,7 @@ Report run_page(const PreparedRun& run, const TrainResult& result, const std::op
     report.curves.push_back(read_curve(out / "metrics.jsonl", key));
   }
   if (score) report.tables.push_back(scores_table(score));
-  report.tables.push_back(answers_table(compare_answers(out / kEarlyAnswers, out / kAnswers)));
+  report.tables.push_back(compared_answers_table(compare_answers(out / kEarlyAnswersFile, out / kScoredAnswersFile)));
   report.tables.push_back(plan_table(run, result));
   report.tables.push_back(inputs_table(folder));
   report.tables.push_back(files_table(out, {out}));

@@ -10,7 +10,6 @@
 
 #include "data/steps.h"
 #include "model/generate.h"
-#include "recipes/open.h"
 #include "text/chat.h"
 
 namespace prentice {

@@ -6,8 +6,8 @@
 #include "io/file.h"
 #include "io/json.h"
 #include "io/publish.h"
+#include "model/model.h"
 #include "quant/encode.h"
-#include "recipes/open.h"
 #include "recipes/product_files.h"
 
 namespace prentice {

@@ -127,7 +127,7 @@ Story tell(const std::vector<ExpandedStep>& steps, const fs::path& out) {
     story.asking = asking_words(model.spec, open_tokenizer(model.artifact, model.spec), fs::relative(out));
   }
   if (evaluations.size() > 1) {
-    story.examples = compare_answers(evaluations.front() / kAnswers, evaluations.back() / kAnswers);
+    story.examples = compare_answers(evaluations.front() / kScoredAnswersFile, evaluations.back() / kScoredAnswersFile);
   }
   return story;
 }
@@ -144,7 +144,7 @@ Report story_report(const Story& story, const fs::path& out) {
     report.curves.push_back(std::move(curve));
   }
   report.tables.push_back(std::move(steps));
-  report.tables.push_back(answers_table(story.examples));
+  report.tables.push_back(compared_answers_table(story.examples));
   std::vector<fs::path> folders;
   for (const auto& step : story.steps) folders.push_back(step.out);
   report.tables.push_back(files_table(out, folders));

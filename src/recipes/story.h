@@ -7,8 +7,8 @@
 
 #include "config/invocation.h"
 #include "config/read.h"
-#include "recipes/answers.h"
 #include "recipes/report.h"
+#include "recipes/scored_answers.h"
 
 namespace prentice {
 

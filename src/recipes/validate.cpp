@@ -14,8 +14,8 @@
 #include "data/raw_text.h"
 #include "kernels/cuda_plugin.h"
 #include "recipes/calibration.h"
-#include "recipes/fit.h"
 #include "recipes/graph.h"
+#include "recipes/model_checks.h"
 #include "recipes/plan_memory.h"
 #include "recipes/promises.h"
 #include "recipes/reference.h"
@@ -91,7 +91,7 @@ void check_with_model(const PromisedStep& step, RecipeMistakes& mistakes) {
   }
   c.gather("model.path", [&] {
     ModelShape shape = promised_shape(model, step);
-    if (readable) check_fit(recipe, shape, mistakes);
+    if (readable) check_against_model(recipe, shape, mistakes);
     if constexpr (std::is_same_v<R, TeachRecipe>) check_entries(c, recipe, shape);
     if constexpr (kTrains<R>) {
       if (told.empty()) check_tokens(c, recipe, step, std::move(shape));

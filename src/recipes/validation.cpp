@@ -4,7 +4,7 @@
 
 #include "eval/choice.h"
 #include "io/publish.h"
-#include "recipes/answers.h"
+#include "recipes/scored_answers.h"
 #include "recipes/stop_tokens.h"
 
 namespace prentice {
@@ -34,10 +34,10 @@ Validation::Validation(const Model& model, const PreparedRun& run, EvalSection s
 
 std::function<std::map<std::string, double>()> Validation::hook(const fs::path& out) const {
   if (!has_data()) return {};
-  return [this, early = out / kEarlyAnswers] {
+  return [this, early = out / kEarlyAnswersFile] {
     std::map<std::string, double> found;
     const EvalReport report = score();
-    if (const std::string answers = answers_jsonl(report, *run_.data.eval);
+    if (const std::string answers = scored_answers_jsonl(report, *run_.data.eval);
         !answers.empty() && stop_signal() == 0 && !fs::exists(early)) {
       publish_file(early, answers);
     }

@@ -86,8 +86,8 @@ Verification verify_sides(const VerifyRecipe& recipe, const Prepared& side, cons
   const auto weights = WeightSource::from_folder(opened.spec, opened.artifact.base, opened.artifact.adapter);
   Trained trained{.weights = weights, .tokenizer = opened.tokenizer, .stop_ids = stops};
   if (const auto served = served_by(opened.artifact, weights.spec()); !served.empty()) {
-    trained.answers = as_served(reader_of(weights), served);
-    trained.answers_in = opened.artifact.served_type;
+    trained.logit_weights = as_served(reader_of(weights), served);
+    trained.logit_weights_type = opened.artifact.served_type;
   }
   if (side.kind == ArtifactKind::gguf)
     return verify_gguf_artifact(side.artifact.base, trained, rules(gguf_context(weights.spec())));

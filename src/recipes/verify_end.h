@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "config/invocation.h"
-#include "export/comparison.h"
+#include "export/check.h"
 
 namespace prentice {
 

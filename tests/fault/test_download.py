@@ -11,7 +11,7 @@ import threading
 import time
 
 import pytest
-from conftest import Prentice, absent
+from conftest import absent
 from hub_server import Hub, Repository, git_hash
 
 NAME = "acme/tiny"
@@ -24,17 +24,9 @@ BLOB = hashlib.sha256(WEIGHTS).hexdigest()
 def hub(monkeypatch, tmp_path):
     with Hub() as hub:
         hub.repositories[NAME] = Repository(dict(FILES))
-        monkeypatch.setenv("HF_ENDPOINT", hub.endpoint)
-        monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
+        hub.stand_in(monkeypatch, tmp_path / "home")
         monkeypatch.setenv("HF_HUB_DOWNLOAD_TIMEOUT", "1")
-        for name in ("HF_TOKEN", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HTTP_PROXY", "http_proxy"):
-            monkeypatch.delenv(name, raising=False)
         yield hub
-
-
-@pytest.fixture
-def program(binary, tmp_path):
-    return Prentice(binary, tmp_path)
 
 
 @pytest.fixture
@@ -108,10 +100,10 @@ REFUSALS = {
 
 
 @pytest.mark.parametrize("name", REFUSALS)
-def test_a_refusal_says_why_and_leaves_no_model(hub, program, cache, name):
+def test_a_refusal_says_why_and_leaves_no_model(hub, prentice, cache, name):
     spoil, words, code, message, hint = REFUSALS[name]
     spoil(hub)
-    done = program.run("download", *words, code=code)
+    done = prentice.run("download", *words, code=code)
     told = done.stderr.replace(hub.endpoint, "ENDPOINT").replace(hub.cdn, "CDN")
     assert message in told
     assert told.count("error:") == 1
@@ -120,50 +112,50 @@ def test_a_refusal_says_why_and_leaves_no_model(hub, program, cache, name):
     assert done.stdout == "" and not (cache / "refs/main").exists()
 
 
-def test_the_token_goes_to_the_hub_and_nowhere_else(hub, program, cache, monkeypatch, tmp_path):
+def test_the_token_goes_to_the_hub_and_nowhere_else(hub, prentice, cache, monkeypatch, tmp_path):
     change(token="s3cret")(hub)
     (tmp_path / "home").mkdir()
     (tmp_path / "home/token").write_text("s3cret\n")  # as `hf auth login` leaves it
-    program.run("download", NAME)
+    prentice.run("download", NAME)
     assert is_whole(cache)
     assert {auth for *_, auth, role in hub.requests if role == "hub"} == {"Bearer s3cret"}
     assert {auth for *_, auth, role in hub.requests if role == "cdn"} == {""}
     monkeypatch.setenv("HF_TOKEN", "wrong")  # the variable comes before the file
-    assert "check the name, and that the token in HF_TOKEN may read it" in program.run("download", NAME, code=2).stderr
+    assert "check the name, and that the token in HF_TOKEN may read it" in prentice.run("download", NAME, code=2).stderr
 
 
-def test_connections_that_break_are_continued(hub, program, cache):
+def test_connections_that_break_are_continued(hub, prentice, cache):
     hub.faults.cut_times = {"model.safetensors": 3, "config.json": 1}
     hub.faults.status = {"tokenizer.json": [503, 429]}
-    done = program.run("download", NAME)
+    done = prentice.run("download", NAME)
     assert is_whole(cache)
     assert hub.fetched("model.safetensors") == ["", "bytes=1500000-", "bytes=2250000-", "bytes=2625000-"]
     assert "attempt 2 of 5" in done.stderr
 
 
 @pytest.mark.parametrize("refusal", ["no_ranges", "wrong_range"])
-def test_a_server_that_does_not_continue_files_gives_them_whole(hub, program, cache, refusal):
+def test_a_server_that_does_not_continue_files_gives_them_whole(hub, prentice, cache, refusal):
     hub.faults.cut_times = {"model.safetensors": 1}
     setattr(hub.faults, refusal, True)
-    program.run("download", NAME)
+    prentice.run("download", NAME)
     assert is_whole(cache)
     assert hub.fetched("model.safetensors")[:2] == ["", "bytes=1500000-"]
 
 
-def test_a_lost_connection_is_an_error_that_the_same_command_mends(hub, program, cache):
+def test_a_lost_connection_is_an_error_that_the_same_command_mends(hub, prentice, cache):
     hub.faults.cut_after = {"model.safetensors": 0}
-    done = program.run("download", NAME, code=5)
+    done = prentice.run("download", NAME, code=5)
     assert "acme/tiny: the connection to" in done.stderr and "the same command continues where it stopped" in done.stderr
     assert not (cache / "refs/main").exists()
     hub.faults.cut_after = {}
-    program.run("download", NAME)
+    prentice.run("download", NAME)
     assert is_whole(cache)
 
 
-def test_a_server_that_falls_silent_counts_as_lost(hub, program, cache):
+def test_a_server_that_falls_silent_counts_as_lost(hub, prentice, cache):
     silence = threading.Event()
     hub.faults.stall = {"model.safetensors": silence}
-    process = program.start("download", NAME)
+    process = prentice.start("download", NAME)
     while len(hub.fetched("model.safetensors")) < 2 and process.poll() is None:
         time.sleep(0.05)
     hub.faults.stall = {}
@@ -173,10 +165,10 @@ def test_a_server_that_falls_silent_counts_as_lost(hub, program, cache):
 
 
 @pytest.mark.parametrize("how, code", [(signal.SIGKILL, -9), (signal.SIGTERM, -15), (signal.SIGINT, -2)])
-def test_stopped_and_started_again_it_continues(hub, program, cache, how, code):
+def test_stopped_and_started_again_it_continues(hub, prentice, cache, how, code):
     silence = threading.Event()
     hub.faults.stall = {"model.safetensors": silence}
-    process = program.start("download", NAME)
+    process = prentice.start("download", NAME)
     partial = cache / "blobs" / (BLOB + ".incomplete")
     while not (partial.is_file() and partial.stat().st_size == 1_500_000):
         assert process.poll() is None
@@ -190,19 +182,19 @@ def test_stopped_and_started_again_it_continues(hub, program, cache, how, code):
     assert not (cache / "refs/main").exists()
     hub.faults.stall = {}
     hub.requests.clear()
-    program.run("download", NAME)
+    prentice.run("download", NAME)
     assert is_whole(cache)
     assert hub.fetched("model.safetensors") == ["bytes=1500000-"] and hub.fetched("tokenizer.json") == []
     assert not list((cache / "blobs").glob("*.incomplete"))
 
 
-def test_damage_in_the_cache_is_found_and_mended(hub, program, cache):
-    program.run("download", NAME)
+def test_damage_in_the_cache_is_found_and_mended(hub, prentice, cache):
+    prentice.run("download", NAME)
     with open(cache / "blobs" / BLOB, "r+b") as file:
         file.seek(1_000_000)
         file.write(b"?")
     hub.requests.clear()
-    done = program.run("download", NAME)
+    done = prentice.run("download", NAME)
     assert "the copy in the cache is damaged; fetching it again" in done.stderr
     assert "3.0 MB fetched" in done.stderr and "all of it was in the cache" not in done.stderr
     assert is_whole(cache) and hub.fetched("model.safetensors") == [""]
@@ -210,42 +202,42 @@ def test_damage_in_the_cache_is_found_and_mended(hub, program, cache):
     (cache / "blobs" / BLOB).unlink()
     (cache / "blobs" / (BLOB + ".incomplete")).write_bytes(b"?" * 1_000_000)
     hub.requests.clear()
-    done = program.run("download", NAME)
+    done = prentice.run("download", NAME)
     assert "what an earlier attempt left is damaged" in done.stderr
     assert is_whole(cache) and hub.fetched("model.safetensors") == ["bytes=1000000-", ""]
 
 
-def test_a_full_disk_is_said_and_the_same_command_continues(hub, program, cache):
-    limited = ["bash", "-c", f'ulimit -f 1000; exec "$@"', "-", str(program.path), "download", NAME]  # blocks of 1 kB
+def test_a_full_disk_is_said_and_the_same_command_continues(hub, prentice, cache):
+    limited = ["bash", "-c", f'ulimit -f 1000; exec "$@"', "-", str(prentice.path), "download", NAME]  # blocks of 1 kB
     environment = {**os.environ, "NO_COLOR": "1"}
     done = subprocess.run(limited, env=environment, text=True, capture_output=True, timeout=60)
     assert done.returncode == 5
     assert "cannot write: File too large" in done.stderr
-    program.run("download", NAME)
+    prentice.run("download", NAME)
     assert is_whole(cache)
 
 
-def test_a_new_commit_replaces_the_old_one_only_when_it_is_whole(hub, program, cache):
-    program.run("download", NAME)
+def test_a_new_commit_replaces_the_old_one_only_when_it_is_whole(hub, prentice, cache):
+    prentice.run("download", NAME)
     change(files={**FILES, "model.safetensors": WEIGHTS[::-1]}, commit="d" * 40)(hub)
     hub.faults.cut_after = {"model.safetensors": 0}
-    program.run("download", NAME, code=5)
+    prentice.run("download", NAME, code=5)
     assert (cache / "refs/main").read_text() == "c" * 40 and is_whole(cache)
     hub.faults.cut_after = {}
     hub.requests.clear()
-    program.run("download", NAME)
+    prentice.run("download", NAME)
     assert (cache / "refs/main").read_text() == "d" * 40
     assert hub.fetched("tokenizer.json") == []  # the same blob as before
     assert (cache / "snapshots" / ("d" * 40) / "model.safetensors").read_bytes() == WEIGHTS[::-1]
 
 
-def test_two_at_once_fetch_every_file_once(hub, program, cache):
+def test_two_at_once_fetch_every_file_once(hub, prentice, cache):
     silence = threading.Event()
     hub.faults.stall = {"model.safetensors": silence}
-    first = program.start("download", NAME)
+    first = prentice.start("download", NAME)
     while not hub.fetched("model.safetensors"):
         time.sleep(0.02)
-    second = program.start("download", NAME)
+    second = prentice.start("download", NAME)
     for line in second.stderr:
         if "another process is fetching it" in line:
             break
@@ -255,7 +247,7 @@ def test_two_at_once_fetch_every_file_once(hub, program, cache):
     assert is_whole(cache) and hub.fetched("model.safetensors") == ["", "bytes=1500000-"]
 
 
-def test_certificates_are_checked(program, tmp_path, monkeypatch, cache):
+def test_certificates_are_checked(prentice, tmp_path, monkeypatch, cache):
     if not shutil.which("openssl"):
         absent("no openssl to make a certificate")
     pem, key = tmp_path / "hub.pem", tmp_path / "key.pem"
@@ -265,19 +257,18 @@ def test_certificates_are_checked(program, tmp_path, monkeypatch, cache):
     both.write_bytes(key.read_bytes() + pem.read_bytes())
     with Hub(certificate=both) as hub:
         hub.repositories[NAME] = Repository(dict(FILES))
-        monkeypatch.setenv("HF_ENDPOINT", hub.endpoint)
-        monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
+        hub.stand_in(monkeypatch, tmp_path / "home")
         monkeypatch.delenv("SSL_CERT_FILE", raising=False)
-        done = program.run("download", NAME, code=5)
+        done = prentice.run("download", NAME, code=5)
         assert "cannot prove who it is" in done.stderr and "set SSL_CERT_FILE" in done.stderr
         monkeypatch.setenv("SSL_CERT_FILE", str(pem))
-        program.run("download", NAME)
+        prentice.run("download", NAME)
         assert is_whole(cache)
 
 
-def test_json_names_every_file_and_its_hash(hub, program, cache):
-    result = json.loads(program.run("download", NAME, "--json").stdout)
+def test_json_names_every_file_and_its_hash(hub, prentice, cache):
+    result = json.loads(prentice.run("download", NAME, "--json").stdout)
     assert result["path"] == str(cache / "snapshots" / ("c" * 40)) and result["commit"] == "c" * 40
     assert result["bytes"] == result["fetched_bytes"] == sum(map(len, FILES.values()))
     assert {file["name"]: file["hash"] for file in result["files"]}["model.safetensors"] == BLOB
-    assert json.loads(program.run("download", NAME, "--json").stdout)["fetched_bytes"] == 0
+    assert json.loads(prentice.run("download", NAME, "--json").stdout)["fetched_bytes"] == 0

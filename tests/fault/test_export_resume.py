@@ -10,7 +10,7 @@ import subprocess
 import time
 
 import pytest
-from conftest import Prentice, without_origin
+from conftest import Prentice, without_origin, write_rows
 from tiny_models import SHAPE, make_model, save_folder, start_adapter
 from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -173,7 +173,7 @@ def test_the_disk_is_asked_for_what_is_still_to_be_written(case, tmp_path):
 @pytest.mark.parametrize("kind", ["lora", "full"])
 def test_a_runs_own_exports_go_on(kind, case):
     program, folder = case
-    (folder / "rows.jsonl").write_text("".join(json.dumps({"prompt": f"Box {i}", "completion": f" is on shelf {i}."}) + "\n" for i in range(8)))
+    write_rows(folder / "rows.jsonl", [{"prompt": f"Box {i}", "completion": f" is on shelf {i}."} for i in range(8)])
     words = ["sft", "model.path=model", "data.train=rows.jsonl", "data.eval_split=0", "train.steps=2", "train.batch=4", "run.precision=f32",
              "run.device=cpu", "run.threads=1", f"adapter.kind={kind}", "export.gguf=[Q2_K, Q4_K_M]", "export.name=it", "data.chat=off"]
     program.run(*words, f"run.out={kind}-whole")

@@ -4,7 +4,6 @@ The instants are seeded. A third of them wait for a checkpoint that is being wri
 
 import contextlib
 import json
-import os
 import random
 import shutil
 import signal
@@ -12,7 +11,7 @@ import subprocess
 import time
 
 import pytest
-from conftest import ROOT, full
+from conftest import ROOT, full, write_rows
 from tiny_models import make_model, save_folder
 
 KILLS = 50 if full() else 8
@@ -162,9 +161,9 @@ def test_another_recipe_on_an_unfinished_run_names_the_key(case):
 def test_a_run_whose_held_out_rows_are_the_longest_goes_on_by_its_own_recipe(case):
     """What was decided of the training rows alone refused the rows that the first session had taken."""
     program, folder, words, _ = case
-    (folder / "long.jsonl").write_text("".join(json.dumps({"messages": [
+    write_rows(folder / "long.jsonl", [{"messages": [
         {"role": "user", "content": f"Ticket {i}: " + "the printer on the third floor has no paper again; " * 12},
-        {"role": "assistant", "content": "printer"}]}) + "\n" for i in range(3)))
+        {"role": "assistant", "content": "printer"}]} for i in range(3)])
     words = [*words, "data.eval_split=0", "data.eval=long.jsonl", "train.steps=15", "train.eval_every=5"]
     program.run(*words, "run.out=long")
     program.run("repro", "run", "long", "--out", "long-again")

@@ -3,11 +3,11 @@
 
 #include "fuzz/targets.h"
 #include "io/gguf.h"
+#include "io/importance_matrix.h"
 #include "io/json.h"
 #include "io/safetensors.h"
 #include "model/gguf_load.h"
 #include "model/gguf_spec.h"
-#include "quant/importance.h"
 #include "text/gguf_vocabulary.h"
 
 namespace prentice::fuzz {

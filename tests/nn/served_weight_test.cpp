@@ -159,12 +159,12 @@ TEST(ServedWeight, IsEncodedOnceForEachValueOfTheFactors) {
 
 TEST(ServedWeight, AFrozenWeightIsRoundedInItsOwnType) {
   const Tensor weight = at::randn({6, kIn});
-  const auto blocks = std::get<GgufBlocks>(served(weight, {.type = GgmlType::Q5_0}));
+  const auto blocks = std::get<GgufBlocks>(encode_served(weight, {.type = GgmlType::Q5_0}));
   std::vector<std::byte> wanted;
   encode({weight.const_data_ptr<float>(), static_cast<size_t>(weight.numel())}, GgmlType::Q5_0, wanted);
   EXPECT_EQ(std::memcmp(blocks.bytes.const_data_ptr(), wanted.data(), wanted.size()), 0);
   EXPECT_EQ(blocks.type, at::kFloat);
-  const Tensor halves = std::get<Dense>(served(weight, {.type = GgmlType::F16})).weight;
+  const Tensor halves = std::get<Dense>(encode_served(weight, {.type = GgmlType::F16})).weight;
   EXPECT_TRUE(at::equal(halves, weight.to(at::kHalf).to(at::kFloat)));
 }
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import ROOT, setting, without_origin
+from conftest import ROOT, setting, without_origin, write_rows
 from peft import PeftModel
 from safetensors.torch import load_file
 from tiny_models import SHAPE, TOKENIZER, make_model, save_folder
@@ -38,7 +38,7 @@ def bases(tmp_path_factory):
 @pytest.fixture
 def rows(tmp_path):
     path = tmp_path / "rows.jsonl"
-    path.write_text("".join(json.dumps(row) + "\n" for row in ROWS))
+    write_rows(path, ROWS)
     return path
 
 

@@ -5,6 +5,7 @@ import json
 
 import pytest
 import torch
+from conftest import write_rows
 from tiny_models import TOKENIZER, make_model, save_folder
 from transformers import AutoTokenizer
 
@@ -24,9 +25,9 @@ def changed(model, amount, seed):
 def folder(tmp_path):
     save_folder(make_model("llama"), tmp_path / "a")
     save_folder(changed(make_model("llama"), 0.6, 5), tmp_path / "b")
-    (tmp_path / "text.jsonl").write_text("".join(json.dumps({"text": row}) + "\n" for row in ROWS))
+    write_rows(tmp_path / "text.jsonl", [{"text": row} for row in ROWS])
     pairs = [{"prompt": row.split(" and ")[0], "completion": " and " + row.split(" and ")[1]} for row in ROWS]
-    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in pairs))
+    write_rows(tmp_path / "pairs.jsonl", pairs)
     return tmp_path
 
 

@@ -33,10 +33,7 @@ def model(tmp_path_factory):
 def hub(model, monkeypatch, tmp_path):
     with Hub() as hub:
         hub.repositories[NAME] = Repository({**model, **OTHER_FILES}, refs=("main", "v1.0"))
-        monkeypatch.setenv("HF_ENDPOINT", hub.endpoint)
-        monkeypatch.setenv("HF_HOME", str(tmp_path / "ours"))
-        for name in ("HF_TOKEN", "HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HTTP_PROXY", "http_proxy"):
-            monkeypatch.delenv(name, raising=False)
+        hub.stand_in(monkeypatch, tmp_path / "ours")
         yield hub
 
 

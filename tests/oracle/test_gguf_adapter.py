@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 import torch
-from conftest import absent, setting, ROOT
+from conftest import built
 from peft import LoraConfig, PeftModel, get_peft_model
 from test_gguf_llama_cpp import ask_llama_cpp, sequences_for, uses_gelu, with_the_table_of_ggml
 from tiny_models import MODELS, VOCABULARY, make_model, save_folder
@@ -34,9 +34,7 @@ def random_adapter(base, folder, options):
 
 @pytest.fixture(scope="module")
 def jobs(tmp_path_factory):
-    program = setting("PRENTICE_BUILD", ROOT / "build") / "test_export"
-    if not program.is_file():
-        absent(f"no {program}")
+    program = built("test_export")
     root = tmp_path_factory.mktemp("adapters")
     bases = {name: save_folder(make_model(name), root / "bases" / name) for name in MODELS}
     jobs = {}

@@ -10,7 +10,7 @@ import gguf
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, absent, setting
+from conftest import ROOT, absent, built, setting
 from peft import LoraConfig, PeftModel, get_peft_model
 from tiny_models import MODELS, make_model, save_folder
 from tokenizers import Tokenizer
@@ -20,13 +20,6 @@ TYPES = ["F32", "F16", "BF16", "Q8_0"]
 TEXTS = ["Once upon a time", "  two  spaces, a\nnewline and a tab\t.", "She said: \"I can't, we'll see!\" 12345 67.", "x"]
 TEXTS += ["größe — naïve café 東京 🦊", "e\u0301 \u00a0 \u2003|"]
 SHARED = "stories260K-hf"
-
-
-def export_program():
-    path = setting("PRENTICE_BUILD", ROOT / "build") / "test_export"
-    if not path.is_file():
-        absent(f"no {path}")
-    return path
 
 
 def with_adapter(base, folder):
@@ -46,7 +39,7 @@ def with_adapter(base, folder):
 @pytest.fixture(scope="module")
 def exports(tmp_path_factory):
     """{name: {"base", "adapter", "out"}}: everything is exported by one process."""
-    program = export_program()
+    program = built("test_export")
     root = tmp_path_factory.mktemp("exports")
     data = setting("PRENTICE_TEST_DATA", ROOT.parent / "shared/data")
     jobs = {name: {"base": save_folder(make_model(name), root / name / "base")} for name in MODELS}

@@ -9,7 +9,7 @@ import gguf
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, absent, setting
+from conftest import ROOT, absent, built, setting
 from llama_library import quantizer
 from test_gguf_adapter import random_adapter
 from test_gguf_llama_cpp import TEXTS, ask_llama_cpp, sequences_for, text_config, uses_gelu
@@ -26,9 +26,7 @@ WIDE_FAMILIES = ["llama", "qwen2", "phi3_plain", "gemma2_usual_scale", "stablelm
 
 
 def run(test, folder, requests):
-    program = setting("PRENTICE_BUILD", ROOT / "build") / "test_export"
-    if not program.is_file():
-        absent(f"no {program}")
+    program = built("test_export")
     (folder / "request.json").write_text(json.dumps(requests))
     result = subprocess.run([program, f"--gtest_filter=Oracle.{test}"], capture_output=True, text=True,
                             env={**os.environ, "PRENTICE_ORACLE_DIR": str(folder)})

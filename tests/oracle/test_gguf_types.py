@@ -9,9 +9,9 @@ import gguf
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, absent, setting
+from conftest import ROOT, built, setting
 from llama_library import quantizer
-from test_gguf_llama_cpp import ask_llama_cpp, export_program, text_config, with_the_table_of_ggml
+from test_gguf_llama_cpp import ask_llama_cpp, text_config, with_the_table_of_ggml
 from tiny_models import SHAPE, make_model, save_folder
 from transformers import (AutoModelForCausalLM, Gemma2Config, Gemma2ForCausalLM, LlamaConfig, LlamaForCausalLM, Phi3Config,
                           Phi3ForCausalLM, Qwen2Config, Qwen2ForCausalLM)
@@ -40,7 +40,7 @@ FAMILIES = {"llama": ["F32", *TYPES], "qwen2": FEW, "gemma2": ["F32", *FEW], "ph
 @pytest.fixture(scope="module")
 def exports(tmp_path_factory):
     """{name: (base folder, folder of TYPE.gguf)}"""
-    program = export_program()
+    program = built("test_export")
     root = tmp_path_factory.mktemp("types")
     made = {}
     for name, (model_class, config) in MODELS.items():

@@ -8,7 +8,7 @@ import gguf
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT
+from conftest import ROOT, read_rows, write_rows
 from llama_library import quantizer
 from test_gguf_types import MODULES, STORIES, TYPES, WIDTH
 from tiny_models import make_model, save_folder
@@ -97,8 +97,8 @@ def test_chunks_begin_as_the_tokenizer_begins_a_text(prentice, shared_data, tmp_
 
 def test_conversations_are_run_as_the_model_sees_them(prentice, tmp_path):
     folder = save_folder(make_model("llama"), tmp_path / "model")
-    rows = [json.loads(line) for line in (ROOT / "data/tickets/train.jsonl").read_text().splitlines()[:60]]
-    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    rows = read_rows(ROOT / "data/tickets/train.jsonl")[:60]
+    write_rows(tmp_path / "rows.jsonl", rows)
     prentice.run("imatrix", "model.path=model", "data.train=rows.jsonl", "run.out=run", *CPU)
     audit = json.loads(prentice.run("audit", "--json", "--rows", "60", write_recipe(tmp_path)).stdout)
     compare("llama", folder, tmp_path / "run/imatrix.gguf", [sequence["ids"] for sequence in audit["sequences"]], 512)

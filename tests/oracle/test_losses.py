@@ -13,7 +13,7 @@ import numpy
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import ROOT, absent, setting
+from conftest import built, relative
 
 TOLERANCE = 1e-9
 F32 = 1e-5  # TRL computes ORPO in f32 whatever it is given
@@ -21,10 +21,7 @@ F32 = 1e-5  # TRL computes ORPO in f32 whatever it is given
 
 @pytest.fixture(scope="module")
 def dump_program():
-    path = setting("PRENTICE_BUILD", ROOT / "build") / "test_objective"
-    if not path.is_file():
-        absent(f"no {path}")
-    return path
+    return built("test_objective")
 
 
 class Dump:
@@ -40,10 +37,6 @@ class Dump:
 
     def __getitem__(self, name):
         return torch.from_numpy(numpy.fromfile(self.folder / f"{name}.f64"))
-
-
-def relative(ours, theirs):
-    return ((ours - theirs.double()).norm() / theirs.double().norm()).item()
 
 
 ACCELERATOR = SimpleNamespace(device=torch.device("cpu"), gather=lambda x: x, gather_for_metrics=lambda x: x)

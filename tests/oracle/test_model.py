@@ -11,7 +11,7 @@ import subprocess
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import ROOT, absent, setting
+from conftest import built, relative
 from safetensors.torch import load_file
 from tiny_models import HF_MODELS, MODELS, VOCABULARY, make_model, save_folder
 
@@ -23,10 +23,7 @@ BF16_SHARE = 1.25  # of transformers' own error in bf16
 
 @pytest.fixture(scope="module")
 def dump_program():
-    path = setting("PRENTICE_BUILD", ROOT / "build") / "test_model"
-    if not path.is_file():
-        absent(f"no {path}")
-    return path
+    return built("test_model")
 
 
 def reference(model, sequences):
@@ -36,10 +33,6 @@ def reference(model, sequences):
     losses = [F.cross_entropy(rows[:-1], torch.tensor(ids[1:]), reduction="sum") for rows, ids in zip(logits, sequences)]
     (sum(losses) / targets).backward()
     return torch.cat(logits).detach(), {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
-
-
-def relative(ours, theirs):
-    return ((ours.double() - theirs.double()).norm() / theirs.double().norm()).item()
 
 
 @pytest.mark.parametrize("name", MODELS | HF_MODELS)

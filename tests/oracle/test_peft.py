@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 import torch
-from conftest import ROOT, absent, setting
+from conftest import built, relative
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file
 from transformers import (AutoModelForCausalLM, Gemma2Config, Gemma3Config, Gemma3TextConfig, GemmaConfig, LlamaConfig,
@@ -107,10 +107,7 @@ def cases(side):
 
 @pytest.fixture(scope="module")
 def program():
-    path = setting("PRENTICE_BUILD", ROOT / "build") / "test_adapter"
-    if not path.is_file():
-        absent(f"no {path}")
-    return path
+    return built("test_adapter")
 
 
 @pytest.fixture
@@ -136,10 +133,6 @@ def ours_of(program, folder):
 @torch.no_grad()
 def their_logits(model, sequences):
     return torch.cat([model(torch.tensor([ids]), use_cache=False).logits[0] for ids in sequences])
-
-
-def relative(ours, theirs):
-    return ((ours - theirs).norm() / theirs.norm()).item()
 
 
 def their_gradients(tuned, sequences):

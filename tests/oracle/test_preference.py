@@ -7,7 +7,7 @@ import random
 import peft
 import pytest
 import torch
-from conftest import ROOT, read_metrics
+from conftest import ROOT, read_metrics, write_rows
 from tiny_models import make_model, save_folder, start_adapter
 from transformers import PreTrainedTokenizerFast
 
@@ -34,11 +34,6 @@ def labelled(count, chat):
     """The answers of pairs() one by one: good and bad ones mixed, two in three good."""
     return [{"prompt": row["prompt"], "completion": row["rejected" if i % 3 == 1 else "chosen"], "label": i % 3 != 1}
             for i, row in enumerate(pairs(count, chat))]
-
-
-def write_rows(path, rows):
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return path
 
 
 def losses_in_order(trainer, config, model, tokenizer, rows, out, **settings):

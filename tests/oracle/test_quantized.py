@@ -7,9 +7,9 @@ import peft
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import ROOT, read_metrics
+from conftest import ROOT, read_metrics, write_rows
 from safetensors.torch import load_file, save_file
-from test_preference import pairs, write_rows
+from test_preference import pairs
 from test_preference import train_reference as train_with_trl
 from test_training import BATCH, LR, STEPS, WARMUP, train_reference
 from tiny_models import make_model, save_folder, start_adapter
@@ -58,7 +58,7 @@ def rows_as_read(prentice, recipe, count):
 def stories(shared_data, path):
     lines = (shared_data / "datasets/tinystories/train.jsonl").read_text().splitlines()[: STEPS * BATCH]
     rows = [next(iter(json.loads(line).values())) for line in lines]
-    path.write_text("".join(json.dumps({"text": row[:300]}) + "\n" for row in rows))
+    write_rows(path, [{"text": row[:300]} for row in rows])
     folder = shared_data / "models/stories260K-hf"
     if not folder.is_dir():
         pytest.skip("no stories260K")

@@ -7,11 +7,11 @@ import shutil
 import peft
 import pytest
 import torch
-from conftest import read_metrics
+from conftest import read_metrics, write_rows
 from safetensors import safe_open
 from tiny_models import END, TOKENIZER, make_model, save_folder, start_adapter
 from transformers import AutoModelForSequenceClassification, PreTrainedTokenizerFast
-from test_preference import BATCH, LR, STEPS, losses_in_order, pairs, write_rows
+from test_preference import BATCH, LR, STEPS, losses_in_order, pairs
 
 FAMILIES = ["llama", "qwen2_tied_window", "gemma2", "phi3", "stablelm_parallel_head_norms"]
 PLAIN = ["run.precision=f32", "run.device=cpu", "run.threads=2", "run.log_every=1"]

@@ -11,6 +11,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 import torch
 from completion_server import CompletionServer
+from conftest import write_rows
 from tiny_models import make_model, save_folder
 from tokenizers import normalizers
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -26,7 +27,7 @@ def served(binary, tmp_path_factory):
     save_folder(make_model("llama"), folder / "model")
     rows = [{"messages": [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]}
             for question, answer in zip(QUESTIONS, ANSWERS)]
-    (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    write_rows(folder / "rows.jsonl", rows)
     words = ["sft", "model.path=model", "data.train=rows.jsonl", "train.steps=30", "train.batch=4", "optim.lr=0.01",
              "export.merged=f32", "export.gguf=[F32, Q8_0]", "run.out=tickets", "run.device=cpu", "run.precision=f32"]
     subprocess.run([binary, *words], cwd=folder, check=True, capture_output=True)

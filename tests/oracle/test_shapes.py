@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 import torch
-from conftest import ROOT, Prentice, absent, setting
+from conftest import ROOT, Prentice, built
 from transformers import AutoConfig, AutoModelForCausalLM
 
 SHAPES = {path.stem: json.loads(path.read_text()) for path in sorted((ROOT / "configs/models").glob("*.json"))}
@@ -42,9 +42,7 @@ def on_meta(config, folder):
 
 @pytest.fixture(scope="module")
 def ours(tmp_path_factory):
-    program = setting("PRENTICE_BUILD", ROOT / "build") / "test_model"
-    if not program.is_file():
-        absent(f"no {program}")
+    program = built("test_model")
     folder = tmp_path_factory.mktemp("shapes")
     (folder / "shapes.json").write_text(json.dumps(SHAPES))
     subprocess.run([program, "--gtest_filter=Oracle.WritesTheTensorsOfShapes"], check=True, capture_output=True,

@@ -5,7 +5,7 @@ import json
 
 import pytest
 import torch
-from conftest import ROOT
+from conftest import ROOT, read_rows, write_rows
 from tiny_models import END, make_talker, save_folder
 from transformers import PreTrainedTokenizerFast
 
@@ -23,7 +23,7 @@ def talker(tmp_path):
 
 
 def sampled(run):
-    return [json.loads(line) for line in (run / "sampled.jsonl").read_text().splitlines()][1:]
+    return read_rows(run / "sampled.jsonl")[1:]
 
 
 def likelihood_there(model, prompt, answer):
@@ -37,7 +37,7 @@ def likelihood_there(model, prompt, answer):
 def test_every_answer_has_its_likelihood_after_its_own_prompt(prentice, talker):
     folder, model = talker
     rows = [json.loads(line)["messages"] for line in TICKETS.read_text().splitlines()[:120]]
-    (folder / "rows.jsonl").write_text("".join(json.dumps({"messages": row}) + "\n" for row in rows))
+    write_rows(folder / "rows.jsonl", [{"messages": row} for row in rows])
     prentice.run("teach", *SAMPLE, "data.train=rows.jsonl", "run.out=run")
     tokenizer = PreTrainedTokenizerFast.from_pretrained(folder / "model")
     differences = {}

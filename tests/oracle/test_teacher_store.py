@@ -9,7 +9,7 @@ import subprocess
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, absent, setting
+from conftest import built
 from safetensors.torch import save_file
 
 h5py = pytest.importorskip("h5py")
@@ -19,10 +19,7 @@ VALUE_TYPES = {"q8": ("u1", 1), "f16": ("<f2", 2), "f32": ("<f4", 4)}
 
 @pytest.fixture(scope="module")
 def program():
-    path = setting("PRENTICE_BUILD", ROOT / "build") / "test_teacher"
-    if not path.is_file():
-        absent(f"no test program at {path}")
-    return path
+    return built("test_teacher")
 
 
 def top_rows(logits, k=TOP_K):

@@ -11,6 +11,7 @@ import peft
 import pytest
 import torch
 from completion_server import CompletionServer
+from conftest import failed
 from test_gguf_llama_cpp import ask_llama_cpp
 from test_verify_faults import TEMPLATE, WIDE, Shop
 from tiny_models import make_model, save_folder, start_adapter
@@ -43,10 +44,6 @@ def path(shop, tmp_path):
 
 def checks(report):
     return {check["name"].removeprefix("llama.cpp: "): check for check in report["checks"] if check["name"].startswith("llama.cpp: ")}
-
-
-def failed(report):
-    return [check["name"] for check in report["checks"] if not check["passed"]]
 
 
 def test_a_server_of_the_same_weights_passes(shop, path):

@@ -7,6 +7,7 @@ import shutil
 import peft
 import pytest
 import torch
+from conftest import failed
 from gguf_faults import File
 from safetensors.torch import load_file, save_file
 from test_verify_faults import STRING, TEMPLATE, UINT32, WIDE, Shop
@@ -35,10 +36,6 @@ def shop(binary, tmp_path_factory):
 
 def values(report):
     return {check["name"]: check["value"] for check in report["checks"]}
-
-
-def failed(report):
-    return [check["name"] for check in report["checks"] if not check["passed"]]
 
 
 def assert_agrees(report, longrope=False):

@@ -11,14 +11,14 @@ def rows(folder):
     return (folder / "rows.jsonl").read_text().splitlines()
 
 
-def write_rows(folder, lines):
+def write_lines(folder, lines):
     (folder / "rows.jsonl").write_text("\n".join(lines) + "\n")
 
 
 def replace_row(folder, number, text):
     lines = rows(folder)
     lines[number - 1] = text
-    write_rows(folder, lines)
+    write_lines(folder, lines)
 
 
 def turns(*pairs):
@@ -66,7 +66,7 @@ def ragged_csv(folder):
 
 
 def completion_is_a_number(folder):
-    write_rows(folder, ['{"prompt": "two and two", "completion": " four"}', '{"prompt": "two and three", "completion": 5}',
+    write_lines(folder, ['{"prompt": "two and two", "completion": " four"}', '{"prompt": "two and three", "completion": 5}',
                         '{"prompt": "nothing", "completion": null}'])
 
 

@@ -6,7 +6,8 @@ import signal
 import time
 
 import pytest
-from tiny_models import make_model, save_folder
+from conftest import eval_loss, write_rows
+from tiny_models import make_model, office_rows, save_folder
 
 KINDS = {
     "dora": ["adapter.kind=dora", "adapter.dropout=0.1"],
@@ -25,8 +26,7 @@ QUANTIZED = {"nf4": ["model.quantize=nf4"], "nf4_dora": ["model.quantize=nf4-sin
 @pytest.fixture(scope="module")
 def base(tmp_path_factory):
     folder = tmp_path_factory.mktemp("kinds")
-    rows = [{"prompt": f"The office number {i}", "completion": f" is on floor {i % 5}."} for i in range(24)]
-    (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    write_rows(folder / "rows.jsonl", office_rows())
     return save_folder(make_model("llama"), folder / "base")
 
 
@@ -36,18 +36,13 @@ def words(base, out, options, steps=12):
             f"run.out={out}", *options]
 
 
-def loss_of(prentice, model, base, out, *more):
-    prentice.run("eval", f"model.path={model}", f"data.eval={base.parent / 'rows.jsonl'}", "data.chat=off", f"run.out={out}", *more)
-    return json.loads((out / "eval.json").read_text())["tasks"]["loss"]["mean"]
-
-
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_was_trained_is_what_is_handed_over(kind, base, prentice, tmp_path):
     options = KINDS[kind]
     prentice.run(*words(base, tmp_path / "run", [*options, "export.merged=f32"]))
-    trained = loss_of(prentice, tmp_path / "run", base, tmp_path / "eval")
-    assert trained < loss_of(prentice, base, base, tmp_path / "before") - 0.02, "nothing was learnt"
-    assert abs(trained - loss_of(prentice, tmp_path / "run/merged", base, tmp_path / "merged")) < 1e-4
+    trained = eval_loss(prentice, tmp_path / "run", base.parent / "rows.jsonl", tmp_path / "eval")
+    assert trained < eval_loss(prentice, base, base.parent / "rows.jsonl", tmp_path / "before") - 0.02, "nothing was learnt"
+    assert abs(trained - eval_loss(prentice, tmp_path / "run/merged", base.parent / "rows.jsonl", tmp_path / "merged")) < 1e-4
     checks = json.loads((tmp_path / "run/verify.json").read_text())["checks"]
     as_gguf = any("gguf_adapter" in option for option in options)
     assert (tmp_path / "run/gguf/adapter.gguf").exists() == as_gguf
@@ -55,7 +50,7 @@ def test_what_was_trained_is_what_is_handed_over(kind, base, prentice, tmp_path)
     assert any(check["name"].startswith("gguf/adapter.gguf: values") and check["passed"] for check in checks) == as_gguf
     continued = [f"adapter.init={tmp_path / 'run/adapter'}"]
     prentice.run(*[word for word in words(base, tmp_path / "more", continued) if not word.startswith("adapter.rank")])
-    assert loss_of(prentice, tmp_path / "more", base, tmp_path / "after") < trained
+    assert eval_loss(prentice, tmp_path / "more", base.parent / "rows.jsonl", tmp_path / "after") < trained
 
 
 @pytest.mark.parametrize("kind", KINDS | QUANTIZED)
@@ -97,9 +92,9 @@ def test_merging_four_bits_says_on_which_weights_and_how_far_that_is(kind, base,
     assert "the base's own, and not the four bits" in checks["merged: base weights"]["detail"]
     told = checks["merged: log-probabilities on four bits"]
     assert told["passed"] and 0 < told["value"] < told["limit"]
-    trained = loss_of(prentice, tmp_path / "run", base, tmp_path / "own", "model.quantize=" + QUANTIZED[kind][0].split("=")[1])
-    merged = loss_of(prentice, tmp_path / "run/merged", base, tmp_path / "merged")
-    assert 0 < abs(trained - merged) < 0.2 < loss_of(prentice, base, base, tmp_path / "before") - trained
+    trained = eval_loss(prentice, tmp_path / "run", base.parent / "rows.jsonl", tmp_path / "own", "model.quantize=" + QUANTIZED[kind][0].split("=")[1])
+    merged = eval_loss(prentice, tmp_path / "run/merged", base.parent / "rows.jsonl", tmp_path / "merged")
+    assert 0 < abs(trained - merged) < 0.2 < eval_loss(prentice, base, base.parent / "rows.jsonl", tmp_path / "before") - trained
 
 
 def test_the_plan_counts_what_a_kind_adds(base, prentice, tmp_path):

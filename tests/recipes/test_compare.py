@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from conftest import write_rows
 from tiny_models import make_model, save_folder
 
 ROWS = [f"Box {number} stands in the {place} and holds {thing}." for number in range(6)
@@ -12,7 +13,7 @@ ROWS = [f"Box {number} stands in the {place} and holds {thing}." for number in r
 @pytest.fixture
 def folder(tmp_path):
     save_folder(make_model("llama"), tmp_path / "model")
-    (tmp_path / "rows.jsonl").write_text("".join(json.dumps({"text": row}) + "\n" for row in ROWS))
+    write_rows(tmp_path / "rows.jsonl", [{"text": row} for row in ROWS])
     (tmp_path / "compare.yaml").write_text(
         "recipe: compare\ncompare: {a: model, b: tuned}\ndata: {eval: rows.jsonl}\nrun: {device: cpu, precision: f32}\n")
     return tmp_path
@@ -76,7 +77,7 @@ def test_rows_that_only_one_of_two_tokenizers_reads_are_no_pairs(prentice, folde
     """Each leaves one row out, and not the same: as many are left, and no score of a belongs to one of b."""
     models = [f"compare.{side}={shared_data / 'models' / name}" for side, name in (("a", "stories260K-hf"), ("b", "babyllama105-hf"))]
     rows = [("A cat sat", " in"), (" the the the the the the", " on"), ("\u65e5\u672c" * 4, " in"), ("The dog ran", " on")]
-    (folder / "rows.jsonl").write_text("".join(json.dumps({"prompt": p, "completion": c}) + "\n" for p, c in rows))
+    write_rows(folder / "rows.jsonl", [{"prompt": p, "completion": c} for p, c in rows])
     said = prentice.run("run", "compare.yaml", *models, "data.max_length=22", "data.overlong=drop", "eval.tasks=[choice]",
                         "eval.choices=[' in', ' on']", "run.out=bad", code=3)
     assert "compare.a reads" in said.stderr and "rows.jsonl:2, which compare.b leaves out" in said.stderr

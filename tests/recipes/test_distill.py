@@ -6,7 +6,7 @@ import statistics
 
 import pytest
 import torch
-from conftest import ROOT, read_metrics
+from conftest import ROOT, read_metrics, write_rows
 from safetensors import safe_open
 from tiny_models import SHAPE, TOKENIZER, make_model, save_folder
 from transformers import LlamaConfig, LlamaForCausalLM
@@ -206,7 +206,7 @@ pipeline:
         del config["chat_template"]
         (folder / of / "tokenizer_config.json").write_text(json.dumps(config))
     rows = [json.loads(row)["messages"] for row in (folder / "rows.jsonl").read_text().splitlines()]
-    (folder / "rows.jsonl").write_text("".join(json.dumps({"text": turns[0]["content"]}) + "\n" for turns in rows))
+    write_rows(folder / "rows.jsonl", [{"text": turns[0]["content"]} for turns in rows])
     assert 'generate model.path=raw generate.prompt="..."' in prentice.run("run", "both.yaml", "run.out=raw").stdout
     (folder / "both.yaml").write_text((folder / "both.yaml").read_text().replace("tune.out}", "tun.out}"))
     assert "did you mean tune?" in prentice.run("validate", "both.yaml", code=2).stderr
@@ -244,7 +244,7 @@ def test_uld_bridges_vocabularies(prentice, shared_data, tmp_path):
     models = shared_data / "models"
     rows = (shared_data / "datasets/tinystories/train.jsonl").read_text().splitlines()
     texts = [json.loads(row)["text"][:240] for row in rows[:48]]  # as long as the teacher can hold: a token a character
-    (tmp_path / "rows.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    write_rows(tmp_path / "rows.jsonl", [{"text": text} for text in texts])
     words = ["distill", f"model.path={models / 'stories260K-hf'}", f"distill.teacher={models / 'babyllama105-hf'}",
              "data.train=rows.jsonl", "data.eval_split=0", "train.batch=8", "train.epochs=3", "optim.lr=1e-3", "run.device=cpu",
              "run.precision=f32", "run.log_every=1", "export.verify=false"]
@@ -347,7 +347,7 @@ def test_a_teacher_that_meets_few_tokens_is_told(long, code, reason, prentice, s
     rows = (shared_data / "datasets/tinystories/train.jsonl").read_text().splitlines()
     texts = [json.loads(row)["text"] for row in rows if 400 < len(json.loads(row)["text"]) < 900][:48]
     texts = [text if i < long else text[:200 if code == 0 else 60] for i, text in enumerate(texts)]
-    (tmp_path / "rows.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    write_rows(tmp_path / "rows.jsonl", [{"text": text} for text in texts])
     models = shared_data / "models"
     said = prentice.run("distill", f"model.path={models / 'stories260K-hf'}", f"distill.teacher={models / 'babyllama105-hf'}",
                         "data.train=rows.jsonl", "data.eval_split=0", "train.batch=8", "train.steps=1", "run.device=cpu", "run.out=run",

@@ -4,10 +4,9 @@ scripts/fuzz.sh."""
 import random
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
-from conftest import ROOT, absent, full, setting
+from conftest import ROOT, built, full
 
 sys.path.insert(0, str(ROOT / "tests/fuzz"))
 import seeds  # noqa: E402
@@ -16,9 +15,7 @@ CHANGES = 4000 if full() else 300
 
 
 def replay(*words):
-    program = setting("PRENTICE_BUILD", ROOT / "build") / "prentice_replay"
-    if not program.is_file():
-        absent(f"no {program}")
+    program = built("prentice_replay")
     result = subprocess.run([program, *words], capture_output=True, text=True, timeout=600)
     assert result.returncode == 0, f"exit {result.returncode}\n{result.stderr[-2000:]}"
 

@@ -6,8 +6,8 @@ import signal
 import time
 
 import pytest
-from conftest import without_origin
-from tiny_models import make_model, save_folder
+from conftest import eval_loss, read_rows, without_origin, write_rows
+from tiny_models import make_model, office_rows, save_folder
 
 WIDE = {"hidden_size": 256, "intermediate_size": 352}
 
@@ -18,10 +18,9 @@ def base(binary, tmp_path_factory):
     from conftest import Prentice
 
     folder = tmp_path_factory.mktemp("gguf")
-    rows = [{"prompt": f"The office number {i}", "completion": f" is on floor {i % 5}."} for i in range(24)]
-    (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    write_rows(folder / "rows.jsonl", office_rows())
     pairs = [{"prompt": f"Room {i}", "chosen": " is green.", "rejected": " is a sad place."} for i in range(8)]
-    (folder / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in pairs))
+    write_rows(folder / "pairs.jsonl", pairs)
     (folder / "sft.yaml").write_text("recipe: sft\n")
     model = save_folder(make_model("llama", **WIDE), folder / "model")
     Prentice(binary, folder).run("export", f"model.path={model}", "export.gguf=[Q4_K_M]", "export.name=base", "run.out=out")
@@ -35,19 +34,14 @@ def sft(base, out, *options, steps=12):
             f"run.out={out}", *options]
 
 
-def loss_of(prentice, model, base, out):
-    prentice.run("eval", f"model.path={model}", f"data.eval={base / 'rows.jsonl'}", "data.chat=off", "run.device=cpu", f"run.out={out}")
-    return json.loads((out / "eval.json").read_text())["tasks"]["loss"]["mean"]
-
-
 def test_an_adapter_is_trained_on_the_blocks_and_handed_over_for_them(base, prentice, tmp_path):
-    before = loss_of(prentice, base / "base.gguf", base, tmp_path / "before")
+    before = eval_loss(prentice, base / "base.gguf", base / "rows.jsonl", tmp_path / "before")
     prentice.run(*sft(base, tmp_path / "run", "export.gguf_adapter=true"))
-    trained = loss_of(prentice, tmp_path / "run", base, tmp_path / "eval")
+    trained = eval_loss(prentice, tmp_path / "run", base / "rows.jsonl", tmp_path / "eval")
     assert trained < before - 0.02, "nothing was learnt"
     named = f"{base / 'base.gguf'}+{tmp_path / 'run/adapter'}"
-    assert loss_of(prentice, named, base, tmp_path / "named") == trained
-    assert loss_of(prentice, tmp_path / "run/adapter", base, tmp_path / "alone") == trained
+    assert eval_loss(prentice, named, base / "rows.jsonl", tmp_path / "named") == trained
+    assert eval_loss(prentice, tmp_path / "run/adapter", base / "rows.jsonl", tmp_path / "alone") == trained
     assert json.loads((tmp_path / "run/adapter/adapter_config.json").read_text())["base_model_name_or_path"] == str(base / "base.gguf")
     served = (tmp_path / "run/serve/serve.md").read_text()
     assert f"llama-server -m {base / 'base.gguf'} --lora gguf/adapter.gguf" in served and "vllm" not in served
@@ -85,7 +79,7 @@ def test_a_changed_file_is_another_base(base, prentice, tmp_path):
 def test_pairs_train_on_it_too(base, prentice, tmp_path):
     prentice.run("dpo", f"model.path={base / 'base.gguf'}", f"data.train={base / 'pairs.jsonl'}", "data.eval_split=0", "data.chat=off",
                  "train.batch=4", "train.steps=4", "optim.lr=1e-3", "run.device=cpu", "run.out=run", "run.log_every=1")
-    lines = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
+    lines = read_rows(tmp_path / "run/metrics.jsonl")
     losses = [line["loss"] for line in lines if "loss" in line]
     assert losses[0] == pytest.approx(0.6931, abs=1e-3) and losses[-1] < losses[0]
 

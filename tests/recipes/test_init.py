@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, write_rows
 from tiny_models import make_model, save_folder
 
 SMALL = 600_000  # bytes: real files below this are tried, the others by hand
@@ -56,7 +56,7 @@ def test_what_the_rows_are_built_of_is_listed_where_it_is_not_clear(prentice, mo
 
 def test_a_real_mistake_in_the_rows_is_told_with_its_place(prentice, model):
     rows = [{"prompt": "a", "completion": "b"}, {"prompt": "c", "completion": " "}]
-    (prentice.folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    write_rows(prentice.folder / "rows.jsonl", rows)
     told, refused = tried(prentice, model, "rows.jsonl", "r")
     assert len(told["open"]) == 1 and "rows.jsonl:2: the completion is only white space" in told["open"][0]
     assert refused.returncode == 3
@@ -64,7 +64,7 @@ def test_a_real_mistake_in_the_rows_is_told_with_its_place(prentice, model):
 
 def test_a_starter_that_teaches_is_tried_on_its_rows_and_one_that_distils_asks_for_a_teacher(prentice, model):
     rows = [{"prompt": "a", "completion": "b"}, {"prompt": "c", "completion": " "}]
-    (prentice.folder / "blank.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    write_rows(prentice.folder / "blank.jsonl", rows)
     assert "blank.jsonl:2" in prentice.run("init", "teach", "teach.yaml", "data.train=blank.jsonl", f"model.path={model}").stdout
     (prentice.folder / "good.jsonl").write_text(json.dumps(rows[0]) + "\n")
     told = prentice.run("init", "distill", "distill.yaml", "data.train=good.jsonl", f"model.path={model}").stdout
@@ -73,7 +73,7 @@ def test_a_starter_that_teaches_is_tried_on_its_rows_and_one_that_distils_asks_f
 
 def test_lists_and_maps_on_the_command_line_are_lists_and_maps_of_the_recipe(prentice, model):
     rows = [{"question": f"q {i}?", "good": " yes", "bad": " no"} for i in range(8)]
-    (prentice.folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    write_rows(prentice.folder / "rows.jsonl", rows)
     for kind, words, wanted in [
         ("dpo", ["data.fields={prompt: question, chosen: good, rejected: bad}", "adapter.targets=[q_proj, v_proj]"],
          ["  fields: {prompt: question, chosen: good, rejected: bad}", "  targets: [q_proj, v_proj]"]),

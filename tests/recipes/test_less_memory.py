@@ -4,7 +4,7 @@ import json
 import shutil
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, read_rows
 from safetensors import safe_open
 from tiny_models import make_model, save_folder
 
@@ -24,7 +24,7 @@ def sft(base, out, *words):
 
 
 def losses(out):
-    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    lines = read_rows(out / "metrics.jsonl")
     return [line["loss"] for line in lines if "loss" in line]
 
 

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from conftest import write_rows
 from tiny_models import make_model, save_folder
 
 STEPS = """recipe: pipeline
@@ -19,7 +20,7 @@ run: {out: whole}
 def folder(tmp_path):
     save_folder(make_model("llama"), tmp_path / "model")
     rows = [{"prompt": f"Box {number} is in the", "completion": f" {place}."} for number in range(4) for place in ("hall", "yard")]
-    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    write_rows(tmp_path / "rows.jsonl", rows)
     (tmp_path / "sft.yaml").write_text(
         "recipe: sft\nmodel: {path: model}\ndata: {train: rows.jsonl}\ntrain: {steps: 8, batch: 2}\n"
         "optim: {lr: 1.0e-2, warmup: 0}\nexport: {gguf: [Q8_0]}\nrun: {device: cpu, precision: f32, out: tuned}\n")

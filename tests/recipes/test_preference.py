@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from conftest import ROOT, read_metrics
+from conftest import ROOT, read_metrics, write_rows
 from safetensors import safe_open
 from tiny_models import make_model, save_folder
 
@@ -19,14 +19,10 @@ def rows(count):
             for question, answer in tickets]
 
 
-def write(path, records):
-    path.write_text("".join(json.dumps(record) + "\n" for record in records))
-
-
 @pytest.fixture
 def folder(tmp_path):
     save_folder(make_model("llama"), tmp_path / "model")
-    write(tmp_path / "rows.jsonl", rows(32))
+    write_rows(tmp_path / "rows.jsonl", rows(32))
     return tmp_path
 
 
@@ -97,7 +93,7 @@ def test_precomputed_log_probabilities_are_kept_and_bound(prentice, folder):
     # A run that was stopped does not go on with another run's numbers.
     changed = rows(32)
     changed[3]["chosen"][0]["content"] += "!"
-    write(folder / "rows.jsonl", changed)
+    write_rows(folder / "rows.jsonl", changed)
     prentice.run(*words[:-1], "run.out=third")
     own = (folder / "third/reference.safetensors").read_bytes()
     described = json.loads((folder / "third/run.json").read_text())
@@ -121,8 +117,8 @@ def test_precomputed_log_probabilities_are_kept_and_bound(prentice, folder):
 def test_what_cannot_work_says_so(words, code, message, prentice, folder):
     pairs = rows(2)
     pairs[1]["rejected"] = pairs[1]["chosen"]
-    write(folder / "same.jsonl", pairs)
-    write(folder / "answers.jsonl", [{"prompt": "q", "completion": "a"}])
+    write_rows(folder / "same.jsonl", pairs)
+    write_rows(folder / "answers.jsonl", [{"prompt": "q", "completion": "a"}])
     if "other" in words[0]:
         save_folder(make_model("llama"), folder / "other")
         text = (folder / "other/tokenizer.json").read_text()
@@ -157,11 +153,11 @@ def test_members_of_other_names_are_told_by_the_keys_of_the_kind(prentice, folde
                           ("kto", "prompt: question, completion: good, label: bad")):
         said = prentice.run(kind, "model.path=model", "data.train=pref.csv", "run.device=cpu", "run.out=run", code=3).stderr
         assert f"data.fields='{{{members}" in said and "data.prompt" not in said, said
-    write(folder / "labels.jsonl", [{"prompt": "a", "completion": " b", "label": True},
+    write_rows(folder / "labels.jsonl", [{"prompt": "a", "completion": " b", "label": True},
                                     {"prompt": "a", "completion": " c", "label": "yes"}])
     said = prentice.run("kto", "model.path=model", "data.train=labels.jsonl", "run.device=cpu", "run.out=run", code=3).stderr
     assert 'labels.jsonl:2: "label": expected true or false, got "yes"' in said and "format completion" not in said
-    write(folder / "labels.jsonl", [{"prompt": "a", "completion": " b", "label": "yes"}])
+    write_rows(folder / "labels.jsonl", [{"prompt": "a", "completion": " b", "label": "yes"}])
     said = prentice.run("kto", "model.path=model", "data.train=labels.jsonl", "run.device=cpu", "run.out=run", code=3).stderr
     assert 'labels.jsonl:1: "label": expected true or false, got "yes"' in said and "format completion" not in said
     schema = json.loads(prentice.run("explain", "--json-schema").stdout)
@@ -169,9 +165,9 @@ def test_members_of_other_names_are_told_by_the_keys_of_the_kind(prentice, folde
 
 
 def test_labels_of_one_kind_are_told(prentice, folder):
-    write(folder / "labels.jsonl", [{"prompt": f"Room {i}", "completion": " is green.", "label": True} for i in range(4)])
+    write_rows(folder / "labels.jsonl", [{"prompt": f"Room {i}", "completion": " is green.", "label": True} for i in range(4)])
     words = ["kto", "model.path=model", "data.train=labels.jsonl", "data.chat=off", "data.eval_split=0", "train.steps=1", "run.device=cpu",
              "export.verify=false"]
     assert "warning: all 4 answers are labelled true" in prentice.run(*words, "train.batch=2", "run.out=good").stderr
-    write(folder / "labels.jsonl", [{"prompt": f"Room {i}", "completion": " is green.", "label": i % 2 == 0} for i in range(4)])
+    write_rows(folder / "labels.jsonl", [{"prompt": f"Room {i}", "completion": " is green.", "label": i % 2 == 0} for i in range(4)])
     assert "labelled" not in prentice.run(*words, "train.batch=2", "run.out=both").stderr

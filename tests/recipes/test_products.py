@@ -7,7 +7,7 @@ import shutil
 import gguf
 import pytest
 import torch
-from conftest import ROOT, Prentice
+from conftest import ROOT, Prentice, write_rows
 from safetensors import safe_open
 from safetensors.torch import load_file
 from tiny_models import make_model, save_folder
@@ -24,7 +24,7 @@ def program(tmp_path, binary):
     save_folder(make_model("llama_tied_llama3_rope"), tmp_path / "model")
     rows = [{"messages": [{"role": "user", "content": f"Where is box {i}?"},
                           {"role": "assistant", "content": f"On shelf {i}."}]} for i in range(6)]
-    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    write_rows(tmp_path / "rows.jsonl", rows)
     (tmp_path / "own.jinja").write_text(TEMPLATE)
     return Prentice(binary, tmp_path)
 

@@ -6,8 +6,8 @@ import signal
 import time
 
 import pytest
-from conftest import without_origin
-from tiny_models import make_model, save_folder
+from conftest import eval_loss, read_rows, without_origin, write_rows
+from tiny_models import make_model, office_rows, save_folder
 
 # Width 256 has blocks of 256 values; rows of 352 and of 64 (4 heads of 16) do not, and fall back.
 WIDE = {"hidden_size": 256, "intermediate_size": 352, "head_dim": 16}
@@ -16,8 +16,7 @@ WIDE = {"hidden_size": 256, "intermediate_size": 352, "head_dim": 16}
 @pytest.fixture(scope="module")
 def base(tmp_path_factory):
     folder = tmp_path_factory.mktemp("qat")
-    rows = [{"prompt": f"The office number {i}", "completion": f" is on floor {i % 5}."} for i in range(24)]
-    (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    write_rows(folder / "rows.jsonl", office_rows())
     (folder / "sft.yaml").write_text("recipe: sft\n")
     save_folder(make_model("llama", **WIDE), folder / "base")
     save_folder(make_model("llama_tied_llama3_rope", **WIDE), folder / "tied")
@@ -30,12 +29,6 @@ def sft(base, out, *options, model="base", steps=12, qat="Q4_K_M"):
             f"adapter.qat={qat}", f"export.gguf=[{qat}]", "export.name=x", f"run.out={out}", *options]
 
 
-def loss_of(prentice, model, base, out):
-    prentice.run("eval", f"model.path={model}", f"data.eval={base / 'rows.jsonl'}", "data.chat=off", "run.device=cpu", "run.threads=1",
-                 f"run.out={out}")
-    return json.loads((out / "eval.json").read_text())["tasks"]["loss"]["mean"]
-
-
 def scored(base):
     return [f"data.eval={base / 'rows.jsonl'}", "eval.tasks=[loss]"]
 
@@ -44,17 +37,17 @@ def scored(base):
     ("base", "Q4_K_M", []), ("tied", "Q2_K", []), ("base", "Q4_0", ["adapter.targets=[q_proj,down_proj]"]),
     ("base", "Q4_K_M", ["export.types={attn_v: Q5_1, ffn_up: F32}", "train.recompute=block"])])
 def test_the_file_gives_what_was_trained(model, qat, more, base, prentice, tmp_path):
-    before = loss_of(prentice, base / model, base, tmp_path / "before")
+    before = eval_loss(prentice, base / model, base / "rows.jsonl", tmp_path / "before")
     prentice.run(*sft(base, tmp_path / "run", *scored(base), *more, model=model, qat=qat))
     trained = json.loads((tmp_path / "run/eval.json").read_text())["tasks"]["loss"]["mean"]
-    served = loss_of(prentice, tmp_path / f"run/gguf/x-{qat}.gguf", base, tmp_path / "served")
+    served = eval_loss(prentice, tmp_path / f"run/gguf/x-{qat}.gguf", base / "rows.jsonl", tmp_path / "served")
     assert trained < before - 0.02, "nothing was learnt"
     # The same products of the same blocks; a mean over other batches may add in another order.
     assert served == pytest.approx(trained, rel=2e-7)
     # The run's address means what was trained; the adapter on the base as it is does not.
-    assert loss_of(prentice, tmp_path / "run", base, tmp_path / "addressed") == pytest.approx(trained, rel=2e-7)
-    assert loss_of(prentice, f"{tmp_path / 'run'}@12", base, tmp_path / "step") == pytest.approx(trained, rel=2e-7)
-    unrounded = loss_of(prentice, f"{base / model}+{tmp_path / 'run/adapter'}", base, tmp_path / "unrounded")
+    assert eval_loss(prentice, tmp_path / "run", base / "rows.jsonl", tmp_path / "addressed") == pytest.approx(trained, rel=2e-7)
+    assert eval_loss(prentice, f"{tmp_path / 'run'}@12", base / "rows.jsonl", tmp_path / "step") == pytest.approx(trained, rel=2e-7)
+    unrounded = eval_loss(prentice, f"{base / model}+{tmp_path / 'run/adapter'}", base / "rows.jsonl", tmp_path / "unrounded")
     assert abs(unrounded - served) > 1e-4, "rounding makes no difference here, and nothing is shown"
     proofs = json.loads((tmp_path / "run/verify.json").read_text())
     assert proofs["passed"] and proofs["kld_mean"] < 1e-9 and proofs["top1"] == 1.0
@@ -110,7 +103,7 @@ def test_recomputation_and_micro_batches_change_no_step(base, prentice, tmp_path
     losses = {}
     for name, words in ways.items():
         prentice.run(*sft(base, tmp_path / name, "data.eval_split=0", "run.log_every=1", *words, steps=4))
-        lines = [json.loads(line) for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()]
+        lines = read_rows(tmp_path / name / "metrics.jsonl")
         losses[name] = [line["loss"] for line in lines if "loss" in line]
     assert losses["recompute"] == losses["plain"]
     # A factor's last bit may move a code of a block, and with it a logit.
@@ -121,7 +114,7 @@ def test_a_students_blocks_train_against_a_teacher(base, prentice, tmp_path):
     words = [word if word != "sft" else "distill" for word in sft(base, tmp_path / "run", *scored(base))]
     prentice.run(*words, f"distill.teacher={base / 'base'}", "distill.weight=0.1")
     trained = json.loads((tmp_path / "run/eval.json").read_text())["tasks"]["loss"]["mean"]
-    assert loss_of(prentice, tmp_path / "run/gguf/x-Q4_K_M.gguf", base, tmp_path / "served") == pytest.approx(trained, rel=2e-7)
+    assert eval_loss(prentice, tmp_path / "run/gguf/x-Q4_K_M.gguf", base / "rows.jsonl", tmp_path / "served") == pytest.approx(trained, rel=2e-7)
 
 
 def test_the_plan_counts_blocks_beside_the_weights_under_adapters(base, prentice):

@@ -3,15 +3,15 @@
 import json
 
 import pytest
-from conftest import read_metrics
-from test_preference import TICKETS, rows, write
+from conftest import read_metrics, write_rows
+from test_preference import TICKETS, rows
 from tiny_models import make_model, save_folder, start_adapter
 
 
 @pytest.fixture
 def folder(tmp_path):
     save_folder(make_model("llama"), tmp_path / "model")
-    write(tmp_path / "rows.jsonl", rows(48))
+    write_rows(tmp_path / "rows.jsonl", rows(48))
     (tmp_path / "reward.yaml").write_text(
         "recipe: reward\nmodel: {path: model}\ndata: {train: rows.jsonl, eval_split: 8}\n"
         "train: {batch: 8, epochs: 4}\noptim: {lr: 3e-3, warmup: 1}\nrun: {device: cpu, precision: f32, log_every: 1}\n")
@@ -92,9 +92,9 @@ def test_a_pipeline_knows_before_it_runs_what_will_have_no_words(prentice, folde
 def test_what_cannot_work_says_so_once(words, code, message, prentice, folder):
     pairs = rows(2)
     pairs[1]["rejected"] = pairs[1]["chosen"]
-    write(folder / "same.jsonl", pairs)
-    write(folder / "answers.jsonl", [{"prompt": "q", "completion": "a"}])
-    write(folder / "labels.jsonl", [{"prompt": "q", "completion": "a", "label": True}])
+    write_rows(folder / "same.jsonl", pairs)
+    write_rows(folder / "answers.jsonl", [{"prompt": "q", "completion": "a"}])
+    write_rows(folder / "labels.jsonl", [{"prompt": "q", "completion": "a", "label": True}])
     start_adapter(make_model("llama"), folder / "start")
     save_folder(make_model("llama"), folder / "three")
     config = json.loads((folder / "three/config.json").read_text())

@@ -8,7 +8,7 @@ import time
 import peft
 import pytest
 import torch
-from conftest import Prentice
+from conftest import Prentice, write_rows
 from tiny_models import make_model, save_folder, start_adapter
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -24,7 +24,7 @@ def program(tmp_path, binary):
     start_adapter(make_model("llama"), tmp_path / "adapter")
     rows = [{"messages": [{"role": "user", "content": f"Where is box {i}?"}, {"role": "assistant", "content": f"On shelf {i}."}]}
             for i in range(6)]
-    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    write_rows(tmp_path / "rows.jsonl", rows)
     return Prentice(binary, tmp_path)
 
 

@@ -11,7 +11,7 @@ import sys
 
 import pytest
 import yaml
-from conftest import ROOT, Prentice
+from conftest import ROOT, Prentice, read_rows
 from tiny_models import make_model, save_folder
 
 sys.path.insert(0, str(ROOT / "scripts"))
@@ -106,7 +106,7 @@ def rows_of(task, part):
     path = ROOT / "data" / task / (part + (".csv" if task == "routing" else ".jsonl"))
     if path.suffix == ".csv":
         return list(csv.DictReader(path.open()))
-    return [json.loads(line) for line in path.read_text().splitlines()]
+    return read_rows(path)
 
 
 def test_the_task_data_is_what_its_script_makes():

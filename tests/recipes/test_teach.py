@@ -6,7 +6,7 @@ import re
 import shutil
 
 import pytest
-from conftest import ROOT
+from conftest import ROOT, read_rows
 from tiny_models import make_model, make_talker, save_folder
 
 COMMON = ["model.path=model", "data.train=rows.jsonl", "run.device=cpu", "run.precision=f32"]
@@ -159,11 +159,7 @@ def test_the_shipped_recipes_run_on_a_tiny_model(prentice, folder):
 
 
 def sampled(run):
-    return [json.loads(line) for line in (run / "sampled.jsonl").read_text().splitlines()][1:]
-
-
-def rows_of(path):
-    return [json.loads(line) for line in path.read_text().splitlines()]
+    return read_rows(run / "sampled.jsonl")[1:]
 
 
 SAMPLE = ["data.limit=12", "teach.sample.n=3", "teach.sample.max_new_tokens=40"]
@@ -180,9 +176,9 @@ def talker(folder):
 def test_sampled_answers_are_rows_to_train_on_and_every_answer_is_accounted_for(prentice, talker):
     said = json.loads(prentice.run("teach", *COMMON, *SAMPLE, "run.out=run", "--json").stdout)
     assert said["prompts"] == 12 and said["sampled"] == 36 == said["kept"] + sum(said["dropped"].values())
-    rows = rows_of(talker / "run/answers.jsonl")
+    rows = read_rows(talker / "run/answers.jsonl")
     assert len(rows) == said["kept"] > 0
-    asked = [row["messages"][:1] for row in rows_of(talker / "rows.jsonl")[:12]]
+    asked = [row["messages"][:1] for row in read_rows(talker / "rows.jsonl")[:12]]
     for row in rows:
         assert row["messages"][:-1] in asked and row["messages"][-1]["role"] == "assistant"
     assert len({json.dumps(row) for row in rows}) == len(rows)
@@ -246,5 +242,5 @@ def test_each_filter_keeps_what_it_says(prentice, talker):
             assert result.returncode == 3
             continue
         assert result.returncode == 0, result.stderr
-        found = {row["messages"][-1]["content"] for row in rows_of(talker / name / "answers.jsonl")}
+        found = {row["messages"][-1]["content"] for row in read_rows(talker / name / "answers.jsonl")}
         assert found == texts

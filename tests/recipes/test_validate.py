@@ -4,7 +4,7 @@ import json
 import shutil
 
 import pytest
-from conftest import ROOT, Prentice
+from conftest import ROOT, Prentice, read_rows, write_rows
 from test_cli import make_good
 
 RECIPE = """recipe: sft
@@ -144,7 +144,7 @@ def test_audit_and_plan_decide_alike_what_a_reward_run_stores_whole(program):
 
 def write_pairs(program):
     pairs = [{"prompt": f"q {i}?", "chosen": " yes", "rejected": " no"} for i in range(8)]
-    (program.folder / "pairs.jsonl").write_text("".join(json.dumps(row) + "\n" for row in pairs))
+    write_rows(program.folder / "pairs.jsonl", pairs)
 
 
 PIPELINE = """recipe: pipeline
@@ -237,8 +237,8 @@ DEAF = ("{% for m in messages %}{% if m.role != 'tool' %}<|{{ m.role }}|>{{ m.co
 
 def test_what_a_template_leaves_out_is_said_once_by_every_verb_that_reads_the_rows(program):
     write(program)
-    rows = [json.loads(line) for line in (program.folder / "rows.jsonl").read_text().splitlines()[:3]] + [TOOL_ROW]
-    (program.folder / "tools.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    rows = read_rows(program.folder / "rows.jsonl")[:3] + [TOOL_ROW]
+    write_rows(program.folder / "tools.jsonl", rows)
     (program.folder / "deaf.jinja").write_text(DEAF)
     words = ["data.train=tools.jsonl", "data.template=deaf.jinja"]
     wanted = "deaf.jinja leaves out the tool results of 1 row, the first at "

@@ -1,4 +1,4 @@
-#include "recipes/fit.h"
+#include "recipes/model_checks.h"
 
 #include <fmt/format.h>
 
@@ -296,7 +296,7 @@ bool check_expressions(const R& recipe, RecipeMistakes& mistakes) {
 }
 
 template <class R>
-void check_fit(const R& recipe, const ModelShape& shape, RecipeMistakes& mistakes) {
+void check_against_model(const R& recipe, const ModelShape& shape, RecipeMistakes& mistakes) {
   Checker c(recipe, mistakes);
   constexpr bool exports_only = std::is_same_v<R, ExportRecipe>;
   check_weights(c, shape, !exports_only, recipe.model.init);
@@ -329,7 +329,7 @@ void check_fit(const R& recipe, const ModelShape& shape, RecipeMistakes& mistake
 
 #define PRENTICE_FITS(R)                                         \
   template bool check_expressions<R>(const R&, RecipeMistakes&); \
-  template void check_fit<R>(const R&, const ModelShape&, RecipeMistakes&);
+  template void check_against_model<R>(const R&, const ModelShape&, RecipeMistakes&);
 PRENTICE_MODEL_KINDS(PRENTICE_FITS)
 #undef PRENTICE_FITS
 template bool check_expressions<CompareRecipe>(const CompareRecipe&, RecipeMistakes&);

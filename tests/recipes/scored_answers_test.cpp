@@ -1,4 +1,4 @@
-#include "recipes/answers.h"
+#include "recipes/scored_answers.h"
 
 #include <gtest/gtest.h>
 
@@ -9,7 +9,7 @@
 namespace prentice {
 namespace {
 
-TEST(Answers, ThoseThatBecameRightComeFirst) {
+TEST(ScoredAnswers, ThoseThatBecameRightComeFirst) {
   const Scratch scratch;
   std::ofstream(scratch / "before") << R"({"index":0,"prompt":"a","expected":"x","answer":"x"})"
                                     << "\n"

@@ -18,6 +18,6 @@ bool check_expressions(const R& recipe, RecipeMistakes& mistakes);
 // The recipe against the model of its `model` section: what check_expressions has found good, the weights, the adapter,
 // data.max_length and the exports. R: a kind with a model.
 template <class R>
-void check_fit(const R& recipe, const ModelShape& shape, RecipeMistakes& mistakes);
+void check_against_model(const R& recipe, const ModelShape& shape, RecipeMistakes& mistakes);
 
 }  // namespace prentice

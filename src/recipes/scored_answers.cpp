@@ -1,4 +1,4 @@
-#include "recipes/answers.h"
+#include "recipes/scored_answers.h"
 
 #include <algorithm>
 #include <map>
@@ -34,7 +34,7 @@ std::map<int64_t, Json> read_answers(const fs::path& path) {
 
 }  // namespace
 
-std::string answers_jsonl(const EvalReport& report, const DataSet& data) {
+std::string scored_answers_jsonl(const EvalReport& report, const DataSet& data) {
   std::string lines;
   const auto add = [&](int64_t index, const std::string& expected, const std::string& answer) {
     const Example& example = data.examples.at(static_cast<size_t>(index));
@@ -66,7 +66,7 @@ std::vector<ComparedAnswer> compare_answers(const fs::path& before, const fs::pa
   return answers;
 }
 
-ReportTable answers_table(const std::vector<ComparedAnswer>& answers) {
+ReportTable compared_answers_table(const std::vector<ComparedAnswer>& answers) {
   ReportTable table{.title = "Before and after", .header = {"input", "expected", "before", "after"}, .rows = {}};
   for (size_t i = 0; i < std::min(kAnswersShown, answers.size()); ++i) {
     const ComparedAnswer& answer = answers[i];

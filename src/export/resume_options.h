@@ -8,7 +8,7 @@
 
 namespace prentice {
 
-struct Resume {
+struct ResumeOptions {
   std::filesystem::path log;  // file of a file, folder of a folder (io/resumable_stream.h); empty: nothing is kept
   std::string key = {};       // hash of the values and options that decide the bytes, but for what the head says
   // Told once, before the first tensor is made: so many of all are there already.

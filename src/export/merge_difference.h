@@ -3,12 +3,12 @@
 #pragma once
 
 #include "core/batch.h"
-#include "export/comparison.h"
+#include "export/check.h"
 #include "export/weight_source.h"
 
 namespace prentice {
 
-struct LogitDifference {
+struct MergeDifference {
   int64_t tokens = 0;
   double mean_kl = 0;  // nats: of the model in memory from the merged one
   double largest = 0;  // difference of two log-probabilities
@@ -22,10 +22,10 @@ struct MergedForm {
 };
 
 // At every position of `batch`, which lies where the model does. `merged` is made from `model`, or from its files.
-LogitDifference logit_difference(const Model& model, const WeightSource& merged, const MergedForm&, const Batch& batch);
+MergeDifference merge_difference(const Model& model, const WeightSource& merged, const MergedForm&, const Batch& batch);
 
 // The check of a verification: too far apart is another model.
-inline constexpr double kMostMeanKl = 0.5;
-Check logit_check(const LogitDifference&);
+inline constexpr double kMostMergeKl = 0.5;
+Check merge_check(const MergeDifference&);
 
 }  // namespace prentice

@@ -13,11 +13,11 @@
 namespace prentice {
 
 // Of the last scoring; and of the scoring before training, in a run that trains.
-inline constexpr const char* kAnswers = "examples.jsonl";
-inline constexpr const char* kEarlyAnswers = "examples_before.jsonl";
+inline constexpr const char* kScoredAnswersFile = "examples.jsonl";
+inline constexpr const char* kEarlyAnswersFile = "examples_before.jsonl";
 
 // One line a scored row: {"index", "prompt", "expected", "answer"}, for choice or else exact; "" without either.
-std::string answers_jsonl(const EvalReport& report, const DataSet& data);
+std::string scored_answers_jsonl(const EvalReport& report, const DataSet& data);
 
 struct ComparedAnswer {
   std::string prompt, expected, before, after;
@@ -27,6 +27,6 @@ struct ComparedAnswer {
 std::vector<ComparedAnswer> compare_answers(const std::filesystem::path& before, const std::filesystem::path& after);
 
 // The first dozen, for the page of a run.
-ReportTable answers_table(const std::vector<ComparedAnswer>& answers);
+ReportTable compared_answers_table(const std::vector<ComparedAnswer>& answers);
 
 }  // namespace prentice

@@ -1,4 +1,4 @@
-#include "quant/importance.h"
+#include "io/importance_matrix.h"
 
 #include <fmt/format.h>
 

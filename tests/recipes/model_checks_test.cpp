@@ -1,4 +1,4 @@
-#include "recipes/fit.h"
+#include "recipes/model_checks.h"
 
 #include <gtest/gtest.h>
 
@@ -36,7 +36,7 @@ std::string told(RecipeMistakes& mistakes) {
   return "";
 }
 
-TEST(Fit, ExpressionsAreCheckedWithTheirPlaceAllAtOnce) {
+TEST(ModelChecks, ExpressionsAreCheckedWithTheirPlaceAllAtOnce) {
   const auto recipe = recipe_of(std::string(kStart) +
                                 ", prompt: \"{{ a\", completion: \"{% if %}\"}\n"
                                 "adapter:\n  targets: \"(q_proj\"\n  rank_pattern: {\"q_(\": 4}\n"
@@ -71,11 +71,11 @@ ModelShape small_llama() {
 template <class R = SftRecipe>
 std::string fit(const std::string& yaml, const ModelShape& shape) {
   RecipeMistakes mistakes;
-  check_fit(recipe_of<R>(yaml), shape, mistakes);
+  check_against_model(recipe_of<R>(yaml), shape, mistakes);
   return told(mistakes);
 }
 
-TEST(Fit, EveryMistakeThatTheShapeShowsIsToldAtOnceAtItsKey) {
+TEST(ModelChecks, EveryMistakeThatTheShapeShowsIsToldAtOnceAtItsKey) {
   const std::string yaml = std::string(kStart) +
                            ", max_length: 65}\nadapter:\n  targets: [q_prj, v_proj, up_prj]\n  layers: [1, 2, 7]\n"
                            "  rank_pattern: {k_proj: 4}\n  modules_to_save: [nrm]\n"
@@ -98,7 +98,7 @@ TEST(Fit, EveryMistakeThatTheShapeShowsIsToldAtOnceAtItsKey) {
       "and biases are always F32");
 }
 
-TEST(Fit, WhatAModelCannotBeStartedOrWrittenAsIsTold) {
+TEST(ModelChecks, WhatAModelCannotBeStartedOrWrittenAsIsTold) {
   ModelShape adapted = small_llama(), shapes = small_llama(), part = small_llama(), other = small_llama();
   adapted.artifact.adapter = "/a";
   shapes.artifact.base.clear();
@@ -130,7 +130,7 @@ TEST(Fit, WhatAModelCannotBeStartedOrWrittenAsIsTold) {
   }
 }
 
-TEST(Fit, ATypeThatNoTensorOfTheModelTakesIsRefused) {
+TEST(ModelChecks, ATypeThatNoTensorOfTheModelTakesIsRefused) {
   const std::pair<std::string, bool> cases[] = {
       {"attn_q", true},          {"blk.1.ffn_down", true}, {"blk\\\\.[01]\\\\..*", true},
       {"token_embd", true},      {"output", false},  // tied

@@ -1,8 +1,9 @@
 // Importance matrices of a model: what is collected, whose they are, and what a file is written with.
+#include "export/importance_collector.h"
+
 #include <gtest/gtest.h>
 
 #include "export/gguf_model.h"
-#include "export/importance_collector.h"
 #include "export/tiny.h"
 #include "model/golden.h"
 

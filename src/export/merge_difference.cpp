@@ -1,4 +1,4 @@
-#include "export/logit_difference.h"
+#include "export/merge_difference.h"
 
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/empty.h>
@@ -68,12 +68,12 @@ Tensor merged_hidden(const Model& model, const MergedLayers& layers, const Batch
 
 }  // namespace
 
-LogitDifference logit_difference(const Model& model, const WeightSource& merged, const MergedForm& form,
+MergeDifference merge_difference(const Model& model, const WeightSource& merged, const MergedForm& form,
                                  const Batch& batch) {
   const c10::NoGradGuard no_grad;
   const Tensor own = forward_hidden(model, batch, {});
   const Tensor other = merged_hidden(model, MergedLayers(model, merged, form), batch);
-  LogitDifference found{.tokens = own.size(0)};
+  MergeDifference found{.tokens = own.size(0)};
   for (int64_t first = 0; first < found.tokens; first += kRows) {
     const int64_t rows = std::min(kRows, found.tokens - first);
     const auto log_probs = [&](const Tensor& hidden) {
@@ -89,14 +89,13 @@ LogitDifference logit_difference(const Model& model, const WeightSource& merged,
   return found;
 }
 
-Check logit_check(const LogitDifference& found) {
-  return {.name = "log-probabilities on four bits",
-          .passed = found.mean_kl <= kMostMeanKl,
-          .value = found.mean_kl,
-          .limit = kMostMeanKl,
-          .detail = fmt::format("mean KL in nats from what was trained, over {} tokens; the same likeliest token at "
-                                "{:.1f} %; largest difference {:.2g}",
-                                found.tokens, 100 * found.top1, found.largest)};
+Check merge_check(const MergeDifference& found) {
+  return at_most_check(
+      "log-probabilities on four bits", found.mean_kl, kMostMergeKl,
+      fmt::format(
+          "mean KL in nats from what was trained, over {} tokens; the same likeliest token at {:.1f} %; largest "
+          "difference {:.2g}",
+          found.tokens, 100 * found.top1, found.largest));
 }
 
 }  // namespace prentice

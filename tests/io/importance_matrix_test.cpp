@@ -1,5 +1,5 @@
 // Importance matrices: both forms of the file, and what is refused of them.
-#include "quant/importance.h"
+#include "io/importance_matrix.h"
 
 #include <gtest/gtest.h>
 
