@@ -11,6 +11,7 @@
 #include "export/file_checks.h"
 #include "export/gguf_features.h"
 #include "export/logit_limits.h"
+#include "export/sampling_check.h"
 #include "export/spec_checks.h"
 #include "export/tensor_proof.h"
 #include "export/token_proof.h"
@@ -104,7 +105,8 @@ GgufSide read_gguf_side(Verification& result, const fs::path& path, const Traine
   side.found = read_gguf_spec(file);
   side.alike = added(result, spec_checks(spec, *side.found, true));
   side.alike =
-      added(result, {unread_check(file, spec.gguf.architecture), stops_check(trained.stop_ids, side.found->eos_ids)}) &&
+      added(result, {unread_check(file, spec.gguf.architecture), stops_check(trained.stop_ids, side.found->eos_ids),
+                     sampling_check(file, trained.base)}) &&
       side.alike;
   rules.say("vocabulary");
   if (!added(result, vocabulary_checks(file, spec, trained.tokenizer, options, trained.stop_ids))) {

@@ -185,6 +185,46 @@ Check ends_check(const GgufReader& file, const GgufTokens& found, const std::vec
   return equal_check("ends", true, "");
 }
 
+// Whether a token may stand for a part of a text whose middle is filled: one that was added for that, or is left free,
+// as converters give every Gemma those of CodeGemma.
+bool may_mark(const TokenizerTables& wanted, const GgufTokens& found, const std::vector<int32_t>& stop_ids,
+              int32_t id) {
+  const auto& [bos, eos, pad, unk] = found.specials;
+  if (std::ranges::count(stop_ids, id) > 0 || id == bos || id == eos || id == pad || id == unk) return false;
+  const std::string& token = wanted.tokens[static_cast<size_t>(id)];
+  const auto is_part = [&](const FillPart& part) { return std::ranges::count(part.spellings, token) > 0; };
+  if (ends_by_spelling(token) || std::ranges::any_of(kFillParts, is_part)) return false;
+  return is_added(wanted.types[static_cast<size_t>(id)]) || token.find("unused") != token.npos;
+}
+
+// Of what llama-server's /infill sends, the parts: the model's own where it has such tokens, and no two the same.
+Check fill_check(const GgufReader& file, const TokenizerTables& wanted, const GgufTokens& found,
+                 const std::vector<int32_t>& stop_ids) {
+  constexpr const char* kName = "middles";
+  std::map<int32_t, const FillPart*> taken;
+  for (const FillPart& part : kFillParts) {
+    const auto own = std::ranges::find_if(
+        wanted.tokens, [&](const std::string& token) { return std::ranges::count(part.spellings, token) > 0; });
+    for (const char* name : part.keys) {
+      const auto id = gguf_integer(file, fmt::format("tokenizer.ggml.{}_token_id", name));
+      if (!id || *id < 0 || *id >= std::ssize(wanted.tokens)) continue;  // llama.cpp takes its own, too
+      const std::string& token = wanted.tokens[static_cast<size_t>(*id)];
+      const bool spelled = std::ranges::count(part.spellings, token) > 0;
+      const bool right =
+          spelled || (own == wanted.tokens.end() && may_mark(wanted, found, stop_ids, static_cast<int32_t>(*id)));
+      const FillPart* other = taken.try_emplace(static_cast<int32_t>(*id), &part).first->second;
+      if (right && other == &part) continue;
+      return equal_check(kName, false,
+                         fmt::format("tokenizer.ggml.{}_token_id: llama.cpp fills middles with token {} ({}), and {}",
+                                     name, *id, Json(token).dump(),
+                                     !right && own != wanted.tokens.end() ? "the model's is " + Json(*own).dump()
+                                     : !right                             ? "it is not there for that"
+                                                                          : "takes it for two parts"));
+    }
+  }
+  return equal_check(kName, true, "");
+}
+
 // llama-server renders with the template of a name where there is one for the use, such as "tool_use". Converters write
 // other characters than letters and digits of its name as '_'.
 Check named_templates_check(const GgufReader& file, const Tokenizer& tokenizer) {
@@ -230,6 +270,8 @@ std::vector<Check> vocabulary_checks(const GgufReader& file, const ModelSpec& sp
   checks.push_back(ids_check(metadata, found, stop_ids));
   checks.push_back(
       with_context(ExitCode::model, file.path().string(), [&] { return ends_check(file, found, stop_ids); }));
+  checks.push_back(
+      with_context(ExitCode::model, file.path().string(), [&] { return fill_check(file, wanted, found, stop_ids); }));
   checks.push_back(named_templates_check(file, tokenizer));
   return checks;
 }

@@ -104,6 +104,13 @@ FAULTS = {
     "a special token that is printed": ("llama", lambda f: changed(f, "tokenizer.ggml.token_type", 0, 4), "token types: token 0"),
     **{f"{key} that is a piece of words": ("llama", lambda f, key=key: f.set(f"tokenizer.ggml.{key}_token_id", 300, UINT32),
                                            f"ends: tokenizer.ggml.{key}_token_id") for key in ("fim_pad", "fim_rep", "fim_sep")},
+    **{f"{key} that is a piece of words": ("llama", lambda f, key=key: f.set(f"tokenizer.ggml.{key}_token_id", 300, UINT32),
+                                           f"middles: tokenizer.ggml.{key}_token_id")
+       for key in ("fim_pre", "fim_suf", "fim_mid", "prefix", "suffix", "middle")},
+    "a middle that begins with the end": ("qwen2", lambda f: f.set("tokenizer.ggml.fim_mid_token_id", 0, UINT32), "middles: tokenizer.ggml.fim_mid"),
+    "a temperature of nobody's": ("llama", lambda f: f.set("general.sampling.temp", 5.0, FLOAT32),
+                                  "sampling: general.sampling.temp: llama.cpp samples with 5, and the model says nothing"),
+    "one token that is sampled": ("llama", lambda f: f.set("general.sampling.top_k", 1, INT32), "sampling: general.sampling.top_k"),
     "an end of message that is a piece of words": ("llama", lambda f: f.set("tokenizer.ggml.eom_token_id", 300, UINT32), "stop tokens: expected of 0"),
     "tokens that are never generated": ("llama", lambda f: f.metadata.update({"tokenizer.ggml.suppress_tokens": ([gguf.GGUFValueType.ARRAY, INT32], [300, 301])}),
                                         "ends: tokenizer.ggml.suppress_tokens"),

@@ -1,6 +1,7 @@
 """`recipe: verify`: what a GGUF file says of itself beside its tensors, where it ends, of which types it is, and what it does not say:
 that an importance matrix weighted its rounding."""
 
+import json
 import shutil
 
 import gguf
@@ -105,3 +106,42 @@ def test_a_check_without_a_bound_names_none(imatrix, shop):
     path = shop.export("uneven", "Q4_0", name=f"bounds-{len(imatrix)}", **imatrix)
     blocks = next(check for check in shop.verify("uneven", path)[1]["checks"] if check["name"] == "blocks")
     assert blocks["passed"] and (blocks["limit"] is None if imatrix else blocks["value"] < blocks["limit"])
+
+
+FLOAT32, INT32, UINT32 = (getattr(gguf.GGUFValueType, kind) for kind in ("FLOAT32", "INT32", "UINT32"))
+
+
+@pytest.mark.parametrize("key, kind, value, code", [
+    ("temp", FLOAT32, 0.6, 0), ("temp", FLOAT32, 0.7, 9), ("top_k", INT32, 20, 0), ("top_k", INT32, 40, 9),
+    ("penalty_repeat", FLOAT32, 1.05, 0), ("penalty_repeat", FLOAT32, 1.3, 9),
+    # What changes nothing, and what transformers takes where nothing is said.
+    ("top_p", FLOAT32, 1.0, 0), ("min_p", FLOAT32, 0.0, 0), ("top_p", FLOAT32, 0.5, 9), ("penalty_last_n", INT32, 64, 0)])
+def test_what_is_sampled_with_is_what_the_model_says(key, kind, value, code, shop, tmp_path):
+    """As the package gguf copies them out of generation_config.json; llama-server obeys where a request says nothing."""
+    shutil.copytree(shop.root / "llama", tmp_path / "model")
+    path = tmp_path / "model/generation_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"temperature": 0.6, "top_k": 20, "repetition_penalty": 1.05}))
+    file = File(shop.good)
+    file.set(f"general.sampling.{key}", value, kind)
+    said, _ = shop.verify(tmp_path / "model", file.write(tmp_path / "sampled.gguf"), code)
+    assert (f"sampling: general.sampling.{key}" in said.stderr) == (code == 9)
+
+
+# Tokens 1, 2 and 3, where the keys are right.
+@pytest.mark.parametrize("keys, wrong", [
+    ({}, None), ({"fim_pre": 1, "fim_suf": 2, "fim_mid": 3}, None), ({"prefix": 1, "suffix": 2, "middle": 3}, None),
+    ({"fim_pre": 2, "fim_suf": 1, "fim_mid": 3}, "fim_pre"), ({"fim_pre": 1, "middle": 300}, "middle"), ({"fim_pre": 1, "suffix": 1}, "suffix")])
+def test_middles_are_filled_with_the_models_own_tokens(keys, wrong, shop, tmp_path):
+    if not (shop.root / "fills").exists():
+        shutil.copytree(shop.root / "llama", shop.root / "fills")
+        for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
+            text = (shop.root / "fills" / name).read_text()
+            for old, new in {"<|user|>": "<|fim_prefix|>", "<|assistant|>": "<|fim_suffix|>", "<|system|>": "<|fim_middle|>"}.items():
+                text = text.replace(old, new)
+            (shop.root / "fills" / name).write_text(text)
+        shop.fills = shop.export("fills")
+    file = File(shop.fills)
+    for key, token in keys.items():
+        file.set(f"tokenizer.ggml.{key}_token_id", token, UINT32)
+    said, _ = shop.verify("fills", file.write(tmp_path / "fills.gguf"), 9 if wrong else 0)
+    assert wrong is None or f"middles: tokenizer.ggml.{wrong}_token_id" in said.stderr, said.stderr
