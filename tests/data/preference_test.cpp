@@ -11,6 +11,7 @@
 #include "data/steps.h"
 #include "data/support.h"
 #include "data/wanted_format.h"
+#include "io/scratch.h"
 
 namespace prentice {
 namespace {
@@ -40,15 +41,6 @@ std::string row_of(const std::string& record, RowUse use, const DataSection& sec
   const auto format = wanted_format(json, use);
   require_use(format, use);
   return show(maker.make(json, format));
-}
-
-std::string message_of(const std::function<void()>& body) {
-  try {
-    body();
-  } catch (const Error& error) {
-    return error.what();
-  }
-  return "no error";
 }
 
 TEST(Preference, EverySpellingBecomesTwoSidesOfOnePrompt) {

@@ -13,8 +13,8 @@ namespace prentice {
 
 class Scratch {
  public:
-  Scratch() {
-    auto name = (std::filesystem::temp_directory_path() / "prentice-test-XXXXXX").string();
+  explicit Scratch(const std::filesystem::path& parent = std::filesystem::temp_directory_path()) {
+    auto name = (parent / "prentice-test-XXXXXX").string();
     path_ = ::mkdtemp(name.data());
   }
   ~Scratch() {

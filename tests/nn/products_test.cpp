@@ -1,15 +1,13 @@
 // linear() and project() against the same products written out, gradients included.
+#include "nn/products.h"
+
 #include <ATen/TensorOperators.h>
-#include <ATen/ops/arange.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/equal.h>
-#include <ATen/ops/linalg_vector_norm.h>
 #include <ATen/ops/matmul.h>
 #include <ATen/ops/ones_like.h>
 #include <ATen/ops/randn.h>
 #include <ATen/ops/relu.h>
-#include <ATen/ops/tensor.h>
-#include <ATen/ops/zeros.h>
 #include <gtest/gtest.h>
 #include <torch/csrc/autograd/autograd.h>
 
@@ -21,11 +19,6 @@ namespace prentice {
 namespace {
 
 constexpr int64_t kIn = 12, kTokens = 9;
-
-double relative(const Tensor& a, const Tensor& b) {
-  return at::linalg_vector_norm(a.detach() - b.detach()).item<double>() /
-         at::linalg_vector_norm(b.detach()).item<double>();
-}
 
 Tensor leaf(at::IntArrayRef shape) { return at::randn(shape, at::kDouble).set_requires_grad(true); }
 
@@ -40,12 +33,6 @@ Linear make_linear(int64_t out, bool bias, std::optional<double> dropout, int64_
                      .module = out};
   }
   return made;
-}
-
-Batch one_sequence() {
-  return {.positions = at::arange(kTokens),
-          .sequence_id = at::zeros({kTokens}, at::kInt),
-          .sample_key = at::tensor({int64_t{4}})};
 }
 
 const ForwardOptions kTraining{.training = true, .seed = 5, .step = 2};
@@ -92,7 +79,7 @@ std::vector<ProductCase> cases() {
 }
 
 TEST(Products, EqualTheWrittenOutOnesWithGradients) {
-  const Batch batch = one_sequence();
+  const Batch batch = one_sequence(kTokens);
   for (auto& c : cases()) {
     Projection projection{.parts = c.parts};
     if (c.joined) join(projection);
@@ -121,15 +108,16 @@ TEST(Products, ASwitchedOffAdapterIsNotThere) {
   Linear layer = make_linear(5, true, 0.5);
   layer.lora->enabled = false;
   const Tensor x = at::randn({kTokens, kIn}, at::kDouble);
-  EXPECT_LT(relative(linear(layer, x, one_sequence(), kTraining), at::matmul(x, dense_weight(layer).t()) + layer.bias),
-            1e-14);
+  EXPECT_LT(
+      relative(linear(layer, x, one_sequence(kTokens), kTraining), at::matmul(x, dense_weight(layer).t()) + layer.bias),
+      1e-14);
 }
 
 TEST(Products, DropoutIsForTrainingOnly) {
   const Linear layer = make_linear(5, false, 0.5);
   const Tensor x = at::randn({kTokens, kIn}, at::kDouble);
-  EXPECT_LT(relative(linear(layer, x, one_sequence(), {}), linear(layer, x)), 1e-15);
-  EXPECT_GT(relative(linear(layer, x, one_sequence(), kTraining), linear(layer, x)), 1e-3);
+  EXPECT_LT(relative(linear(layer, x, one_sequence(kTokens), {}), linear(layer, x)), 1e-15);
+  EXPECT_GT(relative(linear(layer, x, one_sequence(kTokens), kTraining), linear(layer, x)), 1e-3);
 }
 
 TEST(Products, AReplacedWeightOutdatesTheJoinedOne) {
@@ -154,7 +142,7 @@ TEST(Products, Bf16TakesF32AdaptersAndGivesF32Gradients) {
 
 TEST(Recompute, GivesTheSameBitsThroughTwoBlocks) {
   const Linear first = make_linear(kIn, true, 0.3), second = make_linear(kIn, true, 0.3, 4);
-  const Batch batch = one_sequence();
+  const Batch batch = one_sequence(kTokens);
   const Tensor x = leaf({kTokens, kIn});
   const auto block = [&](const Linear& layer) {
     return [&layer, &batch](const Tensor& in) { return at::relu(linear(layer, in, batch, kTraining)); };

@@ -1,12 +1,8 @@
 // Layers whose weight is held in NF4 or in GGUF blocks against the same layers with the values that it stands for.
 #include <ATen/TensorOperators.h>
-#include <ATen/ops/arange.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/equal.h>
-#include <ATen/ops/linalg_vector_norm.h>
 #include <ATen/ops/randn.h>
-#include <ATen/ops/tensor.h>
-#include <ATen/ops/zeros.h>
 #include <c10/core/GradMode.h>
 #include <gtest/gtest.h>
 #include <torch/csrc/autograd/autograd.h>
@@ -15,23 +11,13 @@
 
 #include "nn/dora.h"
 #include "nn/linear.h"
+#include "nn/products.h"
 #include "quant/encode.h"
 
 namespace prentice {
 namespace {
 
 constexpr int64_t kIn = 96, kTokens = 9;  // rows of the weight end within blocks of NF4
-
-double relative(const Tensor& a, const Tensor& b) {
-  return at::linalg_vector_norm(a.detach() - b.detach()).item<double>() /
-         at::linalg_vector_norm(b.detach()).item<double>();
-}
-
-Batch one_sequence() {
-  return {.positions = at::arange(kTokens),
-          .sequence_id = at::zeros({kTokens}, at::kInt),
-          .sample_key = at::tensor({int64_t{4}})};
-}
 
 struct Kind {
   const char* what;
@@ -89,7 +75,7 @@ std::vector<Tensor> leaves(const Projection& projection, const Tensor& x) {
 }
 
 TEST(QuantizedLinear, ProductsAndGradientsAreThoseOfItsValues) {
-  const Batch batch = one_sequence();
+  const Batch batch = one_sequence(kTokens);
   const ForwardOptions training{.training = true, .seed = 5, .step = 2};
   const Kind kinds[] = {{"plain", false, false, 0, false}, {"bias", false, false, 0, true},
                         {"lora", true, false, 0, true},    {"lora, dropout", true, false, 0.4, false},

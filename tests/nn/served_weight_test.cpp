@@ -3,10 +3,8 @@
 #include "nn/served_weight.h"
 
 #include <ATen/TensorOperators.h>
-#include <ATen/ops/arange.h>
 #include <ATen/ops/empty.h>
 #include <ATen/ops/equal.h>
-#include <ATen/ops/linalg_vector_norm.h>
 #include <ATen/ops/randint.h>
 #include <ATen/ops/randn.h>
 #include <c10/core/GradMode.h>
@@ -15,17 +13,13 @@
 
 #include <cstring>
 
+#include "nn/products.h"
 #include "quant/encode.h"
 
 namespace prentice {
 namespace {
 
 constexpr int64_t kIn = 256, kTokens = 9;
-
-double relative(const Tensor& a, const Tensor& b) {
-  return at::linalg_vector_norm(a.detach() - b.detach()).item<double>() /
-         at::linalg_vector_norm(b.detach()).item<double>();
-}
 
 // Multiples of 1/64, so that sums of a few products are exact in any order.
 Tensor coarse(at::IntArrayRef shape, at::ScalarType type) {

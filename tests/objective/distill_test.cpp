@@ -45,10 +45,6 @@ Tensor plain_loss(const TwoModels& m, const DivergenceKind& kind, double tempera
 
 LiveTeacher teacher_of(const TwoModels& m) { return {m.teacher_hidden, m.teacher_head, m.teacher_softcap}; }
 
-DistillOptions options_of(const DivergenceKind& kind, double temperature, double weight) {
-  return {.divergence = kind.divergence, .beta = kind.beta, .temperature = temperature, .weight = weight};
-}
-
 DistillShare share_of(const TwoModels& m, const DistillOptions& options, int64_t bytes = 0) {
   return distill_share(m.hidden, m.head, m.softcap, m.batch, m.counts, teacher_of(m), options, {}, {bytes});
 }

@@ -40,10 +40,6 @@ DistillShare share_of(const TwoModels& m, const SparseTeacher& teacher, const Di
   return distill_share(m.hidden, m.head, m.softcap, m.batch, m.counts, teacher, options, {}, {bytes});
 }
 
-DistillOptions options_of(const DivergenceKind& kind, double temperature, double weight) {
-  return {.divergence = kind.divergence, .beta = kind.beta, .temperature = temperature, .weight = weight};
-}
-
 // The definitions row by row over plain lists of events, by autograd.
 Tensor plain_row(const DivergenceKind& kind, const Tensor& log_p, const Tensor& log_q, bool whole,
                  const Tensor& missing) {

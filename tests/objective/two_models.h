@@ -16,7 +16,7 @@
 
 #include "core/batch.h"
 #include "nn/linear.h"
-#include "objective/divergence.h"
+#include "objective/distill.h"
 
 namespace prentice {
 
@@ -35,6 +35,10 @@ inline const std::vector<DivergenceKind> kDivergenceKinds = {{"forward_kl", Dive
                                                              {"jsd 1", Divergence::jsd, 1},
                                                              {"tvd", Divergence::tvd},
                                                              {"cross_entropy", Divergence::cross_entropy}};
+
+inline DistillOptions options_of(const DivergenceKind& kind, double temperature, double weight) {
+  return {.divergence = kind.divergence, .beta = kind.beta, .temperature = temperature, .weight = weight};
+}
 
 struct TwoModels {
   static constexpr int64_t kTokens = 23, kHidden = 6, kTeacherHidden = 9, kVocab = 17, kRank = 2;

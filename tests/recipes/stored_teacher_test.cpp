@@ -13,6 +13,7 @@
 #include "core/error.h"
 #include "data/content.h"
 #include "data/steps.h"
+#include "io/scratch.h"
 #include "model/model.h"
 #include "objective/distill.h"
 #include "recipes/store_key.h"
@@ -107,16 +108,6 @@ struct Lesson {
   }
 };
 
-std::string message_of(const std::function<void()>& body) {
-  try {
-    body();
-  } catch (const Error& error) {
-    EXPECT_EQ(error.code(), ExitCode::model);
-    return error.what();
-  }
-  return "";
-}
-
 TEST(StoredTeacher, ATeacherThatIsStoredWholeTeachesAsTheLiveOne) {
   const Lesson lesson;
   const StoredTeacher stored = lesson.open(lesson.write_store(), lesson.tokenizer);
@@ -143,7 +134,9 @@ TEST(StoredTeacher, ARowThatIsNotThereIsNamed) {
   const auto path = lesson.write_store(1);
   const StoredTeacher stored = lesson.open(path, lesson.tokenizer);
   EXPECT_EQ(stored.taught(lesson.data.encoded).held, 2);
-  const std::string message = message_of([&] { stored.require_all(lesson.data.encoded); });
+  ExitCode code = ExitCode::ok;
+  const std::string message = message_of([&] { stored.require_all(lesson.data.encoded); }, &code);
+  EXPECT_EQ(code, ExitCode::model);
   EXPECT_NE(message.find("rows.jsonl:3: the store of distill.teacher does not hold this row"), std::string::npos)
       << message;
   EXPECT_NE(message.find("1 of 3"), std::string::npos) << message;
