@@ -41,8 +41,33 @@ double columns_per_rank(const WeightSource& source, const GgufTensorPlan& plan) 
   return static_cast<double>(columns) / static_cast<double>(source.rank_of_change(plan.sources[0]));
 }
 
-void write_tensor(const WeightSource& source, const GgufTensorPlan& plan, std::vector<std::byte>& bytes,
-                  ResumableStream& writer, DeltaSums& sums) {
+constexpr int64_t kValuesAtOnce = int64_t{1} << 21;  // 4 MB of bf16 and less of blocks
+
+// Where no adapter is merged, no row hangs on another.
+void write_unchanged(const WeightSource& source, size_t index, const GgufTensorPlan& plan,
+                     std::vector<std::byte>& bytes, ResumableStream& writer) {
+  const auto [rows, columns] = row_shape(source.tensors()[index].shape);
+  const int64_t together = plan.rows_together;
+  const int64_t step = together * std::max<int64_t>(kValuesAtOnce / (together * columns), 1);
+  for (int64_t start = 0; start < rows; start += step) {
+    const int64_t count = std::min(step, rows - start);
+    bytes.resize(count * encoded_bytes(columns, plan.info.type));
+    const auto read = [&, columns = columns](int64_t first, int64_t n, std::span<float> values) {
+      source.read_rows(index, start + first, n, values);
+      std::vector<float> room;
+      const auto wanted = as_gguf(plan, start + first, columns, values, room);
+      if (wanted.data() != values.data()) std::ranges::copy(wanted, values.begin());
+    };
+    with_context(ExitCode::model, "tensor " + plan.info.name, [&, columns = columns] {
+      encode_rows(count, columns, together, read, plan.info.type, bytes, plan.importance);
+    });
+    writer.write(plan.info.name, bytes);
+    source.release();  // a large tensor is mapped some rows at a time
+  }
+}
+
+void write_changed(const WeightSource& source, const GgufTensorPlan& plan, std::vector<std::byte>& bytes,
+                   ResumableStream& writer, DeltaSums& sums) {
   const bool in_blocks = ggml_type_info(plan.info.type).block_elements > 1;
   for_each_gguf_change(source, plan, [&](std::span<const float> values, std::span<const float> base) {
     bytes.clear();
@@ -51,6 +76,13 @@ void write_tensor(const WeightSource& source, const GgufTensorPlan& plan, std::v
     if (in_blocks && !base.empty()) sums.add(delta_sums(values, base, bytes, plan.info.type, plan.importance));
     writer.write(plan.info.name, bytes, note_of(sums));
   });
+}
+
+void write_tensor(const WeightSource& source, const GgufTensorPlan& plan, std::vector<std::byte>& bytes,
+                  ResumableStream& writer, DeltaSums& sums) {
+  const bool changed = std::ranges::any_of(plan.sources, [&](size_t index) { return source.is_changed(index); });
+  if (changed || !plan.constants.empty()) return write_changed(source, plan, bytes, writer, sums);
+  for (const size_t index : plan.sources) write_unchanged(source, index, plan, bytes, writer);
 }
 
 }  // namespace

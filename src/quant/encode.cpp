@@ -1,8 +1,10 @@
 #include "quant/encode.h"
 
 #include <algorithm>
+#include <cassert>
 #include <cmath>
 #include <cstring>
+#include <memory>
 #include <utility>
 
 #include "core/error.h"
@@ -14,11 +16,10 @@ namespace prentice {
 
 namespace {
 
-template <class T>
-std::span<T> grow(std::vector<std::byte>& out, size_t count) {
-  const size_t start = out.size();
-  out.resize(start + count * sizeof(T));
-  return {reinterpret_cast<T*>(out.data() + start), count};
+constexpr int64_t kSliceValues = int64_t{1} << 16;  // in f32 they stay in a core's own cache
+
+std::span<uint16_t> as_halves(std::span<std::byte> out) {
+  return {reinterpret_cast<uint16_t*>(out.data()), out.size() / sizeof(uint16_t)};
 }
 
 // work(first, count) over all cores.
@@ -104,26 +105,46 @@ void block_bounds(std::span<const float> values, GgmlType type, std::span<float>
 
 }  // namespace
 
+size_t encoded_bytes(size_t values, GgmlType type) {
+  const auto& info = ggml_type_info(type);
+  return values / info.block_elements * info.block_bytes;
+}
+
 void encode(std::span<const float> values, GgmlType type, std::vector<std::byte>& out,
             std::span<const float> importance) {
+  const size_t start = out.size();
+  out.resize(start + encoded_bytes(values.size(), type));
+  encode(values, type, std::span(out).subspan(start), importance);
+}
+
+void encode(std::span<const float> values, GgmlType type, std::span<std::byte> out, std::span<const float> importance) {
+  assert(out.size() == encoded_bytes(values.size(), type));
   switch (type) {
-    case GgmlType::F32: {
-      const auto bytes = std::as_bytes(values);
-      out.insert(out.end(), bytes.begin(), bytes.end());
+    case GgmlType::F32:
+      std::ranges::copy(std::as_bytes(values), out.begin());
       return;
-    }
     case GgmlType::F16:
-      return encode_f16(values, grow<uint16_t>(out, values.size()));
+      return encode_f16(values, as_halves(out));
     case GgmlType::BF16:
-      return f32_to_bf16(values, grow<uint16_t>(out, values.size()));
+      return f32_to_bf16(values, as_halves(out));
     default:
       break;
   }
   const BlockType* blocks = find_block_type(type);
   if (blocks == nullptr) fail_type(type);
-  const auto& info = ggml_type_info(type);
-  const auto bytes = grow<std::byte>(out, values.size() / info.block_elements * info.block_bytes);
-  encode_blocks(values, *blocks, importance, bytes.data());
+  encode_blocks(values, *blocks, importance, out.data());
+}
+
+void encode_rows(int64_t rows, int64_t columns, int64_t multiple, const ReadRows& read, GgmlType type,
+                 std::span<std::byte> out, std::span<const float> importance) {
+  const int64_t slice = multiple * std::max<int64_t>(kSliceValues / (multiple * columns), 1);
+  const size_t row_bytes = encoded_bytes(columns, type);
+  parallel_pieces(rows, slice, [&](int64_t first, int64_t end) {
+    const auto count = static_cast<size_t>((end - first) * columns);
+    const auto values = std::make_unique_for_overwrite<float[]>(count);
+    read(first, end - first, {values.get(), count});
+    encode({values.get(), count}, type, out.subspan(first * row_bytes, (end - first) * row_bytes), importance);
+  });
 }
 
 void decode(std::span<const std::byte> bytes, GgmlType type, std::span<float> out) {

@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <string_view>
 #include <vector>
@@ -19,6 +20,15 @@ namespace prentice {
 // finite.
 void encode(std::span<const float> values, GgmlType type, std::vector<std::byte>& out,
             std::span<const float> importance = {});
+// The same to where `out` is, which is as long as they are.
+void encode(std::span<const float> values, GgmlType type, std::span<std::byte> out,
+            std::span<const float> importance = {});
+size_t encoded_bytes(size_t values, GgmlType type);
+// The same for `rows` of `columns` that read(first, count, values) makes, some at a time and not in order: each thread
+// encodes what it has read while its core still has it. They begin at multiples of `multiple` rows.
+using ReadRows = std::function<void(int64_t first, int64_t count, std::span<float> values)>;
+void encode_rows(int64_t rows, int64_t columns, int64_t multiple, const ReadRows& read, GgmlType type,
+                 std::span<std::byte> out, std::span<const float> importance = {});
 // The inverse; `out` has as many elements as the bytes hold.
 void decode(std::span<const std::byte> bytes, GgmlType type, std::span<float> out);
 
