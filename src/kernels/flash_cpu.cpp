@@ -10,6 +10,7 @@
 
 #include "core/wide_type.h"
 #include "kernels/attention_rows.h"
+#include "kernels/meta_forms.h"
 #include "kernels/operation.h"
 #include "kernels/vector.h"
 
@@ -178,7 +179,9 @@ std::tuple<Tensor, Tensor> forward_cpu(const Tensor& q, const Tensor& k, const T
 
 std::tuple<Tensor, Tensor, Tensor> backward_meta(const Tensor&, const Tensor& q, const Tensor& k, const Tensor& v,
                                                  const Tensor&, const Tensor&, Starts, double, int64_t) {
-  return {at::empty(q.sizes(), q.options()), at::empty(k.sizes(), k.options()), at::empty(v.sizes(), v.options())};
+  const Gradients results{at::empty(q.sizes(), q.options()), at::empty(q.sizes(), q.options()),
+                          at::empty(q.sizes(), q.options())};
+  return {results.q, summed_groups(results.k, k.size(1)), summed_groups(results.v, v.size(1))};
 }
 
 std::tuple<Tensor, Tensor, Tensor> backward_cpu(const Tensor& grad, const Tensor& q, const Tensor& k, const Tensor& v,
@@ -229,7 +232,8 @@ Tensor flash_attention_cpu(const Tensor& q, const Tensor& k, const Tensor& v, co
   static const auto flash = operation<Tensor(const Tensor&, const Tensor&, const Tensor&, Starts, double, int64_t)>(
       "prentice::flash_attention");
   const auto type = q.scalar_type();
-  if (!q.is_cpu() || type == at::kFloat || type == at::kDouble) return flash.call(q, k, v, starts, scale, window);
+  const bool on_cpu = q.is_cpu() || (q.is_meta() && MetaStandsForCpu::now());
+  if (!on_cpu || type == at::kFloat || type == at::kDouble) return flash.call(q, k, v, starts, scale, window);
   return flash.call(q.to(at::kFloat), k.to(at::kFloat), v.to(at::kFloat), starts, scale, window).to(type);
 }
 

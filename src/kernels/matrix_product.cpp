@@ -28,12 +28,15 @@ const std::optional<c10::TypedOperatorHandle<OneDnnLinear>>& one_dnn_linear() {
 }
 
 bool worth_one_dnn(const Tensor& x, const Tensor& weight) {
-  return x.is_cpu() && x.scalar_type() == at::kFloat && weight.scalar_type() == at::kFloat && x.size(0) >= kLeastRows &&
-         weight.size(0) >= kLeastWidth && weight.size(1) >= kLeastWidth &&
-         x.size(0) * weight.size(0) * weight.size(1) >= kLeastWork;
+  return x.is_cpu() && x.scalar_type() == at::kFloat && weight.scalar_type() == at::kFloat &&
+         is_for_one_dnn(x.size(0), weight.size(1), weight.size(0));
 }
 
 }  // namespace
+
+bool is_for_one_dnn(int64_t rows, int64_t in, int64_t out) {
+  return rows >= kLeastRows && in >= kLeastWidth && out >= kLeastWidth && rows * in * out >= kLeastWork;
+}
 
 Tensor product_transposed(const Tensor& x, const Tensor& weight) {
   if (!worth_one_dnn(x, weight) || !one_dnn_linear()) return at::mm(x, weight.t());

@@ -5,6 +5,8 @@
 #include <ATen/ops/result_type.h>
 #include <torch/library.h>
 
+#include <utility>
+
 #include "core/tensor.h"
 #include "core/wide_type.h"
 
@@ -58,7 +60,13 @@ Tensor segment_reduce(const Tensor& data, c10::string_view, const std::optional<
 
 Tensor dot(const Tensor& a, const Tensor&) { return at::empty({}, a.options()); }
 
+thread_local bool t_stands_for_cpu = false;
+
 }  // namespace
+
+MetaStandsForCpu::MetaStandsForCpu(bool yes) : before_(std::exchange(t_stands_for_cpu, yes)) {}
+MetaStandsForCpu::~MetaStandsForCpu() { t_stands_for_cpu = before_; }
+bool MetaStandsForCpu::now() { return t_stands_for_cpu; }
 
 void register_meta_forms() {
   static const torch::Library library = [] {

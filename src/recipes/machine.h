@@ -33,7 +33,7 @@ int64_t peak_bytes(const Machine&);
 void note_bare_program();
 
 // Of memory that no tensor of a run accounts for: libraries' code and workspaces, the tokenizer; on a GPU the context.
-// Measured on a CPU (experiments/plan): 42 MB of code, 15 to 20 of a heap's blocks, 8 of its holes and of stacks.
+// On a CPU as it is in the middle, by which all is decided; a plan has its own (recipes/program_share.h).
 inline constexpr int64_t kCpuContextBytes = int64_t{64} << 20, kGpuContextBytes = int64_t{600} << 20;
 
 // Cores this process may use: the cgroup's quota, the affinity mask, at most 8.

@@ -4,12 +4,14 @@
 
 #include <algorithm>
 #include <cmath>
+#include <set>
 
 #include "config/words.h"
 #include "eval/score.h"
 #include "export/gguf_model.h"
 #include "recipes/open.h"
 #include "recipes/prepare.h"
+#include "recipes/program_share.h"
 #include "recipes/proof_tokens.h"
 #include "recipes/reference.h"
 #include "recipes/selftest.h"
@@ -25,8 +27,9 @@ constexpr double kSamplingShare = 0.05;
 // Of the host while a GPU does the work: the program, its libraries and the data.
 constexpr int64_t kGpuHostBytes = int64_t{2} << 30;
 
-// An export reads, joins and writes a tensor at a time.
-constexpr int64_t kExportBytes = int64_t{300} << 20;
+// An export reads, joins and writes blocks of rows, whatever the size of the tensors: it is the program that counts
+// (measured, experiments/plan), with its proof the libraries, too.
+constexpr int64_t kExportBytes = int64_t{32} << 20, kProvenBytes = int64_t{44} << 20;
 
 bool refuses_long_rows(const DataSection& data) {
   return data.overlong == Overlong::error || (data.overlong == Overlong::automatic && data.format != DataFormat::text);
@@ -100,6 +103,7 @@ struct Fullest {
   int64_t tokens = 0, labelled = 0;  // of any one micro-batch
   bool alone = true;                 // every step is one
   std::vector<int64_t> starts;       // of the one with the most tokens
+  std::set<int64_t> sizes;           // that were met
 };
 
 // Of so many steps of the first epoch, which with a few is all of them.
@@ -111,6 +115,7 @@ Fullest fullest_micro_batch(const StepSource& steps) {
     const Step step = steps.step(i * all / looked);
     fullest.alone = fullest.alone && step.micros.size() == 1;
     for (const auto& batch : step.micros) {
+      fullest.sizes.insert(batch.tokens.size(0));
       if (batch.tokens.size(0) > fullest.tokens)
         fullest.tokens = batch.tokens.size(0), fullest.starts = batch.host_starts;
       fullest.labelled = std::max(fullest.labelled, batch.target_rows.size(0));
@@ -119,9 +124,10 @@ Fullest fullest_micro_batch(const StepSource& steps) {
   return fullest;
 }
 
-// What a step of few or short rows does not fill of a micro-batch, and a small held-out set of a scoring pass.
+// What a step of few or short rows does not fill of a micro-batch, and a small held-out set of a scoring pass. Returns
+// the sizes of batches that are to come.
 template <class Recipe>
-void narrow_to_data(StepShape& shape, const Recipe& recipe, const PreparedRun& run) {
+std::set<int64_t> narrow_to_data(StepShape& shape, const Recipe& recipe, const PreparedRun& run) {
   bool samples = false;  // then the student's own answers are of other lengths
   if constexpr (requires { recipe.distill; }) samples = recipe.distill.on_policy > 0;
   const int64_t most = shape.micro_tokens;
@@ -144,6 +150,19 @@ void narrow_to_data(StepShape& shape, const Recipe& recipe, const PreparedRun& r
   const bool rows_alone = std::ranges::none_of(recipe.eval.tasks, scores);  // other tasks make batches of their own
   shape.eval_tokens = rows_alone || tokens == 0 ? std::clamp<int64_t>(tokens, 1, most) : most;
   shape.eval_labelled = rows_alone ? std::clamp<int64_t>(labels, 1, shape.eval_tokens) : shape.eval_tokens;
+  std::set<int64_t> sizes = step.sizes;
+  if (samples || !rows_alone) {  // more than are kept, as large as those known
+    for (int64_t i = 0; i < 16; ++i) sizes.insert(shape.micro_tokens - i);
+  }
+  if (tokens > 0) sizes.insert(shape.eval_tokens);
+  return sizes;
+}
+
+void add(MemoryByPhase& memory, int64_t bytes) {
+  for (const auto phase :
+       {&MemoryByPhase::load, &MemoryByPhase::forward, &MemoryByPhase::backward, &MemoryByPhase::step,
+        &MemoryByPhase::eval, &MemoryByPhase::save, &MemoryByPhase::export_, &MemoryByPhase::verify})
+    memory.*phase += memory.*phase > 0 ? bytes : 0;
 }
 
 int64_t merged_bytes(const ExportSection& section, const StepShape& shape) {
@@ -181,8 +200,14 @@ Plan make_plan(const Recipe& recipe, const PreparedRun& run, StepShape shape, co
   double tokens = 0, targets = 0;
   for (const auto& sequence : sequences) tokens += sequence.size(), targets += sequence.target_weight();
   const double rows = static_cast<double>(std::max<size_t>(1, sequences.size()));
-  narrow_to_data(shape, recipe, run);
+  const auto sizes = narrow_to_data(shape, recipe, run);
   Plan plan{.steps = run.steps->size(), .hardware = hardware, .memory = step_memory(shape)};
+  int64_t more = 0;  // than the stated share
+  if (!shape.is_gpu) {
+    more = program_share(shape.spec, {.dtype = shape.dtype, .threads = *recipe.run.threads, .rows = sizes}) -
+           kCpuContextBytes;
+    add(plan.memory, more);
+  }
   if (const int64_t proof = proof_bytes(recipe.exports, shape, shape.full()); proof > 0)
     plan.memory.verify = plan.memory.save + proof;
   plan.tokens_per_step = tokens * run.epochs / std::max<int64_t>(1, plan.steps);
@@ -218,12 +243,12 @@ Plan make_plan(const Recipe& recipe, const PreparedRun& run, StepShape shape, co
   if (use_of(recipe) != RowUse::examples) {
     plan.pairs = {lengths_of_role(sequences, kChosen), lengths_of_role(sequences, kRejected)};
   }
-  Hardware tighter = hardware;
-  tighter.memory_bytes = plan.memory.peak() / 4 * 3;
+  Hardware stated = hardware, tighter = hardware;
+  stated.memory_bytes -= more, tighter.memory_bytes = (plan.memory.peak() - more) / 4 * 3;
   plan.smaller = [shape, tighter, group = run.data.train.encoded.group, refuses = refuses_long_rows(recipe.data)] {
     return advice(shape, group, refuses, tighter);
   };
-  if (!plan.fits) plan.advice = advice(shape, run.data.train.encoded.group, refuses_long_rows(recipe.data), hardware);
+  if (!plan.fits) plan.advice = advice(shape, run.data.train.encoded.group, refuses_long_rows(recipe.data), stated);
   plan.decided.insert(plan.decided.end(), run.new_tokens.decided.begin(), run.new_tokens.decided.end());
   return plan;
 }
@@ -238,14 +263,13 @@ Plan scoring_plan(StepShape shape, const Hardware& hardware) {
 }
 
 Plan export_plan(const StepShape& shape, const ExportSection& section, const Hardware& hardware) {
-  const int64_t largest = shape.spec.vocab * shape.spec.hidden * 4;
   int64_t proof = proof_bytes(section, shape, false);
   if (proof == 0 && section.verify && shape.spec.labels == 0)  // an adapter alone is run for its self-test
     proof = verification_bytes(shape.spec, kSelfTestTokens, shape.is_gpu);
   Plan plan{.disk_bytes = merged_bytes(section, shape) + gguf_bytes(section, shape),
             .hardware = hardware,
-            .memory = {.export_ = largest + kExportBytes,
-                       .verify = proof > 0 ? proof + (hardware.is_gpu ? kGpuContextBytes : kCpuContextBytes) : 0}};
+            .memory = {.export_ = kExportBytes,
+                       .verify = proof > 0 ? proof + (hardware.is_gpu ? kGpuContextBytes : kProvenBytes) : 0}};
   plan.fits = plan.memory.peak() <= hardware.memory_bytes;
   plan.host_peak_bytes = hardware.is_gpu ? kGpuHostBytes : plan.memory.peak();
   return plan;

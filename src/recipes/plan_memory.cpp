@@ -13,6 +13,9 @@ namespace {
 
 constexpr int64_t kF32 = 4;
 
+// Rows of a tensor on their way to a file, as they are read, as f32 and as they are written.
+constexpr int64_t kRowBlocks = int64_t{8} << 20;
+
 // Causal attention reads half of the keys on average.
 double attention_flops(const ModelSpec& spec, double mean_length) {
   return 2.0 * 2 * static_cast<double>(spec.layers * spec.heads * spec.head_dim) * mean_length / 2;
@@ -87,7 +90,7 @@ MemoryByPhase step_memory(const StepShape& shape) {
   memory.step = between + found.gradients + moving;
   memory.eval = context + found.eval;
   memory.save = between;
-  memory.export_ = between + std::max(shape.spec.vocab, shape.spec.feed_forward) * shape.spec.hidden * kF32;
+  memory.export_ = between + kRowBlocks;
   return memory;
 }
 
@@ -105,12 +108,13 @@ std::span<const int64_t> micro_batches(bool gpu) {
 }
 
 int64_t verification_bytes(const ModelSpec& spec, int64_t tokens, bool is_gpu) {
-  constexpr int64_t kCopies = 6;  // f64: two sides' logits, logarithms of one, differences, and two on the way to a sum
+  // f64: two sides' logits, the f32 ones that they come of, logarithms of one, differences, and two on the way to a sum
+  constexpr int64_t kCopies = 7;
   const int64_t ends = spec.vocab * spec.hidden, layers = parameter_count(spec) - (spec.tied_head ? 1 : 2) * ends;
   const int64_t micro = std::min(tokens, kProofMicroTokens) * (12 * spec.hidden + 4 * spec.feed_forward);
   const int64_t heads = is_gpu ? 0 : 2 * ends;  // those stay on the host
-  return (heads + layers / spec.layers + micro + 2 * tokens * spec.hidden) * kF32 +
-         std::min(tokens * spec.vocab, kProofLogits) * kCopies * int64_t{sizeof(double)};
+  const int64_t logits = std::min(tokens * spec.vocab, kProofLogits) * kCopies * int64_t{sizeof(double)};
+  return (heads + 2 * tokens * spec.hidden) * kF32 + std::max((layers / spec.layers + micro) * kF32, logits);
 }
 
 SmallerStep smaller_step(const StepShape& shape, int64_t group, int64_t memory_bytes) {

@@ -185,6 +185,7 @@ int plan_pipeline(const Invocation& invocation) {
 }  // namespace
 
 int plan_recipe(const Invocation& invocation) {
+  note_bare_program();
   if (invocation.kind == "pipeline") return plan_pipeline(invocation);
   validate_recipe(invocation.recipe);
   const Plan plan = plan_of({.step = {.kind = invocation.kind, .recipe = invocation.recipe}}, invocation);

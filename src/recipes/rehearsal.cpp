@@ -196,6 +196,7 @@ int64_t two_pages(const NamedTensors& states) {
 
 Rehearsed rehearse_whole(const StepShape& shape) {
   register_meta_forms();
+  const MetaStandsForCpu stands(!shape.is_gpu);
   Rehearsed found;
   int64_t start = MetaMemory::live();
   const auto held = [&] { return MetaMemory::live() - start; };

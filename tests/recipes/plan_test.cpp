@@ -147,6 +147,19 @@ TEST(Plan, WhatWaitsOnTheHostIsNotOnTheDevice) {
   EXPECT_EQ(context - step_memory(shape).step, 8 * shape.trainable - there.paged);
 }
 
+// By hand: a CPU keeps q, k, v and the result of attention in f32, where a GPU has them in bf16, and v perhaps a second
+// time, its rows next to each other. Those in bf16 that the f32 ones are made of may live on or not.
+TEST(Plan, OnACpuAttentionInBf16KeepsCopiesInF32) {
+  StepShape shape = llama_8b();
+  shape.micro_tokens = 1024, shape.longest = 512;
+  const int64_t gpu = rehearse(shape).kept;
+  shape.is_gpu = false;
+  const int64_t more = rehearse(shape).kept - gpu;
+  const int64_t values = int64_t{32} * 1024 * (4096 + 2 * 1024), result = int64_t{32} * 1024 * 4096;
+  EXPECT_GE(more, (4 - 2) * (values + result) - int64_t{32} * 1024 * 1024 * 2);
+  EXPECT_LE(more, 4 * values + 4 * result);
+}
+
 // By hand, of torch's bytes: two codes a weight, two scales for 256 of them, the step and the rate. Every matrix of the
 // adapter has more than 4,096 elements and a multiple of 256; only B of k and v has scales of half a unit.
 TEST(Plan, MomentsIn8BitsTakeTwoBytesAWeightAndTheirScales) {
