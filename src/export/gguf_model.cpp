@@ -4,6 +4,7 @@
 #include <map>
 
 #include "core/error.h"
+#include "export/base_rows.h"
 #include "export/gguf_features.h"
 #include "export/gguf_tensor_type.h"
 #include "export/importance_collector.h"
@@ -141,20 +142,23 @@ uint64_t gguf_model_bytes(const ModelSpec& spec, FileType type, const std::map<s
   return bytes;
 }
 
-void for_each_gguf_change(const WeightSource& source, const GgufTensorPlan& plan,
+void for_each_gguf_change(const WeightSource& source, BaseRows& base, const GgufTensorPlan& plan,
                           const std::function<void(std::span<const float>, std::span<const float>)>& use) {
   if (!plan.constants.empty()) return use(plan.constants, {});
-  std::vector<float> room, base_room, base;
+  std::vector<float> room, base_room;
   for (const size_t index : plan.sources) {
     const int64_t columns = row_shape(source.tensors()[index].shape).columns;
     for_each_block(source, index, plan.rows_together, [&](int64_t first, int64_t rows, std::span<const float> values) {
-      if (source.is_changed(index)) {
-        base.resize(values.size());
-        source.read_base_rows(index, first, rows, base);
-      }
-      use(as_gguf(plan, first, columns, values, room), as_gguf(plan, first, columns, base, base_room));
+      const auto before = base.rows(index, first, rows, values);
+      use(as_gguf(plan, first, columns, values, room), as_gguf(plan, first, columns, before, base_room));
     });
   }
+}
+
+void for_each_gguf_change(const WeightSource& source, const GgufTensorPlan& plan,
+                          const std::function<void(std::span<const float>, std::span<const float>)>& use) {
+  BaseRows base(source, nullptr);
+  for_each_gguf_change(source, base, plan, use);
 }
 
 void for_each_gguf_block(const WeightSource& source, const GgufTensorPlan& plan,

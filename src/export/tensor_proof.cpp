@@ -7,6 +7,7 @@
 #include <cmath>
 #include <utility>
 
+#include "export/block_codes.h"
 #include "quant/encode.h"
 
 namespace prentice {
@@ -84,7 +85,7 @@ void TensorProof::count(float wanted, float found, double rounding, double bound
 }
 
 void TensorProof::add(const std::string& tensor, GgmlType type, std::span<const float> wanted,
-                      std::span<const std::byte> stored, bool merged) {
+                      std::span<const std::byte> stored, bool merged, std::span<const float> base) {
   begin(tensor);
   found_.resize(wanted.size()), bounds_.resize(wanted.size()), again_.resize(wanted.size());
   decode(stored, type, found_);
@@ -95,6 +96,11 @@ void TensorProof::add(const std::string& tensor, GgmlType type, std::span<const 
   float largest = 0;
   for (const float value : wanted) largest = std::max(largest, std::abs(value));
   const double slack = merged ? kMergedElsewhere * largest : 0;
+  if (merged) {
+    merge_halves(type, wanted, base);
+  } else {
+    away_.assign(wanted.size(), 0);
+  }
   if (ggml_type_info(type).block_elements > 1) {
     blocks_ = true;
     compare_blocks(type, wanted, stored);
@@ -102,12 +108,39 @@ void TensorProof::add(const std::string& tensor, GgmlType type, std::span<const 
     if (weighted_ != Weighted::no) compare_codes(type, wanted, stored, merged);
   }
   const double of_bound = blocks_ ? 1 : 1.0001 / kMostOfElement;  // single values are rounded in one way
+  const bool of_halves = !blocks_ && !merged && is_of_halves(type, wanted, stored);
   for (size_t i = 0; i < wanted.size(); ++i) {
-    // peft merges in the base's own type, and what was BF16 is written as F16 or F32.
-    const bool was_bf16 = merged && !blocks_ && (std::bit_cast<uint32_t>(found_[i]) & 0xffff) == 0;
     count(wanted[i], found_[i], static_cast<double>(again_[i]) - wanted[i], bounds_[i] * of_bound,
-          was_bf16 ? kMergedAway * std::abs(wanted[i]) + slack : slack);
+          of_halves ? std::abs(halves_[i] - wanted[i]) : away_[i] + slack);
   }
+}
+
+// What values may be away by where peft merged them: in the type that the base was loaded in, which rounds the base, if
+// its own is finer, and the sum. What was BF16 is written as F16, F32 or Q8_0, whose steps are as fine.
+void TensorProof::merge_halves(GgmlType type, std::span<const float> wanted, std::span<const float> base) {
+  const bool single = ggml_type_info(type).block_elements == 1;
+  away_.assign(wanted.size(), 0);
+  if (!single && type != GgmlType::Q8_0) return;
+  if (!base.empty()) round_to_halves(base);
+  for (size_t i = 0; i < wanted.size(); ++i) {
+    if (single && (std::bit_cast<uint32_t>(found_[i]) & 0xffff) != 0) continue;
+    away_[i] = kMergedAway * std::abs(wanted[i]) + (base.empty() ? 0 : std::abs(halves_[i] - base[i]));
+  }
+}
+
+void TensorProof::round_to_halves(std::span<const float> values) {
+  other_bytes_.clear(), halves_.resize(values.size());
+  encode(values, GgmlType::BF16, other_bytes_);
+  decode(other_bytes_, GgmlType::BF16, halves_);
+}
+
+// Whether single values are, all of them, what BF16 leaves of the model's: so a base is loaded to be merged with.
+bool TensorProof::is_of_halves(GgmlType type, std::span<const float> wanted, std::span<const std::byte> stored) {
+  if (std::ranges::equal(stored, bytes_)) return false;
+  round_to_halves(wanted);
+  other_bytes_.clear();
+  encode(halves_, type, other_bytes_);
+  return std::ranges::equal(stored, other_bytes_);
 }
 
 // Whoever searches for the steps of a block without a matrix of importance ends near the reference quantizer's error.
@@ -120,14 +153,18 @@ void TensorProof::compare_blocks(GgmlType type, std::span<const float> wanted, s
       continue;
     others_ = true;
     if (now_.other_blocks++ == 0) now_.first_other = number;
-    double found = 0, own = 0, size = 0;
+    double found = 0, own = 0, size = 0, away = 0;
     for (size_t i = block * elements; i < (block + 1) * elements; ++i) {
       found += square(static_cast<double>(found_[i]) - wanted[i]),
           own += square(static_cast<double>(again_[i]) - wanted[i]);
-      size += square(wanted[i]);
+      size += square(wanted[i]), away += square(away_[i]);
     }
-    const double ratio = std::sqrt(found / (own + 1e-10 * size + 1e-300));
-    now_.block = std::max(now_.block, std::isfinite(ratio) ? ratio : HUGE_VAL);
+    const auto ratio_to = [&](double explained) {
+      const double ratio = std::sqrt(found / (explained + 1e-10 * size + 1e-300));
+      return std::isfinite(ratio) ? ratio : HUGE_VAL;
+    };
+    now_.block = std::max(now_.block, ratio_to(own)),
+    now_.merged_block = std::max(now_.merged_block, ratio_to(own + away));
   }
 }
 
@@ -153,13 +190,27 @@ void TensorProof::compare_steps(GgmlType type, std::span<const float> wanted) {
   }
 }
 
-// With the lowest and with the highest code in all places a block reads as the range of each value's steps.
+// Of K-blocks: with the lowest and with the highest code in all places a block reads as the range of each value's
+// steps.
 void TensorProof::compare_codes(GgmlType type, std::span<const float> wanted, std::span<const std::byte> stored,
                                 bool merged) {
   const auto codes = codes_of(type);
-  if (!codes) return;
+  if (!codes && !has_one_step(type)) return;
   const auto elements = static_cast<size_t>(ggml_type_info(type).block_elements),
              bytes = static_cast<size_t>(ggml_type_info(type).block_bytes);
+  const double away = merged ? kMergedAway : kHalfAway;
+  const int64_t before = now_.blocks - static_cast<int64_t>(wanted.size() / elements);  // compare_blocks counted these
+  const auto tell = [&](size_t first) {
+    if (now_.misplaced_blocks++ == 0) now_.first_misplaced = before + static_cast<int64_t>(first / elements);
+  };
+  if (!codes) {
+    for (size_t first = 0; first < wanted.size(); first += elements) {
+      if (!codes_of_one_step(type, wanted.subspan(first, elements), stored.subspan(first / elements * bytes, bytes),
+                             away))
+        tell(first);
+    }
+    return;
+  }
   std::vector<std::byte> all(stored.begin(), stored.end());
   const auto read_all = [&](std::byte code, std::vector<float>& values) {
     for (size_t block = 0; block < all.size(); block += bytes)
@@ -169,7 +220,6 @@ void TensorProof::compare_codes(GgmlType type, std::span<const float> wanted, st
   };
   read_all(std::byte{0}, lowest_);
   read_all(std::byte{0xff}, highest_);
-  const double away = merged ? kMergedAway : kHalfAway;
   const auto misplaced = [&](size_t i) {
     const double low = lowest_[i], step = (highest_[i] - low) / (codes->count - 1);
     if (step == 0 || !std::isfinite(step)) return false;
@@ -177,11 +227,10 @@ void TensorProof::compare_codes(GgmlType type, std::span<const float> wanted, st
     const double further = std::abs((found_[i] - low) / step - at) - std::abs(nearest - at);
     return further > kNearest + 2 * away * std::abs(wanted[i]) / std::abs(step);
   };
-  const int64_t before = now_.blocks - static_cast<int64_t>(wanted.size() / elements);  // compare_blocks counted these
   for (size_t first = 0; first < wanted.size(); first += elements) {
     bool any = false;
     for (size_t i = first; i < first + elements && !any; ++i) any = misplaced(i);
-    if (any && now_.misplaced_blocks++ == 0) now_.first_misplaced = before + static_cast<int64_t>(first / elements);
+    if (any) tell(first);
   }
 }
 
@@ -251,12 +300,12 @@ void TensorProof::finish() {
   const std::string told = fmt::format("{} {} (relative error {:.2g}, {:.2g} by rounding)", sums.name, looks_like(sums),
                                        std::sqrt(sums.error / std::max(sums.wanted, 1e-300)),
                                        std::sqrt(explained / std::max(sums.wanted, 1e-300)));
-  if (!importance_ && sums.block > kMostOfBlock) {
+  if (!importance_ && sums.merged_block > kMostOfBlock) {
     wrong_blocks_.push_back(told);
   } else if (auto what = damage(sums)) {
     wrong_blocks_.push_back(std::move(*what));
   }
-  worst_block_ = std::max(worst_block_, sums.block);
+  worst_block_ = std::max(worst_block_, sums.merged_block);
   if (ratio > most) wrong_tensors_.push_back(told);
   if (sums.element > kMostOfElement) wrong_elements_.push_back(told);
   if (ratio > worst_tensor_) worst_tensor_ = ratio, tensor_name_ = sums.name;

@@ -21,8 +21,9 @@ inline constexpr double kMostOfBlock = 1.75;   // as a root mean square, where t
 // none and has more of an error than a tie rounded the other way is damaged.
 inline constexpr double kFewBlocks = 0.05, kMostOfFewBlocks = 1.003;
 // Nor may a few blocks hold values that are not the nearest of their steps, where those of all the others are: also
-// with an importance matrix, which chooses the steps, quantizers of K-blocks end with the nearest codes. In steps, with
-// what a weight may have been rounded by on its way: to F16, or, merged elsewhere, to BF16.
+// with an importance matrix, which chooses the steps, quantizers of K-blocks end with the nearest codes; for those of
+// other types see export/block_codes.h. In steps, with what a weight may have been rounded by on its way: to F16, or,
+// merged elsewhere, to BF16, base and sum.
 inline constexpr double kNearest = 1e-3, kHalfAway = 1.0 / 2048, kMergedAway = 1.0 / 256;
 inline constexpr double kMostOfTensor = 1.5;            // measured: 1.00 to 1.03 (llama-quantize, gguf-py)
 inline constexpr double kMostOfTensorImportance = 2.5;  // measured: up to 1.5, in Q2_K
@@ -44,9 +45,9 @@ class TensorProof {
   explicit TensorProof(Weighted weighted) : importance_(weighted != Weighted::no), weighted_(weighted) {}
 
   // Whole rows of `tensor`, in order. `stored` is what the file holds: bytes of `type`; `merged`: the values are sums
-  // with an adapter's.
+  // with an adapter's, of which `base` are the others.
   void add(const std::string& tensor, GgmlType type, std::span<const float> wanted, std::span<const std::byte> stored,
-           bool merged);
+           bool merged, std::span<const float> base = {});
   // The same for values that are stored in a form of their own; `rounded` is what it makes of `wanted`.
   void add_rounded(const std::string& tensor, std::span<const float> wanted, std::span<const float> rounded,
                    std::span<const float> found);
@@ -71,6 +72,7 @@ class TensorProof {
     double error = 0, rounding = 0, floor = 0, errors = 0;  // squares of errors: found, explained; sum of errors
     double element = 0;                                     // largest error in units of its bound
     double block = 0;                                       // largest error of a block by that of its own rounding
+    double merged_block = 0;                                // and by that and what merging elsewhere rounds
     int64_t blocks = 0, other_blocks = 0,
             first_other = 0;  // all, those with other bytes than the reference quantizer's
     int64_t not_finite = 0;
@@ -83,6 +85,9 @@ class TensorProof {
   void compare_blocks(GgmlType type, std::span<const float> wanted, std::span<const std::byte> stored);
   void compare_steps(GgmlType type, std::span<const float> wanted);
   void compare_codes(GgmlType type, std::span<const float> wanted, std::span<const std::byte> stored, bool merged);
+  void merge_halves(GgmlType type, std::span<const float> wanted, std::span<const float> base);
+  void round_to_halves(std::span<const float> values);
+  bool is_of_halves(GgmlType type, std::span<const float> wanted, std::span<const std::byte> stored);
   std::optional<std::string> damage(const Sums&) const;
   void finish();
   std::string looks_like(const Sums&) const;
@@ -90,8 +95,9 @@ class TensorProof {
   bool importance_;
   Weighted weighted_;
   Sums now_;
-  std::vector<float> found_, bounds_, again_, lowest_, highest_;
-  std::vector<std::byte> bytes_;
+  std::vector<float> found_, bounds_, again_, lowest_, highest_, halves_;
+  std::vector<double> away_;
+  std::vector<std::byte> bytes_, other_bytes_;
   int64_t tensors_ = 0, in_blocks_ = 0, other_blocks_ = 0;
   bool blocks_ = false, others_ = false;
   std::vector<std::string> not_finite_, wrong_elements_, wrong_blocks_, wrong_tensors_;

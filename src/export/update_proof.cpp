@@ -10,6 +10,8 @@ namespace prentice {
 
 namespace {
 
+constexpr double kNothing = 1e-9;  // of <U, U>: what sums in another order leave
+
 double square(double x) { return x * x; }
 
 }  // namespace
@@ -21,20 +23,29 @@ double UpdateProof::Sums::limit() const { return std::max(kMostOfUpdateMissing, 
 void UpdateProof::add(const std::string& tensor, std::span<const float> trained, std::span<const float> base,
                       std::span<const float> found, std::span<const float> rounded) {
   if (base.empty()) return;
-  Sums sums;
+  Products& sums = tensors_[tensor];
   for (size_t i = 0; i < trained.size(); ++i) {
     if (!std::isfinite(found[i])) continue;  // a check of its own
-    const double update = static_cast<double>(trained[i]) - base[i], other = static_cast<double>(found[i]) - rounded[i];
-    sums.update += square(update), sums.other += other * update, sums.noise += square(other * update);
+    const double t = trained[i], u = t - base[i], o = static_cast<double>(found[i]) - rounded[i];
+    sums.uu += u * u, sums.ut += u * t, sums.tt += t * t, sums.ou += o * u, sums.ot += o * t;
+    sums.ouou += square(o * u), sums.ouot += square(o) * u * t, sums.otot += square(o * t);
   }
-  Sums& all = tensors_[tensor];
-  all.update += sums.update, all.other += sums.other, all.noise += sums.noise;
+}
+
+// D = U - c T, with c = <U, T> / <T, T>. A tensor that was scaled and nothing else has no D: only rounding is left of
+// it.
+UpdateProof::Sums UpdateProof::sums_of(const Products& p) {
+  const double c = p.tt > 0 ? p.ut / p.tt : 0, update = p.uu - c * p.ut;
+  if (update <= kNothing * p.uu) return {};
+  return {
+      .update = update, .other = p.ou - c * p.ot, .noise = std::max(0.0, p.ouou - 2 * c * p.ouot + square(c) * p.otot)};
 }
 
 std::vector<Check> UpdateProof::checks() const {
   Sums all;
   std::vector<std::string> wrong;
-  for (const auto& [tensor, sums] : tensors_) {
+  for (const auto& [tensor, products] : tensors_) {
+    const Sums sums = sums_of(products);
     if (sums.update == 0) continue;
     all.update += sums.update, all.other += sums.other, all.noise += sums.noise;
     if (sums.missing() > sums.limit())

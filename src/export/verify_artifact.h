@@ -24,7 +24,8 @@ struct Trained {
   const WeightSource& weights;  // adapter folded in
   const Tokenizer& tokenizer;
   std::vector<int32_t> stop_ids;
-  std::filesystem::path base = {};  // its folder or GGUF file
+  std::filesystem::path base = {};             // its folder or GGUF file
+  const WeightSource* base_weights = nullptr;  // without the adapter, where there is one
   // What its logits are made of, where that is not `weights`: of a model that was trained for its GGUF file of one type
   // (adapter.qat), which is then the only artifact that answers so.
   std::optional<WeightReader> logit_weights = {};

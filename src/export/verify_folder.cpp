@@ -6,6 +6,7 @@
 
 #include "export/artifact_parts.h"
 #include "export/artifact_reading.h"
+#include "export/base_rows.h"
 #include "export/comparison.h"
 #include "export/file_checks.h"
 #include "export/hf_folder.h"
@@ -56,11 +57,13 @@ std::vector<Check> folder_set_checks(const WeightFolder& folder, const WeightSou
   return checks;
 }
 
-std::vector<Check> folder_value_checks(const WeightSource& weights, const WeightSource& made,
+std::vector<Check> folder_value_checks(const Trained& trained, const WeightSource& made,
                                        const std::vector<FolderTensor>& tensors, const ProofRules& rules) {
+  const WeightSource& weights = trained.weights;
+  BaseRows without(weights, trained.base_weights);
   TensorProof proof(Weighted::no);
   UpdateProof update;
-  std::vector<float> found, rounded, base;
+  std::vector<float> found, rounded;
   std::vector<std::byte> bytes;
   for (const auto& [index, stored] : tensors) {
     rules.before_layer();
@@ -71,11 +74,7 @@ std::vector<Check> folder_value_checks(const WeightSource& weights, const Weight
     for_each_block(weights, index, together, [&](int64_t first, int64_t rows, std::span<const float> values) {
       found.resize(values.size());
       reading_artifact([&] { made.read_base_rows(index, first, rows, found); });
-      base.clear();
-      if (weights.is_changed(index)) {
-        base.resize(values.size());
-        weights.read_base_rows(index, first, rows, base);
-      }
+      const auto base = without.rows(index, first, rows, values);
       if (in_four_bits) {
         const Nf4 wanted = encoded_rows(weights, index);
         rounded.resize(values.size());
@@ -88,7 +87,8 @@ std::vector<Check> folder_value_checks(const WeightSource& weights, const Weight
                             : stored->dtype == DType::f16 ? GgmlType::F16
                                                           : GgmlType::BF16;
       encode(found, type, bytes);
-      proof.add(name, type, values, bytes, weights.is_changed(index));
+      const bool merged = weights.is_changed(index);
+      proof.add(name, type, values, bytes, merged, merged ? base : std::span<const float>());
       update.add(name, values, base, found, proof.rounded());
     });
   }
@@ -142,7 +142,7 @@ Verification verify_folder_artifact(const fs::path& path, const std::vector<int3
   if (side.tensors.empty()) return result;
   rules.say("tensors");
   const WeightSource made = reading_artifact([&] { return WeightSource::from_folder(side.found, path); });
-  if (added(result, folder_value_checks(trained.weights, made, side.tensors, rules)) && side.alike)
+  if (added(result, folder_value_checks(trained, made, side.tensors, rules)) && side.alike)
     add_logits(result, path.filename().string(), sides_of(trained, reader_of(made), folder_type(side.tensors), ""),
                rules);
   return result;

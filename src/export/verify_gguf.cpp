@@ -7,6 +7,7 @@
 #include "core/error.h"
 #include "export/artifact_parts.h"
 #include "export/artifact_reading.h"
+#include "export/base_rows.h"
 #include "export/comparison.h"
 #include "export/file_checks.h"
 #include "export/gguf_features.h"
@@ -49,7 +50,9 @@ Check architecture_check(const GgufReader& file, const std::string& wanted) {
 }
 
 std::vector<Check> compare_values(TensorProof& proof, const GgufReader& file, const std::vector<GgufTensorPlan>& plans,
-                                  const WeightSource& weights, const ProofRules& rules) {
+                                  const Trained& trained, const ProofRules& rules) {
+  const WeightSource& weights = trained.weights;
+  BaseRows without(weights, trained.base_weights);
   UpdateProof update;
   for (const auto& plan : plans) {
     rules.before_layer();
@@ -58,11 +61,11 @@ std::vector<Check> compare_values(TensorProof& proof, const GgufReader& file, co
     const bool merged = !plan.constants.empty() ||
                         std::ranges::any_of(plan.sources, [&](size_t index) { return weights.is_changed(index); });
     uint64_t offset = 0;
-    for_each_gguf_change(weights, plan, [&](std::span<const float> values, std::span<const float> base) {
+    for_each_gguf_change(weights, without, plan, [&](std::span<const float> values, std::span<const float> base) {
       const uint64_t bytes = values.size() / type.block_elements * type.block_bytes;
       const auto stored = found->bytes.subspan(offset, bytes);
       const std::vector<std::byte> aligned(stored.begin(), stored.end());
-      proof.add(plan.info.name, found->type, values, aligned, merged);
+      proof.add(plan.info.name, found->type, values, aligned, merged, merged ? base : std::span<const float>());
       update.add(plan.info.name, values, base, proof.found(), proof.rounded());
       offset += bytes;
     });
@@ -73,13 +76,13 @@ std::vector<Check> compare_values(TensorProof& proof, const GgufReader& file, co
 
 // A file whose author weighted columns and did not say so is a good one.
 std::vector<Check> value_checks(const GgufReader& file, const std::vector<GgufTensorPlan>& plans,
-                                const WeightSource& weights, const ProofRules& rules) {
+                                const Trained& trained, const ProofRules& rules) {
   const bool said = file.find("quantize.imatrix.file") != nullptr;
   TensorProof proof(said ? Weighted::yes : Weighted::no);
-  auto checks = compare_values(proof, file, plans, weights, rules);
+  auto checks = compare_values(proof, file, plans, trained, rules);
   if (said || std::ranges::all_of(checks, &Check::passed) || !proof.rounded_otherwise()) return checks;
   TensorProof weighted(Weighted::not_said);
-  auto found = compare_values(weighted, file, plans, weights, rules);
+  auto found = compare_values(weighted, file, plans, trained, rules);
   return weighted.on_steps() ? found : checks;
 }
 
@@ -131,7 +134,7 @@ Verification verify_gguf_artifact(const fs::path& path, const Trained& trained, 
   if (!side.found) return result;
   rules.say("tensors");
   const GgufReader& file = side.file;
-  if (!added(result, value_checks(file, side.plans, trained.weights, rules)) || !side.alike) return result;
+  if (!added(result, value_checks(file, side.plans, trained, rules)) || !side.alike) return result;
   LogitSides sides = sides_of(trained, reader_of(file, *side.found), limited_type(file), declared_type(file));
   Witness witness;
   if (rules.witness) {

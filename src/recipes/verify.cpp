@@ -84,7 +84,14 @@ Verification verify_sides(const VerifyRecipe& recipe, const Prepared& side, cons
                                    rules(gguf_context(opened.spec)));
   }
   const auto weights = WeightSource::from_folder(opened.spec, opened.artifact.base, opened.artifact.adapter);
-  Trained trained{.weights = weights, .tokenizer = opened.tokenizer, .stop_ids = stops, .base = opened.artifact.base};
+  std::optional<WeightSource> untrained;
+  if (!opened.artifact.adapter.empty())
+    untrained = WeightSource::from_folder(read_spec(opened.artifact.base), opened.artifact.base);
+  Trained trained{.weights = weights,
+                  .tokenizer = opened.tokenizer,
+                  .stop_ids = stops,
+                  .base = opened.artifact.base,
+                  .base_weights = untrained ? &*untrained : nullptr};
   if (const auto served = served_by(opened.artifact, weights.spec()); !served.empty()) {
     trained.logit_weights = as_served(reader_of(weights), served);
     trained.logit_weights_type = opened.artifact.served_type;
