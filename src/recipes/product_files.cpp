@@ -70,6 +70,14 @@ std::string another_than_trained(const std::string& product, const std::string& 
                      product, served_type);
 }
 
+// Whether a file of these types holds the blocks that adapter.qat trained.
+bool is_as_trained(const ProductSource& source, const ModelSpec& spec, FileType type, const ExportSection& section) {
+  if (file_type_name(type) != source.served_type || !section.imatrix.empty()) return false;
+  const auto type_of = [](const auto& entry) { return std::pair(entry.first, entry.second.type); };
+  return source.served_types.empty() ||
+         std::ranges::equal(served_types(spec, type, section.types), source.served_types, {}, type_of, type_of);
+}
+
 uint64_t merged_bytes(const ModelSpec& spec, const std::string& type) {
   const auto element = static_cast<uint64_t>(type == "f32" ? 4 : 2);
   uint64_t bytes = 0;
@@ -259,7 +267,7 @@ void ProductWriter::write_merged() {
 void ProductWriter::write_model(FileType type) {
   options_.type = type;
   const std::string name = gguf_product(options_.name, type), file_name = fs::path(name).filename().string();
-  if (!source_.served_type.empty() && file_type_name(type) != source_.served_type)
+  if (!source_.served_type.empty() && !is_as_trained(source_, weights_->spec(), type, section_))
     made_.warnings.push_back(another_than_trained(name, source_.served_type));
   if (is_there(name)) return made_.gguf_files.push_back(file_name);
   TempFile file(out_ / name, records_->nonce(name));

@@ -75,6 +75,19 @@ def test_every_verb_takes_a_run_for_what_it_trained(base, prentice, tmp_path):
     assert any(text.startswith("gguf/x-Q8_0.gguf: was not trained: adapter.qat trained for the Q4_K_M file") for text in told), told
 
 
+@pytest.mark.parametrize("words, told", [
+    ([], False), (["export.imatrix=text.txt"], True), (["export.types={attn_v: Q8_0}"], True), (["export.types={attn_v: Q6_K}"], True)])
+def test_an_export_of_other_blocks_than_were_trained_says_so(words, told, base, prentice):
+    """The name of the file is the same, and so are its numbers nearly; what is served is not what was trained."""
+    (prentice.folder / "text.txt").write_text("The printer on the third floor has no paper. " * 200)
+    if not (base / "plain-run").exists():
+        prentice.run(*sft(base, base / "plain-run", "export.verify=false", steps=2))
+    said = prentice.run("export", f"model.path={base / 'plain-run'}", "export.gguf=[Q4_K_M]", "export.name=x", "export.verify=false", *words,
+                        "run.out=again", "run.device=cpu", "--json").stdout
+    warned = [text for text in json.loads(said)["warnings"] if text.startswith("gguf/x-Q4_K_M.gguf: was not trained: ")]
+    assert bool(warned) == told
+
+
 def test_what_would_round_before_the_file_does_is_refused(base, prentice, tmp_path):
     prentice.run(*sft(base, tmp_path / "run", "export.verify=false", steps=1))
     words = ["eval", f"model.path={tmp_path / 'run'}", f"data.eval={base / 'rows.jsonl'}", "data.chat=off", "run.device=cpu", "run.out=none"]
