@@ -55,9 +55,16 @@ std::vector<Check> with_update(std::vector<Check> checks, const UpdateProof& upd
 LogitSides sides_of(const Trained& trained, const WeightReader& made, const std::string& type,
                     const std::string& declared) {
   const bool as_trained = trained.logit_weights && declared == trained.logit_weights_type;
+  WeightReader guarded{made.spec, [made](const std::string& name, const Tensor& values) {
+                         reading_artifact([&] { made.read(name, values); });
+                       }};
+  if (made.read_rows) {
+    guarded.read_rows = [made](const std::string& name, int64_t first, const Tensor& rows) {
+      reading_artifact([&] { made.read_rows(name, first, rows); });
+    };
+  }
   return {.model = as_trained ? *trained.logit_weights : reader_of(trained.weights),
-          .made = {made.spec, [made](const std::string& name,
-                                     const Tensor& rows) { reading_artifact([&] { made.read(name, rows); }); }},
+          .made = std::move(guarded),
           .stop_ids = trained.stop_ids,
           .type = type};
 }

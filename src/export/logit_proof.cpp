@@ -3,7 +3,7 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/cat.h>
 #include <ATen/ops/empty.h>
-#include <ATen/ops/index_select.h>
+#include <ATen/ops/full.h>
 #include <ATen/ops/log_softmax.h>
 #include <ATen/ops/matmul.h>
 #include <ATen/ops/tanh.h>
@@ -30,6 +30,15 @@ struct Rows {
   int64_t first = 0, count = 0;
 };
 
+// Of `rows`, which begin at id `first` of the embedding, to the places of `states` whose id they are.
+void put_rows(const Tensor& rows, int64_t first, const Tensor& ids, const Tensor& states) {
+  const auto* id = ids.const_data_ptr<int64_t>();
+  for (int64_t i = 0; i < ids.size(0); ++i) {
+    const int64_t row = id[i] - first;
+    if (row >= 0 && row < rows.size(0)) states.select(0, i).copy_(rows.select(0, row));
+  }
+}
+
 // The decoder of one side as far as it is read, and the states of all tokens behind it.
 class Walk {
  public:
@@ -37,12 +46,15 @@ class Walk {
       : weights_(weights),
         batches_(batches),
         model_(make_model(weights.spec, {.dtype = at::kFloat, .device = at::kMeta})) {
-    Tensor embed = whole(weights.spec.names.embed + ".weight", model_.embed);
-    const double scale = weights.spec.embed_scale;
-    for (const auto& batch : batches) {
-      const Tensor rows = at::index_select(embed, 0, batch.tokens.cpu()).to(batch.tokens.device());
-      states_.push_back(scale == 1 ? rows : rows * scale);
+    const int64_t width = model_.embed.size(1);
+    for (const auto& batch : batches) states_.push_back(at::full({batch.tokens.size(0), width}, NAN, at::kFloat));
+    const Matrix embed = open(weights.spec.names.embed + ".weight", model_.embed);
+    for (int64_t first = 0; first < embed.rows; first += rows_at_once(embed)) {
+      const Tensor rows = read(embed, first, std::min(rows_at_once(embed), embed.rows - first));
+      for (size_t i = 0; i < batches.size(); ++i) put_rows(rows, first, batches[i].tokens.cpu(), states_[i]);
     }
+    const double scale = weights.spec.embed_scale;
+    for (auto& states : states_) states = (scale == 1 ? states : states * scale).to(device());
   }
 
   void step(size_t index) {
@@ -71,14 +83,19 @@ class Walk {
     for (auto& states : states_) states = normalize(model_.final_norm, states);
     const ModelSpec& spec = model_.spec;
     const std::string& owner = spec.tied_head ? spec.names.embed : spec.names.head;
-    head_ = whole(owner + ".weight", std::get<Dense>(model_.head.weight).weight);
+    head_ = open(owner + ".weight", std::get<Dense>(model_.head.weight).weight);
     if (model_.head.bias.defined()) bias_ = whole(model_.head.name + ".bias", model_.head.bias);
   }
 
   // Of ids [first, first + count), at `rows` of the batch: [rows.count, count] f64
   Tensor logits(size_t batch, const Rows& rows, int64_t first, int64_t count) const {
     const Tensor states = states_[batch].narrow(0, rows.first, rows.count);
-    Tensor scores = at::matmul(states, head_.narrow(0, first, count).to(device()).t());
+    std::vector<Tensor> parts;
+    for (int64_t at = 0; at < count; at += rows_at_once(head_)) {
+      const Tensor part = read(head_, first + at, std::min(rows_at_once(head_), count - at));
+      parts.push_back(at::matmul(states, part.to(device()).t()));
+    }
+    Tensor scores = parts.size() == 1 ? parts[0] : at::cat(parts, 1);
     if (bias_.defined()) scores = scores + bias_.narrow(0, first, count).to(device());
     const double cap = model_.spec.final_softcap;
     return (cap > 0 ? at::tanh(scores / cap) * cap : scores).to(at::kDouble);
@@ -92,11 +109,32 @@ class Walk {
     return values;
   }
 
+  // An embedding or a head: in memory where it is small or cannot be read by its rows.
+  struct Matrix {
+    std::string name;
+    int64_t rows = 0, columns = 0;
+    Tensor held;
+  };
+  Matrix open(const std::string& name, const Tensor& shape) const {
+    const bool held = !weights_.read_rows || shape.numel() <= kHeldValues;
+    return {name, shape.size(0), shape.size(1), held ? whole(name, shape) : Tensor()};
+  }
+  static int64_t rows_at_once(const Matrix& matrix) {
+    return matrix.held.defined() ? matrix.rows : std::max<int64_t>(kHeldValues / matrix.columns, 1);
+  }
+  Tensor read(const Matrix& matrix, int64_t first, int64_t count) const {
+    if (matrix.held.defined()) return matrix.held.narrow(0, first, count);
+    Tensor rows = at::empty({count, matrix.columns}, at::kFloat);
+    weights_.read_rows(matrix.name, first, rows);
+    return rows;
+  }
+
   const WeightReader& weights_;
   const std::vector<Batch>& batches_;
   Model model_;  // on `meta`, but for what is read
   std::vector<Tensor> states_;
-  Tensor head_, bias_;  // on the CPU
+  Matrix head_;
+  Tensor bias_;  // on the CPU
 };
 
 // [T] int64 on the host: the id behind every position, trained on or not; -1 at the end of a sequence
@@ -125,21 +163,25 @@ Tensor values_in_products(const Linear& linear) {
 WeightReader reader_of(const WeightSource& source) {
   const auto places = std::make_shared<std::map<std::string, size_t>>();
   for (const auto& tensor : source.tensors()) (*places)[tensor.name] = places->size();
-  return {source.spec(), [&source, places](const std::string& name, const Tensor& destination) {
-            const int64_t rows = destination.dim() > 0 ? destination.size(0) : 1;
-            source.read_rows(places->at(name), 0, rows,
-                             {destination.mutable_data_ptr<float>(), static_cast<size_t>(destination.numel())});
-            source.release();
-          }};
+  const auto read_rows = [&source, places](const std::string& name, int64_t first, const Tensor& destination) {
+    const int64_t rows = destination.dim() > 0 ? destination.size(0) : 1;
+    source.read_rows(places->at(name), first, rows,
+                     {destination.mutable_data_ptr<float>(), static_cast<size_t>(destination.numel())});
+    source.release();
+  };
+  const auto read = [read_rows](const std::string& name, const Tensor& to) { read_rows(name, 0, to); };
+  return {source.spec(), read, read_rows};
 }
 
 WeightReader reader_of(const GgufReader& file, const ModelSpec& spec) {
   const auto tensors = std::make_shared<std::map<std::string, GgufTensor>>();
   for (auto& tensor : match_gguf(spec, file)) tensors->emplace(tensor.name, tensor);
-  return {spec, [&file, spec, tensors](const std::string& name, const Tensor& destination) {
-            copy_gguf_values(tensors->at(name), spec, destination);
-            file.release_pages();
-          }};
+  const auto read_rows = [&file, spec, tensors](const std::string& name, int64_t first, const Tensor& destination) {
+    copy_gguf_values(tensors->at(name), spec, destination, first);
+    file.release_pages();
+  };
+  const auto read = [read_rows](const std::string& name, const Tensor& to) { read_rows(name, 0, to); };
+  return {spec, read, read_rows};
 }
 
 WeightReader reader_of(const Model& model) {

@@ -16,10 +16,12 @@
 
 namespace prentice {
 
-// Where the tensors of one decoder come from. `read` fills a tensor of f32 on the CPU.
+// Where the tensors of one decoder come from. `read` fills a tensor of f32 on the CPU; `read_rows` as many rows of a
+// matrix as the destination has, from `first` on. Without it large embeddings and heads are in memory whole.
 struct WeightReader {
   ModelSpec spec;
   std::function<void(const std::string& tensor, const Tensor& destination)> read;
+  std::function<void(const std::string& tensor, int64_t first, const Tensor& destination)> read_rows = {};
 };
 // The source must outlive the reader; and so must the file, which the spec was read from.
 WeightReader reader_of(const WeightSource&);
@@ -28,6 +30,7 @@ WeightReader reader_of(const GgufReader&, const ModelSpec&);
 WeightReader reader_of(const Model&);
 
 // So many logits of either side are in memory at a time, and so many tokens are worked on.
+inline constexpr int64_t kHeldValues = int64_t{1} << 24;  // of an embedding or a head that is read by its rows
 inline constexpr int64_t kProofLogits = int64_t{1} << 22, kProofMicroTokens = 2048;
 
 struct LogitProof {

@@ -135,24 +135,24 @@ std::vector<GgufTensor> match_gguf(const ModelSpec& spec, const GgufReader& file
   return with_context(ExitCode::model, file.path().string(), [&] { return Matcher(spec, file).match(); });
 }
 
-void copy_gguf_values(const GgufTensor& tensor, const ModelSpec& spec, const Tensor& destination) {
+void copy_gguf_values(const GgufTensor& tensor, const ModelSpec& spec, const Tensor& destination, int64_t start) {
   constexpr int64_t kValues = int64_t{1} << 22;
   const auto order = gguf_row_order(tensor.gguf_name, spec);
   const float offset = gguf_offset(tensor.gguf_name, spec);
-  const int64_t columns = columns_of(tensor), rows = tensor.rows.count;
+  const int64_t columns = columns_of(tensor), rows = std::min(tensor.rows.count - start, destination.size(0));
   const int64_t step = spec.head_dim * std::max<int64_t>(1, kValues / (spec.head_dim * columns));  // rows move in heads
   std::vector<float> values;
   for (int64_t first = 0; first < rows; first += step) {
     const int64_t count = std::min(step, rows - first);
     values.resize(static_cast<size_t>(count * columns));
-    const auto bytes = row_bytes(tensor, first, count);
+    const auto bytes = row_bytes(tensor, start + first, count);
     const std::vector<std::byte> aligned(bytes.begin(), bytes.end());  // a file may place data anywhere
     decode(aligned, tensor.rows.view->type, values);
     const Tensor ordered = at::empty({count, columns}, at::TensorOptions(at::kFloat));
     auto* to = ordered.mutable_data_ptr<float>();
     for (int64_t row = 0; row < count; ++row) {
       const float* from = values.data() + row * columns;
-      std::transform(from, from + columns, to + (order(first + row) - first) * columns,
+      std::transform(from, from + columns, to + (order(start + first + row) - start - first) * columns,
                      [&](float value) { return value - offset; });
     }
     destination.narrow(0, first, count).copy_(ordered.view(destination.narrow(0, first, count).sizes()));

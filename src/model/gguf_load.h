@@ -30,8 +30,8 @@ struct GgufTensor {
 std::vector<GgufTensor> match_gguf(const ModelSpec&, const GgufReader&);
 
 // The values as the model has them: rows in its order, without what the file adds. `destination`: of the tensor's
-// shape, any floating type, any device.
-void copy_gguf_values(const GgufTensor&, const ModelSpec&, const Tensor& destination);
+// shape, any floating type, any device; or some rows of it, from `first` on, where the file keeps the order of rows.
+void copy_gguf_values(const GgufTensor&, const ModelSpec&, const Tensor& destination, int64_t first = 0);
 
 // As load_model.
 Model load_gguf(const std::filesystem::path& file, const LoadOptions&, const ModelSpec& wanted, uint64_t seed);

@@ -112,7 +112,7 @@ int64_t verification_bytes(const ModelSpec& spec, int64_t tokens, bool is_gpu) {
   constexpr int64_t kCopies = 7;
   const int64_t ends = spec.vocab * spec.hidden, layers = parameter_count(spec) - (spec.tied_head ? 1 : 2) * ends;
   const int64_t micro = std::min(tokens, kProofMicroTokens) * (12 * spec.hidden + 4 * spec.feed_forward);
-  const int64_t heads = is_gpu ? 0 : 2 * ends;  // those stay on the host
+  const int64_t heads = is_gpu ? 0 : 2 * std::min(ends, kHeldValues);  // those stay on the host
   const int64_t logits = std::min(tokens * spec.vocab, kProofLogits) * kCopies * int64_t{sizeof(double)};
   return (heads + 2 * tokens * spec.hidden) * kF32 + std::max((layers / spec.layers + micro) * kF32, logits);
 }
