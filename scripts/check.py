@@ -27,8 +27,10 @@ MAY_USE = {
     "teacher": "core io run",
     "train": "core config io kernels data run",
     "eval": "core config io text data nn model objective",
-    "export": "core io config text quant model adapter",
-    "recipes": "core io hub config text quant kernels data model adapter objective run teacher train eval export",
+    "export": "core io config text quant nn model adapter",
+    "proof": "core io config text quant nn model adapter export",
+    "serving": "core config io text model export proof",
+    "recipes": "core io hub config text quant kernels data model adapter objective run teacher train eval export proof serving",
     "cli": "core io hub config kernels data run teacher recipes",
 }
 # Each library is seen by one file, so that replacing it stays a one-file change.
@@ -53,7 +55,7 @@ MAY_CATCH = {
     "src/text/sentence_piece.cpp": "thread join",
     "src/kernels/plugin_table_cuda.cpp": "plug-in edge",
     "src/recipes/training.cpp": "memory that runs out, told with what would take less",
-    "src/export/artifact_reading.h": "with_context for the artifact that is verified",
+    "src/proof/artifact_reading.h": "with_context for the artifact that is verified",
     "src/recipes/verify.cpp": "an artifact that cannot be read is a finding",
     "src/recipes/verify_end.cpp": "a report that cannot be read is made again",
     "src/recipes/verify_sides.cpp": "the same",
@@ -64,8 +66,8 @@ FORMAT_WORDS = {
     "src/text/vocab_merges.cpp": "class names of tokenizer_config.json",
     "src/export/gguf_metadata.cpp": "values of tokenizer.ggml.model, and llama.cpp's name triggers",
     "src/text/gguf_vocabulary.cpp": "the same, read back",
-    "src/export/vocabulary_checks.cpp": "the same, compared",
-    "src/export/llama_cpp_library.cpp": "functions of llama.cpp",
+    "src/proof/vocabulary_checks.cpp": "the same, compared",
+    "src/proof/llama_cpp_library.cpp": "functions of llama.cpp",
 }
 FORBIDDEN_NAMES = {"utils", "common", "helpers", "manager", "base", "misc"}
 # A program, and a kind of rope scaling.

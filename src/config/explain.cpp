@@ -4,6 +4,8 @@
 
 #include <algorithm>
 
+#include "core/word_list.h"
+
 namespace prentice {
 
 namespace {
@@ -22,10 +24,6 @@ std::vector<std::string> split_at_dots(const std::string& text) {
     }
   }
   return parts;
-}
-
-bool holds(const std::vector<std::string>& list, const std::string& word) {
-  return std::find(list.begin(), list.end(), word) != list.end();
 }
 
 [[noreturn]] void unknown(std::string_view what, const std::string& word, const std::vector<std::string>& known) {

@@ -167,7 +167,7 @@ struct CompareSection {
   double confidence = 0.95;
 };
 
-// Bounds of what a file's logits may differ by; what is not given is by type and size (export/logit_limits.h).
+// Bounds of what a file's logits may differ by; what is not given is by type and size (proof/logit_limits.h).
 struct LogitLimits {
   std::optional<double> kld;   // mean, nats, at most
   std::optional<double> top1;  // share of tokens with the same likeliest id, at least

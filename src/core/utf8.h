@@ -11,6 +11,14 @@ namespace prentice {
 // Bytes of the well-formed character that begins at text[at], 0 when there is none. `at` is below the text's size.
 size_t utf8_character_size(std::string_view text, size_t at);
 
+// The same by the leading byte alone, of text that is UTF-8.
+size_t utf8_size_by_lead(std::string_view text, size_t at);
+
+bool is_utf8(std::string_view text);
+
+std::string utf8_of(char32_t code_point);
+inline constexpr std::string_view kReplacementCharacter = "\ufffd";
+
 // Offset of the first byte at or after `from` (the start of a character) that is no part of one; npos when all are.
 size_t first_bad_utf8(std::string_view text, size_t from = 0);
 

@@ -3,11 +3,10 @@
 #pragma once
 
 #include <cstdint>
-#include <functional>
 #include <span>
 #include <vector>
 
-#include "export/gguf_model.h"
+#include "export/weight_source.h"
 
 namespace prentice {
 
@@ -25,9 +24,5 @@ class BaseRows {
   const WeightSource* base_;
   std::vector<float> room_;
 };
-
-// for_each_gguf_change of export/gguf_model.h, with `base` of what is replaced, too.
-void for_each_gguf_change(const WeightSource&, BaseRows&, const GgufTensorPlan&,
-                          const std::function<void(std::span<const float> values, std::span<const float> base)>& use);
 
 }  // namespace prentice

@@ -12,8 +12,6 @@
 #include "adapter/choice.h"
 #include "adapter/lora.h"
 #include "core/error.h"
-#include "export/artifact_reading.h"
-#include "export/comparison.h"
 #include "export/gguf_features.h"
 #include "export/gguf_metadata.h"
 #include "io/gguf_values.h"
@@ -65,15 +63,6 @@ std::vector<GgufEntry> metadata(const ModelSpec& spec, double alpha, const GgufA
 
 PeftFolder open_folder(const fs::path& folder, const ModelSpec& spec) {
   return PeftFolder::open(folder, make_model(spec, {.dtype = at::kFloat, .device = at::kMeta}));
-}
-
-Check header_check(const GgufReader& file, const ModelSpec& spec, double alpha) {
-  const bool equal = file.get<std::string>("general.architecture") == spec.gguf.architecture &&
-                     file.get<std::string>("general.type") == "adapter" &&
-                     file.get<std::string>("adapter.type") == "lora" &&
-                     file.get<float>("adapter.lora.alpha") == static_cast<float>(alpha);
-  return {
-      .name = "architecture and scale", .passed = equal, .value = equal ? 0.0 : 1.0, .detail = equal ? "" : "differ"};
 }
 
 }  // namespace
@@ -142,26 +131,6 @@ void write_gguf_adapter(const fs::path& folder, const ModelSpec& spec, const fs:
     writer.write(tensor.info.name, bytes);
   }
   writer.finish();
-}
-
-Verification verify_gguf_adapter(const fs::path& path, const fs::path& folder, const ModelSpec& spec,
-                                 const GgufAdapterOptions& options) {
-  const c10::NoGradGuard no_grad;
-  Verification result;
-  const auto file = reading_artifact([&] { return GgufReader::open(path); });
-  const PeftFolder adapter = open_folder(folder, spec);
-  const GgufAdapterPlan plan = plan_gguf_adapter(adapter, spec, options.type);
-  result.checks.push_back(
-      {.name = "container", .passed = true, .detail = fmt::format("{} tensors read strictly", file.tensors().size())});
-  result.checks.push_back(reading_artifact([&] { return header_check(file, spec, plan.alpha); }));
-  Comparison comparison;
-  for (const auto& tensor : plan.tensors) {
-    const auto* found = comparison.find(file, tensor.info);
-    if (found) comparison.values(tensor.info.name, span_of(tensor.values()), found->bytes, tensor.info.type);
-  }
-  comparison.no_others(file);
-  for (auto& check : comparison.checks()) result.checks.push_back(std::move(check));
-  return result;
 }
 
 }  // namespace prentice

@@ -8,7 +8,6 @@
 #include <vector>
 
 #include "adapter/peft_folder.h"
-#include "export/verify.h"
 #include "io/gguf.h"
 #include "model/model.h"
 
@@ -45,8 +44,5 @@ bool is_gguf_adapter(const std::filesystem::path& file);
 // Creates the file `path`. Errors: those of the check; `storage`.
 void write_gguf_adapter(const std::filesystem::path& folder, const ModelSpec&, const std::filesystem::path& path,
                         const GgufAdapterOptions&);
-// Reads it back: container, architecture and scale, tensor set, types and shapes, values within the rounding.
-Verification verify_gguf_adapter(const std::filesystem::path& path, const std::filesystem::path& folder,
-                                 const ModelSpec&, const GgufAdapterOptions&);
 
 }  // namespace prentice

@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "core/error.h"
+#include "core/word_list.h"
 
 namespace prentice {
 
@@ -63,10 +64,6 @@ bool own_yarn(const RopeSpec& rope) {
   const double usual = rope.factor <= 1 ? 1 : 0.1 * std::log(rope.factor) + 1;
   return rope.beta_fast != 32 || rope.beta_slow != 1 || !rope.truncate ||
          std::abs(rope.attention_factor / usual - 1) > 1e-6;
-}
-
-bool holds(const std::vector<std::string>& words, std::string_view word) {
-  return std::find(words.begin(), words.end(), word) != words.end();
 }
 
 [[noreturn]] void refuse(const std::string& reason) {

@@ -4,6 +4,7 @@
 #include <charconv>
 
 #include "core/error.h"
+#include "quant/gguf_blocks.h"
 
 namespace prentice {
 
@@ -88,8 +89,6 @@ GgmlType type_of_attention_output(FileType file, GgmlType base) {
       return base;
   }
 }
-
-bool is_float(GgmlType type) { return type == GgmlType::F32 || type == GgmlType::F16 || type == GgmlType::BF16; }
 
 }  // namespace
 

@@ -4,7 +4,6 @@
 #include <map>
 
 #include "core/error.h"
-#include "export/base_rows.h"
 #include "export/gguf_features.h"
 #include "export/gguf_tensor_type.h"
 #include "export/importance_collector.h"
@@ -143,7 +142,7 @@ uint64_t gguf_model_bytes(const ModelSpec& spec, FileType type, const std::map<s
 }
 
 void for_each_gguf_change(const WeightSource& source, BaseRows& base, const GgufTensorPlan& plan,
-                          const std::function<void(std::span<const float>, std::span<const float>)>& use) {
+                          const UseChange& use) {
   if (!plan.constants.empty()) return use(plan.constants, {});
   std::vector<float> room, base_room;
   for (const size_t index : plan.sources) {
@@ -155,8 +154,7 @@ void for_each_gguf_change(const WeightSource& source, BaseRows& base, const Gguf
   }
 }
 
-void for_each_gguf_change(const WeightSource& source, const GgufTensorPlan& plan,
-                          const std::function<void(std::span<const float>, std::span<const float>)>& use) {
+void for_each_gguf_change(const WeightSource& source, const GgufTensorPlan& plan, const UseChange& use) {
   BaseRows base(source, nullptr);
   for_each_gguf_change(source, base, plan, use);
 }

@@ -4,6 +4,7 @@
 #include <filesystem>
 
 #include "adapter/qat.h"
+#include "export/base_rows.h"
 #include "export/delta_survival.h"
 #include "export/gguf_metadata.h"
 #include "export/resume_options.h"
@@ -34,8 +35,10 @@ void for_each_gguf_block(const WeightSource&, const GgufTensorPlan&,
                          const std::function<void(std::span<const float> values)>& use);
 
 // The same with the rows as they are without the adapter; `base` is empty where it changes nothing.
-void for_each_gguf_change(const WeightSource&, const GgufTensorPlan&,
-                          const std::function<void(std::span<const float> values, std::span<const float> base)>& use);
+using UseChange = std::function<void(std::span<const float> values, std::span<const float> base)>;
+void for_each_gguf_change(const WeightSource&, BaseRows&, const GgufTensorPlan&, const UseChange&);
+// Of an adapter that adds to its base.
+void for_each_gguf_change(const WeightSource&, const GgufTensorPlan&, const UseChange&);
 
 // Creates the file `path`, tensor by tensor, or goes on with it; what its blocks leave of an adapter's update. Errors:
 // `model` when the model cannot be expressed (the reason is named) or the importance matrix is another model's;

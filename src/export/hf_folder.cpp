@@ -12,6 +12,7 @@
 #include "io/model_files.h"
 #include "io/resumable_stream.h"
 #include "io/safetensors.h"
+#include "model/stored_nf4.h"
 #include "quant/encode.h"
 
 namespace prentice {

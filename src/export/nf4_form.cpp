@@ -3,7 +3,6 @@
 #include <cstring>
 
 #include "core/error.h"
-#include "model/make.h"
 
 namespace prentice {
 
@@ -36,15 +35,6 @@ std::vector<std::byte> copy_of(const void* data, size_t bytes) {
 std::vector<std::byte> copy_of(const Tensor& tensor) { return copy_of(tensor.const_data_ptr(), tensor.nbytes()); }
 
 }  // namespace
-
-std::set<std::string> nf4_weights(const ModelSpec& spec) {
-  std::set<std::string> names;
-  visit_linears(make_model(spec, {.dtype = at::kFloat, .device = at::kMeta, .quantize = Quantize::nf4}),
-                [&](const Linear& linear) {
-                  if (is_quantized(linear)) names.insert(linear.name + ".weight");
-                });
-  return names;
-}
 
 std::vector<TensorInfo> nf4_tensors(const std::string& name, const std::vector<int64_t>& shape) {
   const int64_t count = element_count(shape), blocks = parts_of(count, kNf4Block);

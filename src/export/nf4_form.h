@@ -1,7 +1,6 @@
 // The form in which bitsandbytes stores a weight of four bits: which tensors stand for it, and what config.json says.
 #pragma once
 
-#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -12,9 +11,6 @@
 #include "quant/nf4.h"
 
 namespace prentice {
-
-// Names of the weights that a model in four bits holds so: those of its layers, and not the embedding or the head.
-std::set<std::string> nf4_weights(const ModelSpec&);
 
 // The tensors of the weight `name` [rows, columns], scales nested, in the order they are written: wider types first,
 // and whole multiples of 8 bytes in all, so that whatever follows is aligned.

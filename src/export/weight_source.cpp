@@ -26,7 +26,7 @@ namespace prentice {
 
 namespace {
 
-GgmlType stored_type(const TensorView& view) {
+GgmlType exported_type(const TensorView& view) {
   switch (view.dtype) {
     case DType::f32:
       return GgmlType::F32;
@@ -122,7 +122,7 @@ WeightSource WeightSource::from_folder(const ModelSpec& spec, const std::filesys
       fail(ExitCode::model, fmt::format("{}: tensor {} has {} rows, and the adapter, of a vocabulary of {}, lacks it",
                                         base.string(), tensor.name, view->shape[0], spec.vocab));
     } else {
-      const GgmlType type = with_context(ExitCode::model, base.string(), [&] { return stored_type(*view); });
+      const GgmlType type = with_context(ExitCode::model, base.string(), [&] { return exported_type(*view); });
       entry.read = [weights, file = changes.file, view, type](int64_t first, int64_t count, std::span<float> out) {
         read_stored(*view, type, first, count, out);
       };

@@ -10,6 +10,7 @@
 #include "config/configs.h"
 #include "config/node.h"
 #include "core/error.h"
+#include "core/word_list.h"
 
 namespace prentice {
 
@@ -180,10 +181,6 @@ Family read_family(const Node& node) {
                       {"gguf", [&](const Node& value) { read_gguf(value, family.gguf); }}});
   if (const Node* nested = node.find("nested")) read_nesting(*nested, family);
   return family;
-}
-
-bool holds(const std::vector<std::string>& words, const std::string& word) {
-  return std::find(words.begin(), words.end(), word) != words.end();
 }
 
 std::string text_at(const Json& config, std::string_view key) {

@@ -28,8 +28,6 @@ namespace {
 constexpr const char* kReadTypes =
     "supported: F32, F16, BF16, and matrices in Q8_0, Q6_K, Q5_K, Q4_K, Q3_K, Q2_K, Q5_1, Q5_0, Q4_1, Q4_0";
 
-bool is_plain(GgmlType type) { return type == GgmlType::F32 || type == GgmlType::F16 || type == GgmlType::BF16; }
-
 std::vector<int64_t> torch_shape(const GgufTensorView& view) { return {view.dims.rbegin(), view.dims.rend()}; }
 
 class Matcher {
@@ -75,7 +73,7 @@ class Matcher {
     if (torch_shape(*view) != wanted) {
       mistakes_.add(fmt::format("tensor {}: expected shape [{}], got [{}]", view->name, fmt::join(wanted, ", "),
                                 fmt::join(torch_shape(*view), ", ")));
-    } else if (!is_plain(view->type) && !found.stays_in_blocks) {
+    } else if (!is_float(view->type) && !found.stays_in_blocks) {
       mistakes_.add(fmt::format("tensor {}: type {} is not read", view->name, ggml_type_info(view->type).name),
                     kReadTypes);
     }

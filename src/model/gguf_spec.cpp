@@ -6,6 +6,7 @@
 #include <cmath>
 
 #include "core/error.h"
+#include "core/word_list.h"
 #include "io/gguf_values.h"
 #include "model/family.h"
 #include "model/gguf_keys.h"
@@ -15,10 +16,6 @@
 namespace prentice {
 
 namespace {
-
-bool holds(const std::vector<std::string>& words, std::string_view word) {
-  return std::ranges::find(words, word) != words.end();
-}
 
 // Keys that change what is computed and that no architecture read here has, with the one value that changes nothing.
 constexpr std::pair<std::string_view, double> kForeignKeys[] = {

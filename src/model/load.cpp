@@ -51,20 +51,10 @@ const TensorView* find_spelled(const WeightFolder& weights, const ModelSpec& spe
   return nullptr;
 }
 
-// The weights that a folder in four bits may hold so.
-std::set<std::string> layer_weights(const ModelSpec& spec) {
-  std::set<std::string> names;
-  const Model model = make_model(spec, {.dtype = at::kFloat, .device = at::kMeta, .quantize = Quantize::nf4});
-  visit_linears(model, [&](const Linear& linear) {
-    if (is_quantized(linear)) names.insert(linear.name + ".weight");
-  });
-  return names;
-}
-
 class Checker {
  public:
   Checker(const ModelSpec& spec, const WeightFolder& weights) : spec_(spec), weights_(weights) {
-    if (stored_quantize(spec) != Quantize::none) may_be_nf4_ = layer_weights(spec);
+    if (stored_quantize(spec) != Quantize::none) may_be_nf4_ = nf4_weights(spec);
   }
 
   // Errors: `model`, all differences between the files and the spec.

@@ -10,6 +10,7 @@
 #include <cstring>
 
 #include "core/error.h"
+#include "model/make.h"
 
 namespace prentice {
 
@@ -110,6 +111,15 @@ Quantize stored_quantize(const ModelSpec& spec) {
   const Json* config = spec.config.find("quantization_config");
   if (!config || config->is_null()) return Quantize::none;
   return says(*config, "bnb_4bit_use_double_quant", true) ? Quantize::nf4 : Quantize::nf4_single;
+}
+
+std::set<std::string> nf4_weights(const ModelSpec& spec) {
+  std::set<std::string> names;
+  visit_linears(make_model(spec, {.dtype = at::kFloat, .device = at::kMeta, .quantize = Quantize::nf4}),
+                [&](const Linear& linear) {
+                  if (is_quantized(linear)) names.insert(linear.name + ".weight");
+                });
+  return names;
 }
 
 std::string nf4_fault(const WeightFolder& weights, const TensorView& codes, const std::vector<int64_t>& shape) {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -15,6 +16,9 @@ namespace prentice {
 std::string unsupported_quantization(const Json& quantization_config);
 // How a model's layers are stored, in a folder or a GGUF file, of a spec that read_spec has accepted.
 Quantize stored_quantize(const ModelSpec&);
+
+// Names of the weights that a model in four bits holds so: those of its layers, and not the embedding or the head.
+std::set<std::string> nf4_weights(const ModelSpec&);
 
 // What is wrong with the tensors beside `codes`, the U8 tensor in the place of a weight of this shape; "" when nothing.
 std::string nf4_fault(const WeightFolder&, const TensorView& codes, const std::vector<int64_t>& shape);

@@ -49,6 +49,8 @@ void decode_all(const Tensor& bytes, const BlockType& type, Tensor& out) {
 
 bool is_held_in_blocks(GgmlType type) { return find_block_type(type) != nullptr; }
 
+bool is_float(GgmlType type) { return type == GgmlType::F32 || type == GgmlType::F16 || type == GgmlType::BF16; }
+
 int64_t gguf_row_bytes(int64_t columns, GgmlType type) {
   const auto& info = ggml_type_info(type);
   return columns / info.block_elements * info.block_bytes;

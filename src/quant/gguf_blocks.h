@@ -20,6 +20,7 @@ struct GgufBlocks {
 
 // Whether a matrix stored so is held so: the types of blocks that are decoded here.
 bool is_held_in_blocks(GgmlType);
+bool is_float(GgmlType);  // F32, F16 or BF16
 
 // Room for a matrix, values not yet set; `columns` are whole blocks. `options`: the type of products, and the device,
 // which may be `meta`.

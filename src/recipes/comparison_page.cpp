@@ -5,8 +5,8 @@
 #include <algorithm>
 #include <filesystem>
 
-#include "export/serving.h"
 #include "recipes/units.h"
+#include "serving/serving.h"
 
 namespace prentice {
 

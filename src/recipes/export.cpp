@@ -3,12 +3,12 @@
 #include <fmt/format.h>
 
 #include "core/error.h"
-#include "export/adapter_proof.h"
-#include "export/served_reader.h"
 #include "export/weight_source.h"
 #include "io/gguf.h"
 #include "io/publish.h"
 #include "io/safetensors.h"
+#include "proof/adapter_proof.h"
+#include "proof/served_reader.h"
 #include "recipes/calibration.h"
 #include "recipes/console.h"
 #include "recipes/describe_run.h"

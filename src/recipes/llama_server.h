@@ -5,7 +5,7 @@
 #include <string>
 #include <string_view>
 
-#include "export/witness.h"
+#include "proof/witness.h"
 
 namespace prentice {
 

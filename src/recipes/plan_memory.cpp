@@ -3,7 +3,7 @@
 #include <algorithm>
 
 #include "core/error.h"
-#include "export/logit_proof.h"
+#include "proof/logit_proof.h"
 #include "recipes/open.h"
 #include "recipes/rehearsal.h"
 

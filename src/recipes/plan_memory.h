@@ -94,7 +94,7 @@ int64_t offloaded_bytes(const StepShape&);
 std::span<const int64_t> micro_batches(bool gpu);
 
 // What a verification of logits over so many tokens holds: embeddings and heads of both sides, a layer, and states
-// (export/logit_proof.h).
+// (proof/logit_proof.h).
 int64_t verification_bytes(const ModelSpec&, int64_t tokens, bool is_gpu);
 
 // What a run that does not fit may change, from the least to the most: recomputation of the MLPs, of whole blocks, the

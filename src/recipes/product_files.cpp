@@ -9,12 +9,12 @@
 #include "export/gguf_adapter.h"
 #include "export/gguf_features.h"
 #include "export/gguf_model.h"
-#include "export/served_reader.h"
-#include "export/verify_artifact.h"
 #include "io/file.h"
 #include "io/publish.h"
 #include "io/sha256.h"
 #include "io/stamp.h"
+#include "proof/served_reader.h"
+#include "proof/verify_artifact.h"
 #include "quant/encode.h"
 #include "recipes/calibration.h"
 #include "recipes/product_records.h"
@@ -254,9 +254,7 @@ void ProductWriter::write_merged() {
   Verification found;
   if (section_.verify) {
     found = verify_hf_folder(folder.path(), *weights_, weights_->spec(), source_.companions, options);
-    if (source_.compare) {
-      for (auto& check : source_.compare(*weights_, options)) found.checks.push_back(std::move(check));
-    }
+    if (source_.compare) found.add(source_.compare(*weights_, options));
     const Proof proof = proof_of(source_, *weights_, section_, weights_->spec().max_positions);
     if (found.passed() && !proof.rules.tokens.empty())
       prove_folder(found, "merged", folder.path(), proof.trained, proof.rules);

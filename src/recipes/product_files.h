@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "export/verify.h"
+#include "proof/verify.h"
 #include "recipes/products.h"
 
 namespace prentice {

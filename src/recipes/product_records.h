@@ -9,8 +9,8 @@
 #include <vector>
 
 #include "export/resume_options.h"
-#include "export/serving.h"
-#include "export/verify.h"
+#include "proof/verify.h"
+#include "serving/serving.h"
 
 namespace prentice {
 

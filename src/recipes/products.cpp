@@ -9,7 +9,6 @@
 #include "core/error.h"
 #include "core/host.h"
 #include "export/gguf_features.h"
-#include "export/serving.h"
 #include "io/file.h"
 #include "io/lines.h"
 #include "io/publish.h"
@@ -17,6 +16,7 @@
 #include "recipes/product_files.h"
 #include "recipes/rejected.h"
 #include "recipes/serving_folder.h"
+#include "serving/serving.h"
 
 namespace prentice {
 

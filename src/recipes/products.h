@@ -12,15 +12,15 @@
 #include "adapter/qat.h"
 #include "config/schema.h"
 #include "core/batch.h"
-#include "export/check.h"
 #include "export/hf_folder.h"
-#include "export/logit_proof.h"
-#include "export/serving.h"
 #include "export/weight_source.h"
 #include "io/importance_matrix.h"
 #include "model/spec.h"
+#include "proof/check.h"
+#include "proof/weight_reader.h"
 #include "recipes/report.h"
 #include "run/origin.h"
+#include "serving/serving.h"
 #include "text/tokenizer.h"
 
 namespace prentice {

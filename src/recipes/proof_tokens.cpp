@@ -4,8 +4,8 @@
 #include <deque>
 
 #include "data/steps.h"
-#include "export/logit_proof.h"
-#include "export/token_corpus.h"
+#include "proof/logit_proof.h"
+#include "proof/token_corpus.h"
 #include "text/chat.h"
 
 namespace prentice {

@@ -11,7 +11,7 @@
 #include "config/schema.h"
 #include "core/batch.h"
 #include "data/data_set.h"
-#include "export/logit_limits.h"
+#include "proof/logit_limits.h"
 #include "text/tokenizer.h"
 
 namespace prentice {

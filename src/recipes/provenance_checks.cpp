@@ -5,11 +5,11 @@
 #include <set>
 
 #include "core/error.h"
-#include "export/artifact_reading.h"
 #include "io/gguf.h"
 #include "io/json.h"
 #include "io/lines.h"
 #include "io/safetensors.h"
+#include "proof/artifact_reading.h"
 #include "run/input_hashes.h"
 #include "run/origin.h"
 

@@ -6,7 +6,7 @@
 #include <string_view>
 #include <vector>
 
-#include "export/check.h"
+#include "proof/check.h"
 
 namespace prentice {
 

@@ -8,9 +8,9 @@
 #include <vector>
 
 #include "data/data_set.h"
-#include "export/logit_proof.h"
-#include "export/serving.h"
 #include "model/model.h"
+#include "proof/layer_walk.h"
+#include "serving/serving.h"
 #include "text/tokenizer.h"
 
 namespace prentice {

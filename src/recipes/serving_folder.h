@@ -3,9 +3,9 @@
 
 #include <filesystem>
 
-#include "export/serving.h"
-#include "export/verify.h"
+#include "proof/verify.h"
 #include "recipes/products.h"
+#include "serving/serving.h"
 
 namespace prentice {
 

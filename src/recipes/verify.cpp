@@ -4,12 +4,12 @@
 
 #include <algorithm>
 
-#include "export/adapter_proof.h"
-#include "export/artifact_reading.h"
 #include "export/gguf_features.h"
-#include "export/served_reader.h"
-#include "export/verify_artifact.h"
 #include "io/publish.h"
+#include "proof/adapter_proof.h"
+#include "proof/artifact_reading.h"
+#include "proof/served_reader.h"
+#include "proof/verify_artifact.h"
 #include "recipes/console.h"
 #include "recipes/describe_run.h"
 #include "recipes/products.h"
@@ -114,7 +114,7 @@ std::vector<Check> origin_checks(const Prepared& side, const Invocation& invocat
 Verification verify_what_is_there(const VerifyRecipe& recipe, const Prepared& side, const Invocation& invocation) {
   try {
     Verification found = verify_sides(recipe, side, invocation);
-    for (auto& check : origin_checks(side, invocation)) found.checks.push_back(std::move(check));
+    found.add(origin_checks(side, invocation));
     return found;
   } catch (const UnreadableArtifact& error) {
     return {.checks = {equal_check("readable", false, error.what())}};

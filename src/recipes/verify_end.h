@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "config/invocation.h"
-#include "export/check.h"
+#include "proof/check.h"
 
 namespace prentice {
 

@@ -5,8 +5,8 @@
 #include "config/address.h"
 #include "core/error.h"
 #include "export/gguf_adapter.h"
-#include "export/llama_cpp_library.h"
 #include "io/gguf.h"
+#include "proof/llama_cpp_library.h"
 #include "recipes/llama_server.h"
 
 namespace prentice {

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "config/schema.h"
-#include "export/witness.h"
+#include "proof/witness.h"
 #include "recipes/open.h"
 
 namespace prentice {

@@ -1,8 +1,8 @@
 // The spans of templates that mark them themselves, with {% generation %}.
 #include <algorithm>
 
+#include "core/utf8.h"
 #include "text/chat_turn.h"
-#include "text/utf8.h"
 
 namespace prentice {
 namespace {
@@ -13,7 +13,7 @@ std::vector<ByteSpan> take_blocks(const std::string& rendered, const std::string
   std::vector<ByteSpan> blocks;
   int depth = 0;
   for (size_t at = 0; at < rendered.size();) {
-    size_t bytes = std::min(character_bytes(rendered, at), rendered.size() - at);
+    size_t bytes = std::min(utf8_size_by_lead(rendered, at), rendered.size() - at);
     auto here = static_cast<int64_t>(text.size());
     if (rendered.compare(at, bytes, begin) == 0) {
       if (depth++ == 0) blocks.push_back({here, here});

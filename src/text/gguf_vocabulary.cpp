@@ -8,11 +8,11 @@
 #include <utility>
 
 #include "core/error.h"
+#include "core/utf8.h"
 #include "io/gguf_values.h"
 #include "text/bridge.h"
 #include "text/pre_tokenizer.h"
 #include "text/sentence_piece.h"
-#include "text/utf8.h"
 
 namespace prentice {
 

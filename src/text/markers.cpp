@@ -3,8 +3,8 @@
 #include <algorithm>
 
 #include "core/error.h"
+#include "core/utf8.h"
 #include "text/chat_render.h"
-#include "text/utf8.h"
 
 namespace prentice {
 namespace {
@@ -14,7 +14,7 @@ constexpr char32_t kPlaneSize = 0xfffe;
 
 // The code point at text[at], or 0 for one of fewer than four bytes: markers always have four.
 char32_t four_byte_character(std::string_view text, size_t at) {
-  if (character_bytes(text, at) != 4 || at + 4 > text.size()) return 0;
+  if (utf8_size_by_lead(text, at) != 4 || at + 4 > text.size()) return 0;
   auto bits = [&](size_t offset) {
     return static_cast<char32_t>(static_cast<unsigned char>(text[at + offset]) & 0x3f);
   };
@@ -82,7 +82,7 @@ class Marking {
     while (tail > first && is_continuation(text[tail])) --tail;
     bool inside = plan_.inside && tail > first;
     if (inside) {
-      first += character_bytes(text, first);
+      first += utf8_size_by_lead(text, first);
       last = tail;
     }
     out_.pairs.push_back({index_, inside, in_call_});
@@ -101,7 +101,7 @@ class Marking {
 char32_t unused_plane(const std::string& text) {
   for (char32_t plane : kPlanes) {
     bool used = false;
-    for (size_t at = 0; at < text.size() && !used; at += character_bytes(text, at)) {
+    for (size_t at = 0; at < text.size() && !used; at += utf8_size_by_lead(text, at)) {
       char32_t c = four_byte_character(text, at);
       used = c >= plane && c < plane + kPlaneSize;
     }
@@ -134,7 +134,7 @@ UnmarkedText unmark(const std::string& rendered, const MarkedConversation& marke
     extent->bytes.end = std::max(extent->bytes.end, here);
   };
   for (size_t at = 0; at < rendered.size();) {
-    size_t bytes = std::min(character_bytes(rendered, at), rendered.size() - at);
+    size_t bytes = std::min(utf8_size_by_lead(rendered, at), rendered.size() - at);
     char32_t c = four_byte_character(rendered, at);
     if (c < marked.base || c >= marked.base + seen.size()) {
       out.text.append(rendered, at, bytes);

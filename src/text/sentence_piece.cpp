@@ -11,9 +11,9 @@
 #include <unordered_set>
 
 #include "core/error.h"
+#include "core/utf8.h"
 #include "text/added_splitter.h"
 #include "text/tables.h"
-#include "text/utf8.h"
 
 namespace prentice {
 namespace {

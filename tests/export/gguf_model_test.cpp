@@ -5,9 +5,9 @@
 #include "export/gguf_features.h"
 #include "export/gguf_tensor_type.h"
 #include "export/tiny.h"
-#include "export/verify.h"
 #include "model/gguf_names.h"
 #include "model/gguf_rope.h"
+#include "proof/verify.h"
 #include "quant/encode.h"
 
 namespace prentice {

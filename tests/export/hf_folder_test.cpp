@@ -5,8 +5,8 @@
 #include <fstream>
 
 #include "export/tiny.h"
-#include "export/verify.h"
 #include "io/file.h"
+#include "proof/verify.h"
 #include "quant/encode.h"
 
 namespace prentice {

@@ -7,7 +7,7 @@
 #include "export/gguf_model.h"
 #include "export/hf_folder.h"
 #include "export/tiny.h"
-#include "export/verify.h"
+#include "proof/verify.h"
 #include "quant/encode.h"
 
 namespace prentice {

@@ -10,7 +10,7 @@
 #include "io/sha256.h"
 #include "text/fixtures.h"
 #include "text/pre_tokenizer.h"
-#include "text/utf8.h"
+#include "core/utf8.h"
 
 namespace prentice {
 namespace {
@@ -27,8 +27,8 @@ std::vector<int32_t> join_by_score(const TokenizerTables& tables, const std::str
   for (size_t id = 0; id < tables.tokens.size(); ++id) ids.emplace(tables.tokens[id], static_cast<int32_t>(id));
   std::vector<std::string> symbols;
   std::string spaced = tables.add_space_prefix ? " " + text : text;
-  for (size_t at = 0; at < spaced.size(); at += character_bytes(spaced, at)) {
-    std::string c = spaced.substr(at, character_bytes(spaced, at));
+  for (size_t at = 0; at < spaced.size(); at += utf8_size_by_lead(spaced, at)) {
+    std::string c = spaced.substr(at, utf8_size_by_lead(spaced, at));
     symbols.push_back(c == " " ? "\u2581" : c);
   }
   for (;;) {
