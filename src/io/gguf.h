@@ -9,9 +9,11 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <variant>
 #include <vector>
 
+#include "core/error.h"
 #include "io/file.h"
 #include "io/tensor_stream.h"
 

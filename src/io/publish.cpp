@@ -8,9 +8,12 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstring>
 #include <random>
 #include <system_error>
+#include <utility>
 
+#include "core/error.h"
 #include "io/file.h"
 
 namespace prentice {
@@ -60,28 +63,27 @@ void fsync_tree(const fs::path& folder) {
   fsync_folder(folder);
 }
 
-void rename_without_replacing(const fs::path& from, const fs::path& to) {
-  if (::syscall(SYS_renameat2, AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(), RENAME_NOREPLACE) == 0) return;
-  int error = errno;
-  // A file system without the flag: a plain rename, under the lock that the run holds.
-  if (error == EINVAL || error == ENOSYS || error == ENOTSUP) {
-    std::error_code ignored;
-    error = EEXIST;
-    if (!fs::exists(fs::symlink_status(to, ignored))) {
-      error = ::rename(from.c_str(), to.c_str()) == 0 ? 0 : errno;
-    }
-  }
-  if (error == 0) return;
-  if (error == EEXIST || error == ENOTEMPTY) fail(ExitCode::usage, to.string() + ": exists already");
-  fail_system("rename " + from.string() + " to it", to, error);
+bool is_lacking(int error) { return error == EINVAL || error == ENOSYS || error == ENOTSUP; }
+
+int rename_with(unsigned flags, const fs::path& from, const fs::path& to) {
+  return ::syscall(SYS_renameat2, AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(), flags) == 0 ? 0 : errno;
 }
 
-// Swaps the two in one step, so that a kill leaves either the old or the new under the final name. False where the file
-// system cannot.
-bool exchange(const fs::path& from, const fs::path& to) {
-  if (::syscall(SYS_renameat2, AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(), RENAME_EXCHANGE) == 0) return true;
-  if (errno == EINVAL || errno == ENOSYS || errno == ENOTSUP) return false;
-  fail_system("rename " + from.string() + " to it", to, errno);
+// In one step, so that a kill leaves either the old or the new under the final name.
+int swap_names(const fs::path& a, const fs::path& b) { return rename_with(RENAME_EXCHANGE, a, b); }
+
+int move_to_free_name(const fs::path& from, const fs::path& to) {
+  const int error = rename_with(RENAME_NOREPLACE, from, to);
+  if (!is_lacking(error)) return error;
+  // A file system without the flag: a plain rename, under the lock that the run holds.
+  std::error_code ignored;
+  if (fs::exists(fs::symlink_status(to, ignored))) return EEXIST;
+  return ::rename(from.c_str(), to.c_str()) == 0 ? 0 : errno;
+}
+
+[[noreturn]] void fail_rename(const fs::path& from, const fs::path& to, int error) {
+  if (error == EEXIST || error == ENOTEMPTY) fail(ExitCode::usage, to.string() + ": exists already");
+  fail_system("rename " + from.string() + " to it", to, error);
 }
 
 void remove_quietly(const fs::path& path) {
@@ -90,6 +92,8 @@ void remove_quietly(const fs::path& path) {
 }
 
 }  // namespace
+
+const Renames kSystemRenames{swap_names, move_to_free_name};
 
 fs::path temporary_path(const fs::path& final_path, const std::string& nonce) {
   return parent_of(final_path) / (std::string(kTemporaryPrefix) + final_path.filename().string() + "-" + nonce);
@@ -112,16 +116,34 @@ TempFolder::TempFolder(TempFolder&& other) noexcept
 
 TempFolder::~TempFolder() { remove_quietly(path_); }
 
-void TempFolder::publish(IfExists if_exists) {
+// Returns where the old folder is now. In two steps it has no name that remove_leftovers takes: a kill in between, or a
+// failure that cannot be undone, leaves it.
+fs::path TempFolder::replace(const Renames& renames) {
+  if (const int error = renames.swap(path_, final_path_); !is_lacking(error)) {
+    if (error != 0) fail_rename(path_, final_path_, error);
+    return path_;
+  }
+  const fs::path aside = final_path_.string() + ".old-" + new_nonce();
+  if (const int error = renames.move(final_path_, aside)) fail_rename(final_path_, aside, error);
+  const int error = renames.move(path_, final_path_);
+  if (error == 0) return aside;
+  if (renames.move(aside, final_path_) == 0) fail_rename(path_, final_path_, error);
+  const fs::path made = std::exchange(path_, {});
+  fail(ExitCode::storage,
+       final_path_.string() + ": cannot be replaced: " + std::strerror(error) + "; what stood there is now " +
+           aside.string() + ", and what was to take its place " + made.string(),
+       "rename the one that is wanted to " + final_path_.string());
+}
+
+void TempFolder::publish(IfExists if_exists, const Renames& renames) {
   fsync_tree(path_);
   std::error_code ignored;
   const bool taken = if_exists == IfExists::replace && fs::exists(fs::symlink_status(final_path_, ignored));
   fs::path aside;
-  if (taken && exchange(path_, final_path_)) {
-    aside = path_;
-  } else {
-    if (taken) rename_without_replacing(final_path_, aside = temporary_path(final_path_, new_nonce()));
-    rename_without_replacing(path_, final_path_);
+  if (taken) {
+    aside = replace(renames);
+  } else if (const int error = renames.move(path_, final_path_)) {
+    fail_rename(path_, final_path_, error);
   }
   path_.clear();
   fsync_folder(parent_of(final_path_));
@@ -143,7 +165,7 @@ TempFile::~TempFile() { remove_quietly(path_); }
 void TempFile::publish(IfExists if_exists) {
   fsync_file(path_);
   if (if_exists == IfExists::refuse) {
-    rename_without_replacing(path_, final_path_);
+    if (const int error = move_to_free_name(path_, final_path_)) fail_rename(path_, final_path_, error);
   } else if (::rename(path_.c_str(), final_path_.c_str()) != 0) {
     fail_system("rename " + path_.string() + " to it", final_path_, errno);
   }

@@ -13,6 +13,14 @@ inline constexpr std::string_view kTemporaryPrefix = ".tmp-";
 
 enum class IfExists { refuse, replace };
 
+// The system's renames, each of which returns 0 or errno. In the place of these a test puts a file system that lacks
+// one, or where one fails.
+struct Renames {
+  int (*swap)(const std::filesystem::path& a, const std::filesystem::path& b);  // EINVAL, ENOSYS, ENOTSUP: it has none
+  int (*move)(const std::filesystem::path& from, const std::filesystem::path& to);  // EEXIST: never over another
+};
+extern const Renames kSystemRenames;
+
 // A folder under construction beside its final place, named .tmp-NAME-<nonce>. Destroyed unpublished, it is removed,
 // unless keep() was called, for another process that asks for the same nonce.
 class TempFolder {
@@ -27,12 +35,14 @@ class TempFolder {
   const std::filesystem::path& path() const { return path_; }
   const std::filesystem::path& final_path() const { return final_path_; }
   // Fsyncs every file and folder inside, renames, fsyncs the parent. With `replace` an existing folder changes
-  // places with this one in one step (where the file system can) and is removed after. Errors: `storage`; with `refuse`
-  // `usage` when the final name is taken.
-  void publish(IfExists if_exists = IfExists::refuse);
+  // places with this one in one step and is removed after; where the file system cannot, it goes to NAME.old-<nonce>
+  // first, and back when the second step fails. Errors: `storage`; with `refuse` `usage` when the final name is taken.
+  void publish(IfExists if_exists = IfExists::refuse, const Renames& renames = kSystemRenames);
   void keep() { path_.clear(); }
 
  private:
+  std::filesystem::path replace(const Renames&);
+
   std::filesystem::path final_path_, path_;
 };
 

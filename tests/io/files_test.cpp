@@ -4,8 +4,11 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <cerrno>
 #include <csignal>
 #include <fstream>
+#include <map>
+#include <set>
 #include <thread>
 
 #include "io/file.h"
@@ -175,6 +178,47 @@ TEST(Publish, AReplacedFolderIsNeverAbsent) {
   done = true;
   watcher.join();
   EXPECT_EQ(absent, 0);
+}
+
+// A file system that cannot swap two names, as some of networks cannot: the old folder goes aside before the new one
+// comes.
+std::set<int> failing_moves;  // the first is 1
+int moves = 0;
+
+int no_swap(const fs::path&, const fs::path&) { return EINVAL; }
+int move_or_fail(const fs::path& from, const fs::path& to) {
+  if (failing_moves.contains(++moves)) return EIO;
+  return ::rename(from.c_str(), to.c_str()) == 0 ? 0 : errno;
+}
+
+TEST(Publish, WhereNamesCannotBeSwappedNoFailureLosesAFolder) {
+  using Left = std::map<std::string, std::string>;  // name without its nonce -> what is in it
+  const std::pair<std::set<int>, Left> cases[] = {{{}, {{"a", "new"}}},
+                                                  {{1}, {{"a", "old"}}},
+                                                  {{2}, {{"a", "old"}}},
+                                                  {{2, 3}, {{".tmp-a-", "new"}, {"a.old-", "old"}}}};
+  for (const auto& [failing, wanted] : cases) {
+    const Scratch scratch;
+    fs::create_directory(scratch / "a");
+    write_file_durably(scratch / "a/x", "old");
+    std::string message;
+    {
+      TempFolder folder(scratch / "a");
+      write_file_durably(folder.path() / "x", "new");
+      failing_moves = failing, moves = 0;
+      message = message_of([&] { folder.publish(IfExists::replace, {no_swap, move_or_fail}); });
+    }
+    EXPECT_EQ(contains(message, "Input/output error"), !failing.empty()) << message;
+    Left left;
+    for (const auto& entry : fs::directory_iterator(scratch.path())) {
+      const auto name = entry.path().filename().string();
+      left[name.substr(0, name.rfind('-') + 1) + (name == "a" ? "a" : "")] = read_text_file(entry.path() / "x");
+      EXPECT_EQ(contains(message, name + (name.starts_with(".tmp-") ? "" : ",")), name != "a") << message;
+    }
+    EXPECT_EQ(left, wanted);
+    remove_leftovers(scratch.path());  // as the next run does
+    EXPECT_EQ(std::distance(fs::directory_iterator(scratch.path()), fs::directory_iterator()), 1);
+  }
 }
 
 TEST(Publish, RemovesWhatKilledRunsLeft) {
