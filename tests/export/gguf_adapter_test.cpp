@@ -8,6 +8,7 @@
 #include "adapter/lora.h"
 #include "adapter/peft.h"
 #include "export/tiny.h"
+#include "proof/verify.h"
 
 namespace prentice {
 namespace {

@@ -8,6 +8,7 @@
 #include <ATen/ops/ones_like.h>
 #include <ATen/ops/randn.h>
 #include <ATen/ops/relu.h>
+#include <ATen/ops/zeros_like.h>
 #include <gtest/gtest.h>
 #include <torch/csrc/autograd/autograd.h>
 
@@ -102,6 +103,28 @@ TEST(Products, EqualTheWrittenOutOnesWithGradients) {
     const auto da = torch::autograd::grad({at::cat(found, 1)}, inputs, {at::cat(grads, 1)});
     const auto db = torch::autograd::grad({at::cat(wanted, 1)}, inputs, {at::cat(grads, 1)});
     for (size_t i = 0; i < inputs.size(); ++i) EXPECT_LT(relative(da[i], db[i]), 1e-13) << c.what << ", input " << i;
+  }
+}
+
+// What follows the products may lay their gradients into one matrix in another order, or with something between them.
+TEST(Products, GradientsThatShareAMatrixAreTheirsWhereverTheyLie) {
+  Projection projection{.parts = {make_linear(5, false, {}), make_linear(4, false, {})}};
+  join(projection);
+  const Tensor x = at::randn({kTokens, kIn}, at::kDouble).set_requires_grad(true), gap = leaf({kTokens, 3});
+  const auto found = project(projection, x, one_sequence(kTokens), kTraining);
+  const auto& [first, second] = std::pair(found[0], found[1]);
+  for (const auto& laid : {std::vector{second, first}, {first, gap, second}, {gap, second, first}}) {
+    const Tensor grad = at::randn({kTokens, at::cat(laid, 1).size(1)}, at::kDouble);
+    Tensor wanted = at::zeros_like(x);
+    int64_t column = 0;
+    for (const auto& part : laid) {
+      const Tensor own = grad.narrow(1, column, part.size(1));
+      if (part.is_same(first)) wanted = wanted + at::matmul(own, dense_weight(projection.parts[0]));
+      if (part.is_same(second)) wanted = wanted + at::matmul(own, dense_weight(projection.parts[1]));
+      column += part.size(1);
+    }
+    const auto dx = torch::autograd::grad({at::cat(laid, 1)}, {x}, {grad}, /*retain_graph=*/true);
+    EXPECT_LT(relative(dx[0], wanted), 1e-13);
   }
 }
 

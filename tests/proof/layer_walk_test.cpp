@@ -36,7 +36,7 @@ std::vector<Batch> batches() {
 
 // Attaches a LoRA whose B is not zero to the attention, the MLP and the head.
 void attach_random(Model& model) {
-  attach_lora(model, {.rank = 4, .targets = {"all-linear", "lm_head"}}, 5);
+  attach_lora(model, {.rank = 4, .targets = {"q_proj", "down_proj", "lm_head"}}, 5);
   const c10::NoGradGuard no_grad;
   visit_loras(model, [](const std::string&, Lora& lora) { lora.b.copy_(at::randn(lora.b.sizes()) * 0.05); });
 }
