@@ -22,23 +22,29 @@ unsigned blocks_of(int64_t rows) {
   return static_cast<unsigned>((rows + kRows - 1) / kRows);
 }
 
-template <class T, int kN>
+// use.operator()<yes>()
+template <class Use>
+int with(bool yes, Use&& use) {
+  return yes ? use.template operator()<true>() : use.template operator()<false>();
+}
+
+template <class T, bool kAdds, int kN>
 int forward(const RmsNormLaunch& given, cudaStream_t stream) {
   return with_group(given.width / kN, [&]<int kGroup>() -> int {
     const auto blocks = blocks_of<kGroup>(given.rows);
     if (given.offset == 0) {
-      rms_norm_kernel<T, false, kGroup, kN><<<blocks, kRowThreads, 0, stream>>>(given);
+      rms_norm_kernel<T, false, kAdds, kGroup, kN><<<blocks, kRowThreads, 0, stream>>>(given);
     } else {
-      rms_norm_kernel<T, true, kGroup, kN><<<blocks, kRowThreads, 0, stream>>>(given);
+      rms_norm_kernel<T, true, kAdds, kGroup, kN><<<blocks, kRowThreads, 0, stream>>>(given);
     }
     return cudaGetLastError();
   });
 }
 
-template <class T, int kN>
+template <class T, bool kAdds, int kN>
 int backward(const RmsNormBackwardLaunch& given, cudaStream_t stream) {
   return with_group(given.width / kN, [&]<int kGroup>() -> int {
-    rms_norm_backward_kernel<T, kGroup, kN><<<blocks_of<kGroup>(given.rows), kRowThreads, 0, stream>>>(given);
+    rms_norm_backward_kernel<T, kAdds, kGroup, kN><<<blocks_of<kGroup>(given.rows), kRowThreads, 0, stream>>>(given);
     return cudaGetLastError();
   });
 }
@@ -59,9 +65,15 @@ int launch_rms_norm(const RmsNormLaunch& given, CudaType type, void* stream) {
   if (given.rows == 0 || given.width == 0) return 0;
   const auto on = static_cast<cudaStream_t>(stream);
   return with_device_type(type, [&]<class T>() {
-    const bool aligned =
-        aligned_rows({{given.x, given.x_stride}, {given.weight, 0}, {given.y, given.width}}, given.width, kVector<T>);
-    return aligned ? forward<T, kVector<T>>(given, on) : forward<T, 1>(given, on);
+    const bool aligned = aligned_rows({{given.x, given.x_stride},
+                                       {given.weight, 0},
+                                       {given.y, given.width},
+                                       {given.residual, given.residual_stride},
+                                       {given.sum, given.width}},
+                                      given.width, kVector<T>);
+    return with(given.residual != nullptr, [&]<bool kAdds>() {
+      return aligned ? forward<T, kAdds, kVector<T>>(given, on) : forward<T, kAdds, 1>(given, on);
+    });
   });
 }
 
@@ -69,10 +81,15 @@ int launch_rms_norm_backward(const RmsNormBackwardLaunch& given, CudaType type, 
   if (given.rows == 0 || given.width == 0) return 0;
   const auto on = static_cast<cudaStream_t>(stream);
   return with_device_type(type, [&]<class T>() {
-    const bool aligned = aligned_rows(
-        {{given.grad, given.grad_stride}, {given.x, given.x_stride}, {given.weight, 0}, {given.dx, given.width}},
-        given.width, kVector<T>);
-    return aligned ? backward<T, kVector<T>>(given, on) : backward<T, 1>(given, on);
+    const bool aligned = aligned_rows({{given.grad, given.grad_stride},
+                                       {given.x, given.x_stride},
+                                       {given.weight, 0},
+                                       {given.dx, given.width},
+                                       {given.sum_grad, given.sum_grad_stride}},
+                                      given.width, kVector<T>);
+    return with(given.sum_grad != nullptr, [&]<bool kAdds>() {
+      return aligned ? backward<T, kAdds, kVector<T>>(given, on) : backward<T, kAdds, 1>(given, on);
+    });
   });
 }
 

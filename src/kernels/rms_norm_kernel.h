@@ -30,16 +30,30 @@ __device__ int64_t group_row() {
   return blockIdx.x * int64_t{kRowThreads / kGroup} + threadIdx.x / kGroup;
 }
 
-template <class T, bool kOffset, int kGroup, int kN>
+// a += b
+template <class T, int kN>
+__device__ void add_to(Vector<T, kN>& a, const Vector<T, kN>& b) {
+#pragma unroll
+  for (int j = 0; j < kN; ++j) a.at[j] = rounded_sum<DeviceWide<T>>(a.at[j], b.at[j]);
+}
+
+template <class T, bool kOffset, bool kAdds, int kGroup, int kN>
 __global__ void rms_norm_kernel(RmsNormLaunch given) {
   using W = DeviceWide<T>;
   const int64_t row = group_row<kGroup>(), vectors = row < given.rows ? given.width / kN : 0;
-  const auto* x = vectors_of<kN>(static_cast<const T*>(given.x), vectors > 0 ? row : 0, given.x_stride);
+  const int64_t read = vectors > 0 ? row : 0;
+  const auto* x = vectors_of<kN>(static_cast<const T*>(given.x), read, given.x_stride);
+  const auto* residual = vectors_of<kN>(static_cast<const T*>(given.residual), read, given.residual_stride);
+  const auto loaded = [&](int64_t i) {
+    Vector<T, kN> value = x[i];
+    if constexpr (kAdds) add_to(value, residual[i]);
+    return value;
+  };
   const auto* weight = vectors_of<kN>(static_cast<const T*>(given.weight), 0, 0);
   Vector<T, kN> kept[kKept];
   W squares = 0;
   each_vector<kGroup>(vectors, [&](int k, int64_t i) {
-    const Vector<T, kN> value = x[i];
+    const Vector<T, kN> value = loaded(i);
     if (k < kKept) kept[k] = value;
 #pragma unroll
     for (int j = 0; j < kN; ++j) squares += static_cast<W>(value.at[j]) * static_cast<W>(value.at[j]);
@@ -49,9 +63,11 @@ __global__ void rms_norm_kernel(RmsNormLaunch given) {
   const W scale = 1 / std::sqrt(squares / static_cast<W>(given.width) + static_cast<W>(given.eps));
   const W offset = static_cast<W>(given.offset);
   auto* y = vectors_of<kN>(static_cast<T*>(given.y), row, given.width);
+  auto* sum = vectors_of<kN>(static_cast<T*>(given.sum), row, kAdds ? given.width : 0);
   each_vector<kGroup>(vectors, [&](int k, int64_t i) {
-    Vector<T, kN> value = k < kKept ? kept[k < kKept ? k : 0] : x[i];
+    Vector<T, kN> value = k < kKept ? kept[k < kKept ? k : 0] : loaded(i);
     const Vector<T, kN> by = weight[i];
+    if constexpr (kAdds) sum[i] = value;
 #pragma unroll
     for (int j = 0; j < kN; ++j) value.at[j] = rms_normed<kOffset>(value.at[j], by.at[j], scale, offset);
     y[i] = value;
@@ -59,7 +75,7 @@ __global__ void rms_norm_kernel(RmsNormLaunch given) {
   if (threadIdx.x % kGroup == 0) static_cast<W*>(given.scales)[row] = scale;
 }
 
-template <class T, int kGroup, int kN>
+template <class T, bool kAdds, int kGroup, int kN>
 __global__ void rms_norm_backward_kernel(RmsNormBackwardLaunch given) {
   using W = DeviceWide<T>;
   const int64_t row = group_row<kGroup>(), vectors = row < given.rows ? given.width / kN : 0;
@@ -81,6 +97,7 @@ __global__ void rms_norm_backward_kernel(RmsNormBackwardLaunch given) {
   const W scale = static_cast<const W*>(given.scales)[row];
   const W pull = scale * scale * scale * pulled / static_cast<W>(given.width);
   auto* dx = vectors_of<kN>(static_cast<T*>(given.dx), row, given.width);
+  const auto* beside = vectors_of<kN>(static_cast<const T*>(given.sum_grad), row, given.sum_grad_stride);
   each_vector<kGroup>(vectors, [&](int k, int64_t i) {
     const int at = k < kKept ? k : 0;
     const Vector<T, kN> g = k < kKept ? kept_grad[at] : grad[i], by = weight[i];
@@ -89,6 +106,7 @@ __global__ void rms_norm_backward_kernel(RmsNormBackwardLaunch given) {
     for (int j = 0; j < kN; ++j) {
       value.at[j] = rms_norm_gradient(g.at[j], by.at[j], value.at[j], scale, offset, pull);
     }
+    if constexpr (kAdds) add_to(value, beside[i]);
     dx[i] = value;
   });
 }

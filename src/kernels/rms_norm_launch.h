@@ -16,6 +16,10 @@ struct RmsNormLaunch {
   double eps, offset;
   void* y;       // T
   void* scales;  // W [rows]: 1 / rms
+
+  const void* residual = nullptr;  // T: added to x first, if given,
+  int64_t residual_stride = 0;
+  void* sum = nullptr;  // T: and the sum written here
 };
 
 struct RmsNormBackwardLaunch {
@@ -23,6 +27,9 @@ struct RmsNormBackwardLaunch {
   int64_t rows, width, grad_stride, x_stride;
   double offset;
   void* dx;  // T
+
+  const void* sum_grad = nullptr;  // T: added to dx, if given
+  int64_t sum_grad_stride = 0;
 };
 
 // The gradient of the weight in two stages: sums of slabs of rows, then their sum in order.

@@ -5,6 +5,12 @@
 
 namespace prentice {
 
+// a + b as tensors of T are added: in W, rounded once.
+template <class W, class T>
+PRENTICE_HOST_DEVICE T rounded_sum(T a, T b) {
+  return static_cast<T>(static_cast<W>(a) + static_cast<W>(b));
+}
+
 // `scale` is 1 / rms of the row. Without offset the normalised value is rounded to T before the weight multiplies it.
 template <bool kOffset, class T, class W>
 PRENTICE_HOST_DEVICE T rms_normed(T x, T weight, W scale, W offset) {

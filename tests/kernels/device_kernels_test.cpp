@@ -63,13 +63,21 @@ bool aligned(std::initializer_list<Tensor> matrices, int64_t width) {
 // use.operator()<T>() with LibTorch's halves in place of CUDA's.
 #define EACH_TYPE(type, ...) AT_DISPATCH_FLOATING_TYPES_AND2(at::kBFloat16, at::kHalf, type, "emulated", __VA_ARGS__)
 
+// `residual` and `sum_grad` where there is an addition before the norm.
+struct RmsNormInputs {
+  Tensor x, weight, grad, residual, sum_grad;
+};
 struct RmsNormResults {
-  Tensor y, scales, dx, dweight;
+  Tensor y, scales, dx, dweight, sum;
 };
 
-template <class T, int kGroup, int kN>
-void norm_in_groups(const Tensor& x, const Tensor& weight, const Tensor& grad, double offset, uint32_t seed,
-                    RmsNormResults& into) {
+const void* data_of(const Tensor& tensor) { return tensor.defined() ? tensor.const_data_ptr() : nullptr; }
+int64_t stride_of(const Tensor& tensor) { return tensor.defined() ? tensor.stride(0) : 0; }
+
+template <class T, bool kAdds, int kGroup, int kN>
+void norm_in_groups(const RmsNormInputs& in, double offset, uint32_t seed, RmsNormResults& into) {
+  const auto& [x, weight, grad, residual, sum_grad] = in;
+  const Tensor& normed = kAdds ? into.sum : x;
   const RmsNormLaunch forward{.x = x.const_data_ptr(),
                               .weight = weight.const_data_ptr(),
                               .rows = x.size(0),
@@ -78,22 +86,27 @@ void norm_in_groups(const Tensor& x, const Tensor& weight, const Tensor& grad, d
                               .eps = 1e-5,
                               .offset = offset,
                               .y = into.y.data_ptr(),
-                              .scales = into.scales.data_ptr()};
+                              .scales = into.scales.data_ptr(),
+                              .residual = data_of(residual),
+                              .residual_stride = stride_of(residual),
+                              .sum = kAdds ? into.sum.data_ptr() : nullptr};
   const RmsNormBackwardLaunch backward{.grad = grad.const_data_ptr(),
-                                       .x = x.const_data_ptr(),
+                                       .x = normed.const_data_ptr(),
                                        .weight = weight.const_data_ptr(),
                                        .scales = into.scales.const_data_ptr(),
                                        .rows = x.size(0),
                                        .width = x.size(1),
                                        .grad_stride = grad.stride(0),
-                                       .x_stride = x.stride(0),
+                                       .x_stride = normed.stride(0),
                                        .offset = offset,
-                                       .dx = into.dx.data_ptr()};
+                                       .dx = into.dx.data_ptr(),
+                                       .sum_grad = data_of(sum_grad),
+                                       .sum_grad_stride = stride_of(sum_grad)};
   constexpr unsigned kRows = kRowThreads / kGroup;
   const emulated::Index blocks{(static_cast<unsigned>(x.size(0)) + kRows - 1) / kRows, 1};
-  launch(offset == 0 ? &rms_norm_kernel<T, false, kGroup, kN> : &rms_norm_kernel<T, true, kGroup, kN>, blocks,
-         kRowThreads, forward, seed);
-  launch(&rms_norm_backward_kernel<T, kGroup, kN>, blocks, kRowThreads, backward, seed);
+  launch(offset == 0 ? &rms_norm_kernel<T, false, kAdds, kGroup, kN> : &rms_norm_kernel<T, true, kAdds, kGroup, kN>,
+         blocks, kRowThreads, forward, seed);
+  launch(&rms_norm_backward_kernel<T, kAdds, kGroup, kN>, blocks, kRowThreads, backward, seed);
 }
 
 template <class T, int kN>
@@ -115,23 +128,30 @@ void norm_weight(const Tensor& x, const Tensor& grad, int64_t slabs, uint32_t se
          kRowThreads, given, seed);
 }
 
-template <class T, int kN>
-RmsNormResults norm(const Tensor& x, const Tensor& weight, const Tensor& grad, double offset, uint32_t seed) {
+template <class T, bool kAdds, int kN>
+RmsNormResults norm_of(const RmsNormInputs& in, double offset, uint32_t seed) {
+  const Tensor& x = in.x;
   const auto wide = wide_type(x);
   RmsNormResults made{.y = unwritten(x.sizes(), x.scalar_type()),
                       .scales = unwritten({x.size(0)}, wide),
                       .dx = unwritten(x.sizes(), x.scalar_type()),
-                      .dweight = unwritten({x.size(1)}, wide)};
+                      .dweight = unwritten({x.size(1)}, wide),
+                      .sum = unwritten(x.sizes(), x.scalar_type())};
   const int64_t vectors = x.size(1) / kN;  // as rms_norm.cu chooses, and once more where a thread keeps nothing
   if (vectors <= 16) {
-    norm_in_groups<T, 16, kN>(x, weight, grad, offset, seed, made);
+    norm_in_groups<T, kAdds, 16, kN>(in, offset, seed, made);
   } else if (vectors <= 32 * kKept) {
-    norm_in_groups<T, 32, kN>(x, weight, grad, offset, seed, made);
+    norm_in_groups<T, kAdds, 32, kN>(in, offset, seed, made);
   } else {
-    norm_in_groups<T, kRowThreads, kN>(x, weight, grad, offset, seed, made);
+    norm_in_groups<T, kAdds, kRowThreads, kN>(in, offset, seed, made);
   }
-  norm_weight<T, kN>(x, grad, 3, seed, made);
+  norm_weight<T, kN>(kAdds ? made.sum : x, in.grad, 3, seed, made);
   return made;
+}
+
+template <class T, int kN>
+RmsNormResults norm(const Tensor& x, const Tensor& weight, const Tensor& grad, double offset, uint32_t seed) {
+  return norm_of<T, false, kN>({x, weight, grad, Tensor(), Tensor()}, offset, seed);
 }
 
 TEST(DeviceKernels, RmsNormEqualsTheCpus) {
@@ -170,6 +190,40 @@ TEST(DeviceKernels, RmsNormOfLongRowsReadsThemTwice) {
   EXPECT_LT(relative(vectors.y, rms_norm(x, weight, 1e-5, 0)), 1e-6);
   EXPECT_LT(relative(single.y, vectors.y), 1e-6);
   EXPECT_LT(relative(single.dx, vectors.dx), 1e-6);
+}
+
+// The bits of the two steps, where rows fill vectors and where not: the same threads add up the squares of the sum.
+TEST(DeviceKernels, AddRmsNormHasTheBitsOfAnAdditionAndTheNorm) {
+  for (const auto& [type, tolerance] : kTypes) {
+    for (const int64_t width : {8, 13, 576, 1033}) {
+      const double offset = width % 16 == 0 || width == 13 ? 1 : 0;
+      const RmsNormInputs in{.x = rows(3, width, 3, type),
+                             .weight = at::randn({width}, at::kDouble).to(type),
+                             .grad = rows(3, width, 0, type),
+                             .residual = rows(3, width, 16, type),
+                             .sum_grad = rows(3, width, 5, type)};
+      const Tensor sum = in.x + in.residual;
+      const std::string what = std::string(toString(type)) + " " + std::to_string(width);
+      EACH_TYPE(type, [&] {
+        const auto expect_the_steps = [&]<int kN>() {
+          const auto dense = [](const Tensor& tensor) { return tensor.contiguous(); };
+          const RmsNormResults found = norm_of<scalar_t, true, kN>(
+              {dense(in.x), in.weight, in.grad, dense(in.residual), dense(in.sum_grad)}, offset, 1);
+          const RmsNormResults wanted = norm<scalar_t, kN>(sum, in.weight, in.grad, offset, 1);
+          EXPECT_TRUE(at::equal(found.sum, sum)) << what;
+          EXPECT_TRUE(at::equal(found.y, wanted.y)) << what;
+          EXPECT_TRUE(at::equal(found.scales, wanted.scales)) << what;
+          EXPECT_TRUE(at::equal(found.dx, wanted.dx + in.sum_grad)) << what;
+          EXPECT_TRUE(at::equal(found.dweight, wanted.dweight)) << what;
+        };
+        if (width % kVector<scalar_t> == 0) expect_the_steps.template operator()<kVector<scalar_t>>();
+        expect_the_steps.template operator()<1>();
+        const RmsNormResults inside = norm_of<scalar_t, true, 1>(in, offset, 2);
+        EXPECT_TRUE(at::equal(inside.sum, sum)) << what;
+        EXPECT_LT(relative(inside.y, rms_norm(sum, in.weight, 1e-5, offset)), tolerance) << what;
+      });
+    }
+  }
 }
 
 // A barrier that is missing gives another result in another order of the threads.

@@ -70,6 +70,13 @@ std::vector<GpuCase> fused_cases() {
                        [=](const auto& in) { return rms_norm(in[0], in[1], 1e-6, offset); },
                        {values({77, width}), values({width})},
                        {77, width}});
+      cases.push_back({"add_rms_norm " + std::to_string(width) + (offset == 0 ? "" : ", offset"),
+                       [=](const auto& in) {
+                         const auto [sum, normed] = add_rms_norm(in[0], in[1], in[2], 1e-6, offset);
+                         return at::cat({sum, normed}, 1);
+                       },
+                       {values({77, width}), values({77, width}), values({width})},
+                       {77, 2 * width}});
     }
     for (const Gate gate : {Gate::silu, Gate::gelu, Gate::gelu_tanh}) {
       cases.push_back(
@@ -110,6 +117,30 @@ TEST_F(GpuKernels, FusedOperationsAndTheirGradientsEqualThoseOfTheCpu) {
   }
 }
 
+// So that a block computes the same whether its norm runs again in the backward pass or not.
+TEST_F(GpuKernels, AnAdditionBeforeTheNormGivesTheBitsOfTheTwoSteps) {
+  for (const auto type : {at::kDouble, at::kFloat, at::kBFloat16, at::kHalf}) {
+    for (const int64_t width : {48, 577, 4096, 8200}) {
+      for (const double offset : {0.0, 1.0}) {
+        const auto values = [&](at::IntArrayRef shape) { return at::randn(shape, at::kDouble).to(type); };
+        const std::vector<Tensor> inputs = {values({77, width}), values({77, width}), values({width})};
+        const Tensor grad = values({77, 2 * width});
+        const auto on_device = [&](bool fused) {
+          return everything(
+              [&](const auto& in) {
+                const Tensor sum = in[0] + in[1];
+                if (!fused) return at::cat({sum, rms_norm(sum, in[2], 1e-6, offset)}, 1);
+                const auto [x, normed] = add_rms_norm(in[0], in[1], in[2], 1e-6, offset);
+                return at::cat({x, normed}, 1);
+              },
+              inputs, grad, at::kCUDA);
+        };
+        EXPECT_TRUE(at::equal(on_device(true), on_device(false))) << type << " " << width << " " << offset;
+      }
+    }
+  }
+}
+
 TEST_F(GpuKernels, LabelLossesAndTheirGradientsEqualThoseOfTheCpu) {
   for (const int64_t width : {3, 1000, 32001, 128256}) {
     const Tensor labels = at::randint(width, {9}, at::kLong);
@@ -129,8 +160,9 @@ TEST_F(GpuKernels, LabelLossesAndTheirGradientsEqualThoseOfTheCpu) {
 
 // What the plug-in registers is what runs: without its forms the operations would be made of ATen's, unseen.
 TEST_F(GpuKernels, EachFusedPassHasAFormOfTheDevices) {
-  for (const char* name : {"rms_norm_forward", "rms_norm_backward", "rms_norm_weight_backward", "rotate_forward",
-                           "gated_forward", "gated_backward", "label_losses"}) {
+  for (const char* name :
+       {"rms_norm_forward", "rms_norm_backward", "rms_norm_weight_backward", "add_rms_norm_forward",
+        "add_rms_norm_backward", "rotate_forward", "gated_forward", "gated_backward", "label_losses"}) {
     const auto found = c10::Dispatcher::singleton().findSchema({std::string("prentice::") + name, ""});
     ASSERT_TRUE(found) << name;
     EXPECT_TRUE(found->hasKernelForDispatchKey(c10::DispatchKey::CUDA)) << name;

@@ -104,6 +104,17 @@ TEST_F(GpuSpeed, TheKernelsBesideACopy) {
   report("rms_norm gradient", 3 * matrix,
          backward_of(recorded([&] { return rms_norm(x, weight, 1e-6, 0); }), {x}, values({rows, width})));
 
+  const Tensor residual = values({rows, width}).set_requires_grad(true);
+  report("add_rms_norm", 4 * matrix, [&] { add_rms_norm(x, residual, weight, 1e-6, 0); });
+  const auto [sum, normed] = [&] {
+    const c10::AutoGradMode with_gradients(true);
+    return add_rms_norm(x, residual, weight, 1e-6, 0);
+  }();
+  const std::vector<Tensor> both = {sum, normed}, grads = {values({rows, width}), values({rows, width})};
+  report("add_rms_norm gradient", 4 * matrix, [&] {
+    torch::autograd::grad(both, {x, residual}, grads, /*retain_graph=*/true);
+  });
+
   const Tensor heads = values({rows, 32, 128}).set_requires_grad(true), cosine = values({rows, 64}),
                sine = values({rows, 64});
   report("rotate", 2 * matrix, [&] { rotate(heads, cosine, sine); });
