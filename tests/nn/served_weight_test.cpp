@@ -13,6 +13,7 @@
 
 #include <cstring>
 
+#include "nn/merge_rows.h"
 #include "nn/products.h"
 #include "quant/encode.h"
 
@@ -85,6 +86,27 @@ TEST(ServedWeight, IsTheBytesOfTheMergedWeight) {
       EXPECT_TRUE(at::equal(std::get<Dense>(held).weight, rounded(layer, type))) << static_cast<int>(type);
     }
   }
+}
+
+// More rows than are merged at a time.
+TEST(ServedWeight, EveryRowOfALargeWeightHasItsOwnFactors) {
+  const Linear layer = served_layer(rows_at_a_time(kIn, 1) + 12, GgmlType::Q8_0, at::kFloat);
+  std::vector<std::byte> wanted;
+  encode(merged_values(layer), GgmlType::Q8_0, wanted);
+  const auto& blocks = std::get<GgufBlocks>(layer.lora->served->of(dense_weight(layer), *layer.lora));
+  ASSERT_EQ(blocks.bytes.nbytes(), wanted.size());
+  EXPECT_EQ(std::memcmp(blocks.bytes.const_data_ptr(), wanted.data(), wanted.size()), 0);
+}
+
+TEST(ServedWeight, ACopyLeavesTheValuesOfWhatItWasMadeOf) {
+  const Linear layer = served_layer(12, GgmlType::Q4_K, at::kFloat), other = layer_of(12, at::kFloat);
+  const auto bytes = [&] {
+    return std::get<GgufBlocks>(layer.lora->served->of(dense_weight(layer), *layer.lora)).bytes;
+  };
+  const Tensor before = bytes().clone();
+  ServedWeight copy(*layer.lora->served);
+  EXPECT_FALSE(at::equal(std::get<GgufBlocks>(copy.of(dense_weight(other), *other.lora)).bytes, before));
+  EXPECT_TRUE(at::equal(bytes(), before));
 }
 
 // The weight as autograd of a dense layer sees it: the value is rounded, the derivative that of W + scale B A.

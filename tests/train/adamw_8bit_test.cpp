@@ -113,6 +113,18 @@ TEST(Adamw8Bit, TensorsOfFewerThan4096ElementsKeepTheirMomentsInF32) {
   EXPECT_EQ(states.at("large.absmax2").sizes(), at::IntArrayRef{16});
 }
 
+// A block that is not full is measured to its last element.
+TEST(Adamw8Bit, TheLastElementCounts) {
+  const NamedTensors trained = {{"w", at::zeros({4096 + 3})}};
+  Optimizer optimizer({.name = OptimizerName::adamw8bit, .beta1 = 0.75}, trained);
+  const Tensor gradient = at::zeros({4096 + 3});
+  gradient[-1] = 2;
+  optimizer.step(0.1, {gradient}, kMove);
+  const Tensor largest = by_name(optimizer.state()).at("w.absmax1");
+  EXPECT_EQ(largest.size(0), 17);
+  EXPECT_FLOAT_EQ(largest[16].item<float>(), 0.25F * 2);
+}
+
 TEST(Adamw8Bit, ASkippedStepChangesNothing) {
   const NamedTensors trained = weights();
   Optimizer optimizer({.name = OptimizerName::adamw8bit, .weight_decay = 0.1}, trained);

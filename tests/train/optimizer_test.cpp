@@ -65,6 +65,18 @@ TEST(Optimizer, TwentyClippedStepsEqualTorch) {
   }
 }
 
+// torch.nn.utils.clip_grad_norm_: times max_norm / (norm + 1e-6), where that is below 1.
+TEST(Clip, ScalesByTheWantedNormAndOneMillionth) {
+  const auto clipped = [](double first, double second, double most) {
+    std::vector<Tensor> gradients = {at::full({1}, first, at::kDouble), at::full({1}, second, at::kDouble)};
+    clip_by_norm(gradients, global_norm(gradients), most);
+    return std::pair(gradients[0].item<double>(), gradients[1].item<double>());
+  };
+  EXPECT_NEAR(clipped(3, 4, 0.5).first, 3 * 0.5 / 5.000001, 1e-12);
+  EXPECT_NEAR(clipped(3e-7, 4e-7, 1e-7).second, 4e-7 * 1e-7 / 1.5e-6, 1e-15);
+  EXPECT_EQ(clipped(3, 4, 6), std::pair(3.0, 4.0));
+}
+
 TEST(Optimizer, SkippedStepsWithBadGradientsChangeNothing) {
   for (const auto name : {OptimizerName::adamw, OptimizerName::lion, OptimizerName::sgd}) {
     const auto weights = tensors_of(golden().at("weights"));
