@@ -13,6 +13,7 @@
 #include "kernels/gated.h"
 #include "kernels/gguf_blocks.h"
 #include "kernels/rope.h"
+#include "nn/add_norm.h"
 #include "nn/recompute.h"
 
 namespace prentice {
@@ -82,13 +83,20 @@ Tensor embed_tokens(const Model& model, const Tensor& ids) {
 Tensor run_block(const ModelSpec& spec, const LayerSpec& kind, const Layer& layer, const Tensor& x,
                  const RopeTable& rope, const BlockContext& context) {
   const Tensor normed = normalize(layer.input_norm, x);
-  const Tensor attended = x + attention_part(spec, kind, layer, normed, rope, context);
+  const auto attention = [&] { return attention_part(spec, kind, layer, normed, rope, context); };
+  const bool again = context.recompute_mlp && c10::GradMode::is_enabled();
+  if (layer.mlp_norm && !again) {
+    const auto [attended, in] = add_and_normalize(*layer.mlp_norm, x, attention());
+    return attended + mlp_part(spec, layer, in, context);
+  }
+  const Tensor attended = x + attention();
+  if (!again) return attended + mlp_part(spec, layer, normed, context);
+  // What is kept is the sum, not its norm, which the backward pass computes again.
   const auto mlp = [&spec, &layer, context](const Tensor& in) {
     return mlp_part(spec, layer, layer.mlp_norm ? normalize(*layer.mlp_norm, in) : in, context);
   };
   const Tensor& in = layer.mlp_norm ? attended : normed;
-  const bool again = context.recompute_mlp && c10::GradMode::is_enabled();
-  return attended + (again ? recompute(mlp, in, trained_tensors(layer), context.offloaded) : mlp(in));
+  return attended + recompute(mlp, in, trained_tensors(layer), context.offloaded);
 }
 
 std::vector<Tensor> trained_tensors(const Layer& layer) {

@@ -76,6 +76,22 @@ TEST_P(AnyFamily, EveryTensorTrainsAndRecomputationGivesTheSameBits) {
   }
 }
 
+// In halves, too, every sum is rounded as often: the norm that is computed again is not fused with the addition before.
+TEST_P(AnyFamily, RecomputationGivesTheSameBitsInBf16) {
+  visit(model, [](const std::string&, Tensor& tensor) { tensor = tensor.to(at::kBFloat16); });
+  require_gradients(model);
+  std::map<std::string, Tensor> plain;
+  for (const Recomputed again : {Recomputed::nothing, Recomputed::mlp, Recomputed::block}) {
+    visit(model, [](const std::string&, Tensor& tensor) { tensor.mutable_grad() = Tensor(); });
+    const Tensor hidden = forward_hidden(model, batch, {.recomputed = again});
+    mean_cross_entropy(logits(model, hidden), batch).backward();
+    auto found = gradients(model);
+    found.emplace("hidden", hidden.detach());
+    if (again == Recomputed::nothing) plain = found;
+    for (const auto& [name, tensor] : found) EXPECT_TRUE(at::equal(tensor, plain.at(name))) << name;
+  }
+}
+
 TEST_P(AnyFamily, PackedEqualsUnpacked) {
   const c10::NoGradGuard no_grad;
   std::vector<Tensor> alone;
