@@ -21,28 +21,32 @@
 namespace prentice {
 namespace {
 
+Json to_json(const Diagnostic& d) {
+  return Json::Object{
+      {"file", printable(d.file)},       {"line", d.line},           {"column", d.column}, {"key", printable(d.key)},
+      {"message", printable(d.message)}, {"hint", printable(d.hint)}};
+}
+
 struct Edge {
   bool json = false, debug = false, k8s = false;
 
   int status(ExitCode code) const { return code == ExitCode::distributed && k8s ? 200 : static_cast<int>(code); }
 
+  void print_json(const std::vector<Diagnostic>& diagnostics, int status) const {
+    if (!json) return;
+    Json::Array errors;
+    for (const auto& d : diagnostics) errors.push_back(to_json(d));
+    print_result(Json(Json::Object{{"schema", 1}, {"errors", std::move(errors)}, {"exit_code", status}}).dump() + "\n");
+  }
+
   int report(ExitCode code, const std::vector<Diagnostic>& diagnostics) const {
     if (code == ExitCode::malformed) code = ExitCode::data;
-    Json::Array errors;
     for (const auto& d : diagnostics) {
       fmt::print(stderr, "{} {}\n", styled("error:", Style::error, STDERR_FILENO), printable(to_string(d)));
       if (!d.hint.empty())
         fmt::print(stderr, "{} {}\n", styled("hint:", Style::hint, STDERR_FILENO), printable(d.hint));
-      errors.push_back(Json::Object{{"file", printable(d.file)},
-                                    {"line", d.line},
-                                    {"column", d.column},
-                                    {"key", printable(d.key)},
-                                    {"message", printable(d.message)},
-                                    {"hint", printable(d.hint)}});
     }
-    if (json)
-      print_result(
-          Json(Json::Object{{"schema", 1}, {"errors", std::move(errors)}, {"exit_code", status(code)}}).dump() + "\n");
+    print_json(diagnostics, status(code));
     return status(code);
   }
 
@@ -86,6 +90,7 @@ int run(const std::vector<std::string>& words) {
     status = edge.report(error.code(), error.diagnostics());
   } catch (const Stopped& stopped) {
     fmt::print(stderr, "{}\n", stopped.what());
+    edge.print_json({{.message = stopped.what()}}, 128 + stopped.signal());
     std::fflush(stdout);
     leave_by_signal(stopped.signal());
   } catch (const std::exception& error) {

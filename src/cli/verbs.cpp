@@ -133,11 +133,13 @@ int verb_generate(const Arguments& arguments) { return run_kind(arguments); }
 
 int verb_verify(const Arguments& arguments) { return run_kind(arguments); }
 
+int print_help(const Arguments& arguments, const std::string& text) {
+  print_result(arguments.flags.json ? Json(Json::Object{{"schema", 1}, {"help", text}}).dump() + "\n" : text);
+  return 0;
+}
+
 int verb_help_text(const Arguments& arguments) {
-  if (arguments.words.empty()) {
-    print_result(general_help());
-    return 0;
-  }
+  if (arguments.words.empty()) return print_help(arguments, general_help());
   Arguments about = arguments;
   about.verb = arguments.words[0];
   about.words.clear();
@@ -285,24 +287,20 @@ int run_command(const Arguments& arguments) {
       fail(ExitCode::usage, "a verb is missing before " + arguments.overrides[0],
            "for instance prentice sft " + arguments.overrides[0]);
     }
+    if (arguments.help) return print_help(arguments, general_help());
+    if (arguments.flags.json) fail(ExitCode::usage, "a verb is missing", "`prentice --help` lists the verbs");
     print_result(general_help());
-    return arguments.help ? 0 : static_cast<int>(ExitCode::usage);
+    return static_cast<int>(ExitCode::usage);
   }
   for (const auto& verb : kVerbs) {
     if (verb.name != arguments.verb) continue;
-    if (arguments.help) {
-      print_result(verb_help(verb));
-      return 0;
-    }
+    if (arguments.help) return print_help(arguments, verb_help(verb));
     return run_verb(arguments, verb);
   }
   const auto& kinds = recipe_kinds();
   const std::string kind(kind_behind(arguments.verb));
   if (std::find(kinds.begin(), kinds.end(), kind) == kinds.end()) fail_unknown_verb(arguments.verb);
-  if (arguments.help) {
-    print_result(kind_help(kind));
-    return 0;
-  }
+  if (arguments.help) return print_help(arguments, kind_help(kind));
   return run_verb(arguments, kKindAsVerb);
 }
 

@@ -2,21 +2,18 @@
 
 #include <fmt/format.h>
 
-#include <algorithm>
 #include <charconv>
-#include <cmath>
 #include <optional>
 #include <string>
 #include <variant>
 
 #include "core/error.h"
+#include "export/same_number.h"
 #include "io/json.h"
 
 namespace prentice {
 
 namespace {
-
-constexpr double kSameNumber = 1e-5;  // the file's are f32
 
 struct Setting {
   const char* key;               // general.sampling.KEY, one of those that llama.cpp reads
@@ -24,6 +21,7 @@ struct Setting {
   const char* neutral;           // what changes nothing
   const char* usual;             // what transformers takes where nothing is said
   const char* beside = nullptr;  // the key without which it does nothing
+  bool is_number = true;         // else names of samplers, of which "infill" begins as infinity does
 };
 constexpr Setting kSettings[] = {
     {"temp", "temperature", "1", "1"},
@@ -37,7 +35,7 @@ constexpr Setting kSettings[] = {
     {"mirostat", "mirostat", "0", "0"},
     {"mirostat_tau", "mirostat_tau", "", "", "general.sampling.mirostat"},
     {"mirostat_eta", "mirostat_eta", "", "", "general.sampling.mirostat"},
-    {"sequence", "sequence", "", ""},
+    {"sequence", "sequence", "", "", nullptr, false},
 };
 
 // As llama.cpp reads it, which takes a number out of a text, too.
@@ -55,13 +53,13 @@ std::optional<std::string> text_of(const GgufValue* value) {
       *value);
 }
 
-bool same(const std::string& a, const std::string& b) {
+bool same(const Setting& setting, const std::string& a, const std::string& b) {
   double x = 0, y = 0;
   const auto is_number = [](const std::string& text, double& out) {
     return std::from_chars(text.data(), text.data() + text.size(), out).ec == std::errc();
   };
-  if (!is_number(a, x) || !is_number(b, y)) return a == b;
-  return std::abs(x - y) <= kSameNumber * std::max(std::abs(x), std::abs(y));
+  if (!setting.is_number || !is_number(a, x) || !is_number(b, y)) return a == b;
+  return same_number(x, y);
 }
 
 // What the model says of it; nullopt: nothing.
@@ -72,11 +70,12 @@ class Said {
       file_ = GgufReader::open(model);
     } else if (const auto path = model / "generation_config.json"; std::filesystem::exists(path)) {
       config_ = with_context(ExitCode::model, "", [&] { return Json::parse_file(path); });
+      if (!config_.is_object()) fail(ExitCode::model, path.string() + ": expected an object");
     }
   }
   std::optional<std::string> of(const Setting& setting) const {
     if (file_) return text_of(file_->find(std::string("general.sampling.") + setting.key));
-    if (!config_.is_object()) return std::nullopt;
+    if (config_.is_null()) return std::nullopt;  // there is no such file
     for (const char* name : {setting.key, setting.member}) {
       const Json* found = config_.find(name);
       if (found == nullptr || found->is_null()) continue;
@@ -101,7 +100,8 @@ Check sampling_check(const GgufReader& file, const std::filesystem::path& model)
     if (!found || (setting.beside != nullptr && file.find(setting.beside) == nullptr)) continue;
     if (!said) said.emplace(model);
     const auto own = said->of(setting);
-    if (own ? same(*own, *found) : same(setting.neutral, *found) || same(setting.usual, *found)) {
+    const auto is = [&](const std::string& text) { return same(setting, text, *found); };
+    if (own ? is(*own) : is(setting.neutral) || is(setting.usual)) {
       given += fmt::format("{}{} {}", given.empty() ? "" : ", ", setting.key, *found);
       continue;
     }

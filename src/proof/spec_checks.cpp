@@ -5,18 +5,16 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
-#include <cmath>
 #include <string>
 #include <utility>
 
 #include "export/gguf_features.h"
+#include "export/same_number.h"
 #include "model/rope_table.h"
 
 namespace prentice {
 
 namespace {
-
-constexpr double kSameNumber = 1e-5;  // of metadata, which hold f32
 
 // Keys that llama.cpp reads for nothing but a report, or not at all with the architectures that are read here without.
 constexpr std::string_view kHarmless[] = {"vocab_size", "rope.scaling.finetuned", "attention.sliding_window",
@@ -33,8 +31,7 @@ class Group {
     return *this;
   }
   Group& near(const char* what, double wanted, double found) {
-    if (std::abs(wanted - found) > kSameNumber * std::max(std::abs(wanted), std::abs(found)))
-      add(fmt::format("{}: expected {:.8g}, got {:.8g}", what, wanted, found));
+    if (!same_number(wanted, found)) add(fmt::format("{}: expected {:.8g}, got {:.8g}", what, wanted, found));
     return *this;
   }
   void add(std::string text) { differences_.push_back(std::move(text)); }

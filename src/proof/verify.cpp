@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <iterator>
 #include <set>
+#include <string_view>
 
 #include "export/nf4_form.h"
 #include "io/json.h"
@@ -40,23 +41,37 @@ Check companions_check(const fs::path& folder, const fs::path& companions, const
   return equal_check("tokenizer and template files", equal, equal ? "byte for byte" : different + " differs");
 }
 
+// What first differs from a list that the file must hold as it is; "" where nothing does.
+std::string token_difference(const GgufReader& file, const TokenizerTables& wanted) {
+  const auto tokens = file.get<GgufArray>("tokenizer.ggml.tokens").strings();
+  const auto types = file.get<GgufArray>("tokenizer.ggml.token_type").integers();
+  if (tokens.size() != wanted.tokens.size() || types.size() != wanted.types.size())
+    return fmt::format("expected {} tokens, got {} and {} types", wanted.tokens.size(), tokens.size(), types.size());
+  const auto text = [](std::string_view token) { return Json(std::string(token)).dump(); };
+  for (size_t id = 0; id < tokens.size(); ++id) {
+    const auto type = static_cast<int32_t>(wanted.types[id]);
+    if (tokens[id] != wanted.tokens[id])
+      return fmt::format("token {}: expected {}, got {}", id, text(wanted.tokens[id]), text(tokens[id]));
+    if (types[id] != type)
+      return fmt::format("token {} ({}): expected type {}, got {}", id, text(tokens[id]), type, types[id]);
+  }
+  if (wanted.is_bpe) {
+    const auto merges = file.get<GgufArray>("tokenizer.ggml.merges").strings();
+    const auto apart = std::ranges::mismatch(merges, wanted.merges);
+    if (apart.in1 == merges.end() && apart.in2 == wanted.merges.end()) return "";
+    return fmt::format("merges differ from merge {} on", apart.in2 - wanted.merges.begin());
+  }
+  const auto scores = file.get<GgufArray>("tokenizer.ggml.scores").floats();
+  const auto apart = std::ranges::mismatch(scores, wanted.scores);
+  if (apart.in1 == scores.end() && apart.in2 == wanted.scores.end()) return "";
+  return fmt::format("scores differ from token {} on", apart.in2 - wanted.scores.begin());
+}
+
 Check tokens_check(const GgufReader& file, const Tokenizer& tokenizer, int64_t rows) {
   const auto wanted = padded_tables(tokenizer, rows);
-  const auto found = file.get<GgufArray>("tokenizer.ggml.tokens").strings();
-  const auto types = file.get<GgufArray>("tokenizer.ggml.token_type").integers();
-  bool equal = found.size() == wanted.tokens.size() && types.size() == wanted.types.size();
-  size_t id = 0;
-  for (; equal && id < found.size(); ++id) {
-    equal = found[id] == wanted.tokens[id] && types[id] == static_cast<int32_t>(wanted.types[id]);
-  }
-  if (equal && wanted.is_bpe) {
-    const auto merges = file.get<GgufArray>("tokenizer.ggml.merges").strings();
-    equal = std::ranges::equal(merges, wanted.merges);
-  } else if (equal) {
-    equal = file.get<GgufArray>("tokenizer.ggml.scores").floats() == wanted.scores;
-  }
-  return equal_check("token list", equal,
-                     equal ? fmt::format("{} tokens", found.size()) : fmt::format("differs at or after id {}", id));
+  const std::string difference = token_difference(file, wanted);
+  return equal_check("token list", difference.empty(),
+                     difference.empty() ? fmt::format("{} tokens", wanted.tokens.size()) : difference);
 }
 
 Check template_check(const GgufReader& file, const Tokenizer& tokenizer, const GgufOptions& options) {

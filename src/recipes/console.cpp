@@ -52,19 +52,23 @@ int tell_verification(const std::vector<std::string>& reasons) {
   return reasons.empty() ? 0 : static_cast<int>(ExitCode::gate);
 }
 
+void print_done_json(const std::filesystem::path& out, const std::vector<std::string>& missed) {
+  const Json told = Json::Object{{"schema", 1},
+                                 {"out", out.string()},
+                                 {"state", "already done"},
+                                 {"missed_gates", Json::Array(missed.begin(), missed.end())}};
+  fmt::print("{}\n", told.dump());
+}
+
 int already_done(const std::filesystem::path& out, const Invocation& invocation) {
   const auto missed = missed_gates_of(out);
   const std::string comparison = missed_comparison(out);
   if (invocation.inner) {
     fmt::print(stderr, "  already done\n");
   } else if (invocation.json) {
-    Json::Array told(missed.begin(), missed.end());
+    auto told = missed;
     if (!comparison.empty()) told.push_back(comparison);
-    fmt::print(
-        "{}\n",
-        Json(Json::Object{
-                 {"schema", 1}, {"out", out.string()}, {"state", "already done"}, {"missed_gates", std::move(told)}})
-            .dump());
+    print_done_json(out, told);
   } else {
     fmt::print("already done: {} (--fresh runs it again)\n", out.string());
   }

@@ -20,6 +20,8 @@ namespace prentice {
 // Of a finished run of the same recipe and inputs: says so and returns its exit status, which a repetition does not
 // change: 9, naming each gate, when its eval.json holds one that was not met.
 int already_done(const std::filesystem::path& out, const Invocation&);
+// The JSON twin of that: what was not passed, as a person reads it.
+void print_done_json(const std::filesystem::path& out, const std::vector<std::string>& missed);
 // Names each gate that was not met on stderr; returns the exit status, 0 or 9.
 int tell_gates(const EvalReport&);
 // Of a comparison that did not pass: says so on stderr; returns 9.

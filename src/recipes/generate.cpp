@@ -41,7 +41,8 @@ struct Sampler {
     return tokenizer.encode(text, !has_bos);
   }
 
-  Answer answer(const std::vector<int32_t>& prompt, uint64_t seed, bool stream) const {
+  // `stream`: where the text goes as it is made; nullptr: nowhere.
+  Answer answer(const std::vector<int32_t>& prompt, uint64_t seed, std::FILE* stream) const {
     Answer result;
     StreamDecoder decoder(tokenizer);
     StopCut cut(stop);
@@ -49,7 +50,7 @@ struct Sampler {
     sampling.seed = seed;
     const auto emit = [&](const std::string& text) {
       result.text += text;
-      if (stream) std::fwrite(text.data(), 1, text.size(), stdout), std::fflush(stdout);
+      if (stream) std::fwrite(text.data(), 1, text.size(), stream), std::fflush(stream);
     };
     result.ids = generate(model, prompt, sampling, [&](int32_t id) {
       throw_if_stopped();
@@ -72,7 +73,7 @@ int converse(const Sampler& sampler) {
   for (std::string line; (terminal ? fmt::print("> ") : void(), std::fflush(stdout), std::getline(std::cin, line));) {
     if (line.empty()) break;
     messages.push_back(Json::Object{{"role", "user"}, {"content", line}});
-    const auto answer = sampler.answer(sampler.prompt_ids(messages), sampler.options.seed, /*stream=*/true);
+    const auto answer = sampler.answer(sampler.prompt_ids(messages), sampler.options.seed, stdout);
     fmt::print("\n");
     messages.push_back(Json::Object{{"role", "assistant"}, {"content", answer.text}});
   }
@@ -86,6 +87,8 @@ int run_program(GenerateRecipe recipe, const Invocation& invocation) {
     fail(ExitCode::usage, "generate.prompt: a prompt is needed",
          "generate.prompt=\"...\", or --chat for a conversation");
   }
+  if (invocation.chat && invocation.json)
+    fail(ExitCode::usage, "--chat: a conversation is text, expected no --json", "generate.prompt=\"...\" --json");
   Opened opened = open_recipe(recipe);
   std::optional<ChatTemplate> chat = open_chat_template({}, opened.tokenizer);
   const auto stop_ids = stop_token_ids(opened.artifact, opened.spec, opened.tokenizer);
@@ -106,10 +109,11 @@ int run_program(GenerateRecipe recipe, const Invocation& invocation) {
 
   const auto prompt = sampler.chat ? sampler.prompt_ids({Json::Object{{"role", "user"}, {"content", section.prompt}}})
                                    : sampler.tokenizer.encode(section.prompt, /*add_special=*/true);
+  std::FILE* to = invocation.json ? nullptr : invocation.inner ? stderr : stdout;  // the end of other work is its own
   Json::Array outputs;
   for (int64_t i = 0; i < section.n; ++i) {
-    const auto answer = sampler.answer(prompt, static_cast<uint64_t>(section.seed + i), !invocation.json);
-    if (!invocation.json) fmt::print("\n");
+    const auto answer = sampler.answer(prompt, static_cast<uint64_t>(section.seed + i), to);
+    if (to) fmt::print(to, "\n");
     outputs.push_back(Json::Object{{"text", answer.text},
                                    {"ids", Json::Array(answer.ids.begin(), answer.ids.end())},
                                    {"finish", answer.stopped ? "stop" : "length"}});

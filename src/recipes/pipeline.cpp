@@ -70,8 +70,10 @@ int run_program(PipelineRecipe recipe, const Invocation& invocation) {
     fmt::print(stderr, "\n[{}/{}] {}  {} {}\n", i + 1, steps.size(), step.name, step.kind, step.file);
     const double step_started = wall_time();
     if (const int code = run_step(step, folder.path(), invocation); code != 0) {
-      fmt::print(stderr, "error: pipeline: step {} did not pass; none of the {} behind it ran\n", step.name,
-                 steps.size() - i - 1);
+      const std::string told =
+          fmt::format("pipeline: step {} did not pass; none of the {} behind it ran", step.name, steps.size() - i - 1);
+      if (!invocation.inner) fail(static_cast<ExitCode>(code), told);
+      fmt::print(stderr, "error: {}\n", told);
       return code;
     }
     results.push_back(Json::Object{{"name", step.name}, {"kind", step.kind}, {"seconds", wall_time() - step_started}});

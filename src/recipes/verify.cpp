@@ -137,13 +137,13 @@ int run_program(VerifyRecipe recipe, const Invocation& invocation) {
   publish_file(out / "verify.json", verification_json(found));
   write_checksums(out);
   if (!finished) folder.finish();
-  if (invocation.json) {
-    fmt::print("{}\n", report_of(found).dump());
-  } else if (!invocation.inner) {
+  if (!invocation.json && !invocation.inner) {
     print_checks(found.checks);
     fmt::print("{}\n", (out / "verify.json").string());
   }
-  return found.passed() ? 0 : refuse_artifact(side.named, failures(found));
+  const int code = found.passed() ? 0 : refuse_artifact(side.named, failures(found));
+  if (invocation.json) fmt::print("{}\n", report_of(found).dump());  // behind what may fail, which has an object, too
+  return code;
 }
 
 }  // namespace prentice

@@ -55,8 +55,12 @@ int end_again(const fs::path& out, const fs::path& artifact, std::vector<std::st
   for (const auto& check : origin) {
     if (!check.passed) reasons.push_back(check.name + ": " + check.detail);
   }
-  if (!reasons.empty()) return refuse_artifact(artifact, reasons);
-  if (!invocation.json) print_checks(origin);
+  if (!reasons.empty()) {
+    const int code = refuse_artifact(artifact, reasons);
+    if (invocation.json) print_done_json(out, reasons);
+    return code;
+  }
+  if (!invocation.json && !invocation.inner) print_checks(origin);
   return already_done(out, invocation);
 }
 

@@ -108,19 +108,25 @@ def test_a_check_without_a_bound_names_none(imatrix, shop):
     assert blocks["passed"] and (blocks["limit"] is None if imatrix else blocks["value"] < blocks["limit"])
 
 
-FLOAT32, INT32, UINT32 = (getattr(gguf.GGUFValueType, kind) for kind in ("FLOAT32", "INT32", "UINT32"))
+FLOAT32, INT32, STRING, UINT32 = (getattr(gguf.GGUFValueType, kind) for kind in ("FLOAT32", "INT32", "STRING", "UINT32"))
+INFINITY, NAN = float("inf"), float("nan")
 
 
 @pytest.mark.parametrize("key, kind, value, code", [
     ("temp", FLOAT32, 0.6, 0), ("temp", FLOAT32, 0.7, 9), ("top_k", INT32, 20, 0), ("top_k", INT32, 40, 9),
     ("penalty_repeat", FLOAT32, 1.05, 0), ("penalty_repeat", FLOAT32, 1.3, 9),
     # What changes nothing, and what transformers takes where nothing is said.
-    ("top_p", FLOAT32, 1.0, 0), ("min_p", FLOAT32, 0.0, 0), ("top_p", FLOAT32, 0.5, 9), ("penalty_last_n", INT32, 64, 0)])
+    ("top_p", FLOAT32, 1.0, 0), ("min_p", FLOAT32, 0.0, 0), ("top_p", FLOAT32, 0.5, 9), ("penalty_last_n", INT32, 64, 0),
+    ("temp", FLOAT32, INFINITY, 9), ("temp", FLOAT32, -INFINITY, 9), ("temp", FLOAT32, NAN, 9), ("penalty_repeat", FLOAT32, INFINITY, 9),
+    ("penalty_repeat", FLOAT32, -INFINITY, 9), ("top_p", FLOAT32, NAN, 9),
+    # Names of samplers, the first of which begins as infinity does.
+    ("sequence", STRING, "infill;top_k", 0), ("sequence", STRING, "infill;temperature", 9)])
 def test_what_is_sampled_with_is_what_the_model_says(key, kind, value, code, shop, tmp_path):
     """As the package gguf copies them out of generation_config.json; llama-server obeys where a request says nothing."""
     shutil.copytree(shop.root / "llama", tmp_path / "model")
     path = tmp_path / "model/generation_config.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"temperature": 0.6, "top_k": 20, "repetition_penalty": 1.05}))
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"temperature": 0.6, "top_k": 20, "repetition_penalty": 1.05,
+                                                               "sequence": "infill;top_k"}))
     file = File(shop.good)
     file.set(f"general.sampling.{key}", value, kind)
     said, _ = shop.verify(tmp_path / "model", file.write(tmp_path / "sampled.gguf"), code)

@@ -41,9 +41,7 @@ def test_products_carry_the_template_that_was_trained(program, tmp_path):
     program.run("export", "model.path=run", "export.merged=bf16", "export.gguf=[F16]", "run.out=again")
     assert (tmp_path / "again/merged/chat_template.jinja").read_text() == TEMPLATE
     assert template_of(tmp_path / "again/gguf/again-F16.gguf") == TEMPLATE
-    said = program.run("generate", "model.path=run", "--chat", "generate.prompt=Where is box 3?",
-                       "generate.max_new_tokens=2", "--json")
-    assert said.returncode == 0
+    program.run("generate", "model.path=run", "--chat", "generate.prompt=Where is box 3?", "generate.max_new_tokens=2")
 
 
 def test_embedded_templates_are_found_from_any_folder(program, tmp_path):
