@@ -8,8 +8,8 @@
 #include <variant>
 
 #include "core/error.h"
-#include "export/same_number.h"
 #include "io/json.h"
+#include "proof/same_number.h"
 
 namespace prentice {
 

@@ -9,8 +9,8 @@
 #include <utility>
 
 #include "export/gguf_features.h"
-#include "export/same_number.h"
 #include "model/rope_table.h"
+#include "proof/same_number.h"
 
 namespace prentice {
 

@@ -1,4 +1,4 @@
-#include "export/sampling_check.h"
+#include "proof/sampling_check.h"
 
 #include <limits>
 

@@ -1,4 +1,4 @@
-#include "export/verify.h"
+#include "proof/verify.h"
 
 #include <map>
 

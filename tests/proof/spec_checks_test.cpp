@@ -1,4 +1,4 @@
-#include "export/spec_checks.h"
+#include "proof/spec_checks.h"
 
 #include <algorithm>
 #include <functional>
