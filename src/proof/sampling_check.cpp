@@ -2,16 +2,23 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <charconv>
+#include <functional>
+#include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <variant>
 
 #include "core/error.h"
 #include "io/json.h"
+#include "proof/artifact_reading.h"
 #include "proof/same_number.h"
 
 namespace prentice {
+
+namespace fs = std::filesystem;
 
 namespace {
 
@@ -29,12 +36,12 @@ constexpr Setting kSettings[] = {
     {"top_p", "top_p", "1", "1"},
     {"min_p", "min_p", "0", "0"},
     {"xtc_probability", "xtc_probability", "0", "0"},
-    {"xtc_threshold", "xtc_threshold", "", "", "general.sampling.xtc_probability"},
+    {"xtc_threshold", "xtc_threshold", "", "", "xtc_probability"},
     {"penalty_repeat", "repetition_penalty", "1", "1"},
-    {"penalty_last_n", "penalty_last_n", "0", "0", "general.sampling.penalty_repeat"},
+    {"penalty_last_n", "penalty_last_n", "0", "0", "penalty_repeat"},
     {"mirostat", "mirostat", "0", "0"},
-    {"mirostat_tau", "mirostat_tau", "", "", "general.sampling.mirostat"},
-    {"mirostat_eta", "mirostat_eta", "", "", "general.sampling.mirostat"},
+    {"mirostat_tau", "mirostat_tau", "", "", "mirostat"},
+    {"mirostat_eta", "mirostat_eta", "", "", "mirostat"},
     {"sequence", "sequence", "", "", nullptr, false},
 };
 
@@ -62,54 +69,76 @@ bool same(const Setting& setting, const std::string& a, const std::string& b) {
   return same_number(x, y);
 }
 
-// What the model says of it; nullopt: nothing.
-class Said {
- public:
-  explicit Said(const std::filesystem::path& model) {
-    if (is_gguf_file(model)) {
-      file_ = GgufReader::open(model);
-    } else if (const auto path = model / "generation_config.json"; std::filesystem::exists(path)) {
-      config_ = with_context(ExitCode::model, "", [&] { return Json::parse_file(path); });
-      if (!config_.is_object()) fail(ExitCode::model, path.string() + ": expected an object");
-    }
-  }
-  std::optional<std::string> of(const Setting& setting) const {
-    if (file_) return text_of(file_->find(std::string("general.sampling.") + setting.key));
-    if (config_.is_null()) return std::nullopt;  // there is no such file
+// What somebody says of it; nullopt: nothing.
+using Said = std::function<std::optional<std::string>(const Setting&)>;
+
+std::string gguf_key(const Setting& setting) { return std::string("general.sampling.") + setting.key; }
+
+// The file must outlive it.
+Said said_by(const GgufReader& file) {
+  return [&file](const Setting& setting) { return text_of(file.find(gguf_key(setting))); };
+}
+
+Said said_by_folder(const fs::path& folder) {
+  const fs::path path = folder / "generation_config.json";
+  if (!fs::exists(path)) return [](const Setting&) { return std::nullopt; };
+  const Json config = with_context(ExitCode::model, "", [&] { return Json::parse_file(path); });
+  if (!config.is_object()) fail(ExitCode::model, path.string() + ": expected an object");
+  return [config](const Setting& setting) -> std::optional<std::string> {
     for (const char* name : {setting.key, setting.member}) {
-      const Json* found = config_.find(name);
+      const Json* found = config.find(name);
       if (found == nullptr || found->is_null()) continue;
       return found->is_string() ? found->as_string() : found->dump();
     }
     return std::nullopt;
-  }
+  };
+}
 
- private:
-  std::optional<GgufReader> file_;
-  Json config_;
-};
+Said said_by_model(const fs::path& model) {
+  if (!is_gguf_file(model)) return said_by_folder(model);
+  const auto file = std::make_shared<const GgufReader>(GgufReader::open(model));
+  return [file, said = said_by(*file)](const Setting& setting) { return said(setting); };
+}
+
+const Setting* setting_beside(const Setting& setting) {
+  if (setting.beside == nullptr) return nullptr;
+  return std::ranges::find_if(kSettings,
+                              [&](const Setting& one) { return std::string_view(one.key) == setting.beside; });
+}
+
+// `key_of` says where a setting stands, `server` who obeys it.
+Check check(const Said& found, const fs::path& model, const std::function<std::string(const Setting&)>& key_of,
+            std::string_view server) {
+  std::string given;
+  Said said;
+  for (const Setting& setting : kSettings) {
+    const auto value = found(setting);
+    const Setting* beside = setting_beside(setting);
+    if (!value || (beside != nullptr && !found(*beside))) continue;
+    if (!said) said = said_by_model(model);
+    const auto own = said(setting);
+    const auto is = [&](const std::string& text) { return same(setting, text, *value); };
+    if (own ? is(*own) : is(setting.neutral) || is(setting.usual)) {
+      given += fmt::format("{}{} {}", given.empty() ? "" : ", ", setting.key, *value);
+      continue;
+    }
+    return equal_check("sampling", false,
+                       fmt::format("{}: {} with {}, and the model says {}", key_of(setting), server, *value,
+                                   own ? *own : "nothing of it"));
+  }
+  return equal_check("sampling", true, given);
+}
 
 }  // namespace
 
-Check sampling_check(const GgufReader& file, const std::filesystem::path& model) {
-  std::string given;
-  std::optional<Said> said;
-  for (const Setting& setting : kSettings) {
-    const std::string key = std::string("general.sampling.") + setting.key;
-    const auto found = text_of(file.find(key));
-    if (!found || (setting.beside != nullptr && file.find(setting.beside) == nullptr)) continue;
-    if (!said) said.emplace(model);
-    const auto own = said->of(setting);
-    const auto is = [&](const std::string& text) { return same(setting, text, *found); };
-    if (own ? is(*own) : is(setting.neutral) || is(setting.usual)) {
-      given += fmt::format("{}{} {}", given.empty() ? "" : ", ", setting.key, *found);
-      continue;
-    }
-    return equal_check(
-        "sampling", false,
-        fmt::format("{}: llama.cpp samples with {}, and the model says {}", key, *found, own ? *own : "nothing of it"));
-  }
-  return equal_check("sampling", true, given);
+Check sampling_check(const GgufReader& file, const fs::path& model) {
+  return check(said_by(file), model, gguf_key, "llama.cpp samples");
+}
+
+Check sampling_check(const fs::path& folder, const fs::path& model) {
+  const Said said = reading_artifact([&] { return said_by_folder(folder); });
+  const auto key_of = [](const Setting& setting) { return std::string("generation_config.json: ") + setting.member; };
+  return check(said, model, key_of, "vLLM and transformers sample");
 }
 
 }  // namespace prentice

@@ -11,6 +11,7 @@
 #include "proof/artifact_reading.h"
 #include "proof/comparison.h"
 #include "proof/file_checks.h"
+#include "proof/sampling_check.h"
 #include "proof/spec_checks.h"
 #include "proof/tensor_proof.h"
 #include "proof/token_proof.h"
@@ -123,7 +124,7 @@ FolderSide read_folder_side(Verification& result, const fs::path& path, const st
   result.add(
       {equal_check("vocabulary", tokenizer.vocab_size() == trained.tokenizer.vocab_size(),
                    fmt::format("{} ids, the model's has {}", tokenizer.vocab_size(), trained.tokenizer.vocab_size())),
-       stops_check(trained.stop_ids, stop_ids)});
+       stops_check(trained.stop_ids, stop_ids), sampling_check(path, trained.base)});
   result.add(text_checks(trained.tokenizer, tokenizer, {.texts = rules.texts, .threads = rules.threads}));
   side.alike = result.passed();
   return side;

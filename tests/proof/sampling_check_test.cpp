@@ -54,6 +54,32 @@ TEST(SamplingCheck, AValueIsTheModelsOrChangesNothingOrIsWhatIsTakenAnyway) {
   }
 }
 
+// A folder's generation_config.json beside the model's.
+TEST(SamplingCheck, AFolderMaySayWhatTheModelSaysAndWhatChangesNothing) {
+  const struct {
+    std::string model, folder;
+    bool passed;
+  } cases[] = {
+      {R"({"temperature": 0.6})", R"({"temperature": 0.6, "top_k": 50, "eos_token_id": 3})", true},
+      {R"({"temperature": 0.6})", R"({"temperature": 5.0})", false},
+      {R"({"temperature": 0.6})", "", true},
+      {"", R"({"temperature": 1.0, "top_p": 1.0, "repetition_penalty": 1.0, "do_sample": false})", true},
+      {"", R"({"repetition_penalty": 3.5})", false},
+      {R"({"top_k": 20})", R"({"top_k": 1})", false},
+      {R"({"top_k": 20})", R"({"top_k": null})", true},
+  };
+  for (const auto& [model, folder, passed] : cases) {
+    const Scratch scratch;
+    for (const auto& [name, text] : {std::pair("model", model), {"folder", folder}}) {
+      std::filesystem::create_directory(scratch / name);
+      if (!text.empty()) write_file_durably(scratch / name / "generation_config.json", text);
+    }
+    const Check found = sampling_check(scratch / "folder", scratch / "model");
+    EXPECT_EQ(found.passed, passed) << folder;
+    EXPECT_EQ(contains(found.detail, "generation_config.json: "), !passed) << found.detail;
+  }
+}
+
 TEST(SamplingCheck, AGenerationConfigThatIsNoObjectIsNamed) {
   ExitCode code = ExitCode::ok;
   const auto message = message_of([] { found_in({{"temp", 0.6F}}, "[]"); }, &code);
