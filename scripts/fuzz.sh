@@ -2,7 +2,8 @@
 # scripts/fuzz.sh [--minutes N] [--seed S] [--corpus FOLDER] TARGET...
 # Fuzzes readers of strangers' files for N minutes each (default 1), with address and undefined-behaviour sanitizers:
 # gguf vocabulary model importance safetensors json. A file that fails is kept in FOLDER/found (default build-fuzz/corpus);
-# `build-fuzz/prentice_fuzz FILE` reads it again. Needs libFuzzer: PRENTICE_LIBFUZZER=/path/to/libFuzzer.a, or Debian's.
+# `PRENTICE_FUZZ_TARGET=TARGET build-fuzz/prentice_fuzz FILE` reads it again. Needs libFuzzer: PRENTICE_LIBFUZZER=/path/to/libFuzzer.a,
+# or Debian's.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 source scripts/console.sh
@@ -17,7 +18,7 @@ while (($#)); do
     --minutes) minutes=$2; shift ;;
     --seed) seed=$2; shift ;;
     --corpus) corpus=$(realpath -m "$2"); shift ;;
-    -h | --help) sed -n '2,5s/^# //p' "$0"; exit 0 ;;
+    -h | --help) sed -n '2,6s/^# //p' "$0"; exit 0 ;;
     *)
       [[ " $known " == *" $1 "* ]] || die 2 "scripts/fuzz.sh: unknown target $1" "one of: $known"
       chosen+=("$1")

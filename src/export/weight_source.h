@@ -35,16 +35,17 @@ class WeightSource {
   // The exact set of stored tensors of spec(), in the order transformers writes them.
   const std::vector<TensorShape>& tensors() const { return tensors_; }
 
-  // Rows [first, first + count) of tensor `index` as f32. Errors: `numerical` for a value that is not finite.
+  // Rows [first, first + count) of tensor `index` as f32; by several threads at a time, too, as quant/encode.h's
+  // encode_rows asks for them. Errors: `numerical` for a value that is not finite.
   void read_rows(size_t index, int64_t first, int64_t count, std::span<float> out) const;
   // The same as they are without the adapter.
   void read_base_rows(size_t index, int64_t first, int64_t count, std::span<float> out) const;
   bool is_changed(size_t index) const { return entries_.at(index).delta.a.defined(); }  // by the adapter
   // The most directions of its input that the adapter reads there; 0 where it changes nothing.
   int64_t rank_of_change(size_t index) const { return is_changed(index) ? entries_.at(index).delta.a.size(0) : 0; }
-  // Called before every read; what it throws ends the work that reads.
+  // Called before every read, by the thread that reads; what it throws ends the work that reads.
   void before_each_read(std::function<void()> check) { before_read_ = std::move(check); }
-  // Lets go of what the operating system holds of the tensors read so far.
+  // Lets go of what the operating system holds of the tensors read so far, which may be read again, even meanwhile.
   void release() const { release_(); }
 
  private:

@@ -1,4 +1,4 @@
-// Sampling with a key/value cache, by which an export checks itself, too.
+// Sampling with a key/value cache.
 #pragma once
 
 #include <cstdint>

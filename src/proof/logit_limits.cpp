@@ -106,7 +106,7 @@ std::string limited_type(const GgufReader& file) {
   for (const auto& tensor : file.tensors()) {
     if (tensor.dims.size() > 1) take(file_word(tensor.type));
   }
-  // A mix of the same blocks: Q4_K_S is coarser than Q4_K_M.
+  // A mix of the same blocks: Q4_K_S is coarser than Q4_K_M, and Q3_K_L, which is held to more, finer than Q3_K_M.
   const std::string declared = declared_type(file);
   if (declared.substr(0, 4) == coarsest.substr(0, 4)) coarsest = declared;
   return coarsest;
@@ -128,6 +128,8 @@ std::vector<Check> logit_checks(const LogitProof& found, const LogitBound& bound
                                                             "probability of {:.2g} on average, and no limit holds",
                                                             found.confidence)
                                               : "share of tokens with the same likeliest id, at least the limit"));
+  // One that is missed may be by chance, as any token's likeliest id may be another one: all of a single end, too,
+  // which tells as much as any one token.
   const double kept = found.ends > 0 ? static_cast<double>(found.ends_kept) / static_cast<double>(found.ends) : 1;
   checks.push_back({.name = "ends of answers",
                     .passed = kept >= limit || found.ends_kept + 1 >= found.ends,

@@ -28,7 +28,8 @@ LogitBound logit_bound(const std::string& type, int64_t parameters, const GivenL
 // What general.file_type of a file says: "Q4_K_M"; "" where it says nothing, or what nothing here writes.
 std::string declared_type(const GgufReader&);
 
-// The type of a file by its coarsest matrix, or general.file_type where that is coarser.
+// The type of a file by its coarsest matrix. Which of the mixes with such blocks it is, which may be a coarser one
+// (Q4_K_S) or a finer one (Q3_K_L) than the usual, general.file_type says; a check of its own asks whether that is so.
 std::string limited_type(const GgufReader&);
 
 // The coarser of two types, by that table.

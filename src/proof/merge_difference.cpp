@@ -89,13 +89,13 @@ MergeDifference merge_difference(const Model& model, const WeightSource& merged,
   return found;
 }
 
-Check merge_check(const MergeDifference& found) {
+Check merge_check(const MergeDifference& found, const std::string& base) {
   return at_most_check(
       "log-probabilities on four bits", found.mean_kl, kMostMergeKl,
       fmt::format(
           "mean KL in nats from what was trained, over {} tokens; the same likeliest token at {:.1f} %; largest "
-          "difference {:.2g}",
-          found.tokens, 100 * found.top1, found.largest));
+          "difference {:.2g}; merged with {}",
+          found.tokens, 100 * found.top1, found.largest, base));
 }
 
 }  // namespace prentice

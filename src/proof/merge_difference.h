@@ -2,6 +2,8 @@
 // adapter stands on a base in four bits, say. One weight is whole at a time.
 #pragma once
 
+#include <string>
+
 #include "core/batch.h"
 #include "export/weight_source.h"
 #include "proof/check.h"
@@ -24,8 +26,8 @@ struct MergedForm {
 // At every position of `batch`, which lies where the model does. `merged` is made from `model`, or from its files.
 MergeDifference merge_difference(const Model& model, const WeightSource& merged, const MergedForm&, const Batch& batch);
 
-// The check of a verification: too far apart is another model.
+// The check of a verification: too far apart is another model. `base`: the weights that the adapter was merged with.
 inline constexpr double kMostMergeKl = 0.5;
-Check merge_check(const MergeDifference&);
+Check merge_check(const MergeDifference&, const std::string& base);
 
 }  // namespace prentice

@@ -151,6 +151,7 @@ void prove_folder(Verification& result, const std::string& artifact, const fs::p
   const auto folder = WeightFolder::open(path);
   const ModelSpec found = read_spec(path);
   result.add(spec_checks(trained.weights.spec(), found, false));
+  result.add(text_checks(trained.tokenizer, Tokenizer::load(path), {.texts = rules.texts, .threads = rules.threads}));
   if (!result.passed()) return;
   const WeightSource made = WeightSource::from_folder(found, path);
   std::vector<FolderTensor> tensors;

@@ -109,10 +109,7 @@ void print_products(const Products& products, const std::filesystem::path& out, 
   for (const auto& product : products.written) {
     fmt::print("  {:<9} {}\n", human_bytes(static_cast<double>(product.bytes)), (out / product.name).string());
   }
-  if (products.verified) {
-    fmt::print("  verified: {} (verify.json)\n",
-               products.answered ? "container, tensors, token ids, template, logits" : "container and tensors");
-  }
+  if (products.verified) fmt::print("  verified: {} (verify.json)\n", products.proven);
   for (const auto& line : products.survivals) fmt::print("  update    {}\n", printable(line));
   print_warnings(products.warnings);
 }

@@ -69,14 +69,11 @@ std::pair<ImportanceMatrix, std::vector<std::string>> importance_of(const Model&
 
 constexpr int64_t kComparedTokens = 512;
 
-// Of what was trained on four bits, which merging puts on other weights: on which, and how far that is.
-std::vector<Check> compare_merged(const Model& model, const PreparedRun& run, const WeightSource& merged,
-                                  const HfFolderOptions& options) {
+// Of what was trained on four bits, which merging puts on other weights: how far that is, and on which.
+Check compare_merged(const Model& model, const PreparedRun& run, const WeightSource& merged,
+                     const HfFolderOptions& options) {
   const bool stored = stored_quantize(run.opened.spec) != Quantize::none;
   const bool own = run.opened.artifact.has_weights() && !stored;
-  std::vector<Check> checks = {equal_check("base weights", true,
-                                           own ? "the base's own, and not the four bits that were trained on"
-                                               : "those that the four bits which were trained on stand for")};
   std::vector<const Sequence*> sequences;
   int64_t tokens = 0;
   for (const auto& sequence : (run.data.eval ? *run.data.eval : run.data.train).encoded.sequences) {
@@ -89,8 +86,9 @@ std::vector<Check> compare_merged(const Model& model, const PreparedRun& run, co
                                                                 : at::kBFloat16,
                         .nf4 = options.nf4};
   const Batch batch = to_device(collate(sequences, 0), device_of(model));
-  checks.push_back(merge_check(merge_difference(model, merged, form, batch)));
-  return checks;
+  return merge_check(merge_difference(model, merged, form, batch),
+                     own ? "the base's own weights, and not the four bits that were trained on"
+                         : "what the four bits that were trained on stand for");
 }
 
 // The coarsest type that products of the model in memory read; blocks of a file are served as they are.
@@ -108,7 +106,7 @@ Products write_run_products(const Model& model, const PreparedRun& run, ExportSe
   const bool has_template = run.opened.tokenizer.chat_template().has_value();
   const fs::path adapter = full ? fs::path() : out / "adapter";
   const auto stop_ids = stop_token_ids(run.opened.artifact, run.opened.spec, run.opened.tokenizer);
-  std::function<std::vector<Check>(const WeightSource&, const HfFolderOptions&)> compare;
+  std::function<Check(const WeightSource&, const HfFolderOptions&)> compare;
   if (run.opened.quantize != Quantize::none && run.opened.spec.labels == 0) {
     compare = [&](const WeightSource& merged, const HfFolderOptions& options) {
       return compare_merged(model, run, merged, options);

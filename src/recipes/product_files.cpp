@@ -254,7 +254,7 @@ void ProductWriter::write_merged() {
   Verification found;
   if (section_.verify) {
     found = verify_hf_folder(folder.path(), *weights_, weights_->spec(), source_.companions, options);
-    if (source_.compare) found.add(source_.compare(*weights_, options));
+    if (source_.compare) found.checks.push_back(source_.compare(*weights_, options));
     const Proof proof = proof_of(source_, *weights_, section_, weights_->spec().max_positions);
     if (found.passed() && !proof.rules.tokens.empty())
       prove_folder(found, "merged", folder.path(), proof.trained, proof.rules);

@@ -4,6 +4,8 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <map>
+#include <set>
 
 #include "adapter/peft.h"
 #include "core/error.h"
@@ -48,6 +50,25 @@ std::optional<std::string> replaced_template(const Tokenizer& tokenizer) {
   return tokenizer.chat_template_replaced() ? tokenizer.chat_template() : std::nullopt;
 }
 
+std::string proven_of_all(const std::vector<Check>& checks) {
+  constexpr std::pair<const char*, const char*> kParts[] = {{"container", "container"},
+                                                            {"tensors", "tensors"},
+                                                            {"token ids", "token ids"},
+                                                            {"chat template", "template"},
+                                                            {"log-probabilities", "logits"}};
+  std::map<std::string, std::set<std::string>> asked;  // of each product
+  for (const Check& check : checks) {
+    const size_t end = check.name.rfind(": ");
+    if (end != check.name.npos) asked[check.name.substr(0, end)].insert(check.name.substr(end + 2));
+  }
+  std::vector<std::string> parts;
+  for (const auto& [name, word] : kParts) {
+    if (std::ranges::all_of(asked, [&](const auto& one) { return one.second.contains(name); }))
+      parts.emplace_back(word);
+  }
+  return fmt::format("{}", fmt::join(parts, ", "));
+}
+
 int64_t size_on_disk(const fs::path& path) {
   if (!fs::is_directory(path)) return fs::exists(path) ? static_cast<int64_t>(fs::file_size(path)) : 0;
   int64_t bytes = 0;
@@ -89,7 +110,7 @@ Products write_products(const ProductSource& source, const ExportSection& sectio
   info.self_test = !self_test.cases.empty();
   write_serving(source, info, self_test, tolerances, out);
   Products products{.verified = !files.found.checks.empty(),
-                    .answered = !files.found.logits.empty(),
+                    .proven = proven_of_all(files.found.checks),
                     .survivals = std::move(survivals),
                     .warnings = info.warnings,
                     .hashes = std::move(files.hashes),

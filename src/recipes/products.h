@@ -31,8 +31,8 @@ inline constexpr const char* kImatrixFile = "imatrix.gguf";
 struct ProductSource {
   const ModelSpec& spec;
   const Tokenizer& tokenizer;
-  // Checks of merged weights against what was trained, where it is in memory; may be empty.
-  std::function<std::vector<Check>(const WeightSource&, const HfFolderOptions&)> compare = {};
+  // Of merged weights against what was trained, where it is in memory; may be empty.
+  std::function<Check(const WeightSource&, const HfFolderOptions&)> compare = {};
   std::function<WeightSource()> weights;  // adapter folded in; asked for only where whole weights are written
   bool in_memory = false;                 // they are in no file that `origin` or `adapter` tells of
   // What export.imatrix names, and what must be said of it; asked for only where that key is set. What must be
@@ -79,7 +79,7 @@ struct ResumeCounts {
 struct Products {
   std::vector<Product> written;
   bool verified = false;               // everything that was checked passed
-  bool answered = false;               // logits were among it
+  std::string proven;                  // "container, tensors": what was asked of every product that was checked
   std::vector<std::string> survivals;  // of an adapter in files of blocks, a sentence each
   std::vector<std::string> warnings;   // what the receiver must know, a sentence each
   FileHashes hashes;                   // of files of weights, by their names below the run
@@ -104,6 +104,9 @@ ReportTable files_table(const std::filesystem::path& root, const std::vector<std
 
 // The chat template that products carry in place of what stands in the tokenizer's folder; nullopt: that one.
 std::optional<std::string> replaced_template(const Tokenizer&);
+
+// The parts of a proof, of those that people are told of, that checks named "PRODUCT: CHECK" hold for every product.
+std::string proven_of_all(const std::vector<Check>& checks);
 
 // Bytes of a file, or of everything below a folder.
 int64_t size_on_disk(const std::filesystem::path& path);

@@ -232,7 +232,7 @@ def test_a_merged_folder_in_four_bits_is_loaded_by_transformers(name, prentice, 
     prentice.run("sft", f"model.path={folder}", "model.quantize=nf4", "data.train=rows.jsonl", "data.eval_split=0", "train.steps=3",
                  "train.batch=2", "optim.lr=1e-2", "optim.warmup=0", "run.precision=f32", "run.device=cpu", "run.out=run", "export.merged=nf4")
     checks = {check["name"]: check for check in json.loads((tmp_path / "run/verify.json").read_text())["checks"]}
-    assert checks["merged: base weights"]["detail"].startswith("the base's own")
+    assert checks["merged: log-probabilities on four bits"]["detail"].endswith("merged with the base's own weights, and not the four bits that were trained on")
     assert 0 < checks["merged: log-probabilities"]["value"] < checks["merged: log-probabilities"]["limit"]
     merged = AutoModelForCausalLM.from_pretrained(tmp_path / "run/merged", dtype=torch.float32, device_map="cpu").train()
     assert merged.is_loaded_in_4bit and not isinstance(merged.lm_head, bnb.nn.Linear4bit)

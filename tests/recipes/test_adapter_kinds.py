@@ -89,8 +89,8 @@ def test_what_four_bits_cannot_do_is_refused_before_weights_load(options, messag
 def test_merging_four_bits_says_on_which_weights_and_how_far_that_is(kind, base, prentice, tmp_path):
     prentice.run(*words(base, tmp_path / "run", [*QUANTIZED[kind], "export.merged=f32"]))
     checks = {check["name"]: check for check in json.loads((tmp_path / "run/verify.json").read_text())["checks"]}
-    assert "the base's own, and not the four bits" in checks["merged: base weights"]["detail"]
     told = checks["merged: log-probabilities on four bits"]
+    assert "merged with the base's own weights, and not the four bits" in told["detail"]
     assert told["passed"] and 0 < told["value"] < told["limit"]
     trained = eval_loss(prentice, tmp_path / "run", base.parent / "rows.jsonl", tmp_path / "own", "model.quantize=" + QUANTIZED[kind][0].split("=")[1])
     merged = eval_loss(prentice, tmp_path / "run/merged", base.parent / "rows.jsonl", tmp_path / "merged")

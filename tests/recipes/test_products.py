@@ -49,6 +49,15 @@ def test_embedded_templates_are_found_from_any_folder(program, tmp_path):
     assert (tmp_path / "run/merged/chat_template.jinja").read_text() == (ROOT / "configs/chat/plain.jinja").read_text()
 
 
+def test_what_is_said_to_be_verified_was_asked_of_every_product(program, tmp_path):
+    said = program.run(*TRAIN, "data.template=own.jinja", "export.merged=f32")
+    assert "verified: container, tensors, token ids, template, logits (verify.json)" in said.stdout
+    asked = {check["name"] for check in json.loads((tmp_path / "run/verify.json").read_text())["checks"]}
+    assert {"merged: container", "merged: token ids", "merged: chat template", "merged: log-probabilities"} <= asked
+    said = program.run("export", "model.path=run", "export.merged=f32", "export.gguf_adapter=F16", "run.out=both")
+    assert "verified: container, tensors (verify.json)" in said.stdout  # an adapter has no tokens
+
+
 @pytest.mark.parametrize("words", [[], ["export.merged=bf16"]])
 def test_a_model_that_was_trained_whole_is_proven_as_it_is_handed_over(program, tmp_path, words):
     program.run(*TRAIN, "adapter.kind=full", "data.template=own.jinja", *words)
