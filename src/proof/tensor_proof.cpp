@@ -7,6 +7,7 @@
 #include <cmath>
 #include <utility>
 
+#include "io/half.h"
 #include "proof/block_codes.h"
 #include "quant/blocks.h"
 #include "quant/encode.h"
@@ -18,6 +19,8 @@ namespace {
 constexpr double kScaledResidue = 0.5;  // of the error, that is left behind a common factor or offset
 
 double square(double x) { return x * x; }
+
+float in_f16(float value) { return f16_to_f32(f32_to_f16(value)); }
 
 // Values that share a step; 0 for types that no importance changes.
 int64_t values_of_a_step(GgmlType type) {
@@ -91,7 +94,7 @@ void TensorProof::add(const std::string& tensor, GgmlType type, std::span<const 
   }
   if (ggml_type_info(type).block_elements > 1) {
     blocks_ = true;
-    compare_blocks(type, wanted, stored);
+    compare_blocks(type, wanted, stored, merged);
     if (weighted_ == Weighted::not_said) compare_steps(type, wanted);
     if (weighted_ != Weighted::no) compare_codes(type, wanted, stored, merged);
   }
@@ -104,15 +107,22 @@ void TensorProof::add(const std::string& tensor, GgmlType type, std::span<const 
 }
 
 // What values may be away by where peft merged them: in the type that the base was loaded in, which rounds the base, if
-// its own is finer, and the sum. What was BF16 is written as F16, F32 or Q8_0, whose steps are as fine.
+// its own is finer, and the sum. What was BF16 is written as F16, F32 or Q8_0, whose steps are as fine; what was F16 as
+// F32.
 void TensorProof::merge_halves(GgmlType type, std::span<const float> wanted, std::span<const float> base) {
   const bool single = ggml_type_info(type).block_elements == 1;
   away_.assign(wanted.size(), 0);
   if (!single && type != GgmlType::Q8_0) return;
   if (!base.empty()) round_to_halves(base);
   for (size_t i = 0; i < wanted.size(); ++i) {
-    if (single && (std::bit_cast<uint32_t>(found_[i]) & 0xffff) != 0) continue;
-    away_[i] = kMergedAway * std::abs(wanted[i]) + (base.empty() ? 0 : std::abs(halves_[i] - base[i]));
+    const auto away = [&](double by_sum, float rounded_base) {
+      away_[i] = by_sum * std::abs(wanted[i]) + (base.empty() ? 0 : std::abs(rounded_base - base[i]));
+    };
+    if (!single || (std::bit_cast<uint32_t>(found_[i]) & 0xffff) == 0) {
+      away(kMergedAway, base.empty() ? 0 : halves_[i]);
+    } else if (found_[i] == in_f16(found_[i])) {
+      away(kHalfAway, base.empty() ? 0 : in_f16(base[i]));
+    }
   }
 }
 
@@ -122,17 +132,26 @@ void TensorProof::round_to_halves(std::span<const float> values) {
   decode(other_bytes_, GgmlType::BF16, halves_);
 }
 
-// Whether single values are, all of them, what BF16 leaves of the model's: so a base is loaded to be merged with.
+// Whether single values are, all of them, what BF16 or F16 leaves of the model's: so a base is loaded to be merged
+// with.
 bool TensorProof::is_of_halves(GgmlType type, std::span<const float> wanted, std::span<const std::byte> stored) {
   if (std::ranges::equal(stored, bytes_)) return false;
+  const auto is_stored = [&] {
+    other_bytes_.clear();
+    encode(halves_, type, other_bytes_);
+    return std::ranges::equal(stored, other_bytes_);
+  };
   round_to_halves(wanted);
-  other_bytes_.clear();
-  encode(halves_, type, other_bytes_);
-  return std::ranges::equal(stored, other_bytes_);
+  if (is_stored()) return true;
+  std::ranges::transform(wanted, halves_.begin(), in_f16);
+  return std::ranges::all_of(halves_, [](float value) { return std::isfinite(value); }) && is_stored();
 }
 
 // Whoever searches for the steps of a block without a matrix of importance ends near the reference quantizer's error.
-void TensorProof::compare_blocks(GgmlType type, std::span<const float> wanted, std::span<const std::byte> stored) {
+void TensorProof::compare_blocks(GgmlType type, std::span<const float> wanted, std::span<const std::byte> stored,
+                                 bool merged) {
+  const BlockType* kind = find_block_type(type);
+  const bool divides = !merged && (type == GgmlType::Q8_0 || has_one_step(type));
   const auto elements = static_cast<size_t>(ggml_type_info(type).block_elements),
              bytes = static_cast<size_t>(ggml_type_info(type).block_bytes);
   for (size_t block = 0; block * bytes < stored.size(); ++block) {
@@ -140,6 +159,13 @@ void TensorProof::compare_blocks(GgmlType type, std::span<const float> wanted, s
     if (std::ranges::equal(stored.subspan(block * bytes, bytes), std::span(bytes_).subspan(block * bytes, bytes)))
       continue;
     others_ = true;
+    const auto same_half = [&](int at) {
+      const auto half = [&](std::span<const std::byte> of) {
+        return of.subspan(block * bytes + static_cast<size_t>(at), 2);
+      };
+      return at < 0 || std::ranges::equal(half(stored), half(bytes_));
+    };
+    if (divides && !(same_half(kind->scale_at) && same_half(kind->minimum_at))) ++now_.other_steps;
     if (now_.other_blocks++ == 0) now_.first_other = number;
     double found = 0, own = 0, size = 0, away = 0;
     for (size_t i = block * elements; i < (block + 1) * elements; ++i) {
@@ -225,7 +251,7 @@ void TensorProof::compare_codes(GgmlType type, std::span<const float> wanted, st
 // What the other blocks of the tensor show to be no rounding.
 std::optional<std::string> TensorProof::damage(const Sums& sums) const {
   const double few = kFewBlocks * static_cast<double>(sums.blocks);
-  if (static_cast<double>(sums.other_blocks) <= few && sums.block > kMostOfFewBlocks) {
+  if (static_cast<double>(sums.other_blocks) <= few && (sums.block > kMostOfFewBlocks || sums.other_steps > 0)) {
     return fmt::format("{}: {} of {} blocks, block {} first, differ from what all the others show to be the rounding",
                        sums.name, sums.other_blocks, sums.blocks, sums.first_other);
   }

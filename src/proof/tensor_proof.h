@@ -20,6 +20,8 @@ inline constexpr double kMostOfBlock = 1.75;   // as a root mean square, where t
 // Where all but a few blocks are byte for byte the reference quantizer's, its author used that one, and a block that is
 // none and has more of an error than a tie rounded the other way is damaged.
 inline constexpr double kFewBlocks = 0.05, kMostOfFewBlocks = 1.003;
+// Nor may a few blocks of Q8_0, or of Q4_0 to Q5_1 made without a matrix, have another step (or offset), which is the
+// largest value divided, wherever it is computed; the steps of K-blocks are sums, whose last bit hangs on the compiler.
 // Nor may a few blocks hold values that are not the nearest of their steps, where those of all the others are: also
 // with an importance matrix, which chooses the steps, quantizers of K-blocks end with the nearest codes; for those of
 // other types see proof/block_codes.h. In steps, with what a weight may have been rounded by on its way: to F16, or,
@@ -75,6 +77,7 @@ class TensorProof {
     double merged_block = 0;                                // and by that and what merging elsewhere rounds
     int64_t blocks = 0, other_blocks = 0,
             first_other = 0;  // all, those with other bytes than the reference quantizer's
+    int64_t other_steps = 0;  // of those, in types whose steps are the largest values' alone, with another step
     int64_t not_finite = 0;
     int64_t misplaced_blocks = 0, first_misplaced = 0;  // with values that another code stands for better
     int64_t between = 0, far = 0;  // values within the range of their steps, and those further from their own than that
@@ -82,7 +85,7 @@ class TensorProof {
 
   void begin(const std::string& tensor);
   void count(float wanted, float found, double rounding, double bound, double slack);
-  void compare_blocks(GgmlType type, std::span<const float> wanted, std::span<const std::byte> stored);
+  void compare_blocks(GgmlType type, std::span<const float> wanted, std::span<const std::byte> stored, bool merged);
   void compare_steps(GgmlType type, std::span<const float> wanted);
   void compare_codes(GgmlType type, std::span<const float> wanted, std::span<const std::byte> stored, bool merged);
   void merge_halves(GgmlType type, std::span<const float> wanted, std::span<const float> base);

@@ -7,6 +7,7 @@
 #include "core/error.h"
 #include "export/base_rows.h"
 #include "export/gguf_features.h"
+#include "export/gguf_tensor_type.h"
 #include "io/gguf_values.h"
 #include "model/gguf_spec.h"
 #include "proof/artifact_parts.h"
@@ -27,14 +28,15 @@ namespace fs = std::filesystem;
 
 namespace {
 
-// Types are the file's own; matrices may be in blocks, vectors may not.
+// Types are the file's own, but for vectors and norms: llama.cpp multiplies and adds those in F32 alone, and ends where
+// they are anything else.
 std::vector<Check> set_checks(const GgufReader& file, const std::vector<GgufTensorPlan>& plans) {
   Comparison comparison;
   for (const auto& plan : plans) {
     GgufTensorInfo declared = plan.info;
+    const std::vector<int64_t> shape(declared.dims.rbegin(), declared.dims.rend());
     const auto* found = file.find_tensor(declared.name);
-    if (found != nullptr && (found->dims.size() > 1 || ggml_type_info(found->type).block_elements == 1))
-      declared.type = found->type;
+    if (found != nullptr) declared.type = gguf_tensor_type(declared.name, shape, found->type, {});
     comparison.find(file, declared);
   }
   comparison.no_others(file);

@@ -93,7 +93,7 @@ Check compare_merged(const Model& model, const PreparedRun& run, const WeightSou
 
 // The coarsest type that products of the model in memory read; blocks of a file are served as they are.
 std::string computed_in(const Opened& opened) {
-  if (opened.quantize != Quantize::none) return "NF4";
+  if (opened.quantize != Quantize::none && opened.quantize != Quantize::gguf) return "NF4";
   return opened.machine.dtype == at::kBFloat16 ? "BF16" : opened.machine.dtype == at::kHalf ? "F16" : "F32";
 }
 

@@ -135,6 +135,10 @@ FAULTS = {
     "a layer less": ("llama", lambda f: [f.bytes.pop(name) for name in list(f.bytes) if name.startswith("blk.2.")], "is missing"),
     "norms in eight bits": ("llama", lambda f: f.put("output_norm.weight", f.values("output_norm.weight"), gguf.GGMLQuantizationType.Q8_0),
                             "output_norm.weight has another type or shape"),
+    "norms in sixteen bits": ("llama", lambda f: f.put("blk.1.ffn_norm.weight", f.values("blk.1.ffn_norm.weight"), gguf.GGMLQuantizationType.F16),
+                              "blk.1.ffn_norm.weight has another type or shape"),
+    "a bias in sixteen bits": ("qwen2", lambda f: f.put("blk.0.attn_q.bias", f.values("blk.0.attn_q.bias"), gguf.GGMLQuantizationType.BF16),
+                               "blk.0.attn_q.bias has another type or shape"),
     "a head cut to fewer rows": ("llama", lambda f: f.put("output.weight", f.values("output.weight")[:-32], f.types["output.weight"]),
                                  "output.weight has another type or shape"),
 }
@@ -171,7 +175,7 @@ def test_a_planted_fault_is_found_and_named(fault, shop, tmp_path):
 
 
 @pytest.mark.parametrize("name, offset, mask", [
-    ("blk.1.ffn_gate.weight", 34 * 7 + 2 + 11, 0x80), ("blk.0.attn_v.weight", 34 * 3 + 1, 0x04), ("token_embd.weight", 34 * 2000 + 20, 0x20),
+    ("blk.1.ffn_gate.weight", 34 * 7 + 2 + 11, 0x80), ("blk.0.attn_v.weight", 34 * 3 + 1, 0x04), ("blk.2.ffn_down.weight", 34 * 50, 0x01), ("token_embd.weight", 34 * 2000 + 20, 0x20),
     ("output_norm.weight", 4 * 17 + 1, 0x01), ("blk.2.attn_norm.weight", 2, 0x40)])
 def test_one_flipped_bit_is_found(name, offset, mask, shop, tmp_path):
     said, _ = shop.verify("llama", flip(shop.good["llama"], tmp_path / "flipped.gguf", name, offset, mask), 9)

@@ -110,15 +110,16 @@ def test_a_file_with_too_little_or_too_much_of_it_is_found(share, kind, shop, tm
     assert abs(update(report)["value"] - 0.3) < 0.1 and "adapter's update: " in said.stderr, said.stderr
 
 
-def merged_in_halves(shop, adapter):
-    """peft's merge of a base that was loaded in BF16, which rounds base and sum."""
-    folder = shop.root / f"merged-{adapter}"
+def merged_in_halves(shop, adapter, dtype=torch.bfloat16):
+    """peft's merge of a base that was loaded in BF16 or F16, which rounds base and sum."""
+    halves = shop.root / {torch.bfloat16: "halves", torch.float16: "f16"}[dtype]
+    folder = shop.root / f"merged-{adapter}-{halves.name}"
     if not folder.exists():
-        base = AutoModelForCausalLM.from_pretrained(shop.root / "base", dtype=torch.bfloat16)
-        if not (shop.root / "halves").exists():
-            shutil.copytree(shop.root / "base", shop.root / "halves")
-            base.save_pretrained(shop.root / "halves")
-        shutil.copytree(shop.root / "halves", folder)
+        base = AutoModelForCausalLM.from_pretrained(shop.root / "base", dtype=dtype)
+        if not halves.exists():
+            shutil.copytree(shop.root / "base", halves)
+            base.save_pretrained(halves)
+        shutil.copytree(halves, folder)
         peft.PeftModel.from_pretrained(base, shop.root / adapter).merge_and_unload().save_pretrained(folder)
     return folder.name
 
@@ -130,6 +131,18 @@ def test_what_peft_merged_in_bf16_passes(kind, base, shop):
     in F32, and then rounded twice."""
     _, report = shop.verify(f"{base}+trained", export(shop, merged_in_halves(shop, "trained"), kind))
     assert update(report)["value"] < 0.1
+
+
+@pytest.mark.parametrize("base", ["f16", "base"])
+@pytest.mark.parametrize("kind", ["F32", "F16", "Q8_0", "Q4_K_M"])
+def test_what_peft_merged_in_f16_passes(kind, base, shop):
+    _, report = shop.verify(f"{base}+trained", export(shop, merged_in_halves(shop, "trained", torch.float16), kind))
+    assert update(report)["value"] < 0.1
+
+
+def test_a_folder_that_peft_merged_in_f16_passes(shop):
+    merged = merged_in_halves(shop, "trained", torch.float16)
+    shop.verify("base+trained", shop.root / merged)
 
 
 @pytest.mark.parametrize("kind", ["BF16", "Q8_0"])

@@ -37,6 +37,8 @@ def sft(base, out, *options, steps=12):
 def test_an_adapter_is_trained_on_the_blocks_and_handed_over_for_them(base, prentice, tmp_path):
     before = eval_loss(prentice, base / "base.gguf", base / "rows.jsonl", tmp_path / "before")
     prentice.run(*sft(base, tmp_path / "run", "export.gguf_adapter=true"))
+    tolerances = json.loads((tmp_path / "run/serve/selftest.json").read_text())["tolerances"]
+    assert tolerances and all(entry["log_prob"] < 0.6 for entry in tolerances), "the base is served as it was trained on"
     trained = eval_loss(prentice, tmp_path / "run", base / "rows.jsonl", tmp_path / "eval")
     assert trained < before - 0.02, "nothing was learnt"
     named = f"{base / 'base.gguf'}+{tmp_path / 'run/adapter'}"
