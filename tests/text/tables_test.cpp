@@ -6,11 +6,11 @@
 #include <unordered_map>
 
 #include "core/error.h"
+#include "core/utf8.h"
 #include "io/gguf.h"
 #include "io/sha256.h"
 #include "text/fixtures.h"
 #include "text/pre_tokenizer.h"
-#include "core/utf8.h"
 
 namespace prentice {
 namespace {
