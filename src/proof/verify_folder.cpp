@@ -15,6 +15,7 @@
 #include "proof/spec_checks.h"
 #include "proof/tensor_proof.h"
 #include "proof/token_proof.h"
+#include "proof/tokenizer_proof.h"
 #include "quant/encode.h"
 
 namespace prentice {
@@ -101,6 +102,13 @@ std::string folder_type(const std::vector<FolderTensor>& tensors) {
   return holds(DType::u8) ? "NF4" : holds(DType::bf16) ? "BF16" : holds(DType::f16) ? "F16" : "F32";
 }
 
+// transformers puts an adapter whose config lies in a model's folder on the model, and says nothing.
+Check adapter_check(const fs::path& folder) {
+  const bool none = !fs::exists(folder / "adapter_config.json");
+  return equal_check("no adapter beside it", none,
+                     none ? "" : "adapter_config.json: transformers adds this adapter to the folder's own weights");
+}
+
 // A folder that may be of the model, by all that it says.
 struct FolderSide {
   WeightFolder folder;
@@ -113,6 +121,7 @@ FolderSide read_folder_side(Verification& result, const fs::path& path, const st
                             const Trained& trained, const ProofRules& rules) {
   FolderSide side{.folder = WeightFolder::open(path), .found = read_spec(path)};
   result.checks.push_back(read_strictly(side.folder.files().size(), "files"));
+  result.checks.push_back(adapter_check(path));
   const bool alike = result.add(spec_checks(trained.weights.spec(), side.found, false));
   const bool quantized = stored_quantize(side.found) != Quantize::none;
   if (!result.add(folder_set_checks(side.folder, trained.weights, quantized, side.tensors)) || !alike) {
@@ -125,6 +134,7 @@ FolderSide read_folder_side(Verification& result, const fs::path& path, const st
       {equal_check("vocabulary", tokenizer.vocab_size() == trained.tokenizer.vocab_size(),
                    fmt::format("{} ids, the model's has {}", tokenizer.vocab_size(), trained.tokenizer.vocab_size())),
        stops_check(trained.stop_ids, stop_ids), sampling_check(path, trained.base)});
+  result.add(tokenizer_checks(trained.tokenizer, tokenizer, rules.threads));
   result.add(text_checks(trained.tokenizer, tokenizer, {.texts = rules.texts, .threads = rules.threads}));
   side.alike = result.passed();
   return side;
