@@ -3,6 +3,7 @@
 #include <ATen/TensorOperators.h>
 #include <ATen/ops/arange.h>
 #include <ATen/ops/cat.h>
+#include <ATen/ops/equal.h>
 #include <ATen/ops/log_softmax.h>
 #include <ATen/ops/zeros_like.h>
 #include <c10/core/GradMode.h>
@@ -86,15 +87,18 @@ MeanDivergence mean_divergence(const LabelStates& a, const LabelStates& b) {
   const c10::NoGradGuard no_grad;
   if (!a.hidden.defined()) return {};
   HeadInput first = head_input(a), second = head_input(b);
+  const bool heads_are_one_size = first.vocab() == second.vocab();
   const int64_t vocab = std::min(first.vocab(), second.vocab());
   for (HeadInput* in : {&first, &second}) {
     if (vocab < in->vocab()) *in = cut_to_vocabulary(std::move(*in), vocab);
   }
   const LogitsOfRows others = logits_of_rows(second);
-  MeanDivergence found{.positions = a.hidden.size(0)};
+  MeanDivergence found{.positions = a.hidden.size(0), .same = heads_are_one_size};
   visit_chunks(first, {kLogitBytes}, nullptr, [&](const Chunk& chunk, Tensor& logits) -> ChunkGradient {
+    const Tensor other = others(chunk).to(logits.device());
+    found.same = found.same && other.dtype() == logits.dtype() && at::equal(logits, other);
     const Tensor p = at::log_softmax(logits.to(at::kDouble), 1);
-    const Tensor q = at::log_softmax(others(chunk).to(p.device(), at::kDouble), 1);
+    const Tensor q = at::log_softmax(other.to(at::kDouble), 1);
     found.mean += (p.exp() * (p - q)).sum().item<double>() / static_cast<double>(found.positions);
     return {};
   });

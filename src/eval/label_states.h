@@ -30,7 +30,8 @@ LabelStates label_states(const Model&, const EncodedSet&, int64_t examples, cons
 
 struct MeanDivergence {
   int64_t positions = 0;
-  double mean = 0;  // KL(a || b) in nats: what is lost where b is served in place of a
+  double mean = 0;    // KL(a || b) in nats: what is lost where b is served in place of a
+  bool same = false;  // all logits there are the same bits
 };
 
 // Over the whole vocabulary; of heads of different length, over the ids that both have. Both are of the same rows, cut

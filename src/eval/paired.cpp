@@ -4,6 +4,8 @@
 #include <array>
 #include <cassert>
 #include <cmath>
+#include <tuple>
+#include <utility>
 #include <vector>
 
 #include "core/random.h"
@@ -14,15 +16,45 @@ namespace {
 
 constexpr uint64_t kResampleStream = 0x7061697265643a62;  // "paired:b"
 
-// The quantile of the standard normal distribution, by bisection of its distribution function: exact to rounding, and
-// asked for once.
-double normal_quantile(double share) {
-  double low = -40, high = 40;
+// Where `distribution` reaches the share, by bisection: exact to rounding, and asked for a few times.
+template <class Distribution>
+double quantile(double share, double low, double high, Distribution&& distribution) {
   for (int i = 0; i < 100; ++i) {
     const double middle = (low + high) / 2;
-    (0.5 * std::erfc(-middle / std::sqrt(2.0)) < share ? low : high) = middle;
+    (distribution(middle) < share ? low : high) = middle;
   }
   return (low + high) / 2;
+}
+
+double normal_quantile(double share) {
+  return quantile(share, -40, 40, [](double x) { return 0.5 * std::erfc(-x / std::sqrt(2.0)); });
+}
+
+// Student's, of a whole number of degrees of freedom (Abramowitz and Stegun 26.7.3 and 26.7.4), by the angle whose
+// tangent is t / sqrt(degrees): of one degree t has no bound that could be searched below.
+double student_quantile(double share, int64_t degrees) {
+  const auto distribution = [&](double angle) {
+    const double cosine = std::cos(angle);
+    const bool odd = degrees % 2 != 0;
+    double term = odd ? cosine : 1, sum = degrees == 1 ? 0 : term;
+    for (int64_t k = odd ? 3 : 2; k < degrees; k += 2) {
+      term *= cosine * cosine * static_cast<double>(k - 1) / static_cast<double>(k);
+      sum += term;
+    }
+    const double part = std::sin(angle) * sum;
+    return 0.5 + (odd ? (angle + part) / M_PI : part / 2);
+  };
+  return std::tan(quantile(share, -M_PI / 2, M_PI / 2, distribution)) * std::sqrt(static_cast<double>(degrees));
+}
+
+constexpr int64_t kManyDegrees = 2000;  // t is z to 1 in 500, closer than resamples tell
+
+// How far beyond the percentiles of resamples of `count` examples an interval ends.
+double widening(double confidence, int64_t count) {
+  const auto n = static_cast<double>(count);
+  const double share = 0.5 + confidence / 2;
+  const double t_over_z = count > kManyDegrees ? 1 : student_quantile(share, count - 1) / normal_quantile(share);
+  return t_over_z * std::sqrt(n / (n - 1));
 }
 
 // P(X <= k) for X ~ Binomial(n, 1/2), by logarithms: n is as large as a data set.
@@ -85,8 +117,14 @@ PairedDifference compare_means(std::span<const double> a, std::span<const double
   found.a = all.a / all.weight;
   found.b = all.b / all.weight;
   found.difference = all.difference();
+  found.fewest = fewest_examples(confidence);
+  found.same = std::ranges::equal(a, b);
+  if (found.same) return found;  // and so is every resample
+  if (a.size() == 1) {
+    found.low = -INFINITY, found.high = INFINITY;
+    return found;
+  }
   std::vector<double> resamples(kResamples);
-  int64_t above = 0, below = 0;
   for (size_t r = 0; r < resamples.size(); ++r) {
     Sums sums;
     for (size_t i = 0; i < a.size(); ++i) {
@@ -94,14 +132,22 @@ PairedDifference compare_means(std::span<const double> a, std::span<const double
       sums.a += a[k] * weights[k], sums.b += b[k] * weights[k], sums.weight += weights[k];
     }
     resamples[r] = sums.difference();
-    above += resamples[r] >= 0;
-    below += resamples[r] <= 0;
   }
   std::ranges::sort(resamples);
-  found.low = percentile(resamples, (1 - confidence) / 2);
-  found.high = percentile(resamples, (1 + confidence) / 2);
-  // One more on each side: no resample on the other side does not mean impossible.
-  found.p_value = std::min(1.0, 2 * static_cast<double>(std::min(above, below) + 1) / (kResamples + 1));
+  const auto interval = [&](double at) {
+    const double wider = widening(at, found.count);
+    const auto end = [&](double share) {
+      return found.difference + wider * (percentile(resamples, share) - found.difference);
+    };
+    return std::pair(end((1 - at) / 2), end((1 + at) / 2));
+  };
+  std::tie(found.low, found.high) = interval(confidence);
+  double inside = 2.0 / (kResamples + 1);
+  for (int i = 0; i < 30; ++i) {  // closer to confidence 0, t over z is rounding
+    const double p = (inside + found.p_value) / 2;
+    const auto [low, high] = interval(1 - p);
+    (low <= 0 && high >= 0 ? inside : found.p_value) = p;
+  }
   return found;
 }
 
@@ -110,9 +156,16 @@ std::string_view verdict_name(Verdict verdict) {
   return kNames.at(static_cast<size_t>(verdict));
 }
 
-Decision decide(const PairedDifference& found, bool lower_is_better, double margin) {
+int64_t fewest_examples(double confidence) {
+  return std::max(int64_t{8}, static_cast<int64_t>(std::ceil(1 - std::log2(1 - confidence) - 1e-9)));
+}
+
+Decision decide(const PairedDifference& found, bool lower_is_better, double margin, bool same_outputs) {
   const double gain = lower_is_better ? -found.difference : found.difference;
   const double low = lower_is_better ? -found.high : found.low, high = lower_is_better ? -found.low : found.high;
+  const bool few = found.count < found.fewest && !(found.same && same_outputs);
+  const bool tells = low > -margin || high < -margin;
+  if (few && (tells || !std::isfinite(low))) return {Verdict::undecided, found.fewest};
   if (low > 0) return {Verdict::better, std::nullopt};
   if (low > -margin) return {Verdict::equal, std::nullopt};
   if (high < -margin) return {Verdict::worse, std::nullopt};
@@ -121,7 +174,7 @@ Decision decide(const PairedDifference& found, bool lower_is_better, double marg
   const double factor = room > 0 ? reach / room * (reach / room) : INFINITY;
   const double rows = std::ceil(static_cast<double>(found.count) * factor * (1 - 1e-12));
   if (!(rows < 1e15)) return {Verdict::undecided, std::nullopt};
-  return {Verdict::undecided, std::max(found.count + 1, static_cast<int64_t>(rows))};
+  return {Verdict::undecided, std::max({found.count + 1, found.fewest, static_cast<int64_t>(rows)})};
 }
 
 }  // namespace prentice

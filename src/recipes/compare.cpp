@@ -65,7 +65,8 @@ int run_program(CompareRecipe recipe, const Invocation& invocation) {
   print_warnings(warnings);
   warnings.insert(warnings.begin(), of_rows.begin(), of_rows.end());
   const ComparedMetric& decisive = page.comparison.decisive();
-  page.decision = decide(decisive.found, decisive.lower_is_better, page.margin);
+  const bool same_outputs = page.divergence && page.divergence->positions > 0 && page.divergence->same;
+  page.decision = decide(decisive.found, decisive.lower_is_better, page.margin, same_outputs);
   page.data = scored_files(sides[0].data, recipe.eval);
 
   publish_file(folder.path() / "compare.json", to_json(page).dump(1) + "\n");

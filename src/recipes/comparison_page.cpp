@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <filesystem>
 
 #include "recipes/units.h"
@@ -27,7 +28,10 @@ std::string change_text(const ComparedMetric& metric, double value) {
 
 const char* unit_of(const ComparedMetric& metric) { return is_share(metric) ? " points" : ""; }
 
+bool has_interval(const PairedDifference& found) { return std::isfinite(found.low) && std::isfinite(found.high); }
+
 std::string interval_text(const ComparedMetric& metric) {
+  if (!has_interval(metric.found)) return "none";  // of one row
   return change_text(metric, metric.found.low) + " to " + change_text(metric, metric.found.high);
 }
 
@@ -74,12 +78,13 @@ Json number_or_null(const std::optional<int64_t>& number) { return number ? Json
 Json to_json(const ComparisonPage& page) {
   Json::Object metrics;
   for (const auto& [name, lower_is_better, found] : page.comparison.metrics) {
-    metrics.emplace_back(name, Json::Object{{"a", found.a},
-                                            {"b", found.b},
-                                            {"difference", found.difference},
-                                            {"interval", Json::Array{found.low, found.high}},
-                                            {"p_value", found.p_value},
-                                            {"rows", found.count}});
+    metrics.emplace_back(
+        name, Json::Object{{"a", found.a},
+                           {"b", found.b},
+                           {"difference", found.difference},
+                           {"interval", has_interval(found) ? Json(Json::Array{found.low, found.high}) : Json()},
+                           {"p_value", found.p_value},
+                           {"rows", found.count}});
   }
   Json::Object sizes, speed;
   for (size_t i = 0; i < page.artifacts.size(); ++i) {
@@ -134,7 +139,10 @@ std::string sentence(const ComparisonPage& page) {
       fmt::format("{}: {} {}{} ({:g} % interval {}, margin {:g}) on {} rows", verdict, metric.name,
                   change_text(metric, metric.found.difference), unit_of(metric), 100 * page.confidence,
                   interval_text(metric), is_share(metric) ? 100 * page.margin : page.margin, metric.found.count);
-  if (page.decision.rows_needed) text += fmt::format("; about {} rows would tell", *page.decision.rows_needed);
+  if (const auto needed = page.decision.rows_needed) {
+    text += needed == metric.found.fewest ? fmt::format("; at least {} rows are needed", *needed)
+                                          : fmt::format("; about {} rows would tell", *needed);
+  }
   return text;
 }
 

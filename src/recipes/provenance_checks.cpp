@@ -2,9 +2,12 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <map>
 #include <set>
 
 #include "core/error.h"
+#include "core/utf8.h"
 #include "io/gguf.h"
 #include "io/json.h"
 #include "io/lines.h"
@@ -80,6 +83,59 @@ Check input_check(const InputHash& input) {
                                                     shortened(input.sha256)));
 }
 
+struct Reported {
+  size_t checks = 0, failed = 0;
+};
+
+// What verify.json says of each product of the run: its checks are named "gguf/x.gguf: tensors".
+std::map<std::string, Reported> reported_products(const Json& json) {
+  std::map<std::string, Reported> found;
+  for (const Json& check : json.at("checks").as_array()) {
+    const std::string& name = check.at("name").as_string();
+    const size_t file_end = name.find(".gguf: ");  // export.name may hold what ends a name
+    const size_t end = file_end == name.npos ? name.find(": ") : file_end + 5;
+    Reported& product = found[end == name.npos ? "" : name.substr(0, end)];
+    ++product.checks;
+    product.failed += !check.at("passed").as_bool();
+  }
+  return found;
+}
+
+// Why verify.json does not bear out the `stamp` of the artifact; "" where it does.
+std::string why_not_verified(const fs::path& artifact, const fs::path& run, const std::string& stamp) try {
+  const fs::path file = run / "verify.json";
+  std::error_code error;
+  if (!fs::exists(file, error)) return fmt::format("the file says {}, and {} is not there", stamp, file.string());
+  const Json json = Json::parse_file(file);
+  const auto products = reported_products(json);
+  const bool all_passed = std::ranges::all_of(products, [](const auto& one) { return one.second.failed == 0; });
+  if (json.at("passed").as_bool() != all_passed) {
+    return fmt::format("{} says that {} passed, and its checks {}", file.string(), all_passed ? "not all" : "all",
+                       all_passed ? "all did" : "did not");
+  }
+  fs::path path = fs::absolute(artifact).lexically_normal();
+  if (!path.has_filename()) path = path.parent_path();  // FOLDER/
+  const std::string own = printable(path.lexically_relative(run).generic_string());
+  const bool is_named = products.contains(own);  // a copy may have another name: then any product may be it
+  std::string said = "nothing of it";
+  for (const auto& [name, product] : products) {
+    if (is_named && name != own) continue;
+    said = product.failed == 0 ? fmt::format("passed {} checks", product.checks)
+                               : fmt::format("failed {} of {} checks", product.failed, product.checks);
+    if (said == stamp) return "";
+  }
+  return fmt::format("the file says {}, {} {}", stamp, file.string(), said);
+} catch (const Error& error) {
+  return error.what();
+}
+
+Check verification_check(const fs::path& artifact, const fs::path& run, std::string stamp) {
+  stamp.erase(stamp.find_last_not_of(' ') + 1);
+  if (!stamp.starts_with("passed")) return check_of("verification", false, stamp.empty() ? "it does not say" : stamp);
+  const std::string why = why_not_verified(artifact, run, stamp);
+  return check_of("verification", why.empty(), why.empty() ? stamp : why);
+}
+
 }  // namespace
 
 std::vector<Check> provenance_checks(const fs::path& artifact, const fs::path& model) {
@@ -97,11 +153,8 @@ std::vector<Check> provenance_checks(const fs::path& artifact, const fs::path& m
   std::vector<Check> checks = {check_of("run", true, run.string())};
   const auto verification = said.extract(kOriginVerification);
   const bool is_adapter = fs::exists(artifact / "adapter_config.json");  // written before anything is verified
-  if (!is_adapter) {
-    const std::string text = verification.empty() ? "it does not say" : verification.mapped();
-    checks.push_back(
-        check_of("verification", text.starts_with("passed"), text.substr(0, text.find_last_not_of(' ') + 1)));
-  }
+  if (!is_adapter)
+    checks.push_back(verification_check(artifact, run, verification.empty() ? "" : verification.mapped()));
   FileOrigin wanted = origin_by_run(run, inputs, json);
   std::set<std::string> keys;
   for (const auto* side : {&said, &wanted}) {

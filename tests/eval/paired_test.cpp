@@ -88,6 +88,99 @@ TEST(Paired, MeansWeighRowsByTheirTokens) {
   EXPECT_LT(many.high, 0.2);
 }
 
+// Differences of rows of one weight.
+PairedDifference of_rows(const std::vector<double>& differences, double confidence = 0.95) {
+  std::vector<double> a(differences.size(), 2.0), b = a, weights(differences.size(), 3.0);
+  for (size_t i = 0; i < b.size(); ++i) b[i] += differences[i];
+  return compare_means(a, b, weights, confidence, 5);
+}
+
+TEST(Paired, OneRowHasNoIntervalAndDecidesNothing) {
+  const auto found = of_rows({-0.0006});
+  EXPECT_DOUBLE_EQ(found.a, 2);
+  EXPECT_FALSE(std::isfinite(found.low) || std::isfinite(found.high));
+  EXPECT_EQ(found.p_value, 1);
+  for (const double margin : {0.01, 99.0}) {
+    const auto decision = decide(found, true, margin);
+    EXPECT_EQ(decision.verdict, Verdict::undecided);
+    EXPECT_EQ(decision.rows_needed, 8);
+  }
+}
+
+// Quantiles of Student's t at 0.975, from tables: 12.7062 of one degree of freedom, 2.77645 of 4, 2.04523 of 29.
+TEST(Paired, TheIntervalOfFewRowsIsAsWideAsStudents) {
+  // A resample of two rows is either twice one of them in half of all cases: the percentiles are the rows themselves.
+  const auto two = of_rows({0.1, 0.3});
+  const double beyond = 0.1 * 12.7062 / 1.959964 * std::sqrt(2.0);
+  EXPECT_NEAR(two.low, 0.2 - beyond, 1e-5);
+  EXPECT_NEAR(two.high, 0.2 + beyond, 1e-5);
+  EXPECT_GT(two.p_value, 0.05);
+  // s = sqrt(2.5); the resamples of five rows are few, and coarse.
+  const auto five = of_rows({-1.5, -0.5, 0.5, 1.5, 2.5});
+  const double half = 2.77645 * std::sqrt(2.5 / 5);
+  EXPECT_NEAR(five.low, 0.5 - half, 0.08 * half);
+  EXPECT_NEAR(five.high, 0.5 + half, 0.08 * half);
+  // The spread of `of_normal` is over n.
+  const auto thirty = of_normal(30, -0.05, 0.3);
+  const double of_thirty = 2.04523 * 0.3 / std::sqrt(29.0);
+  EXPECT_NEAR(thirty.low, -0.05 - of_thirty, 0.03 * of_thirty);
+  EXPECT_NEAR(thirty.high, -0.05 + of_thirty, 0.03 * of_thirty);
+}
+
+TEST(Paired, ThePValueIsBelowWhatTheIntervalsConfidenceLeavesWhereItExcludesZero) {
+  for (const int count : {3, 8, 9, 40}) {
+    for (int step = 0; step < 60; ++step) {
+      const double mean = -0.3 + 0.01 * step;
+      const auto found = of_normal(count, mean, 0.2);
+      EXPECT_EQ(found.p_value<0.05, found.low> 0 || found.high < 0) << count << " rows, " << mean;
+    }
+  }
+  // t = 0.3 / (0.2 / sqrt(19)) = 6.5 of 19 degrees, far beyond the 3.88 of one in 1000: no resample tells how far.
+  EXPECT_NEAR(of_normal(20, 0.3, 0.2).p_value, 2.0 / (kResamples + 1), 1e-6);
+  EXPECT_GT(of_normal(20, 0, 0.2).p_value, 0.98);
+}
+
+TEST(Paired, NoIntervalOfTooFewRowsDecides) {
+  EXPECT_EQ(fewest_examples(0.5), 8);
+  EXPECT_EQ(fewest_examples(0.95), 8);
+  EXPECT_EQ(fewest_examples(0.99), 8);    // 2^-7 = 0.0078
+  EXPECT_EQ(fewest_examples(0.999), 11);  // 2^-10 = 0.00098, and 2^-9 = 0.002
+  for (const int count : {2, 7, 8, 40}) {
+    for (const double mean : {-0.5, 0.001, 0.5}) {
+      const auto found = of_normal(count, mean, 0.002);
+      const auto decision = decide(found, true, 0.01);
+      if (count >= 8) {
+        EXPECT_EQ(decision.verdict, mean < 0 ? Verdict::better : mean > 0.01 ? Verdict::worse : Verdict::equal);
+        continue;
+      }
+      EXPECT_EQ(decision.verdict, Verdict::undecided) << count;
+      EXPECT_GE(decision.rows_needed, 8);
+    }
+  }
+  // Far apart and all over the place: the rows that the width asks for, not the fewest.
+  const auto decision = decide(of_normal(5, 0.02, 2), true, 0.01);
+  EXPECT_EQ(decision.verdict, Verdict::undecided);
+  EXPECT_GT(decision.rows_needed, 100000);
+}
+
+TEST(Paired, TwoThatAreTheSameInEachOfFewRowsAreEqualWhereTheirOutputsAreTheSameBits) {
+  for (const int count : {1, 2, 7}) {
+    const auto found = of_rows(std::vector<double>(count, 0.0));
+    EXPECT_TRUE(found.same);
+    EXPECT_EQ(found.low, 0);
+    EXPECT_EQ(found.high, 0);
+    EXPECT_EQ(found.p_value, 1);
+    EXPECT_EQ(decide(found, true, 0.01).verdict, Verdict::undecided);
+    EXPECT_EQ(decide(found, true, 0.01).rows_needed, 8);
+    EXPECT_EQ(decide(found, true, 0.01, true).verdict, Verdict::equal);
+  }
+  EXPECT_EQ(decide(of_rows(std::vector<double>(8, 0.0)), true, 0.01).verdict, Verdict::equal);
+  // The same at the positions that one looked at, and apart in a row behind them.
+  const auto apart = of_rows({0, 0, 1e-9});
+  EXPECT_FALSE(apart.same);
+  EXPECT_EQ(decide(apart, true, 0.01, true).verdict, Verdict::undecided);
+}
+
 TEST(Paired, DecisionsFollowTheIntervalAndTheMargin) {
   struct Case {
     double low, high;

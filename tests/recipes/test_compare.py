@@ -58,6 +58,31 @@ def test_too_few_rows_are_undecided_and_say_how_many_would_tell(prentice, folder
     assert f"about {found['rows_needed']} rows would tell" in said.stdout
 
 
+@pytest.mark.parametrize("count", [1, 2, 7])
+def test_a_loss_on_a_few_rows_is_undecided_and_says_how_many_are_needed(prentice, folder, count):
+    """A file of blocks that happens to be better on a row: no spread of so few rows says anything about others."""
+    prentice.run("export", "model.path=model", "export.gguf=[Q8_0]", "run.out=made", "run.device=cpu")
+    words = ["run", "compare.yaml", "compare.b=made/gguf/made-Q8_0.gguf", f"eval.limit={count}", f"run.out=few-{count}"]
+    for margin in ("0.01", "99"):
+        said = prentice.run(*words, f"compare.margin={margin}", "--fresh", code=9)
+        found = json.loads((folder / f"few-{count}/compare.json").read_text())
+        loss = found["metrics"]["loss"]
+        assert found["decision"] == "undecided" and loss["rows"] == count and found["rows_needed"] >= 8
+        assert "rows are needed" in said.stdout or "rows would tell" in said.stdout
+    assert "at least 8 rows are needed" in said.stdout and found["rows_needed"] == 8  # any width is within 99
+    if count == 1:
+        assert loss["interval"] is None and loss["p_value"] == 1 and "(95 % interval none, " in said.stdout
+    else:
+        assert loss["interval"][0] < loss["difference"] < loss["interval"][1]
+    prentice.run(*words, "eval.limit=8", "compare.margin=99", "--fresh", code=0)
+
+
+def test_a_model_against_itself_passes_on_one_row(prentice, folder):
+    prentice.run("run", "compare.yaml", "compare.b=model", "eval.limit=1", "run.out=one")
+    found = json.loads((folder / "one/compare.json").read_text())
+    assert found["decision"] == "equal" and found["metrics"]["loss"]["interval"] == [0, 0] and found["kld"]["mean"] == 0
+
+
 @pytest.mark.parametrize("words, code, message", [
     (["compare.b=nowhere"], 2, "compare.b: no such model"),
     (["compare.a=models/llama-3.1-8b.json"], 2, "compare.a"),

@@ -112,6 +112,49 @@ def test_what_is_not_so_is_found(name, reason, program, tmp_path):
     assert failed(json.loads((tmp_path / "proof/verify.json").read_text())) == [f"provenance: {reason}"] and reason in said.stderr
 
 
+def edited(path, change):
+    report = json.loads(path.read_text())
+    change(report)
+    path.write_text(json.dumps(report))
+
+
+def test_the_verification_is_the_one_that_the_run_reports(program, tmp_path):
+    program.run(*TRAIN, "run.out=run")
+    artifact, report = tmp_path / "run/gguf/it-Q8_0.gguf", tmp_path / "run/verify.json"
+    whole, bytes_ = report.read_text(), artifact.read_bytes()
+    words = ["verify", "verify.model=model+run/adapter", "run.out=proof", "--provenance"]
+    program.run(*words, "verify.artifact=run/merged", "--fresh")
+
+    def refused(said_of_it, *more):
+        said = program.run(*words, f"verify.artifact={artifact}", *more, "--fresh", code=9)
+        found = json.loads((tmp_path / "proof/verify.json").read_text())
+        assert failed(found) == ["provenance: verification"] and said_of_it in said.stderr, said.stderr
+        assert artifact.exists()
+
+    def the_first_fails(report):
+        of_file = [check for check in report["checks"] if check["name"].startswith("gguf/it-Q8_0.gguf: ")]
+        of_file[0]["passed"] = report["passed"] = False
+
+    edited(report, lambda found: found.update(passed=False))
+    refused("verify.json says that not all passed")
+    report.write_text(whole)
+    edited(report, the_first_fails)
+    refused("failed 1 of ")
+    report.write_text(whole)
+    edited(report, lambda found: found["checks"].pop(next(i for i, check in enumerate(found["checks"]) if check["name"].startswith("gguf/it-"))))
+    refused("the file says passed ")
+    report.unlink()
+    refused("verify.json is not there")
+    report.write_text(whole)
+    count = origin(artifact)["prentice.verification"].rstrip()
+    other = "passed 99 checks".ljust(len(count)).encode()
+    assert bytes_.count(count.encode()) == 1
+    artifact.write_bytes(bytes_.replace(count.encode(), other))
+    refused("the file says passed 99 checks")
+    artifact.write_bytes(bytes_)
+    program.run(*words, f"verify.artifact={artifact}", "--fresh")
+
+
 def test_a_copy_is_asked_of_the_run_that_verify_model_names(program, tmp_path):
     program.run(*TRAIN, "run.out=run")
     copy = shutil.copy(tmp_path / "run/gguf/it-Q8_0.gguf", tmp_path / "it.gguf")
