@@ -109,6 +109,19 @@ Check adapter_check(const fs::path& folder) {
                      none ? "" : "adapter_config.json: transformers adds this adapter to the folder's own weights");
 }
 
+// llama.cpp's converter ends at config.json's tokens, whatever generation_config.json says. Any at which the model
+// stops may be there.
+Check config_stops_check(const Trained& trained, const ModelSpec& found) {
+  constexpr const char* kName = "stop tokens of config.json";
+  const auto& own = trained.weights.spec().eos_ids;
+  if (own.empty()) return equal_check(kName, true, "");
+  for (const int32_t id : found.eos_ids) {
+    if (std::ranges::count(own, id) + std::ranges::count(trained.stop_ids, id) > 0) continue;
+    return equal_check(kName, false, fmt::format("eos_token_id {}, at which the model does not stop", id));
+  }
+  return equal_check(kName, true, "");
+}
+
 // A folder that may be of the model, by all that it says.
 struct FolderSide {
   WeightFolder folder;
@@ -133,7 +146,8 @@ FolderSide read_folder_side(Verification& result, const fs::path& path, const st
   result.add(
       {equal_check("vocabulary", tokenizer.vocab_size() == trained.tokenizer.vocab_size(),
                    fmt::format("{} ids, the model's has {}", tokenizer.vocab_size(), trained.tokenizer.vocab_size())),
-       stops_check(trained.stop_ids, stop_ids), sampling_check(path, trained.base)});
+       stops_check(trained.stop_ids, stop_ids), config_stops_check(trained, side.found),
+       sampling_check(path, trained.base)});
   result.add(tokenizer_checks(trained.tokenizer, tokenizer, rules.threads));
   result.add(text_checks(trained.tokenizer, tokenizer, {.texts = rules.texts, .threads = rules.threads}));
   side.alike = result.passed();

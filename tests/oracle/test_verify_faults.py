@@ -277,6 +277,10 @@ def test_a_merged_folder_passes_and_one_that_was_changed_does_not(kind, shop, tm
               (text("config.json", '"rms_norm_eps": 1e-06', '"rms_norm_eps": 1e-05'), 9, "epsilon"),
               (text("chat_template.jinja", "\n", " \n"), 9, "chat template: differs"),
               (text("generation_config.json", '"eos_token_id": 0', '"eos_token_id": 7'), 9, "stop tokens"),
+              (text("config.json", '"eos_token_id": 0', '"eos_token_id": 5'), 9, "stop tokens of config.json: eos_token_id 5"),
+              (text("config.json", '"eos_token_id": 0', '"eos_token_id": [0, 5]'), 9, "stop tokens of config.json: eos_token_id 5"),
+              (text("generation_config.json", '"eos_token_id": 0', '"suppress_tokens": [300, 301], "eos_token_id": 0'), 9,
+               "sampling: generation_config.json: suppress_tokens: transformers generates with [300, 301]"),
               (text("generation_config.json", '"eos_token_id": 0', '"temperature": 5.0, "eos_token_id": 0'), 9, "sampling: generation_config.json: temperature")]
     for number, (plant, code, reason) in enumerate(faults):
         folder = tmp_path / f"planted{number}"

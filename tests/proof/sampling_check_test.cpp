@@ -67,6 +67,20 @@ TEST(SamplingCheck, AFolderMaySayWhatTheModelSaysAndWhatChangesNothing) {
       {"", R"({"repetition_penalty": 3.5})", false},
       {R"({"top_k": 20})", R"({"top_k": 1})", false},
       {R"({"top_k": 20})", R"({"top_k": null})", true},
+      {"", R"({"suppress_tokens": [300, 301]})", false},
+      {"", R"({"suppress_tokens": [], "bad_words_ids": null, "forced_eos_token_id": null, "num_beams": 1})", true},
+      {R"({"suppress_tokens": [300, 301]})", R"({"suppress_tokens": [300,301]})", true},
+      {R"({"suppress_tokens": [300]})", R"({"suppress_tokens": [300, 301]})", false},
+      {"", R"({"begin_suppress_tokens": [0]})", false},
+      {"", R"({"bad_words_ids": [[5, 6]]})", false},
+      {"", R"({"forced_bos_token_id": 0})", false},
+      {"", R"({"forced_eos_token_id": [300]})", false},
+      {R"({"forced_eos_token_id": 2})", R"({"forced_eos_token_id": 2})", true},
+      {"", R"({"no_repeat_ngram_size": 2})", false},
+      {"", R"({"no_repeat_ngram_size": 0, "min_length": 0, "typical_p": 1.0, "epsilon_cutoff": 0.0})", true},
+      {"", R"({"min_new_tokens": 9})", false},
+      {"", R"({"guidance_scale": 1.5})", false},
+      {"", R"({"max_new_tokens": 20, "max_length": 64, "use_cache": true})", true},
   };
   for (const auto& [model, folder, passed] : cases) {
     const Scratch scratch;
@@ -78,6 +92,17 @@ TEST(SamplingCheck, AFolderMaySayWhatTheModelSaysAndWhatChangesNothing) {
     EXPECT_EQ(found.passed, passed) << folder;
     EXPECT_EQ(contains(found.detail, "generation_config.json: "), !passed) << found.detail;
   }
+}
+
+TEST(SamplingCheck, WhatAnOlderModelSaysInItsConfigMayBeSaid) {
+  const Scratch scratch;
+  for (const char* name : {"model", "folder"}) std::filesystem::create_directory(scratch / name);
+  write_file_durably(scratch / "model/config.json", R"({"no_repeat_ngram_size": 3})");
+  write_file_durably(scratch / "folder/generation_config.json", R"({"no_repeat_ngram_size": 3})");
+  EXPECT_TRUE(sampling_check(scratch / "folder", scratch / "model").passed);
+  std::filesystem::remove(scratch / "folder/generation_config.json");
+  write_file_durably(scratch / "folder/generation_config.json", R"({"no_repeat_ngram_size": 4})");
+  EXPECT_FALSE(sampling_check(scratch / "folder", scratch / "model").passed);
 }
 
 TEST(SamplingCheck, AGenerationConfigThatIsNoObjectIsNamed) {
