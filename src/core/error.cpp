@@ -65,9 +65,10 @@ void fail(ExitCode code, std::string message, std::string hint) {
 void rethrow_with_context(const Error& error, ExitCode code, std::string_view context) {
   auto diagnostics = error.diagnostics();
   for (auto& diagnostic : diagnostics) {
-    // No context: the message names the file itself, and only the code is to change.
-    if (diagnostic.file.empty() && !context.empty()) {
-      diagnostic.message = std::string(context) + ": " + diagnostic.message;
+    // No context: the message names the file itself, and only the code is to change. Nor is it named twice.
+    const std::string prefix = std::string(context) + ": ";
+    if (diagnostic.file.empty() && !context.empty() && !diagnostic.message.starts_with(prefix)) {
+      diagnostic.message = prefix + diagnostic.message;
     }
   }
   throw Error(error.code() == ExitCode::malformed ? code : error.code(), std::move(diagnostics));

@@ -2,6 +2,7 @@
 // finds, or of the model beside it, which is an error. Told by where the reading stands, not by what the message says.
 #pragma once
 
+#include <string>
 #include <utility>
 
 #include "core/error.h"
@@ -11,6 +12,13 @@ namespace prentice {
 class UnreadableArtifact : public Error {
  public:
   explicit UnreadableArtifact(const Error& error) : Error(error.code(), error.diagnostics()) {}
+
+  // All that is wrong with it, in the one line that a check has.
+  std::string detail() const {
+    std::string text;
+    for (const auto& diagnostic : diagnostics()) text += (text.empty() ? "" : "; ") + to_string(diagnostic);
+    return text;
+  }
 };
 
 // Runs `read`, which opens nothing but the artifact. Errors: UnreadableArtifact in place of `model`; others as they

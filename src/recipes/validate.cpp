@@ -131,6 +131,7 @@ void check_sides(const PromisedStep& step, RecipeMistakes& mistakes) {
   const auto is_there = [](const std::string& address) { return !address.empty() && address_exists(address, {}); };
   if (!told.empty() || !is_there(recipe.verify.model) || !is_there(recipe.verify.artifact)) return;
   Checker c(recipe, mistakes);
+  if (!c.gather("verify.model", [&] { open_verify_model(recipe.verify); })) return;
   c.gather("verify.artifact", [&] { open_verify_sides(recipe.verify); });
 }
 

@@ -117,7 +117,7 @@ Verification verify_what_is_there(const VerifyRecipe& recipe, const Prepared& si
     found.add(origin_checks(side, invocation));
     return found;
   } catch (const UnreadableArtifact& error) {
-    return {.checks = {equal_check("readable", false, error.what())}};
+    return {.checks = {equal_check("readable", false, error.detail())}};
   }
 }
 

@@ -41,20 +41,25 @@ bool is_adapter_file(const std::filesystem::path& file) {
 
 }  // namespace
 
+ModelShape open_verify_model(const VerifySection& section) {
+  ModelShape model = open_shape({.path = section.model}, "verify.model");
+  require_weights("verify.model", model.artifact, "name the folder of a model, or a run");
+  if (model.spec.labels > 0) {
+    refuse("verify.model", section.model, "is a reward model, which gives a score and no words",
+           "`recipe: compare` with eval.tasks=[preference] compares scores");
+  }
+  return model;
+}
+
 VerifySides open_verify_sides(const VerifySection& section) {
-  VerifySides sides{.model = open_shape({.path = section.model}, "verify.model"),
+  VerifySides sides{.model = open_verify_model(section),
                     .artifact = resolve_artifact(section.artifact, "verify.artifact"),
                     .named = {},
                     .kind = ArtifactKind::folder};
   const Artifact& model = sides.model.artifact;
-  require_weights("verify.model", model, "name the folder of a model, or a run");
   if (is_gguf_file(model.base) && !is_gguf_file(sides.artifact.base)) {
     refuse("verify.model", section.model, "is a GGUF file, of which no folder is made",
            "name the model that the file was made of");
-  }
-  if (sides.model.spec.labels > 0) {
-    refuse("verify.model", section.model, "is a reward model, which gives a score and no words",
-           "`recipe: compare` with eval.tasks=[preference] compares scores");
   }
   require_weights("verify.artifact", sides.artifact, "name a GGUF file or a merged folder");
   if (!sides.artifact.adapter.empty()) {

@@ -16,6 +16,9 @@ struct VerifySides {
   ArtifactKind kind;
 };
 
+// verify.model alone. Errors: as below, all told of it.
+ModelShape open_verify_model(const VerifySection&);
+
 // Errors: `usage`, told of verify.model or verify.artifact; `model`; those of open_shape.
 VerifySides open_verify_sides(const VerifySection&);
 
