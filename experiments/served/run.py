@@ -121,7 +121,8 @@ def main():
         tuning = [*score, machine[-1], f"data.train={train}", "train.batch=8", f"train.epochs={given.tuning_epochs}",
                   f"optim.lr={given.lr}", "train.eval_every=100000"]
         result = {"shape": SHAPE, "tinystories_epochs": given.epochs, "tinystories_loss": loss, "rows": given.rows,
-                  "tuning_epochs": given.tuning_epochs, "lr": given.lr, "held_out": given.held_out, "seed": given.seed, "before": scored(binary, folder, base, score), "ways": {}}
+                  "tuning_epochs": given.tuning_epochs, "lr": given.lr, "held_out": given.held_out, "seed": given.seed,
+                  "before": scored(binary, folder, base, score), "ways": {}}
         for kind in given.types:
             for name, figures in ways(binary, folder, base, kind, tuning, score):
                 result["ways"][f"{kind}: {name}"] = figures

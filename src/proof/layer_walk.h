@@ -22,7 +22,7 @@ class LayerWalk {
   // Both must outlive it. Looks the embedding up. Errors: those of reading.
   LayerWalk(const WeightReader&, const std::vector<Batch>&);
 
-  // Layers are to be walked in order.
+  // Layers are to be walked in order. Errors, here and below: those of reading.
   void step(size_t layer);
   // The last norm, behind all layers.
   void finish();
@@ -47,7 +47,7 @@ class LayerWalk {
 
   const WeightReader& weights_;
   const std::vector<Batch>& batches_;
-  Model model_;                      // on `meta`
+  Model model_;                      // on `meta`, but for the last norm behind finish()
   std::vector<Tensor> open_states_;  // of each batch, until finish()
   Tensor states_;
   Matrix head_;

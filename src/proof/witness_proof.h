@@ -51,7 +51,7 @@ struct AnswerProof {
 };
 inline constexpr int64_t kComparedIds = 5, kAskedPositions = 48;
 
-// `batches`: those of `sides`; `before_sequence` may throw.
+// `batches`: those of `sides`; `before_sequence` may throw. Errors, of both: those of SideBySide.
 WitnessProof hear(const ForeignLogits&, const SideBySide& sides, const std::vector<Batch>& batches,
                   const std::vector<int32_t>& stop_ids, const std::function<void()>& before_sequence);
 // Asks of kAskedPositions positions, spread over all whose ids are at most `context`.

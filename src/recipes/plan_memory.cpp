@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "core/error.h"
+#include "proof/layer_walk.h"
 #include "proof/logit_proof.h"
 #include "recipes/open.h"
 #include "recipes/rehearsal.h"
