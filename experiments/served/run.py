@@ -97,6 +97,7 @@ def main():
     parser.add_argument("--rows", type=int, default=1000, help="to tune on")
     parser.add_argument("--tuning-epochs", type=float, default=2, help="of those rows")
     parser.add_argument("--lr", type=float, default=5e-3, help="of the tuning")
+    parser.add_argument("--rank", type=int, default=16, help="of the adapter, and its alpha")
     parser.add_argument("--held-out", type=int, default=200)
     parser.add_argument("--seed", type=int, default=17)
     parser.add_argument("--folder", type=Path, help="a base that an earlier call trained is taken from it")
@@ -119,9 +120,9 @@ def main():
         intents = sorted({json.loads(line)["completion"] for line in train.read_text().splitlines()})
         (folder / "intents.txt").write_text("\n".join(intents) + "\n")
         tuning = [*score, machine[-1], f"data.train={train}", "train.batch=8", f"train.epochs={given.tuning_epochs}",
-                  f"optim.lr={given.lr}", "train.eval_every=100000"]
+                  f"optim.lr={given.lr}", f"adapter.rank={given.rank}", f"adapter.alpha={given.rank}", "train.eval_every=100000"]
         result = {"shape": SHAPE, "tinystories_epochs": given.epochs, "tinystories_loss": loss, "rows": given.rows,
-                  "tuning_epochs": given.tuning_epochs, "lr": given.lr, "held_out": given.held_out, "seed": given.seed,
+                  "tuning_epochs": given.tuning_epochs, "lr": given.lr, "rank": given.rank, "held_out": given.held_out, "seed": given.seed,
                   "before": scored(binary, folder, base, score), "ways": {}}
         for kind in given.types:
             for name, figures in ways(binary, folder, base, kind, tuning, score):

@@ -18,18 +18,6 @@
 
 namespace prentice {
 
-namespace {
-
-// Of a finished comparison whose files are still those that it wrote.
-int done_before(const std::filesystem::path& out, const Invocation& invocation) {
-  if (!products_intact(out)) {
-    fail(ExitCode::usage, out.string() + ": its files have changed since it ended", "--fresh compares again");
-  }
-  return already_done(out, invocation);
-}
-
-}  // namespace
-
 int run_program(CompareRecipe recipe, const Invocation& invocation) {
   const std::vector<ComparedSide> sides = open_compared_sides(recipe);
   const PairedRows rows = pair_rows(sides[0].data.encoded, sides[1].data.encoded, recipe.eval.limit);
@@ -38,7 +26,7 @@ int run_program(CompareRecipe recipe, const Invocation& invocation) {
                                .seed = static_cast<uint64_t>(recipe.run.seed)};
   RunFolder folder(recipe.run.out, invocation.fresh, run_policy(invocation));
   const auto description = describe_run(recipe, sides[0].opened.artifact, *recipe.run.device, invocation);
-  if (folder.begin(description) == RunState::finished) return done_before(folder.path(), invocation);
+  if (folder.begin(description) == RunState::finished) return already_done(folder.path(), invocation);
 
   const auto of_rows = row_warnings(sides);
   print_warnings(of_rows);

@@ -61,6 +61,11 @@ void print_done_json(const std::filesystem::path& out, const std::vector<std::st
 }
 
 int already_done(const std::filesystem::path& out, const Invocation& invocation) {
+  // A pipeline has looked at its steps itself.
+  if (const auto changed = invocation.inner ? std::nullopt : changed_product(out)) {
+    fail(ExitCode::usage, fmt::format("{}: not as the finished run left it", (out / *changed).string()),
+         "--fresh runs it again, and keeps the folder under another name");
+  }
   const auto missed = missed_gates_of(out);
   const std::string comparison = missed_comparison(out);
   if (invocation.inner) {

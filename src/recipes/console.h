@@ -18,7 +18,8 @@
 namespace prentice {
 
 // Of a finished run of the same recipe and inputs: says so and returns its exit status, which a repetition does not
-// change: 9, naming each gate, when its eval.json holds one that was not met.
+// change: 9, naming each gate, when its eval.json holds one that was not met. Errors: `usage`, naming it, where a file
+// that the run handed over is gone or has other bytes.
 int already_done(const std::filesystem::path& out, const Invocation&);
 // The JSON twin of that: what was not passed, as a person reads it.
 void print_done_json(const std::filesystem::path& out, const std::vector<std::string>& missed);

@@ -29,7 +29,7 @@ int run_step(const ExpandedStep& step, const fs::path& out, const Invocation& pi
   invocation.inner = true;
   invocation.pipeline = fs::absolute(out).lexically_normal().string();
   // Products that changed since the step ended were not made by it: it runs again.
-  invocation.fresh = run_state(step.out) == RunState::finished && !products_intact(step.out);
+  invocation.fresh = run_state(step.out) == RunState::finished && changed_product(step.out).has_value();
   if (invocation.fresh && !is_of_pipeline(step.out, invocation.pipeline)) {
     fail(ExitCode::usage,
          fmt::format("{}: its files have changed since it ended, and this pipeline did not make it", step.out.string()),

@@ -152,13 +152,19 @@ ReportTable files_table(const fs::path& root, const std::vector<fs::path>& folde
   return table;
 }
 
-bool products_intact(const fs::path& out) {
-  if (!fs::exists(out / "SHA256SUMS")) return true;
-  bool intact = true;
-  for_each_line(out / "SHA256SUMS", [&](std::string_view line) {  // "HASH  NAME"
-    intact = intact && line.size() >= 67 && is_kept(out, line.substr(66), line.substr(0, 64));
+std::optional<std::string> changed_product(const fs::path& out) {
+  constexpr size_t kHash = 64, kName = kHash + 2;  // "HASH  NAME"
+  if (!fs::exists(out / "SHA256SUMS")) return std::nullopt;
+  std::optional<std::string> changed;
+  for_each_line(out / "SHA256SUMS", [&](std::string_view line) {
+    if (changed) return;
+    if (line.size() <= kName) {
+      changed = "SHA256SUMS";
+    } else if (!is_kept(out, line.substr(kName), line.substr(0, kHash))) {
+      changed = line.substr(kName);
+    }
   });
-  return intact;
+  return changed;
 }
 
 }  // namespace prentice

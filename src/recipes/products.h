@@ -95,9 +95,9 @@ Products write_products(const ProductSource&, const ExportSection& section, cons
 
 // SHA256SUMS of everything a run made, over what stands in `out`; files in `known` are not read again.
 void write_checksums(const std::filesystem::path& out, const FileHashes& known = {});
-// Whether every file that SHA256SUMS lists is there with its hash, under its name or as what a later verification set
-// aside (recipes/rejected.h). A folder without the list has no products to miss.
-bool products_intact(const std::filesystem::path& out);
+// A file that SHA256SUMS lists and that is not there with its hash, under its name or as what a later verification set
+// aside (recipes/rejected.h); nullopt: there is none. A folder without the list has no products to miss.
+std::optional<std::string> changed_product(const std::filesystem::path& out);
 
 // Weights and GGUF files below `folders` with bytes and hashes, named from `root`: for the page of a run.
 ReportTable files_table(const std::filesystem::path& root, const std::vector<std::filesystem::path>& folders);

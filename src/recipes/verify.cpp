@@ -1,5 +1,5 @@
-// The kind `verify`: a GGUF file or a merged folder, whoever wrote it, against the model that it was made of;
-// verify.json, and what differs is renamed and refused.
+// The kind `verify`: a GGUF file, a merged folder or an adapter, whoever wrote it, against the model that it was made
+// of; verify.json, and what differs is renamed and refused.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -8,6 +8,7 @@
 #include "io/publish.h"
 #include "proof/adapter_proof.h"
 #include "proof/artifact_reading.h"
+#include "proof/peft_proof.h"
 #include "proof/served_reader.h"
 #include "proof/verify_artifact.h"
 #include "recipes/console.h"
@@ -33,7 +34,7 @@ namespace {
 struct Prepared {
   Opened opened;  // the model
   Artifact artifact;
-  fs::path named;
+  fs::path file, named;  // recipes/verify_sides.h
   std::optional<DataSet> rows;
   ArtifactKind kind;
   CallWitness witness;
@@ -48,6 +49,7 @@ Prepared prepare(VerifyRecipe& recipe) {
   VerifySides sides = open_verify_sides(recipe.verify);
   Prepared made{.opened = open_model(std::move(sides.model), {.path = recipe.verify.model}, machine),
                 .artifact = std::move(sides.artifact),
+                .file = std::move(sides.file),
                 .named = std::move(sides.named),
                 .kind = sides.kind};
   made.witness = open_witness(recipe.verify, made.opened, made.kind);
@@ -74,14 +76,17 @@ Verification verify_sides(const VerifyRecipe& recipe, const Prepared& side, cons
   const auto stops = stop_token_ids(opened.artifact, opened.spec, opened.tokenizer);
   ProgressPrinter printer(invocation.quiet || invocation.json);
   const auto rules = [&](int64_t context) { return proof_rules(recipe, side, context, printer); };
-  if (side.kind == ArtifactKind::gguf_adapter) {
-    return verify_adapter_artifact(side.artifact.base,
-                                   {.base = opened.artifact.base,
-                                    .adapter = opened.artifact.adapter,
-                                    .spec = opened.spec,
-                                    .tokenizer = opened.tokenizer,
-                                    .stop_ids = stops},
-                                   rules(gguf_context(opened.spec)));
+  const TrainedAdapter adapter{.base = opened.artifact.base,
+                               .adapter = opened.artifact.adapter,
+                               .spec = opened.spec,
+                               .tokenizer = opened.tokenizer,
+                               .stop_ids = stops};
+  if (side.kind == ArtifactKind::gguf_adapter)
+    return verify_adapter_artifact(side.file, adapter, rules(gguf_context(opened.spec)));
+  if (side.kind == ArtifactKind::peft) {
+    const auto own = reading_artifact(
+        [&] { return has_tokenizer(side.file) ? std::optional(Tokenizer::load(side.file)) : std::nullopt; });
+    return verify_peft_artifact(side.file, own, adapter, rules(opened.spec.max_positions));
   }
   const auto weights = WeightSource::from_folder(opened.spec, opened.artifact.base, opened.artifact.adapter);
   std::optional<WeightSource> untrained;
@@ -97,17 +102,17 @@ Verification verify_sides(const VerifyRecipe& recipe, const Prepared& side, cons
     trained.logit_weights_type = opened.artifact.served_type;
   }
   if (side.kind == ArtifactKind::gguf)
-    return verify_gguf_artifact(side.artifact.base, trained, rules(gguf_context(weights.spec())));
+    return verify_gguf_artifact(side.file, trained, rules(gguf_context(weights.spec())));
   const auto own_stops = reading_artifact([&] {
     return stop_token_ids(side.artifact, read_spec(side.artifact.base), Tokenizer::load(side.artifact.base));
   });
-  return verify_folder_artifact(side.artifact.base, own_stops, trained, rules(weights.spec().max_positions));
+  return verify_folder_artifact(side.file, own_stops, trained, rules(weights.spec().max_positions));
 }
 
 std::vector<Check> origin_checks(const Prepared& side, const Invocation& invocation) {
   if (!invocation.provenance) return {};
   const Artifact& model = side.opened.artifact;
-  return provenance_checks(side.artifact.base, model.adapter.empty() ? model.base : model.adapter);
+  return provenance_checks(side.file, model.adapter.empty() ? model.base : model.adapter);
 }
 
 // Of an artifact that cannot be read, why that is so is what verification found.

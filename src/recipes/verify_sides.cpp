@@ -20,12 +20,12 @@ namespace {
 }
 
 // The path of the artifact where `address` is one: what is renamed is the link that the user named, not its target.
-fs::path named_path(const std::string& address, const Artifact& artifact) {
+fs::path named_path(const std::string& address, const fs::path& file) {
   fs::path path = fs::absolute(parse_address(fs::current_path(), address).path);
   if (!path.has_filename()) path = path.parent_path();  // FOLDER/
   const bool has_name = path.has_filename() && path.filename() != "." && path.filename() != "..";
   std::error_code error;
-  if (!has_name || !fs::equivalent(path, artifact.base, error)) return artifact.base;  // of a run, or of the cache
+  if (!has_name || !fs::equivalent(path, file, error)) return file;  // of a run, or of the cache
   return fs::weakly_canonical(path.parent_path()) / path.filename();
 }
 
@@ -54,30 +54,28 @@ ModelShape open_verify_model(const VerifySection& section) {
 VerifySides open_verify_sides(const VerifySection& section) {
   VerifySides sides{.model = open_verify_model(section),
                     .artifact = resolve_artifact(section.artifact, "verify.artifact"),
+                    .file = {},
                     .named = {},
                     .kind = ArtifactKind::folder};
-  const Artifact& model = sides.model.artifact;
-  if (is_gguf_file(model.base) && !is_gguf_file(sides.artifact.base)) {
-    refuse("verify.model", section.model, "is a GGUF file, of which no folder is made",
-           "name the model that the file was made of");
-  }
-  require_weights("verify.artifact", sides.artifact, "name a GGUF file or a merged folder");
-  if (!sides.artifact.adapter.empty()) {
-    refuse("verify.artifact", section.artifact, "is an adapter on a base",
-           "name what was made of them: a merged folder, a GGUF file, or the adapter as a GGUF file");
-  }
-  sides.named = named_path(section.artifact, sides.artifact);
-  if (!is_gguf_file(sides.artifact.base)) return sides;
-  sides.kind = is_adapter_file(sides.artifact.base) ? ArtifactKind::gguf_adapter : ArtifactKind::gguf;
-  if (sides.kind == ArtifactKind::gguf_adapter && model.adapter.empty()) {
+  const Artifact &model = sides.model.artifact, &artifact = sides.artifact;
+  require_weights("verify.artifact", artifact, "name a GGUF file, a merged folder or an adapter");
+  const bool is_peft = !artifact.adapter.empty(), is_gguf = !is_peft && is_gguf_file(artifact.base);
+  sides.file = is_peft ? artifact.adapter : artifact.base;
+  sides.named = named_path(section.artifact, sides.file);
+  if (is_peft) sides.kind = ArtifactKind::peft;
+  if (is_gguf) sides.kind = is_adapter_file(sides.file) ? ArtifactKind::gguf_adapter : ArtifactKind::gguf;
+  const bool is_adapter = is_peft || sides.kind == ArtifactKind::gguf_adapter;
+  if (is_adapter && model.adapter.empty()) {
     fail(ExitCode::usage, "verify.artifact: " + section.artifact + " is an adapter, and verify.model has none",
          "verify.model=BASE+ADAPTER");
   }
-  if (sides.kind == ArtifactKind::gguf && is_gguf_file(model.base)) {
+  if (is_adapter || !is_gguf_file(model.base)) return sides;
+  if (is_gguf) {
     refuse("verify.model", section.model, "is a GGUF file, which only an adapter was made of",
            "name the folder that it was made of");
   }
-  return sides;
+  refuse("verify.model", section.model, "is a GGUF file, of which no folder is made",
+         "name the model that the file was made of");
 }
 
 bool names_server(const VerifySection& section) { return section.llama_cpp.find("://") != std::string::npos; }
@@ -85,7 +83,7 @@ bool names_server(const VerifySection& section) { return section.llama_cpp.find(
 CallWitness open_witness(const VerifySection& section, const Opened& model, ArtifactKind kind) {
   constexpr std::string_view kKey = "verify.llama_cpp";
   if (section.llama_cpp.empty()) return {};
-  if (kind == ArtifactKind::folder) {
+  if (kind == ArtifactKind::folder || kind == ArtifactKind::peft) {
     fail(ExitCode::usage, fmt::format("{}: {} is a folder, and llama.cpp reads GGUF files", kKey, section.artifact),
          "remove the key, or verify a GGUF file");
   }

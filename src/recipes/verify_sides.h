@@ -7,12 +7,13 @@
 
 namespace prentice {
 
-enum class ArtifactKind { folder, gguf, gguf_adapter };
+enum class ArtifactKind { folder, gguf, peft, gguf_adapter };
 
 struct VerifySides {
   ModelShape model;
   Artifact artifact;
-  std::filesystem::path named;  // the artifact under the name that the user gave it, which may be a link
+  std::filesystem::path file;   // what is verified: a file, or the folder of a model or an adapter
+  std::filesystem::path named;  // that, under the name that the user gave it, which may be a link
   ArtifactKind kind;
 };
 
