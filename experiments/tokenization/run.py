@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Batch tokenization: Prentice against the crate's own Python binding, same texts, same number of threads, rounds taken
-in turns so that both meet the same load. Prints a table and writes results.json beside this file.
+in turns so that both meet the same load. Prints a table and writes result.json beside this file.
 
 usage: PRENTICE_BUILD=build experiments/tokenization/run.py [--rounds N] [--threads N...]
 """
@@ -84,7 +84,7 @@ def main():
                         row[label] = {unit: [r[side][offsets][k] for r in rounds] for k, unit in ((1, "wall"), (2, "cpu"))}
                     results.append(row)
                     print(table_line(row), flush=True)
-    (Path(__file__).parent / "results.json").write_text(json.dumps(results, indent=1) + "\n")
+    (Path(__file__).parent / "result.json").write_text(json.dumps(results, indent=1) + "\n")
 
 
 def table_line(row):

@@ -43,6 +43,11 @@ def virtual(file):
     file.create_virtual_dataset("table", layout)
 
 
+def not_stored(file):
+    """Far more elements than the file has bytes: chunks of which none was ever written."""
+    file.create_dataset("table", shape=(2**30,), maxshape=(2**30,), dtype="<u4", chunks=(4096,), fletcher32=True)
+
+
 if __name__ == "__main__":
     FOLDER.mkdir(parents=True, exist_ok=True)
     make("good.h5", attributes)
@@ -57,3 +62,4 @@ if __name__ == "__main__":
     make("growing.h5", lambda file: plain(file, maxshape=(None,)))
     make("contiguous.h5", lambda file: file.create_dataset("table", data=VALUES))
     make("two_dimensions.h5", lambda file: plain(file, values=VALUES.reshape(3, 8), chunks=(3, 8)))
+    make("not_stored.h5", not_stored)

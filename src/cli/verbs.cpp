@@ -129,10 +129,6 @@ int verb_repro(const Arguments& arguments) {
   return repro_run(words[1], arguments.out, arguments.flags);
 }
 
-int verb_generate(const Arguments& arguments) { return run_kind(arguments); }
-
-int verb_verify(const Arguments& arguments) { return run_kind(arguments); }
-
 int print_help(const Arguments& arguments, const std::string& text) {
   print_result(arguments.flags.json ? Json(Json::Object{{"schema", 1}, {"help", text}}).dump() + "\n" : text);
   return 0;
@@ -174,11 +170,11 @@ constexpr Verb kVerbs[] = {
      "Looks at data.train first: `prentice init sft data.train=tickets.csv`. FILE defaults to KIND.yaml.\n", verb_init,
      kTakesOverrides},
     {"generate", "generate model.path=MODEL generate.prompt=TEXT | --chat",
-     "sample from a model, a run or MODEL+ADAPTER", "", verb_generate, kTakesOverrides, "--chat --fresh", kRunsRecipes},
+     "sample from a model, a run or MODEL+ADAPTER", "", run_kind, kTakesOverrides, "--chat --fresh", kRunsRecipes},
     {"verify", "verify verify.model=MODEL verify.artifact=FILE [--provenance]",
      "prove that a file computes what the model computes that it was made of",
-     "--provenance also checks what the file says of its run, data, base and program against those files.\n",
-     verb_verify, kTakesOverrides, "--fresh --provenance", kRunsRecipes},
+     "--provenance also checks what the file says of its run, data, base and program against those files.\n", run_kind,
+     kTakesOverrides, "--fresh --provenance", kRunsRecipes},
     {"inspect", "inspect PATH",
      "what is in a safetensors, GGUF or Parquet file, an adapter, checkpoint, run folder or teacher store",
      "Safe on hostile files: nothing in them is trusted, nothing is run. Takes artifact addresses, too: ORG/NAME in "

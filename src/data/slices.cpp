@@ -11,9 +11,10 @@ class Scanner {
   explicit Scanner(std::string_view text) : text_(text) {}
 
   size_t at() const { return at_; }
-  int64_t line() const { return line_; }
+  // Nothing yet, from here on.
+  Slice here() const { return {at_, at_, line_, line_begin_}; }
   void move_to(size_t at) {
-    for (; at_ < at; ++at_) line_ += text_[at_] == '\n';
+    while (at_ < at) step();
   }
   char peek() const { return at_ < text_.size() ? text_[at_] : '\0'; }
   bool take(char wanted) {
@@ -23,19 +24,19 @@ class Scanner {
     return true;
   }
   void skip_space() {
-    for (; at_ < text_.size() && is_space(text_[at_]); ++at_) line_ += text_[at_] == '\n';
+    while (at_ < text_.size() && is_space(text_[at_])) step();
   }
 
   std::optional<Slice> string() {
     skip_space();
-    const Slice slice{at_, at_, line_};
-    return peek() == '"' && skip_string() ? std::optional(Slice{slice.begin, at_, slice.line}) : std::nullopt;
+    const Slice slice = here();
+    return peek() == '"' && skip_string() ? std::optional(up_to_here(slice)) : std::nullopt;
   }
 
   // Any value: up to its last byte, brackets balanced.
   std::optional<Slice> value() {
     skip_space();
-    const Slice slice{at_, at_, line_};
+    const Slice slice = here();
     int64_t depth = 0;
     do {
       skip_space();
@@ -54,7 +55,7 @@ class Scanner {
         return std::nullopt;
       }
     } while (depth > 0);
-    return Slice{slice.begin, at_, slice.line};
+    return up_to_here(slice);
   }
 
   std::optional<std::vector<Slice>> array() {
@@ -70,6 +71,15 @@ class Scanner {
   }
 
  private:
+  void step() {
+    if (text_[at_++] != '\n') return;
+    ++line_;
+    line_begin_ = at_;
+  }
+  Slice up_to_here(Slice slice) const {
+    slice.end = at_;
+    return slice;
+  }
   bool skip_string() {
     for (++at_; at_ < text_.size(); ++at_) {
       if (text_[at_] == '\\') {
@@ -94,6 +104,7 @@ class Scanner {
   std::string_view text_;
   size_t at_ = 0;
   int64_t line_ = 1;
+  size_t line_begin_ = 0;
 };
 
 // A line break, the white space before the character at `at` and the "{" that a record begins with; empty where more
@@ -114,7 +125,7 @@ std::vector<Slice> line_slices(std::string_view text) {
     size_t end = text.find('\n', begin);
     if (end == std::string_view::npos) end = text.size();
     if (text.substr(begin, end - begin).find_first_not_of(" \t\r") != std::string_view::npos) {
-      slices.push_back({begin, end, line});
+      slices.push_back({begin, end, line, begin});
     }
     begin = end + 1;
   }
@@ -164,13 +175,12 @@ BrokenArray cut_broken_array(std::string_view text) {
   scanner.skip_space();
   const std::string margin = scanner.at() < text.size() ? line_begin(text, scanner.at()) : "";
   for (scanner.skip_space(); scanner.at() < text.size() && scanner.peek() != ']'; scanner.skip_space()) {
-    const Slice begin{scanner.at(), scanner.at(), scanner.line()};
+    const Slice begin = scanner.here();
     const Scanner before = scanner;
     const auto element = scanner.value();
     if (element) {
       const bool separated = scanner.take(',');
-      if (!separated && scanner.peek() == '{')
-        array.unseparated.push_back({scanner.at(), scanner.at(), scanner.line()});
+      if (!separated && scanner.peek() == '{') array.unseparated.push_back(scanner.here());
       if (separated || scanner.peek() == '{' || scanner.peek() == ']') {
         array.elements.push_back(*element);
         continue;
@@ -179,7 +189,8 @@ BrokenArray cut_broken_array(std::string_view text) {
     const size_t next = margin.empty() ? text.npos : text.find(margin, begin.begin);
     const auto lost = text.substr(begin.begin, next == text.npos ? text.npos : next - begin.begin);
     const size_t size = lost.substr(0, lost.find_last_not_of(" \t\r\n") + 1).size();
-    array.elements.push_back({begin.begin, begin.begin + size - (lost[size - 1] == ','), begin.line});
+    array.elements.push_back(begin);
+    array.elements.back().end = begin.begin + size - (lost[size - 1] == ',');
     if (++lost_elements == kMostLost) break;
     scanner = before;
     scanner.move_to(next == text.npos ? text.size() : next + 1);

@@ -15,6 +15,7 @@ namespace prentice {
 struct Slice {
   size_t begin = 0, end = 0;  // bytes of the text
   int64_t line = 1;           // 1-based, of `begin`
+  size_t line_begin = 0;      // the first byte of that line
 };
 
 // One slice a line that is not blank.

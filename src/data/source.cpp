@@ -105,9 +105,7 @@ void find_faults(Text& text, Problems& problems) {
 // Parses one slice; a mistake keeps the file's own line and column.
 std::optional<Json> parse_slice(const Text& text, const Slice& slice, Problems& problems) {
   std::optional<Json> value;
-  const size_t line_break = text.bytes.substr(0, slice.begin).rfind('\n');
-  const size_t line_begin = line_break == std::string_view::npos ? 0 : line_break + 1;
-  problems.collect_inside({text.path, slice.line, slice.begin - line_begin},
+  problems.collect_inside({text.path, slice.line, slice.begin - slice.line_begin},
                           [&] { value = Json::parse(text.bytes.substr(slice.begin, slice.end - slice.begin)); });
   return value;
 }

@@ -41,11 +41,12 @@ struct Stored {
 };
 
 // Those in four bits first: their groups are whole multiples of 8 bytes.
-std::vector<Stored> stored_tensors(const WeightSource& source, const HfFolderOptions& options) {
-  const auto quantized = options.nf4 ? nf4_weights(source.spec()) : std::set<std::string>();
+std::vector<Stored> stored_tensors(const ModelSpec& spec, const std::vector<TensorShape>& tensors,
+                                   const HfFolderOptions& options) {
+  const auto quantized = options.nf4 ? nf4_weights(spec) : std::set<std::string>();
   std::vector<Stored> stored, whole;
-  for (size_t i = 0; i < source.tensors().size(); ++i) {
-    const auto& [name, shape] = source.tensors()[i];
+  for (size_t i = 0; i < tensors.size(); ++i) {
+    const auto& [name, shape] = tensors[i];
     if (!quantized.contains(name)) {
       whole.push_back({{name, dtype_of(options.type), shape}, i, {}});
       continue;
@@ -55,6 +56,12 @@ std::vector<Stored> stored_tensors(const WeightSource& source, const HfFolderOpt
   }
   stored.insert(stored.end(), whole.begin(), whole.end());
   return stored;
+}
+
+std::vector<TensorInfo> infos_of(const std::vector<Stored>& stored) {
+  std::vector<TensorInfo> infos;
+  for (const auto& tensor : stored) infos.push_back(tensor.info);
+  return infos;
 }
 
 // The parts of one weight at a time.
@@ -117,6 +124,15 @@ Nf4 encoded_rows(const WeightSource& source, size_t index) {
   return held;
 }
 
+uint64_t hf_folder_bytes(const ModelSpec& spec, const HfFolderOptions& options) {
+  return plan_shards(infos_of(stored_tensors(spec, expected_tensors(spec), options))).total_bytes;
+}
+
+HfFolderOptions merged_options(const ModelSpec& spec, std::string_view merged) {
+  const bool nf4 = merged == "nf4";
+  return {.type = nf4 ? own_type(spec) : element_type(merged), .nf4 = nf4};
+}
+
 GgmlType own_type(const ModelSpec& spec) {
   const Json* word = spec.config.find("dtype");
   if (!word) word = spec.config.find("torch_dtype");
@@ -159,9 +175,8 @@ void write_companions(const fs::path& folder, const FileTexts& own, const fs::pa
 
 void write_hf_folder(const WeightSource& source, const ModelSpec& spec, const fs::path& companions, const fs::path& out,
                      const HfFolderOptions& options, const ResumeOptions& resume) {
-  const auto stored = stored_tensors(source, options);
-  std::vector<TensorInfo> infos;
-  for (const auto& tensor : stored) infos.push_back(tensor.info);
+  const auto stored = stored_tensors(source.spec(), source.tensors(), options);
+  const auto infos = infos_of(stored);
   const auto plan = plan_shards(infos, options.max_shard_bytes);
   if (resume.log.empty()) require_free_bytes(out, plan.total_bytes);
   FourBits four_bits(source, options.type);

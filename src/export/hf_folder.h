@@ -28,8 +28,13 @@ struct HfFolderOptions {
 
 // config.json as it was read, but for the weights' type, the vocabulary's size and a quantization that is gone or new.
 Json exported_config(const ModelSpec& spec, GgmlType type, bool nf4 = false);
+// What `export.merged` means for a model: f32, bf16, f16 or nf4. Errors: `usage` for another word.
+HfFolderOptions merged_options(const ModelSpec& spec, std::string_view merged);
 // The type that a model's own files have, by its config.json: F32, F16, or BF16 where it does not say.
 GgmlType own_type(const ModelSpec& spec);
+
+// Bytes of the weights of such a folder, which is what a disk must have room for.
+uint64_t hf_folder_bytes(const ModelSpec&, const HfFolderOptions&);
 
 // Tensor `index` of the source, whole, in NF4 with nested scales.
 Nf4 encoded_rows(const WeightSource&, size_t index);

@@ -61,7 +61,11 @@ class BlobLock {
     descriptor_ = ::open(place.lock.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0666);
     if (descriptor_ < 0) fail_system("open", place.lock, errno);
     bool told = false;
-    while (::flock(descriptor_, LOCK_EX | LOCK_NB) != 0 && (errno == EWOULDBLOCK || errno == EINTR)) {
+    while (::flock(descriptor_, LOCK_EX | LOCK_NB) != 0) {
+      if (const int reason = errno; reason != EWOULDBLOCK && reason != EINTR) {
+        ::close(descriptor_);
+        fail_system("lock", place.lock, reason);
+      }
       if (!told) hub.note(file.name + ": another process is fetching it; waiting");
       told = true;
       hub.leave_if_stopped();
@@ -224,7 +228,8 @@ uint64_t fetch_blob(Hub& hub, const BlobPlace& place, const HubFile& file, const
     hub.note(file.name + ": what an earlier attempt left is damaged; fetching it again");
   }
   fsync_file(incomplete(place));
-  fs::rename(incomplete(place), place.blob);
+  fs::rename(incomplete(place), place.blob, error);
+  if (error) fail_system("rename to", place.blob, error.value());
   fsync_folder(place.blob.parent_path());
   return arrived;
 }

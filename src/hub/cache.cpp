@@ -2,8 +2,9 @@
 
 #include <algorithm>
 #include <cctype>
-#include <cstdlib>
 #include <fstream>
+
+#include "hub/environment.h"
 
 namespace prentice {
 
@@ -13,13 +14,8 @@ namespace {
 
 constexpr size_t kMaxNameBytes = 96;  // the hub's own limit for a repository's name
 
-std::string variable(const char* name) {
-  const char* value = std::getenv(name);
-  return value ? value : "";
-}
-
 fs::path expanded(const std::string& path) {
-  const std::string home = variable("HOME");
+  const std::string home = environment_variable("HOME");
   if (path == "~" || path.starts_with("~/")) return home.empty() ? fs::path() : fs::path(home + path.substr(1));
   return path;
 }
@@ -45,14 +41,16 @@ bool is_hub_name(std::string_view name) {
 }
 
 fs::path hub_home_folder() {
-  if (const std::string home = variable("HF_HOME"); !home.empty()) return expanded(home);
-  if (const std::string cache = variable("XDG_CACHE_HOME"); !cache.empty()) return fs::path(cache) / "huggingface";
-  return variable("HOME").empty() ? fs::path() : fs::path(variable("HOME")) / ".cache" / "huggingface";
+  if (const std::string home = environment_variable("HF_HOME"); !home.empty()) return expanded(home);
+  if (const std::string cache = environment_variable("XDG_CACHE_HOME"); !cache.empty())
+    return fs::path(cache) / "huggingface";
+  return environment_variable("HOME").empty() ? fs::path()
+                                              : fs::path(environment_variable("HOME")) / ".cache" / "huggingface";
 }
 
 fs::path hub_cache_folder() {
   for (const char* name : {"HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"}) {
-    if (const std::string folder = variable(name); !folder.empty()) return expanded(folder);
+    if (const std::string folder = environment_variable(name); !folder.empty()) return expanded(folder);
   }
   const fs::path home = hub_home_folder();
   return home.empty() ? home : home / "hub";

@@ -5,12 +5,12 @@
 #include <algorithm>
 #include <cctype>
 #include <chrono>
-#include <cstdlib>
 #include <fstream>
 #include <thread>
 
 #include "core/error.h"
 #include "hub/cache.h"
+#include "hub/environment.h"
 #include "io/file.h"
 #include "io/json.h"
 
@@ -22,18 +22,13 @@ constexpr int kAttempts = 5;
 constexpr auto kFirstWait = std::chrono::milliseconds(500);
 constexpr size_t kMaxListingBytes = size_t{64} << 20;
 
-std::string variable(const char* name) {
-  const char* value = std::getenv(name);
-  return value ? value : "";
-}
-
 std::string endpoint_of_environment() {
-  std::string offline = variable("HF_HUB_OFFLINE");
+  std::string offline = environment_variable("HF_HUB_OFFLINE");
   std::transform(offline.begin(), offline.end(), offline.begin(), [](unsigned char c) { return std::toupper(c); });
   if (offline == "1" || offline == "ON" || offline == "YES" || offline == "TRUE") {
     fail(ExitCode::usage, "HF_HUB_OFFLINE is set, so nothing may be fetched", "unset HF_HUB_OFFLINE");
   }
-  std::string endpoint = variable("HF_ENDPOINT");
+  std::string endpoint = environment_variable("HF_ENDPOINT");
   if (endpoint.empty()) return "https://huggingface.co";
   while (endpoint.ends_with('/')) endpoint.pop_back();
   if (!endpoint.starts_with("https://") && !endpoint.starts_with("http://")) {
@@ -44,9 +39,9 @@ std::string endpoint_of_environment() {
 
 std::string token_of_environment() {
   for (const char* name : {"HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"}) {
-    if (const std::string token = variable(name); !token.empty()) return token;
+    if (const std::string token = environment_variable(name); !token.empty()) return token;
   }
-  const std::string path = variable("HF_TOKEN_PATH");
+  const std::string path = environment_variable("HF_TOKEN_PATH");
   std::ifstream file(path.empty() ? hub_home_folder() / "token" : std::filesystem::path(path));
   std::string token;
   file >> token;
@@ -55,7 +50,7 @@ std::string token_of_environment() {
 
 long stall_seconds_of_environment() {
   constexpr long kDefault = 10;
-  const std::string text = variable("HF_HUB_DOWNLOAD_TIMEOUT");
+  const std::string text = environment_variable("HF_HUB_DOWNLOAD_TIMEOUT");
   if (text.empty()) return kDefault;
   const long seconds = std::atol(text.c_str());
   if (seconds < 1) fail(ExitCode::usage, "HF_HUB_DOWNLOAD_TIMEOUT: expected seconds, at least 1, got " + text);

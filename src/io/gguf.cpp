@@ -7,6 +7,8 @@
 #include <bit>
 #include <cstring>
 
+#include "io/byte_cursor.h"
+
 namespace prentice {
 
 namespace {
@@ -17,41 +19,11 @@ constexpr int64_t kMaxTensors = int64_t{1} << 16;
 constexpr uint32_t kDefaultAlignment = 32, kMaxAlignment = 1 << 20;
 constexpr size_t kMaxTensorName = 64;  // one is ggml's terminating NUL
 
-// The one place that takes bytes off the file: every count and size is compared with what is left before it is used.
-class Cursor {
- public:
-  explicit Cursor(std::span<const std::byte> bytes) : bytes_(bytes) {}
-
-  uint64_t offset() const { return offset_; }
-  uint64_t left() const { return bytes_.size() - offset_; }
-
-  std::span<const std::byte> take(uint64_t count, const char* what) {
-    if (count > left()) {
-      fail(ExitCode::malformed,
-           std::string(what) + " needs " + std::to_string(count) + " bytes, " + std::to_string(left()) + " are left",
-           "the file may be truncated: copy or download it again");
-    }
-    const auto taken = bytes_.subspan(offset_, count);
-    offset_ += count;
-    return taken;
-  }
-  template <class T>
-  T number(const char* what) {
-    T value;
-    std::memcpy(&value, take(sizeof value, what).data(), sizeof value);
-    return value;
-  }
-  std::string_view string(const char* what) {
-    const auto length = number<uint64_t>(what);
-    if (length > kMaxCount) fail(ExitCode::malformed, std::string(what) + " has " + std::to_string(length) + " bytes");
-    const auto taken = take(length, what);
-    return {reinterpret_cast<const char*>(taken.data()), taken.size()};
-  }
-
- private:
-  std::span<const std::byte> bytes_;
-  uint64_t offset_ = 0;
-};
+std::string_view text_at(ByteCursor& cursor, const char* what) {
+  const auto length = cursor.number<uint64_t>(what);
+  if (length > kMaxCount) fail(ExitCode::malformed, std::string(what) + " has " + std::to_string(length) + " bytes");
+  return cursor.text(length, what);
+}
 
 static_assert(std::endian::native == std::endian::little, "GGUF is read as it lies");
 
@@ -73,7 +45,7 @@ uint64_t scalar_bytes(GgufType type) {
   }
 }
 
-GgufType read_type(Cursor& cursor, const char* what) {
+GgufType read_type(ByteCursor& cursor, const char* what) {
   const auto id = cursor.number<uint32_t>(what);
   if (id >= std::variant_size_v<GgufValue>) {
     fail(ExitCode::malformed, std::string(what) + ": unknown type " + std::to_string(id));
@@ -81,13 +53,13 @@ GgufType read_type(Cursor& cursor, const char* what) {
   return static_cast<GgufType>(id);
 }
 
-bool read_bool(Cursor& cursor) {
+bool read_bool(ByteCursor& cursor) {
   const auto byte = cursor.number<uint8_t>("a bool");
   if (byte > 1) fail(ExitCode::malformed, "a bool holds " + std::to_string(byte));
   return byte == 1;
 }
 
-GgufArray read_array(Cursor& cursor) {
+GgufArray read_array(ByteCursor& cursor) {
   GgufArray array{.type = read_type(cursor, "array")};
   if (array.type == GgufType::array) fail(ExitCode::malformed, "an array of arrays");
   array.count = cursor.number<uint64_t>("array");
@@ -99,17 +71,17 @@ GgufArray read_array(Cursor& cursor) {
   if (array.type != GgufType::string) {
     array.view = cursor.take(array.count * smallest, "array");
     if (array.type == GgufType::boolean) {
-      for (Cursor values(array.view); values.left() > 0;) read_bool(values);
+      for (ByteCursor values(array.view); values.left() > 0;) read_bool(values);
     }
     return array;
   }
-  Cursor strings = cursor;
-  for (uint64_t i = 0; i < array.count; ++i) strings.string("a string of the array");
+  ByteCursor strings = cursor;
+  for (uint64_t i = 0; i < array.count; ++i) text_at(strings, "a string of the array");
   array.view = cursor.take(strings.offset() - cursor.offset(), "array");
   return array;
 }
 
-GgufValue read_value(Cursor& cursor, GgufType type) {
+GgufValue read_value(ByteCursor& cursor, GgufType type) {
   switch (type) {
     case GgufType::u8:
       return cursor.number<uint8_t>("value");
@@ -128,7 +100,7 @@ GgufValue read_value(Cursor& cursor, GgufType type) {
     case GgufType::boolean:
       return read_bool(cursor);
     case GgufType::string:
-      return std::string(cursor.string("value"));
+      return std::string(text_at(cursor, "value"));
     case GgufType::array:
       return read_array(cursor);
     case GgufType::u64:
@@ -141,7 +113,7 @@ GgufValue read_value(Cursor& cursor, GgufType type) {
   fail(ExitCode::internal, "unhandled GGUF type");
 }
 
-int64_t read_count(Cursor& cursor, const char* what, int64_t limit) {
+int64_t read_count(ByteCursor& cursor, const char* what, int64_t limit) {
   const auto count = cursor.number<int64_t>(what);
   if (count < 0 || count > limit) {
     fail(ExitCode::malformed,
@@ -157,11 +129,11 @@ void refuse_twice(std::vector<std::string_view> names, const char* what) {
   if (twice != names.end()) fail(ExitCode::malformed, fmt::format("{} {} occurs twice", what, twice->substr(0, 200)));
 }
 
-std::vector<GgufEntry> read_metadata(Cursor& cursor, int64_t count) {
+std::vector<GgufEntry> read_metadata(ByteCursor& cursor, int64_t count) {
   std::vector<GgufEntry> metadata;
   std::vector<std::string_view> names;
   for (int64_t i = 0; i < count; ++i) {
-    const auto key = cursor.string("key");
+    const auto key = text_at(cursor, "key");
     if (key.empty()) fail(ExitCode::malformed, "key " + std::to_string(i) + " is empty");
     if (key.size() > 65535) fail(ExitCode::malformed, "key " + std::to_string(i) + " is longer than 65,535 bytes");
     names.push_back(key);
@@ -186,10 +158,10 @@ uint32_t read_alignment(const std::vector<GgufEntry>& metadata) {
 }
 
 // The tensor without its bytes, and where its data is to begin.
-std::pair<GgufTensorView, uint64_t> read_tensor_info(Cursor& cursor) {
+std::pair<GgufTensorView, uint64_t> read_tensor_info(ByteCursor& cursor) {
   GgufTensorView tensor;
   uint64_t offset = 0;
-  const auto name = cursor.string("tensor name");
+  const auto name = text_at(cursor, "tensor name");
   if (name.empty() || name.size() >= kMaxTensorName) {
     fail(ExitCode::malformed, "a tensor name has " + std::to_string(name.size()) + " bytes, 1 to 63 are allowed");
   }
@@ -237,7 +209,7 @@ void place(std::vector<GgufTensorView>& tensors, const std::vector<uint64_t>& of
   }
 }
 
-void check_header(Cursor& cursor) {
+void check_header(ByteCursor& cursor) {
   const auto magic = cursor.take(4, "the magic");
   if (std::memcmp(magic.data(), "GGUF", 4) != 0) fail(ExitCode::malformed, "not a GGUF file");
   const auto version = cursor.number<uint32_t>("the version");
@@ -248,7 +220,7 @@ void check_header(Cursor& cursor) {
 }
 
 GgufContent parse(std::span<const std::byte> bytes) {
-  Cursor cursor(bytes);
+  ByteCursor cursor(bytes);
   check_header(cursor);
   const auto tensor_count = read_count(cursor, "number of tensors", kMaxTensors);
   const auto entry_count = read_count(cursor, "number of keys", kMaxEntries);

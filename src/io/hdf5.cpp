@@ -253,6 +253,9 @@ void Hdf5File::open_table(const Hdf5Table& table) {
   Id dataset(H5Dopen2(file_, table.name.c_str(), access), H5Dclose);
   if (dataset < 0) fail_read(name);
   require_plain_layout(name, dataset, table);
+  // Chunks that are declared and not stored read as zeros, and would take memory that no file stands for.
+  if (table.elements > fs::file_size(path_) / table.element_bytes())
+    fail(ExitCode::malformed, fmt::format("{}: {} elements are more than the file holds", name, table.elements));
   tables_.emplace(table.name, Opened{table, dataset.release(), element_type(table)});
 }
 

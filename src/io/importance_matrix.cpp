@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "core/error.h"
+#include "io/byte_cursor.h"
 #include "io/file.h"
 #include "io/gguf.h"
 #include "io/sha256.h"
@@ -65,45 +66,31 @@ ImportanceMatrix from_gguf(const std::filesystem::path& path) {
   });
 }
 
-// Reads what a file says in order.
-class Cursor {
- public:
-  explicit Cursor(std::span<const std::byte> bytes) : rest_(bytes) {}
-  bool at_end() const { return rest_.empty(); }
-  std::span<const std::byte> take(uint64_t size) {
-    if (size > rest_.size()) fail(ExitCode::malformed, "ends in the middle of an entry", "copy the file again");
-    const auto taken = rest_.first(size);
-    rest_ = rest_.subspan(size);
-    return taken;
-  }
-  int32_t count() {  // never negative
-    int32_t value = 0;
-    std::memcpy(&value, take(sizeof value).data(), sizeof value);
-    if (value < 0) fail(ExitCode::malformed, fmt::format("a length of {}", value), "it is no importance matrix");
-    return value;
-  }
-  std::string text() {
-    const auto bytes = take(static_cast<uint64_t>(count()));
-    return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
-  }
+// Never negative.
+uint64_t count_at(ByteCursor& cursor, const char* what) {
+  const auto value = cursor.number<int32_t>(what);
+  if (value < 0) fail(ExitCode::malformed, fmt::format("{} of {}", what, value), "it is no importance matrix");
+  return static_cast<uint64_t>(value);
+}
 
- private:
-  std::span<const std::byte> rest_;
-};
+std::string text_at(ByteCursor& cursor, const char* what) {
+  const uint64_t length = count_at(cursor, "the length of a name");
+  return std::string(cursor.text(length, what));
+}
 
 // n, then n times {name, calls, values, values * f32}, and at times the number of chunks and the data set's name. The
 // values are means times the calls.
 ImportanceMatrix from_legacy(std::span<const std::byte> bytes) {
-  Cursor cursor(bytes);
+  ByteCursor cursor(bytes);
   ImportanceMatrix matrix;
-  const int32_t entries = cursor.count();
+  const uint64_t entries = count_at(cursor, "the number of entries");
   if (entries == 0) fail(ExitCode::malformed, "holds no entry: it is no importance matrix");
-  constexpr int32_t kMaxEntries = 1 << 16;  // as many as the other form can have: two tensors each
+  constexpr uint64_t kMaxEntries = 1 << 16;  // as many as the other form can have: two tensors each
   if (entries > kMaxEntries) fail(ExitCode::malformed, fmt::format("{} entries: it is no importance matrix", entries));
-  for (int32_t i = 0; i < entries; ++i) {
-    const std::string name = cursor.text();
-    ImportanceEntry entry{.count = static_cast<float>(cursor.count())};
-    const auto values = cursor.take(sizeof(float) * static_cast<uint64_t>(cursor.count()));
+  for (uint64_t i = 0; i < entries; ++i) {
+    const std::string name = text_at(cursor, "the name of an entry");
+    ImportanceEntry entry{.count = static_cast<float>(count_at(cursor, "a number of calls"))};
+    const auto values = cursor.take(sizeof(float) * count_at(cursor, "a number of values"), "the values of an entry");
     entry.sums.resize(values.size() / sizeof(float));
     if (!values.empty()) std::memcpy(entry.sums.data(), values.data(), values.size());
     if (entry.count == 0) entry.count = 1;
@@ -111,9 +98,9 @@ ImportanceMatrix from_legacy(std::span<const std::byte> bytes) {
     if (!matrix.entries.emplace(name, std::move(entry)).second)
       fail(ExitCode::malformed, fmt::format("entry {} stands there twice", name));
   }
-  if (cursor.at_end()) return matrix;
-  matrix.chunks = static_cast<uint32_t>(cursor.count());
-  if (!cursor.at_end()) matrix.datasets.push_back(cursor.text());
+  if (cursor.left() == 0) return matrix;
+  matrix.chunks = static_cast<uint32_t>(count_at(cursor, "a number of chunks"));
+  if (cursor.left() > 0) matrix.datasets.push_back(text_at(cursor, "the name of the data"));
   return matrix;
 }
 

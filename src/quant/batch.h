@@ -24,9 +24,6 @@ Groups groups_of(const BlockBatch& batch, int64_t block_elements) {
   return {batch.values, batch.weights, batch.count * (block_elements / kGroup), kGroup};
 }
 
-// As it comes back from the file.
-inline float through_f16(float value) { return f16_to_f32(f32_to_f16(value)); }
-
 inline float load_f16(const uint16_t& at) { return f16_to_f32(at); }
 
 // Codes of non-negative values on the grid 0 .. largest that their maximum spans, and the grid's step; without weights.

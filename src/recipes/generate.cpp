@@ -2,8 +2,10 @@
 #include "model/generate.h"
 
 #include <fmt/format.h>
+#include <poll.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <cstdio>
 #include <iostream>
 #include <string>
@@ -65,13 +67,24 @@ struct Sampler {
   }
 };
 
+// Until a person has typed a line: reading it would go on after a signal, and asking to stop would be of no use.
+void wait_for_line() {
+  pollfd input{.fd = STDIN_FILENO, .events = POLLIN, .revents = 0};
+  while (::poll(&input, 1, -1) < 0 && errno == EINTR) throw_if_stopped();
+}
+
 int converse(const Sampler& sampler) {
   if (!sampler.chat) fail(ExitCode::usage, "--chat: this model has no chat template");
   Json::Array messages;
   const bool terminal = isatty(STDIN_FILENO);
   if (terminal) fmt::print("An empty line ends the conversation.\n");
-  for (std::string line; (terminal ? fmt::print("> ") : void(), std::fflush(stdout), std::getline(std::cin, line));) {
-    if (line.empty()) break;
+  for (std::string line;;) {
+    if (terminal) {
+      fmt::print("> ");
+      std::fflush(stdout);
+      wait_for_line();
+    }
+    if (!std::getline(std::cin, line) || line.empty()) break;
     messages.push_back(Json::Object{{"role", "user"}, {"content", line}});
     const auto answer = sampler.answer(sampler.prompt_ids(messages), sampler.options.seed, stdout);
     fmt::print("\n");

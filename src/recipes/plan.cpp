@@ -9,6 +9,7 @@
 #include "config/words.h"
 #include "eval/score.h"
 #include "export/gguf_model.h"
+#include "export/hf_folder.h"
 #include "recipes/open.h"
 #include "recipes/prepare.h"
 #include "recipes/program_share.h"
@@ -16,6 +17,7 @@
 #include "recipes/reference.h"
 #include "recipes/selftest.h"
 #include "recipes/units.h"
+#include "run/checkpoint.h"
 
 namespace prentice {
 
@@ -167,8 +169,8 @@ void add(MemoryByPhase& memory, int64_t bytes) {
 
 int64_t merged_bytes(const ExportSection& section, const StepShape& shape) {
   if (section.merged == "none") return shape.full() ? shape.parameters * 4 : 0;
-  if (section.merged == "nf4") return held_bytes(shape.spec, c10::kBFloat16, Quantize::nf4);
-  return shape.parameters * (section.merged == "f32" ? 4 : 2);
+  const ModelSpec spec = decoder_alone(shape.spec);
+  return static_cast<int64_t>(hf_folder_bytes(spec, merged_options(spec, section.merged)));
 }
 
 int64_t gguf_bytes(const ExportSection& section, const StepShape& shape) {
@@ -220,7 +222,9 @@ Plan make_plan(const Recipe& recipe, const PreparedRun& run, StepShape shape, co
   plan.seconds += encoding_seconds(run, static_cast<double>(plan.steps), static_cast<double>(*recipe.run.threads));
   plan.cost = plan.seconds / 3600 * hardware.price_per_hour;
   const int64_t checkpoint = shape.trainable * 4 + shape.state_bytes;
-  plan.disk_bytes = checkpoint * (recipe.train.keep + 1) + shape.trainable * 4;
+  const int64_t best = recipe.train.select == Select::last ? 0 : 1;  // is kept beside the latest
+  const int64_t kept = std::max(recipe.train.keep, kFewestKept) + best;
+  plan.disk_bytes = checkpoint * (kept + 1) + shape.trainable * 4;
   plan.disk_bytes += merged_bytes(recipe.exports, shape) + gguf_bytes(recipe.exports, shape);
   if (recipe.exports.gguf_adapter != "none") plan.disk_bytes += shape.trainable * 4;
   plan.host_peak_bytes = shape.is_gpu ? kGpuHostBytes + offloaded_bytes(shape) : plan.memory.peak();

@@ -78,17 +78,6 @@ bool is_as_trained(const ProductSource& source, const ModelSpec& spec, FileType 
          std::ranges::equal(served_types(spec, type, section.types), source.served_types, {}, type_of, type_of);
 }
 
-uint64_t merged_bytes(const ModelSpec& spec, const std::string& type) {
-  const auto element = static_cast<uint64_t>(type == "f32" ? 4 : 2);
-  uint64_t bytes = 0;
-  for (const auto& tensor : expected_tensors(spec)) {
-    const RowShape shape = row_shape(tensor.shape);
-    const bool in_four_bits = type == "nf4" && tensor.shape.size() == 2;
-    bytes += static_cast<uint64_t>(shape.rows * shape.columns) * element / (in_four_bits ? 4 : 1);
-  }
-  return bytes;
-}
-
 // What products of the source are made of: recipe, inputs and program, as its origin says; the adapter that was
 // trained, or the weights themselves where they are in memory alone. An importance matrix follows from these.
 std::string made_of(const ProductSource& source, const WeightSource* weights) {
@@ -174,7 +163,8 @@ void ProductWriter::take_importance() {
 // products stays, and needs no room again; the rest of what it left goes.
 void ProductWriter::look_for_what_is_there() {
   std::map<std::string, uint64_t> wanted;
-  if (section_.merged != "none") wanted["merged"] = merged_bytes(weights_->spec(), section_.merged);
+  if (section_.merged != "none")
+    wanted["merged"] = hf_folder_bytes(weights_->spec(), merged_options(weights_->spec(), section_.merged));
   for (const auto& type : section_.gguf) {
     wanted[gguf_product(options_.name, file_type_named(type))] =
         gguf_model_bytes(weights_->spec(), file_type_named(type), section_.types, !section_.imatrix.empty());
@@ -243,11 +233,9 @@ bool ProductWriter::hand_over(Temporary& made, const std::string& name, const Ve
 void ProductWriter::write_merged() {
   if (!source_.served_type.empty()) made_.warnings.push_back(another_than_trained("merged", source_.served_type));
   if (is_there("merged")) return;
-  const bool nf4 = section_.merged == "nf4";
-  const HfFolderOptions options{.type = nf4 ? own_type(weights_->spec()) : element_type(section_.merged),
-                                .nf4 = nf4,
-                                .own_files = source_.own_files,
-                                .origin = to_be_verified(source_.origin)};
+  HfFolderOptions options = merged_options(weights_->spec(), section_.merged);
+  options.own_files = source_.own_files;
+  options.origin = to_be_verified(source_.origin);
   TempFolder folder(out_ / "merged", records_->nonce("merged"));
   const KeepIfStopped<TempFolder> keep{folder};
   write_hf_folder(*weights_, weights_->spec(), source_.companions, folder.path(), options, resume("merged"));

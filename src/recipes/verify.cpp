@@ -61,14 +61,14 @@ Prepared prepare(VerifyRecipe& recipe) {
 
 ProofRules proof_rules(const VerifyRecipe& recipe, const Prepared& side, int64_t context, ProgressPrinter& printer) {
   const auto rows = side.rows ? std::span<const Sequence>(side.rows->encoded.sequences) : std::span<const Sequence>();
-  const Opened& opened = side.opened;
-  return {.tokens = proof_batches(rows, opened.tokenizer, context, *recipe.verify.tokens, opened.machine.device),
-          .texts = side.rows ? texts_of(*side.rows) : std::vector<std::string>(),
-          .limits = recipe.verify.limits,
-          .threads = opened.machine.threads,
-          .before_layer = [] { throw_if_stopped(); },
-          .say = [&](const std::string& what) { printer.show("verify " + what); },
-          .witness = side.witness};
+  return {
+      .tokens = proof_batches(rows, side.opened.tokenizer, context, *recipe.verify.tokens, side.opened.machine.device),
+      .texts = side.rows ? texts_of(*side.rows) : std::vector<std::string>(),
+      .limits = recipe.verify.limits,
+      .threads = side.opened.machine.threads,
+      .before_layer = [] { throw_if_stopped(); },
+      .say = [&](const std::string& what) { printer.show("verify " + what); },
+      .witness = side.witness};
 }
 
 Verification verify_sides(const VerifyRecipe& recipe, const Prepared& side, const Invocation& invocation) {
@@ -83,11 +83,8 @@ Verification verify_sides(const VerifyRecipe& recipe, const Prepared& side, cons
                                .stop_ids = stops};
   if (side.kind == ArtifactKind::gguf_adapter)
     return verify_adapter_artifact(side.file, adapter, rules(gguf_context(opened.spec)));
-  if (side.kind == ArtifactKind::peft) {
-    const auto own = reading_artifact(
-        [&] { return has_tokenizer(side.file) ? std::optional(Tokenizer::load(side.file)) : std::nullopt; });
-    return verify_peft_artifact(side.file, own, adapter, rules(opened.spec.max_positions));
-  }
+  if (side.kind == ArtifactKind::peft)
+    return verify_peft_artifact(side.file, own_tokenizer(side.file), adapter, rules(opened.spec.max_positions));
   const auto weights = WeightSource::from_folder(opened.spec, opened.artifact.base, opened.artifact.adapter);
   std::optional<WeightSource> untrained;
   if (!opened.artifact.adapter.empty())
@@ -134,10 +131,8 @@ int run_program(VerifyRecipe recipe, const Invocation& invocation) {
   const fs::path& out = folder.path();
   const auto description = describe_run(recipe, side.opened.artifact, *recipe.run.device, invocation);
   const bool finished = folder.begin(description) == RunState::finished;
-  if (finished) {
-    if (auto failed = reported_failures(out))
-      return end_again(out, side.named, std::move(*failed), origin_checks(side, invocation), invocation);
-  }
+  if (auto failed = finished ? reported_failures(out) : std::nullopt)
+    return end_again(out, side.named, std::move(*failed), origin_checks(side, invocation), invocation);
   const Verification found = verify_what_is_there(recipe, side, invocation);
   publish_file(out / "verify.json", verification_json(found));
   write_checksums(out);

@@ -6,6 +6,7 @@
 #include "core/error.h"
 #include "export/gguf_adapter.h"
 #include "io/gguf.h"
+#include "proof/artifact_reading.h"
 #include "proof/llama_cpp_library.h"
 #include "recipes/llama_server.h"
 
@@ -76,6 +77,11 @@ VerifySides open_verify_sides(const VerifySection& section) {
   }
   refuse("verify.model", section.model, "is a GGUF file, of which no folder is made",
          "name the model that the file was made of");
+}
+
+std::optional<Tokenizer> own_tokenizer(const fs::path& folder) {
+  if (!has_tokenizer(folder)) return std::nullopt;
+  return reading_artifact([&] { return Tokenizer::load(folder); });
 }
 
 bool names_server(const VerifySection& section) { return section.llama_cpp.find("://") != std::string::npos; }

@@ -1,6 +1,8 @@
 // The two sides of `recipe: verify` before a weight loads: whether the one can be verified against the other at all.
 #pragma once
 
+#include <optional>
+
 #include "config/schema.h"
 #include "proof/witness.h"
 #include "recipes/open.h"
@@ -22,6 +24,9 @@ ModelShape open_verify_model(const VerifySection&);
 
 // Errors: `usage`, told of verify.model or verify.artifact; `model`; those of open_shape.
 VerifySides open_verify_sides(const VerifySection&);
+
+// The tokenizer that an adapter's folder brings; nullopt: none. Errors: UnreadableArtifact.
+std::optional<Tokenizer> own_tokenizer(const std::filesystem::path& folder);
 
 // Whether verify.llama_cpp is the address of a server.
 bool names_server(const VerifySection&);

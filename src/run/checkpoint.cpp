@@ -104,7 +104,7 @@ void Checkpoints::thin_out(int64_t keep, std::optional<int64_t> best_step) {
   for (const int64_t step : broken_) remove(step);
   broken_.clear();
   auto steps = checkpoint_steps(run_folder_);
-  const auto last = static_cast<int64_t>(steps.size()) - std::max<int64_t>(keep, 2);
+  const auto last = static_cast<int64_t>(steps.size()) - std::max(keep, kFewestKept);
   for (int64_t i = 0; i < last; ++i) {
     if (steps[i] != best_step) remove(steps[i]);
   }

@@ -19,6 +19,8 @@ std::filesystem::path checkpoint_folder(const std::filesystem::path& run_folder,
 // Steps that have a checkpoint, verified or not, ascending.
 std::vector<int64_t> checkpoint_steps(const std::filesystem::path& run_folder);
 
+inline constexpr int64_t kFewestKept = 2;  // a damaged one has another before it
+
 class Checkpoints {
  public:
   // Deletes what killed runs left (.tmp-*, .trash-*). Keeps a reference to `events`.
@@ -38,8 +40,8 @@ class Checkpoints {
   void save(int64_t step, uint64_t expected_bytes, Json::Object facts,
             const std::function<void(const std::filesystem::path& folder)>& write);
 
-  // Deletes all but the last `keep` (at least 2) and `best_step`, and those found broken. What cannot be deleted is a
-  // warning.
+  // Deletes all but the last `keep` (at least kFewestKept) and `best_step`, and those found broken. What cannot be
+  // deleted is a warning.
   void thin_out(int64_t keep, std::optional<int64_t> best_step);
 
   uint64_t last_bytes() const { return last_bytes_; }  // of the checkpoint found or saved last; 0 = none

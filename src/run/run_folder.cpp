@@ -209,8 +209,8 @@ void RunFolder::finish(Json::Object results) {
   results_ = std::move(results);
   const auto run = describe("done", "done");
   publish_file(out_ / kRunFile, run.dump(1) + "\n");
+  running_ = false;  // whatever becomes of the event
   events_->write("end", {{"reason", "done"}, {"wall_seconds", run.at("wall_seconds")}});
-  running_ = false;
 }
 
 RunFolder::~RunFolder() {

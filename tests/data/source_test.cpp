@@ -238,6 +238,21 @@ TEST(Utf8, FindsWhatIsNoCharacter) {
   }
 }
 
+TEST(Slices, KnowTheLineThatTheyBeginIn) {
+  const std::string text = "[\n {\"a\": \"x\"}, [1,\n2],\n\n  3 , \"y\"\n, {bad} {\"c\": 4}]";
+  const auto array = cut_broken_array(text);
+  auto slices = array.elements;
+  slices.insert(slices.end(), array.unseparated.begin(), array.unseparated.end());
+  const auto lines = line_slices(text);
+  slices.insert(slices.end(), lines.begin(), lines.end());
+  ASSERT_GT(slices.size(), 10u);
+  for (const auto& slice : slices) {
+    const std::string before = text.substr(0, slice.begin);
+    EXPECT_EQ(slice.line_begin, before.rfind('\n') + 1) << slice.begin;  // npos + 1 is the first byte
+    EXPECT_EQ(slice.line, 1 + std::ranges::count(before, '\n')) << slice.begin;
+  }
+}
+
 TEST(Slices, AgreeWithTheJsonReaderOnWhereRecordsEnd) {
   const std::string text = " [ {\"a\":\"[\\\\\"}, [1,{\"b\":[]}] ,\n\"x,]\", -1.5e3, null ]  ";
   const auto layout = json_layout(text);

@@ -43,6 +43,21 @@ TEST(HfFolder, WhatIsWrittenLoadsWithTheSameWeights) {
   EXPECT_FALSE(fs::exists(scratch / "out/training_args.bin"));
 }
 
+TEST(HfFolder, TakesTheRoomThatWasAskedFor) {
+  const Scratch scratch;
+  write_companions(scratch / "from");
+  const auto model = tiny_model(tiny_config());
+  for (const char* word : {"f32", "f16", "nf4"}) {
+    const HfFolderOptions options = merged_options(model.spec, word);
+    fs::create_directory(scratch / word);
+    write_hf_folder(WeightSource::from_model(model), model.spec, scratch / "from", scratch / word, options);
+    uint64_t bytes = 0;
+    const auto folder = WeightFolder::open(scratch / word);
+    for (const auto* tensor : folder.tensors()) bytes += tensor->bytes.size();
+    EXPECT_EQ(hf_folder_bytes(model.spec, options), bytes) << word;
+  }
+}
+
 TEST(HfFolder, OnlyTheTypeAndTheVocabularyChangeInTheConfig) {
   auto config = tiny_config();
   config["eos_token_id"].push_back(3);

@@ -90,12 +90,12 @@ TEST(Importance, DamagedFilesOfTheOlderFormAreRefusedWithAReason) {
   const struct {
     std::string bytes, wanted;
   } table[] = {
-      {"", "in the middle"},
+      {"", "are left"},
       {LegacyBytes().number(0).bytes, "no entry"},
-      {LegacyBytes().number(-1).bytes, "a length of -1"},
-      {begin(1).bytes, "in the middle"},
-      {begin(2).values({1}).bytes, "in the middle"},
-      {begin(1).number(1 << 30).bytes, "in the middle"},
+      {LegacyBytes().number(-1).bytes, "the number of entries of -1"},
+      {begin(1).bytes, "are left"},
+      {begin(2).values({1}).bytes, "are left"},
+      {begin(1).number(1 << 30).bytes, "are left"},
       {begin(1).values({}).bytes, "entry w is empty"},
       {begin(1).values({NAN}).bytes, "not finite"},
       {begin(1).values({-1}).bytes, "negative"},

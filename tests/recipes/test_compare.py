@@ -150,4 +150,4 @@ def test_a_pipeline_compares_what_its_own_step_trains(prentice, folder):
     assert again.pop("speed") and done.pop("speed") and again == done
     (folder / "step/compare.json").unlink()
     again = prentice.run("run", "compare.yaml", "compare.b=tuned@2", "compare.margin=9", "run.out=step", code=2)
-    assert "its files have changed since it ended" in again.stderr
+    assert "compare.json: not as the finished run left it" in again.stderr

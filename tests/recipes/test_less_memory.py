@@ -81,3 +81,5 @@ def test_moments_in_8_bits_take_a_quarter_and_learn_alike(base, prentice, tmp_pa
         planned = ["plan", tmp_path / "sft.yaml", *sft(base, tmp_path / "planned", *full, *words)[1:], "--json"]
         return json.loads(prentice.run(*planned).stdout)["disk_bytes"]
     assert disk() - disk("optim.name=adamw8bit") == 3 * (size[0] - size[1])  # two checkpoints are kept, and one is being written
+    best = ["data.eval_split=4", "train.eval_every=1", "train.select=eval.loss"]
+    assert disk(*best) - disk(*best, "optim.name=adamw8bit") == 4 * (size[0] - size[1])  # and the best one beside them
