@@ -21,17 +21,26 @@ MAY_USE = {
     "data": "core config io text",
     "nn": "core quant kernels",
     "model": "core config io quant kernels nn",
-    "adapter": "core config io quant nn model",
+    "adapter": "core config io nn model",
     "objective": "core config kernels nn",
     "run": "core config io",
     "teacher": "core io run",
     "train": "core config io kernels data run",
-    "eval": "core config io text data nn model objective",
-    "export": "core io config text quant nn model adapter",
-    "proof": "core io config text quant nn model adapter export",
-    "serving": "core config io text model export proof",
-    "recipes": "core io hub config text quant kernels data model adapter objective run teacher train eval export proof serving",
-    "cli": "core io hub config kernels data run teacher recipes",
+    "eval": "core config io text data model objective",
+    "export": "core io text quant model adapter",
+    "proof": "core io config text quant model adapter export hub run",
+    "serving": "core config io text model proof",
+    "artifact": "core io hub config text kernels model adapter run teacher export",
+    "distill": "core io config text data model adapter objective run teacher artifact",
+    "plan": "core io config text kernels data model adapter objective run train eval "
+    "export proof serving artifact distill",
+    "products": "core io config text quant data model adapter run eval export proof serving",
+    "pages": "core io config data eval serving artifact products",
+    "job": "core io config quant kernels data model adapter objective run train eval "
+    "export proof serving artifact distill plan products pages",
+    "recipes": "core io hub config text kernels data model objective run teacher eval "
+    "export proof artifact distill plan products pages job",
+    "cli": "core io hub config kernels data run teacher artifact plan recipes",
 }
 # Each library is seen by one file, so that replacing it stays a one-file change.
 ONE_FILE = {
@@ -42,7 +51,7 @@ ONE_FILE = {
     "curl/": "src/hub/transfer.cpp",
 }
 # The passes of the loop; a plan, on tensors without storage.
-MAY_GO_BACKWARD = {"src/train/step_runner.cpp", "src/recipes/rehearsal.cpp"}
+MAY_GO_BACKWARD = {"src/train/step_runner.cpp", "src/plan/rehearsal.cpp"}
 # `catch` stands only at the edges where an exception must not pass.
 MAY_CATCH = {
     "src/cli/main.cpp": "turns every error into its message and exit code",
@@ -54,9 +63,9 @@ MAY_CATCH = {
     "src/data/problems.h": "with_context for many rows: several bad ones are reported together",
     "src/text/sentence_piece.cpp": "thread join",
     "src/kernels/plugin_table_cuda.cpp": "plug-in edge",
-    "src/recipes/training.cpp": "memory that runs out, told with what would take less",
+    "src/job/training.cpp": "memory that runs out, told with what would take less",
     "src/proof/artifact_reading.h": "with_context for the artifact that is verified",
-    "src/recipes/provenance_checks.cpp": "a verify.json that cannot be read is a finding",
+    "src/proof/provenance_checks.cpp": "a verify.json that cannot be read is a finding",
     "src/recipes/verify.cpp": "an artifact that cannot be read is a finding",
     "src/recipes/verify_end.cpp": "a report that cannot be read is made again",
     "src/recipes/verify_sides.cpp": "the same",

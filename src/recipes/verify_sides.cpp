@@ -7,7 +7,7 @@
 #include "export/gguf_adapter.h"
 #include "io/gguf.h"
 #include "proof/llama_cpp_library.h"
-#include "recipes/llama_server.h"
+#include "proof/llama_server.h"
 
 namespace prentice {
 

@@ -1,9 +1,9 @@
 // The two sides of `recipe: verify` before a weight loads: whether the one can be verified against the other at all.
 #pragma once
 
+#include "artifact/open.h"
 #include "config/schema.h"
 #include "proof/witness.h"
-#include "recipes/open.h"
 
 namespace prentice {
 
