@@ -10,18 +10,18 @@
 #include <fstream>
 #include <thread>
 
+#include "artifact/machine.h"
 #include "cli/installation.h"
 #include "cli/terminal.h"
 #include "cli/verbs.h"
 #include "cli/version.h"
 #include "core/host.h"
+#include "core/units.h"
 #include "core/utf8.h"
 #include "hub/cache.h"
 #include "io/json.h"
 #include "io/sha256.h"
 #include "kernels/cuda_plugin.h"
-#include "recipes/machine.h"
-#include "recipes/units.h"
 
 namespace prentice {
 

@@ -10,10 +10,10 @@
 #include "cli/terminal.h"
 #include "cli/verbs.h"
 #include "core/error.h"
+#include "core/units.h"
 #include "core/utf8.h"
 #include "hub/cache.h"
 #include "io/json.h"
-#include "recipes/units.h"
 #include "run/progress.h"
 #include "run/signals.h"
 

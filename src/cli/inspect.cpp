@@ -6,17 +6,17 @@
 #include <filesystem>
 #include <utility>
 
+#include "artifact/artifact.h"
 #include "cli/inspect_refusals.h"
 #include "cli/terminal.h"
 #include "cli/verbs.h"
+#include "core/units.h"
 #include "core/utf8.h"
 #include "data/look.h"
 #include "io/file.h"
 #include "io/gguf.h"
 #include "io/json.h"
 #include "io/safetensors.h"
-#include "recipes/artifact.h"
-#include "recipes/units.h"
 #include "teacher/store.h"
 #include "teacher/store_manifest.h"
 

@@ -15,7 +15,7 @@
 #include "config/read.h"
 #include "io/json.h"
 #include "kernels/cuda_plugin.h"
-#include "recipes/plan_fit.h"
+#include "plan/plan_fit.h"
 #include "recipes/programs.h"
 #include "recipes/repro.h"
 #include "recipes/validate.h"

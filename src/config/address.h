@@ -1,5 +1,5 @@
 // Paths and artifact addresses as text: what a recipe's words become once the folder they were written in is known.
-// What an address holds is the business of recipes/artifact.h.
+// What an address holds is the business of artifact/artifact.h.
 #pragma once
 
 #include <filesystem>

@@ -14,6 +14,8 @@ namespace prentice {
 
 // So many logits of either side are in memory at a time, and so many tokens are worked on.
 inline constexpr int64_t kProofLogits = int64_t{1} << 22, kProofMicroTokens = 2048;
+// Tokens that a model and a file made of it are both run on where verify.tokens does not say.
+inline constexpr int64_t kProofTokensCpu = 512, kProofTokensGpu = 8192;
 
 struct LogitProof {
   int64_t tokens = 0;

@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 #include <unistd.h>
 
+#include "artifact/student.h"
 #include "config/distill_rules.h"
 #include "config/read.h"
 #include "config/values.h"
@@ -9,12 +10,12 @@
 #include "core/host.h"
 #include "data/audit.h"
 #include "data/load.h"
-#include "recipes/console.h"
-#include "recipes/prepare.h"
+#include "distill/stored_teacher.h"
+#include "distill/teacher.h"
+#include "job/prepare.h"
+#include "pages/console.h"
+#include "plan/model_checks.h"
 #include "recipes/programs.h"
-#include "recipes/stored_teacher.h"
-#include "recipes/student.h"
-#include "recipes/teacher.h"
 #include "recipes/validate.h"
 
 namespace prentice {

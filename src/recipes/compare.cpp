@@ -2,15 +2,15 @@
 // exit code.
 #include <fmt/format.h>
 
+#include "artifact/describe_run.h"
 #include "core/error.h"
 #include "eval/label_states.h"
 #include "eval/score.h"
 #include "io/publish.h"
+#include "pages/comparison_page.h"
+#include "pages/console.h"
+#include "products/products.h"
 #include "recipes/compare_sides.h"
-#include "recipes/comparison_page.h"
-#include "recipes/console.h"
-#include "recipes/describe_run.h"
-#include "recipes/products.h"
 #include "recipes/programs.h"
 #include "recipes/scoring.h"
 #include "run/run_folder.h"

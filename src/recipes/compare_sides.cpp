@@ -4,13 +4,13 @@
 
 #include <algorithm>
 
+#include "artifact/vocabulary.h"
 #include "config/kinds.h"
 #include "core/error.h"
 #include "io/gguf.h"
 #include "io/safetensors.h"
-#include "recipes/model_checks.h"
+#include "plan/model_checks.h"
 #include "recipes/scoring.h"
-#include "recipes/vocabulary.h"
 
 namespace prentice {
 

@@ -6,10 +6,10 @@
 #include <string>
 #include <vector>
 
+#include "artifact/open.h"
 #include "config/kinds.h"
 #include "data/data_set.h"
 #include "eval/compared.h"
-#include "recipes/open.h"
 
 namespace prentice {
 

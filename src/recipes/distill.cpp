@@ -4,16 +4,16 @@
 
 #include <optional>
 
+#include "artifact/stop_tokens.h"
 #include "data/unpack.h"
-#include "recipes/console.h"
-#include "recipes/distill_objective.h"
-#include "recipes/on_policy.h"
+#include "distill/distill_objective.h"
+#include "distill/on_policy.h"
+#include "distill/retold.h"
+#include "distill/stored_teacher.h"
+#include "job/training.h"
+#include "job/validation.h"
+#include "pages/console.h"
 #include "recipes/programs.h"
-#include "recipes/retold.h"
-#include "recipes/stop_tokens.h"
-#include "recipes/stored_teacher.h"
-#include "recipes/training.h"
-#include "recipes/validation.h"
 
 namespace prentice {
 

@@ -1,14 +1,15 @@
 // The kind `eval`: score an artifact on tasks; eval.json, and with eval.require a gate.
 #include <fmt/format.h>
 
+#include "artifact/describe_run.h"
+#include "artifact/open.h"
 #include "eval/score.h"
+#include "eval/scored_answers.h"
 #include "io/publish.h"
-#include "recipes/console.h"
-#include "recipes/describe_run.h"
-#include "recipes/open.h"
-#include "recipes/products.h"
+#include "pages/console.h"
+#include "plan/model_checks.h"
+#include "products/products.h"
 #include "recipes/programs.h"
-#include "recipes/scored_answers.h"
 #include "recipes/scoring.h"
 #include "run/run_folder.h"
 

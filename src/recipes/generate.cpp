@@ -10,11 +10,12 @@
 #include <iostream>
 #include <string>
 
+#include "artifact/open.h"
+#include "artifact/stop_tokens.h"
 #include "core/error.h"
 #include "data/data_template.h"
-#include "recipes/open.h"
+#include "plan/model_checks.h"
 #include "recipes/programs.h"
-#include "recipes/stop_tokens.h"
 #include "run/signals.h"
 #include "text/chat.h"
 #include "text/stop_cut.h"

@@ -6,14 +6,15 @@
 
 #include <algorithm>
 
+#include "artifact/describe_run.h"
 #include "config/words.h"
+#include "core/units.h"
 #include "eval/score.h"
 #include "io/publish.h"
-#include "recipes/console.h"
-#include "recipes/describe_run.h"
-#include "recipes/products.h"
+#include "pages/console.h"
+#include "plan/model_checks.h"
+#include "products/products.h"
 #include "recipes/programs.h"
-#include "recipes/units.h"
 #include "run/progress.h"
 #include "run/run_folder.h"
 #include "run/signals.h"

@@ -1,10 +1,10 @@
 // A run of a model over calibration data, known before its weights load.
 #pragma once
 
+#include "artifact/open.h"
 #include "config/kinds.h"
-#include "recipes/calibration.h"
-#include "recipes/open.h"
-#include "recipes/plan.h"
+#include "plan/plan.h"
+#include "products/calibration.h"
 
 namespace prentice {
 

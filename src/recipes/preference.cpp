@@ -9,12 +9,12 @@
 
 #include <algorithm>
 
+#include "job/reference.h"
+#include "job/training.h"
+#include "job/validation.h"
 #include "objective/preference_share.h"
-#include "recipes/console.h"
+#include "pages/console.h"
 #include "recipes/programs.h"
-#include "recipes/reference.h"
-#include "recipes/training.h"
-#include "recipes/validation.h"
 
 namespace prentice {
 
@@ -62,7 +62,7 @@ int run_program(DpoRecipe recipe, const Invocation& invocation) {
   const auto training = start_training(recipe, invocation);
   if (!training) return already_done(recipe.run.out, invocation);
   auto& [folder, run, resolved, model, weights, forward] = *training;
-  const Reference reference(model, recipe, run);
+  const Reference reference(model, recipe, run.opened);
   reference.precompute(run.data, folder.path(), *folder.inputs(), *recipe.train.micro_tokens, invocation.quiet);
 
   const bool single_answers = recipe.preference.loss == PreferenceLoss::kto;

@@ -1,9 +1,9 @@
 // Dispatch by kind: a new recipe, and one that goes on.
 #include "recipes/programs.h"
 
+#include "artifact/machine.h"
 #include "config/read.h"
 #include "core/error.h"
-#include "recipes/machine.h"
 #include "recipes/validate.h"
 #include "run/run_folder.h"
 

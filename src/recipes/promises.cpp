@@ -7,6 +7,7 @@
 
 #include "config/address.h"
 #include "config/read.h"
+#include "config/values.h"
 
 namespace prentice {
 

@@ -6,9 +6,9 @@
 #include <optional>
 #include <vector>
 
+#include "artifact/open.h"
 #include "config/kinds.h"
 #include "config/read.h"
-#include "recipes/open.h"
 
 namespace prentice {
 

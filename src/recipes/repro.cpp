@@ -10,8 +10,8 @@
 #include "core/error.h"
 #include "io/lines.h"
 #include "recipes/programs.h"
-#include "recipes/run_files.h"
 #include "run/input_hashes.h"
+#include "run/run_files.h"
 
 namespace prentice {
 

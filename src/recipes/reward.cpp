@@ -1,12 +1,12 @@
 // Reward models: a head that scores whole answers, trained so that chosen ones score above rejected ones
 // (Bradley-Terry).
 #include "eval/preference.h"
+#include "job/training.h"
+#include "job/validation.h"
 #include "model/score.h"
 #include "objective/preference_share.h"
-#include "recipes/console.h"
+#include "pages/console.h"
 #include "recipes/programs.h"
-#include "recipes/training.h"
-#include "recipes/validation.h"
 
 namespace prentice {
 

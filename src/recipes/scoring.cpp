@@ -4,12 +4,12 @@
 
 #include <memory>
 
+#include "artifact/stop_tokens.h"
 #include "data/encode.h"
 #include "eval/choice.h"
 #include "eval/preference.h"
 #include "eval/score.h"
 #include "model/score.h"
-#include "recipes/stop_tokens.h"
 #include "run/progress.h"
 #include "run/signals.h"
 

@@ -5,10 +5,10 @@
 #include <functional>
 #include <string>
 
+#include "artifact/open.h"
 #include "config/invocation.h"
 #include "data/data_set.h"
 #include "eval/report.h"
-#include "recipes/open.h"
 
 namespace prentice {
 

@@ -1,10 +1,10 @@
 // Pretraining and supervised fine-tuning: cross-entropy on the labels. They differ in what trains (every weight, or an
 // adapter) and in their defaults.
+#include "job/training.h"
+#include "job/validation.h"
 #include "objective/cross_entropy.h"
-#include "recipes/console.h"
+#include "pages/console.h"
 #include "recipes/programs.h"
-#include "recipes/training.h"
-#include "recipes/validation.h"
 
 namespace prentice {
 

@@ -4,17 +4,19 @@
 
 #include <fmt/format.h>
 
+#include "artifact/describe_run.h"
 #include "config/read.h"
+#include "core/units.h"
+#include "distill/store_key.h"
 #include "io/file.h"
 #include "io/publish.h"
-#include "recipes/console.h"
-#include "recipes/describe_run.h"
-#include "recipes/products.h"
+#include "pages/console.h"
+#include "pages/report.h"
+#include "plan/model_checks.h"
+#include "products/product_files.h"
+#include "products/products.h"
 #include "recipes/programs.h"
-#include "recipes/report.h"
-#include "recipes/store_key.h"
 #include "recipes/teach_answers.h"
-#include "recipes/units.h"
 #include "run/clock.h"
 #include "teacher/store.h"
 

@@ -5,11 +5,11 @@
 #include <filesystem>
 #include <vector>
 
+#include "artifact/open.h"
 #include "config/kinds.h"
 #include "data/data_set.h"
 #include "model/model.h"
-#include "recipes/open.h"
-#include "recipes/plan.h"
+#include "plan/plan.h"
 #include "teacher/store_writer.h"
 
 namespace prentice {

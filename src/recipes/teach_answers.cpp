@@ -4,18 +4,19 @@
 
 #include <algorithm>
 
+#include "artifact/describe_run.h"
+#include "artifact/stop_tokens.h"
 #include "config/words.h"
 #include "core/error.h"
+#include "core/units.h"
+#include "distill/answer_sampler.h"
+#include "distill/store_key.h"
 #include "io/publish.h"
-#include "recipes/answer_sampler.h"
-#include "recipes/console.h"
-#include "recipes/describe_run.h"
-#include "recipes/products.h"
+#include "pages/console.h"
+#include "pages/report.h"
+#include "plan/model_checks.h"
+#include "products/products.h"
 #include "recipes/programs.h"
-#include "recipes/report.h"
-#include "recipes/stop_tokens.h"
-#include "recipes/store_key.h"
-#include "recipes/units.h"
 #include "run/progress.h"
 
 namespace prentice {

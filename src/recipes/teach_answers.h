@@ -1,10 +1,10 @@
 // The other half of the kind `teach`: with teach.sample, the teacher's own answers as a data set.
 #pragma once
 
+#include "artifact/open.h"
 #include "config/invocation.h"
 #include "config/kinds.h"
-#include "recipes/open.h"
-#include "recipes/plan.h"
+#include "plan/plan.h"
 
 namespace prentice {
 

@@ -6,8 +6,8 @@
 #include "data/content.h"
 #include "data/encode.h"
 #include "data/lengths.h"
+#include "distill/store_key.h"
 #include "eval/score.h"
-#include "recipes/store_key.h"
 #include "recipes/teach.h"
 
 namespace prentice {

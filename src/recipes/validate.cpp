@@ -4,6 +4,8 @@
 
 #include <filesystem>
 
+#include "artifact/score_head.h"
+#include "artifact/student.h"
 #include "config/address.h"
 #include "config/checker.h"
 #include "config/distill_rules.h"
@@ -12,16 +14,14 @@
 #include "data/data_template.h"
 #include "data/encode.h"
 #include "data/raw_text.h"
+#include "distill/teacher.h"
+#include "job/graph.h"
+#include "job/reference.h"
 #include "kernels/cuda_plugin.h"
-#include "recipes/calibration.h"
-#include "recipes/graph.h"
-#include "recipes/model_checks.h"
-#include "recipes/plan_memory.h"
+#include "plan/model_checks.h"
+#include "plan/plan_memory.h"
+#include "products/calibration.h"
 #include "recipes/promises.h"
-#include "recipes/reference.h"
-#include "recipes/score_head.h"
-#include "recipes/student.h"
-#include "recipes/teacher.h"
 #include "recipes/verify_sides.h"
 
 namespace prentice {

@@ -4,21 +4,21 @@
 
 #include <algorithm>
 
+#include "artifact/describe_run.h"
+#include "artifact/stop_tokens.h"
 #include "export/gguf_features.h"
 #include "io/publish.h"
+#include "pages/console.h"
+#include "plan/model_checks.h"
+#include "products/products.h"
+#include "products/proof_tokens.h"
 #include "proof/adapter_proof.h"
 #include "proof/artifact_reading.h"
 #include "proof/peft_proof.h"
 #include "proof/served_reader.h"
 #include "proof/verify_artifact.h"
-#include "recipes/console.h"
-#include "recipes/describe_run.h"
-#include "recipes/products.h"
 #include "recipes/programs.h"
-#include "recipes/proof_tokens.h"
-#include "recipes/provenance_checks.h"
 #include "recipes/scoring.h"
-#include "recipes/stop_tokens.h"
 #include "recipes/verify_end.h"
 #include "recipes/verify_sides.h"
 #include "run/progress.h"
@@ -106,17 +106,11 @@ Verification verify_sides(const VerifyRecipe& recipe, const Prepared& side, cons
   return verify_folder_artifact(side.file, own_stops, trained, rules(weights.spec().max_positions));
 }
 
-std::vector<Check> origin_checks(const Prepared& side, const Invocation& invocation) {
-  if (!invocation.provenance) return {};
-  const Artifact& model = side.opened.artifact;
-  return provenance_checks(side.file, model.adapter.empty() ? model.base : model.adapter);
-}
-
 // Of an artifact that cannot be read, why that is so is what verification found.
 Verification verify_what_is_there(const VerifyRecipe& recipe, const Prepared& side, const Invocation& invocation) {
   try {
     Verification found = verify_sides(recipe, side, invocation);
-    found.add(origin_checks(side, invocation));
+    found.add(origin_checks(side.file, side.opened.artifact, invocation));
     return found;
   } catch (const UnreadableArtifact& error) {
     return {.checks = {equal_check("readable", false, error.detail())}};
@@ -132,7 +126,8 @@ int run_program(VerifyRecipe recipe, const Invocation& invocation) {
   const auto description = describe_run(recipe, side.opened.artifact, *recipe.run.device, invocation);
   const bool finished = folder.begin(description) == RunState::finished;
   if (auto failed = finished ? reported_failures(out) : std::nullopt)
-    return end_again(out, side.named, std::move(*failed), origin_checks(side, invocation), invocation);
+    return end_again(out, side.named, std::move(*failed), origin_checks(side.file, side.opened.artifact, invocation),
+                     invocation);
   const Verification found = verify_what_is_there(recipe, side, invocation);
   publish_file(out / "verify.json", verification_json(found));
   write_checksums(out);

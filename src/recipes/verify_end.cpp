@@ -8,14 +8,19 @@
 #include "core/utf8.h"
 #include "hub/cache.h"
 #include "io/json.h"
-#include "recipes/console.h"
-#include "recipes/products.h"
-#include "recipes/provenance_checks.h"
-#include "recipes/rejected.h"
+#include "pages/console.h"
+#include "products/products.h"
+#include "proof/provenance_checks.h"
+#include "proof/rejected.h"
 
 namespace prentice {
 
 namespace fs = std::filesystem;
+
+std::vector<Check> origin_checks(const fs::path& file, const Artifact& model, const Invocation& invocation) {
+  if (!invocation.provenance) return {};
+  return provenance_checks(file, model.adapter.empty() ? model.base : model.adapter);
+}
 
 int refuse_artifact(const fs::path& artifact, const std::vector<std::string>& reasons) {
   std::error_code error;

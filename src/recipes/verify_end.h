@@ -6,12 +6,17 @@
 #include <string>
 #include <vector>
 
+#include "artifact/artifact.h"
 #include "config/invocation.h"
 #include "proof/check.h"
 
 namespace prentice {
 
 void print_checks(const std::vector<Check>&);
+
+// What the artifact in `file` says of where it comes from, and of `model`, which it is verified against: asked with
+// --provenance alone.
+std::vector<Check> origin_checks(const std::filesystem::path& file, const Artifact& model, const Invocation&);
 
 // The exit status. A file that failed is refused again wherever it still has its name (`artifact`: as the user named
 // it, perhaps a link). It keeps the name where only what it says of other files is not so: those may have changed

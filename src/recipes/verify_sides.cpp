@@ -8,7 +8,7 @@
 #include "io/gguf.h"
 #include "proof/artifact_reading.h"
 #include "proof/llama_cpp_library.h"
-#include "recipes/llama_server.h"
+#include "proof/llama_server.h"
 
 namespace prentice {
 

@@ -3,9 +3,9 @@
 
 #include <optional>
 
+#include "artifact/open.h"
 #include "config/schema.h"
 #include "proof/witness.h"
-#include "recipes/open.h"
 
 namespace prentice {
 

@@ -12,6 +12,7 @@
 #include <random>
 #include <set>
 
+#include "config/invocation.h"
 #include "core/error.h"
 #include "core/version.h"
 #include "io/file.h"
@@ -106,6 +107,10 @@ bool is_of_pipeline(const fs::path& out, const fs::path& pipeline) {
   const auto run = read_run(out);
   const Json* made_by = run.find("pipeline");
   return made_by && *made_by == Json(pipeline.string());
+}
+
+IfDifferent run_policy(const Invocation& invocation) {
+  return invocation.inner ? IfDifferent::move_aside : IfDifferent::refuse;
 }
 
 RunFolder::RunFolder(fs::path out, bool fresh, IfDifferent if_different)

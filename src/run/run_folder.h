@@ -17,7 +17,9 @@
 
 namespace prentice {
 
-// In a run folder: what an unfinished run knows of the products it has made (recipes/product_records.h).
+struct Invocation;
+
+// In a run folder: what an unfinished run knows of the products it has made (products/product_records.h).
 inline constexpr const char* kMadeFolder = ".made";
 
 enum class RunState {
@@ -32,6 +34,9 @@ enum class IfDifferent {
   move_aside,  // it is renamed OUT.old-TIME and the run starts afresh, if the same pipeline made it; else refused
   adopt,       // the new values hold and the run goes on, a finished one too (a pipeline: its steps decide)
 };
+
+// What a run folder of another recipe means for this invocation: refused by hand, moved aside by a pipeline.
+IfDifferent run_policy(const Invocation&);
 
 // What lies in `out`, without locking it. Errors: `usage` when it holds files that no run left, naming one.
 RunState run_state(const std::filesystem::path& out);

@@ -61,6 +61,8 @@ struct SelfTest {
   std::vector<SelfTestChat> chats;  // empty: there is no template, or it writes the date
   std::vector<int32_t> stop_ids;
 };
+// Tokens of prompts of our own and their answers, about.
+inline constexpr int64_t kSelfTestTokens = 256;
 // serve/selftest.json, and the program that asks a server for what it says, serve/selftest.py: configs/serve.
 std::string selftest_json(const std::string& name, const SelfTest&, const std::vector<Tolerance>&);
 std::string selftest_program();

@@ -1,0 +1,33 @@
+#include "plan/step_shape.h"
+
+#include "core/error.h"
+
+namespace prentice {
+
+Recomputed recomputed(Recompute asked) {
+  switch (asked) {
+    case Recompute::none:
+      return Recomputed::nothing;
+    case Recompute::selective:
+      return Recomputed::mlp;
+    case Recompute::block:
+      return Recomputed::block;
+  }
+  fail(ExitCode::internal, "this recomputation has no name");
+}
+
+Recompute recompute_word(Recomputed done) {
+  return done == Recomputed::nothing ? Recompute::none
+         : done == Recomputed::mlp   ? Recompute::selective
+                                     : Recompute::block;
+}
+
+StepShape step_shape(const ModelSpec& spec, const Machine& machine, const Hardware& hardware, Quantize quantize) {
+  return {.spec = spec,
+          .dtype = machine.dtype,
+          .quantize = quantize,
+          .is_gpu = hardware.is_gpu,
+          .parameters = parameter_count(spec)};
+}
+
+}  // namespace prentice
