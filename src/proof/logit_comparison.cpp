@@ -60,7 +60,8 @@ void LogitComparison::add(const LogitsOf& own, const LogitsOf& other, std::span<
   const Distribution p = distribution(own, tokens, vocab_), q = distribution(other, tokens, vocab_);
   const Tensor p_log = p.logarithm().unsqueeze(1), q_log = q.logarithm().unsqueeze(1);
   if (!at::isfinite(p_log).all().item<bool>()) fail(ExitCode::numerical, "the model's own logits are not finite");
-  confidence_ += p.total.reciprocal().sum().item<double>();
+  const Tensor probabilities = p.total.reciprocal();  // of the likeliest
+  confidence_ += probabilities.sum().item<double>();
   Tensor divergences = at::zeros_like(p.largest);
   for (int64_t first = 0; first < vocab_; first += part) {
     const int64_t count = std::min(part, vocab_ - first);
@@ -71,7 +72,7 @@ void LogitComparison::add(const LogitsOf& own, const LogitsOf& other, std::span<
     add_losses(lp, difference, first, next);
   }
   found_.tokens += tokens;
-  add_rows(divergences.cpu(), p.likeliest.cpu(), q.likeliest.cpu());
+  add_rows(divergences.cpu(), p.likeliest.cpu(), probabilities.cpu(), q.likeliest.cpu());
 }
 
 LogitProof LogitComparison::result() const {
@@ -101,13 +102,15 @@ void LogitComparison::add_losses(const Tensor& lp, const Tensor& difference, int
 }
 
 // All [T] on the host.
-void LogitComparison::add_rows(const Tensor& divergences, const Tensor& likeliest, const Tensor& others) {
+void LogitComparison::add_rows(const Tensor& divergences, const Tensor& likeliest, const Tensor& probabilities,
+                               const Tensor& others) {
   for (int64_t row = 0; row < divergences.size(0); ++row) {
     const double divergence = divergences.const_data_ptr<double>()[row];
     divergences_.push_back(std::isfinite(divergence) ? std::max(divergence, 0.0) : HUGE_VAL);
     const int64_t a = likeliest.const_data_ptr<int64_t>()[row], b = others.const_data_ptr<int64_t>()[row];
     same_ += a == b ? 1 : 0;
-    if (holds(stop_ids_, a)) ++found_.ends, found_.ends_kept += holds(stop_ids_, b) ? 1 : 0;
+    const bool is_clear = probabilities.const_data_ptr<double>()[row] >= kClearEnd;
+    if (is_clear && holds(stop_ids_, a)) ++found_.ends, found_.ends_kept += holds(stop_ids_, b) ? 1 : 0;
   }
 }
 

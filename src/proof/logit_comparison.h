@@ -9,6 +9,10 @@
 
 namespace prentice {
 
+// An answer ends where the own side gives its stop token this probability at least: an end that it hardly prefers to
+// going on is any rounding's to change.
+inline constexpr double kClearEnd = 0.75;
+
 class LogitComparison {
  public:
   // The ids must outlive it.
@@ -20,7 +24,7 @@ class LogitComparison {
 
  private:
   void add_losses(const Tensor& lp, const Tensor& difference, int64_t first, std::span<const int64_t> next);
-  void add_rows(const Tensor& divergences, const Tensor& likeliest, const Tensor& others);
+  void add_rows(const Tensor& divergences, const Tensor& likeliest, const Tensor& probabilities, const Tensor& others);
 
   int64_t vocab_;
   const std::vector<int32_t>& stop_ids_;

@@ -135,8 +135,8 @@ std::vector<Check> logit_checks(const LogitProof& found, const LogitBound& bound
                     .passed = kept >= limit || found.ends_kept + 1 >= found.ends,
                     .value = kept,
                     .limit = limit,
-                    .detail = found.ends == 0 ? "the model ends no answer in these tokens"
-                                              : fmt::format("at {} of {} positions where the model ends",
+                    .detail = found.ends == 0 ? "the model clearly ends no answer in these tokens"
+                                              : fmt::format("at {} of {} positions where the model clearly ends",
                                                             found.ends_kept, found.ends)});
   return checks;
 }

@@ -26,7 +26,7 @@ struct LogitProof {
   int64_t targets = 0;               // positions whose next token is known
   double perplexity_ratio = 1;       // the artifact's by the model's, over them
   int64_t ends = 0,
-          ends_kept = 0;  // positions where the model's greedy answer ends, and where the artifact's does, too
+          ends_kept = 0;  // positions where the model's greedy answer clearly ends, and where the artifact's does, too
 };
 
 // Logits of ids [first, first + count) at some positions: [T, count] f64

@@ -28,29 +28,6 @@ int64_t values_of_a_step(GgmlType type) {
   return blocks && blocks->spread != Spread::ignored ? blocks->group : 0;
 }
 
-// Where a K-block keeps the codes of its values, all bits of them, and how many codes there are.
-struct Codes {
-  size_t begin, end;
-  int count;
-};
-
-std::optional<Codes> codes_of(GgmlType type) {
-  switch (type) {
-    case GgmlType::Q2_K:
-      return Codes{16, 80, 4};
-    case GgmlType::Q3_K:
-      return Codes{0, 96, 8};
-    case GgmlType::Q4_K:
-      return Codes{16, 144, 16};
-    case GgmlType::Q5_K:
-      return Codes{16, 176, 32};
-    case GgmlType::Q6_K:
-      return Codes{0, 192, 64};
-    default:
-      return std::nullopt;
-  }
-}
-
 }  // namespace
 
 void TensorProof::begin(const std::string& tensor) {
@@ -97,6 +74,7 @@ void TensorProof::add(const std::string& tensor, GgmlType type, std::span<const 
     compare_blocks(type, wanted, stored, merged);
     if (weighted_ == Weighted::not_said) compare_steps(type, wanted);
     if (weighted_ != Weighted::no) compare_codes(type, wanted, stored, merged);
+    estimate_scale(type, wanted, stored);
   }
   const double of_bound = blocks_ ? 1 : 1.0001 / kMostOfElement;  // single values are rounded in one way
   const bool of_halves = !blocks_ && !merged && is_of_halves(type, wanted, stored);
@@ -208,8 +186,7 @@ void TensorProof::compare_steps(GgmlType type, std::span<const float> wanted) {
 // steps.
 void TensorProof::compare_codes(GgmlType type, std::span<const float> wanted, std::span<const std::byte> stored,
                                 bool merged) {
-  const auto codes = codes_of(type);
-  if (!codes && !has_one_step(type)) return;
+  if (type == GgmlType::Q8_0) return;  // whose steps no importance changes
   const auto elements = static_cast<size_t>(ggml_type_info(type).block_elements),
              bytes = static_cast<size_t>(ggml_type_info(type).block_bytes);
   const double away = merged ? kMergedAway : kHalfAway;
@@ -217,7 +194,7 @@ void TensorProof::compare_codes(GgmlType type, std::span<const float> wanted, st
   const auto tell = [&](size_t first) {
     if (now_.misplaced_blocks++ == 0) now_.first_misplaced = before + static_cast<int64_t>(first / elements);
   };
-  if (!codes) {
+  if (has_one_step(type)) {
     for (size_t first = 0; first < wanted.size(); first += elements) {
       if (!codes_of_one_step(type, wanted.subspan(first, elements), stored.subspan(first / elements * bytes, bytes),
                              away))
@@ -225,19 +202,11 @@ void TensorProof::compare_codes(GgmlType type, std::span<const float> wanted, st
     }
     return;
   }
-  std::vector<std::byte> all(stored.begin(), stored.end());
-  const auto read_all = [&](std::byte code, std::vector<float>& values) {
-    for (size_t block = 0; block < all.size(); block += bytes)
-      std::ranges::fill(std::span(all).subspan(block + codes->begin, codes->end - codes->begin), code);
-    values.resize(wanted.size());
-    decode(all, type, values);
-  };
-  read_all(std::byte{0}, lowest_);
-  read_all(std::byte{0xff}, highest_);
+  if (!ranges_.read(type, stored)) return;
   const auto misplaced = [&](size_t i) {
-    const double low = lowest_[i], step = (highest_[i] - low) / (codes->count - 1);
+    const double low = ranges_.lowest(i), step = ranges_.step(i);
     if (step == 0 || !std::isfinite(step)) return false;
-    const double at = (wanted[i] - low) / step, nearest = std::clamp(std::round(at), 0.0, codes->count - 1.0);
+    const double at = (wanted[i] - low) / step, nearest = std::clamp(std::round(at), 0.0, ranges_.last());
     const double further = std::abs((found_[i] - low) / step - at) - std::abs(nearest - at);
     return further > kNearest + 2 * away * std::abs(wanted[i]) / std::abs(step);
   };
@@ -246,6 +215,14 @@ void TensorProof::compare_codes(GgmlType type, std::span<const float> wanted, st
     for (size_t i = first; i < first + elements && !any; ++i) any = misplaced(i);
     if (any) tell(first);
   }
+}
+
+void TensorProof::estimate_scale(GgmlType type, std::span<const float> wanted, std::span<const std::byte> stored) {
+  if (!ranges_.read(type, bytes_)) return;
+  now_.own_scale.add(wanted, again_, ranges_);
+  ranges_.read(type, stored);
+  now_.scale.add(wanted, found_, ranges_);
+  now_.most_excess = most_excess(now_.own_scale, type, importance_);
 }
 
 // What the other blocks of the tensor show to be no rounding.
@@ -320,6 +297,12 @@ void TensorProof::finish() {
     wrong_blocks_.push_back(std::move(*what));
   }
   worst_block_ = std::max(worst_block_, sums.merged_block);
+  if (const double excess = sums.scale.excess() - sums.own_scale.excess(); sums.most_excess > 0) {
+    const std::string factor = fmt::format("{} is {:.4g} times what it should be", sums.name, 1 + excess);
+    const double of_limit = std::abs(excess) / sums.most_excess;
+    if (of_limit > 1) wrong_scales_.push_back(factor);
+    if (of_limit > worst_scale_) worst_scale_ = of_limit, scale_name_ = factor;
+  }
   if (ratio > most) wrong_tensors_.push_back(told);
   if (sums.element > kMostOfElement) wrong_elements_.push_back(told);
   if (ratio > worst_tensor_) worst_tensor_ = ratio, tensor_name_ = sums.name;
@@ -354,6 +337,11 @@ std::vector<Check> TensorProof::checks() {
            .value = worst_block_,
            .limit = importance_ ? HUGE_VAL : kMostOfBlock,  // with importance none holds for every block
            .detail = told(wrong_blocks_, "root mean square of a block's error by that of the reference quantizer")},
+          {.name = "scale",
+           .passed = wrong_scales_.empty(),
+           .value = worst_scale_,
+           .limit = 1,
+           .detail = told(wrong_scales_, scale_name_.empty() ? "" : "in units of what rounding does: " + scale_name_)},
           {.name = "rounding",
            .passed = wrong_tensors_.empty(),
            .value = worst_tensor_,

@@ -10,6 +10,7 @@
 
 #include "io/gguf.h"
 #include "proof/check.h"
+#include "proof/scale_estimate.h"
 
 namespace prentice {
 
@@ -58,7 +59,7 @@ class TensorProof {
   std::span<const float> found() const { return found_; }
   std::span<const float> rounded() const { return again_; }
 
-  // "finite values", "values", "blocks", "rounding".
+  // "finite values", "values", "blocks", "scale", "rounding".
   std::vector<Check> checks();
 
   // After checks(). Whether nearly all tensors in blocks have mostly others than the reference quantizer's, as those of
@@ -80,6 +81,8 @@ class TensorProof {
     int64_t other_steps = 0;  // of those, in types whose steps are the largest values' alone, with another step
     int64_t not_finite = 0;
     int64_t misplaced_blocks = 0, first_misplaced = 0;  // with values that another code stands for better
+    ScaleEstimate scale, own_scale;                     // of the file, and of the reference quantizer
+    double most_excess = 0;                             // of the one above the other; 0: nothing is asked
     int64_t between = 0, far = 0;  // values within the range of their steps, and those further from their own than that
   };
 
@@ -88,6 +91,7 @@ class TensorProof {
   void compare_blocks(GgmlType type, std::span<const float> wanted, std::span<const std::byte> stored, bool merged);
   void compare_steps(GgmlType type, std::span<const float> wanted);
   void compare_codes(GgmlType type, std::span<const float> wanted, std::span<const std::byte> stored, bool merged);
+  void estimate_scale(GgmlType type, std::span<const float> wanted, std::span<const std::byte> stored);
   void merge_halves(GgmlType type, std::span<const float> wanted, std::span<const float> base);
   void round_to_halves(std::span<const float> values);
   bool is_of_halves(GgmlType type, std::span<const float> wanted, std::span<const std::byte> stored);
@@ -98,16 +102,17 @@ class TensorProof {
   bool importance_;
   Weighted weighted_;
   Sums now_;
-  std::vector<float> found_, bounds_, again_, lowest_, highest_, halves_;
+  std::vector<float> found_, bounds_, again_, halves_;
+  CodeRanges ranges_;
   std::vector<double> away_;
   std::vector<std::byte> bytes_, other_bytes_;
   int64_t tensors_ = 0, in_blocks_ = 0, other_blocks_ = 0;
   bool blocks_ = false, others_ = false;
-  std::vector<std::string> not_finite_, wrong_elements_, wrong_blocks_, wrong_tensors_;
+  std::vector<std::string> not_finite_, wrong_elements_, wrong_blocks_, wrong_scales_, wrong_tensors_;
   int64_t otherwise_ = 0;      // tensors most of whose blocks are others than the reference quantizer's
   std::optional<double> far_;  // the largest share of a tensor; none of types that no importance changes
-  double worst_element_ = 0, worst_block_ = 0, worst_tensor_ = 0;
-  std::string element_name_, tensor_name_;
+  double worst_element_ = 0, worst_block_ = 0, worst_scale_ = 0, worst_tensor_ = 0;
+  std::string element_name_, scale_name_, tensor_name_;
 };
 
 }  // namespace prentice

@@ -45,6 +45,8 @@ void settle(float* scales, float* minimums, const float* sums, Block& block) {
   float dmin = step_codes(minimums, sums, kGroups, 63, true, minimum_codes);
   block.d = f32_to_f16(d), block.dmin = f32_to_f16(dmin);
   pack_scales(scale_codes, minimum_codes, block.scales);
+  // A negative scale, which weights that are far apart can give, has another code in six bits.
+  unpack_scales(block.scales, scale_codes, minimum_codes);
   d = load_f16(block.d), dmin = load_f16(block.dmin);
   for (int g = 0; g < kGroups; ++g) {
     scales[g] = d * static_cast<float>(scale_codes[g]);

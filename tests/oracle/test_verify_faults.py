@@ -223,6 +223,24 @@ def test_a_damage_within_the_bounds_of_rounding_is_found(kind, tensor, offset, m
     assert tensor in said.stderr, said.stderr
 
 
+@pytest.mark.parametrize("kind, factor", [("Q8_0", 1.01), ("Q6_K", 0.98), ("Q5_K_M", 1.03), ("Q4_K_M", 1.03), ("Q4_K_M", 0.96), ("Q4_0", 0.97),
+                                          ("Q3_K_M", 1.06), ("Q2_K", 1.15)])
+def test_a_matrix_that_is_a_little_too_large_or_small_is_found(kind, factor, shop, wide, tmp_path):
+    """Far below what the type itself rounds by: only the direction of all errors shows it."""
+    stored, name = "model.layers.1.mlp.up_proj.weight", "blk.1.ffn_up.weight"
+    shutil.copytree(shop.root / "wide", tmp_path / "scaled")
+    tensors = load_file(tmp_path / "scaled/model.safetensors")
+    save_file({**tensors, stored: tensors[stored] * factor}, tmp_path / "scaled/model.safetensors", {"format": "pt"})
+    other = File(shop.export(tmp_path / "scaled", kind, f"scaled-{kind}-{factor}"))
+    file = File(wide / f"it-{kind}.gguf")
+    file.bytes[name] = other.bytes[name]
+    said, report = shop.verify("wide", file.write(tmp_path / "grafted.gguf"), 9)
+    scale = next(check for check in report["checks"] if check["name"] == "scale")
+    assert not scale["passed"], report
+    assert re.search(rf"{name} is ([0-9.]+) times", scale["detail"]), scale
+    assert float(re.search(rf"{name} is ([0-9.]+) times", scale["detail"])[1]) == pytest.approx(factor, abs=0.3 * abs(factor - 1)), scale
+
+
 def test_a_stale_adapter_a_forgotten_one_and_another_model_are_found(shop, tmp_path):
     merged = shop.export("llama+adapter5")
     _, report = shop.verify("llama+adapter5", merged)

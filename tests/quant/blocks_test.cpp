@@ -60,6 +60,26 @@ TEST(Blocks, HaveTheBytesOfGgmlOnEverySampleWithAndWithoutImportanceOnEveryPath)
   }
 }
 
+// A few columns that count for very much: group scales come out negative, which six bits of a code cannot say.
+TEST(Blocks, HaveTheBytesOfGgmlWhereColumnsAreFarApart) {
+  const Ggml ggml;
+  if (!ggml.found()) GTEST_SKIP() << "no " << ggml.path();
+  for (int power = 0; power < 20; ++power) {
+    SampleNumbers numbers(40 + static_cast<uint64_t>(power));
+    SampleTensor tensor{.name = "10^" + std::to_string(power), .rows = 96, .columns = 256};
+    for (int64_t i = 0; i < tensor.rows * tensor.columns; ++i)
+      tensor.values.push_back(static_cast<float>(numbers.normal()));
+    for (int64_t i = 0; i < tensor.columns; ++i)
+      tensor.importance.push_back(
+          static_cast<float>(std::abs(numbers.normal()) * (i % 32 == 9 ? std::pow(10, power) : 1)));
+    for (const GgmlType type : kTypes) {
+      const auto wanted = ggml.encode(type, tensor.values, tensor.columns, tensor.importance);
+      EXPECT_EQ(difference(encoded(tensor, type, true, fastest_path()), wanted, type), "")
+          << ggml_type_info(type).name << " of " << tensor.name;
+    }
+  }
+}
+
 TEST(Blocks, DecodeToTheValuesOfGgml) {
   const Ggml ggml;
   if (!ggml.found()) GTEST_SKIP() << "no " << ggml.path();
