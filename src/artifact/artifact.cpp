@@ -156,9 +156,26 @@ Artifact with_adapter(const std::string& address, const Address& parts, std::str
   return artifact;
 }
 
+// What four bits the run of an adapter held its base in; "" of a run without, and of an adapter that lies in no run.
+std::string quantize_of_run(const fs::path& adapter) {
+  constexpr int kLevels = 3;  // RUN/adapter, RUN/checkpoints/step-00000002/adapter
+  fs::path run = adapter;
+  for (int level = 0; level < kLevels; ++level) {
+    run = run.parent_path();
+    if (!fs::exists(run / "run.json") || !fs::exists(run / "recipe.yaml")) continue;
+    const Node recipe = read_recipe_file((run / "recipe.yaml").string());
+    const Node* model = recipe.find("model");
+    const Node* quantize = model == nullptr ? nullptr : model->find("quantize");
+    return quantize == nullptr || quantize->as_string() == "none" ? "" : quantize->as_string();
+  }
+  return "";
+}
+
 // An adapter that came with a tokenizer was trained with it.
-Artifact with_own_tokenizer(Artifact artifact) {
-  if (!artifact.adapter.empty() && has_tokenizer(artifact.adapter)) artifact.tokenizer = artifact.adapter;
+Artifact with_own_parts(Artifact artifact) {
+  if (artifact.adapter.empty()) return artifact;
+  if (has_tokenizer(artifact.adapter)) artifact.tokenizer = artifact.adapter;
+  artifact.trained_in = quantize_of_run(artifact.adapter);
   return artifact;
 }
 
@@ -201,7 +218,7 @@ bool has_tokenizer(const fs::path& folder) {
 
 Artifact resolve_artifact(const std::string& address, std::string_view key) {
   if (address.empty()) fail_missing(key);
-  return with_own_tokenizer(of_parts(address, parse_address(fs::current_path(), address), key));
+  return with_own_parts(of_parts(address, parse_address(fs::current_path(), address), key));
 }
 
 Artifact resolve_model(const ModelSection& section, std::string_view key) {
@@ -209,7 +226,7 @@ Artifact resolve_model(const ModelSection& section, std::string_view key) {
   Address parts = parse_address(fs::current_path(), section.path);
   if (!section.adapter.empty()) parts.adapter = section.adapter;
   const std::string address = section.adapter.empty() ? section.path : section.path + "+" + section.adapter;
-  Artifact artifact = with_own_tokenizer(of_parts(address, parts, key));
+  Artifact artifact = with_own_parts(of_parts(address, parts, key));
   if (!section.tokenizer.empty()) {
     if (!fs::exists(section.tokenizer)) fail(ExitCode::usage, "model.tokenizer: no such folder: " + section.tokenizer);
     artifact.tokenizer = absolute_path(section.tokenizer);

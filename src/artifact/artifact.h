@@ -25,6 +25,7 @@ struct Artifact {
   std::string shape;                    // configs/models entry, for instance models/llama-3.1-8b.json
   std::string served_type;  // of a run with adapter.qat: the file type whose rounding it trained; else empty
   std::map<std::string, std::string> served_types;  // and that run's export.types
+  std::string trained_in;                           // of an adapter in a run with model.quantize: that word
   bool has_weights() const { return !base.empty(); }
 };
 

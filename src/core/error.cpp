@@ -76,6 +76,11 @@ void rethrow_with_context(const Error& error, ExitCode code, std::string_view co
 
 std::string closest_match(std::string_view word, const std::vector<std::string>& candidates) {
   const std::string* best = nullptr;
+  for (const auto& candidate : candidates) {  // a word that was cut off: Q4_K of Q4_K_M
+    const bool is_whole = word.size() >= 3 && candidate.starts_with(word);
+    if (is_whole && (best == nullptr || candidate.size() < best->size())) best = &candidate;
+  }
+  if (best != nullptr) return *best;
   size_t best_distance = std::max<size_t>(1, word.size() / 3) + 1;
   for (const auto& candidate : candidates) {
     const size_t distance = edit_distance(word, candidate);

@@ -88,8 +88,7 @@ Check compare_merged(const Model& model, const PreparedRun& run, const WeightSou
                         .nf4 = options.nf4};
   const Batch batch = to_device(collate(sequences, 0), device_of(model));
   return merge_check(merge_difference(model, merged, form, batch),
-                     own ? "the base's own weights, and not the four bits that were trained on"
-                         : "what the four bits that were trained on stand for");
+                     own ? kBaseOwnWeights : "what the four bits that were trained on stand for");
 }
 
 // The coarsest type that products of the model in memory read; blocks of a file are served as they are.

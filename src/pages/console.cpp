@@ -108,6 +108,7 @@ void print_products(const Products& products, const std::filesystem::path& out, 
                                      {"resumed", Json::Object{{"files", products.resumed.files},
                                                               {"tensors", products.resumed.tensors},
                                                               {"tensors_written", products.resumed.made}}},
+                                     {"merges", Json::Array(products.merges.begin(), products.merges.end())},
                                      {"survival", Json::Array(products.survivals.begin(), products.survivals.end())},
                                      {"warnings", Json::Array(products.warnings.begin(), products.warnings.end())}};
     fmt::print("{}\n", result.dump());
@@ -118,6 +119,7 @@ void print_products(const Products& products, const std::filesystem::path& out, 
     fmt::print("  {:<9} {}\n", human_bytes(static_cast<double>(product.bytes)), (out / product.name).string());
   }
   if (products.verified) fmt::print("  verified: {} (verify.json)\n", products.proven);
+  for (const auto& line : products.merges) fmt::print("  merged    {}\n", printable(line));
   for (const auto& line : products.survivals) fmt::print("  update    {}\n", printable(line));
   print_warnings(products.warnings);
 }

@@ -213,14 +213,15 @@ void check_trained_products(Checker& c, const AdapterSection& adapter, const Exp
 }
 
 // What an export writes of a model that is there, or of one that only its shape is known of.
-void check_exported(Checker& c, const ExportSection& exports, const ModelShape& shape) {
+// `understood`: nothing that was asked for is left out of `exports`.
+void check_exported(Checker& c, const ExportSection& exports, const ModelShape& shape, bool understood) {
   const fs::path& adapter = shape.artifact.adapter;
   const bool as_gguf = exports.gguf_adapter != "none";
   if (adapter.empty() && !shape.promised) {
     if (as_gguf) {
       c.mistake("export.gguf_adapter", shape.artifact.address + " has no adapter",
                 "name one: model.path=BASE+ADAPTER, or export.gguf=[F16] for the model itself");
-    } else if (exports.peft && exports.merged == "none" && exports.gguf.empty()) {
+    } else if (understood && exports.peft && exports.merged == "none" && exports.gguf.empty()) {
       c.mistake("export.peft", "nothing is asked for, and the model has no adapter",
                 "export.merged=bf16 or export.gguf=[F16], for instance");
     }
@@ -323,7 +324,7 @@ void check_against_model(const R& recipe, const ModelShape& shape, RecipeMistake
   }
   if constexpr (std::is_same_v<R, ImatrixRecipe>)
     c.gather("model.path", [&] { check_gguf_can_express(decoder_alone(spec)); });
-  if constexpr (exports_only) check_exported(c, recipe.exports, shape);
+  if constexpr (exports_only) check_exported(c, recipe.exports, shape, mistakes.empty());
   if constexpr (requires { recipe.exports; }) check_tensor_types(c, recipe.exports, spec);
 }
 

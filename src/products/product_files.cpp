@@ -114,6 +114,7 @@ class ProductWriter {
   void look_for_what_is_there();
   void take_importance();
   bool is_there(const std::string& name);
+  void compare_merged(Verification&, const HfFolderOptions&);
   void write_merged();
   void write_model(FileType);
   bool write_adapter();
@@ -129,7 +130,8 @@ class ProductWriter {
   std::optional<WeightSource> weights_;
   std::pair<ImportanceMatrix, std::vector<std::string>> importance_;
   std::optional<ProductRecords> records_;
-  std::map<std::string, Verification> there_;  // products of a run that was killed
+  std::map<bool, std::optional<Check>> merge_checks_;  // by whether they are in four bits again
+  std::map<std::string, Verification> there_;          // products of a run that was killed
   ProductFiles made_;
 };
 
@@ -156,7 +158,7 @@ void ProductWriter::take_importance() {
   importance_ = source_.importance(kept);
   options_.importance = &importance_.first;
   options_.importance_file = fs::path(section_.imatrix).filename().string();
-  made_.warnings = importance_.second;
+  made_.warnings.insert(made_.warnings.end(), importance_.second.begin(), importance_.second.end());
 }
 
 // Everything is written beside what stands there before it takes its place. What a killed run has left of these very
@@ -230,6 +232,17 @@ bool ProductWriter::hand_over(Temporary& made, const std::string& name, const Ve
   return true;
 }
 
+// Merging puts an adapter that was trained on four bits on other weights: how far that is, once for every form of them.
+void ProductWriter::compare_merged(Verification& found, const HfFolderOptions& options) {
+  if (!source_.compare) return;
+  auto& check = merge_checks_[options.nf4];
+  if (!check) {
+    check = source_.compare(*weights_, options);
+    made_.merges.push_back(check->detail);
+  }
+  found.checks.push_back(*check);
+}
+
 void ProductWriter::write_merged() {
   if (!source_.served_type.empty()) made_.warnings.push_back(another_than_trained("merged", source_.served_type));
   if (is_there("merged")) return;
@@ -242,7 +255,7 @@ void ProductWriter::write_merged() {
   Verification found;
   if (section_.verify) {
     found = verify_hf_folder(folder.path(), *weights_, weights_->spec(), source_.companions, options);
-    if (source_.compare) found.checks.push_back(source_.compare(*weights_, options));
+    compare_merged(found, options);
     const Proof proof = proof_of(source_, *weights_, section_, weights_->spec().max_positions);
     if (found.passed() && !proof.rules.tokens.empty())
       prove_folder(found, "merged", folder.path(), proof.trained, proof.rules);
@@ -268,6 +281,7 @@ void ProductWriter::write_model(FileType type) {
     proof.trained.logit_weights_type = source_.served_type;
     if (!source_.served_types.empty())
       proof.trained.logit_weights = as_served(reader_of(*weights_), source_.served_types);
+    compare_merged(found, {.type = GgmlType::F32});
     if (found.passed()) prove_gguf(found, name, file.path(), proof.trained, proof.rules);
   }
   if (!survival.tensors.empty()) found.survivals.emplace(name, std::move(survival));
@@ -289,6 +303,11 @@ bool ProductWriter::write_adapter() {
 }
 
 ProductFiles ProductWriter::make() {
+  if (source_.compare && !section_.verify && weights_) {
+    made_.warnings.push_back(
+        "the adapter was trained on four bits and is merged with other weights, and how far that is from what was "
+        "trained was not asked (export.verify=false)");
+  }
   look_for_what_is_there();
   take_importance();
   if (section_.merged != "none") write_merged();

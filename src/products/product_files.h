@@ -20,6 +20,7 @@ struct ProductFiles {
   std::vector<std::string> rejected;    // products that failed, and are kept as NAME.rejected
   std::vector<std::string> gguf_files;  // models, by their names below gguf/
   bool gguf_adapter = false;
+  std::vector<std::string> merges;    // how far merging is from what was trained, where that is another model
   std::vector<std::string> warnings;  // of the importance matrix
   FileHashes hashes;                  // of those made now, by their names below the run
   ResumeCounts resumed;

@@ -27,7 +27,7 @@ namespace prentice {
 struct ProductSource {
   const ModelSpec& spec;
   const Tokenizer& tokenizer;
-  // Of merged weights against what was trained, where it is in memory; may be empty.
+  // Of merged weights against what was trained on four bits; empty where that are the merged ones.
   std::function<Check(const WeightSource&, const HfFolderOptions&)> compare = {};
   std::function<WeightSource()> weights;  // adapter folded in; asked for only where whole weights are written
   bool in_memory = false;                 // they are in no file that `origin` or `adapter` tells of

@@ -30,11 +30,14 @@ constexpr const char* kProductNames[] = {"adapter",     "merged",    "gguf",    
                                          "report.html", "store",     "answers.jsonl", kImatrixFile};
 
 // What is left of an adapter's update, a sentence a file; where that is little, it is said to the receiver, too.
-std::vector<std::string> tell_survivals(const std::map<std::string, DeltaSurvival>& survivals, ServingInfo& info) {
+std::vector<std::string> tell_survivals(const std::map<std::string, DeltaSurvival>& survivals,
+                                        const std::string& served_type, ServingInfo& info) {
   std::vector<std::string> told;
   for (const auto& [file, survival] : survivals) {
     told.push_back(fmt::format("{}: {}", file, survival.sentence()));
-    if (!survival.is_nearly_gone()) continue;
+    // Where training was against this file's rounding, the rounding is part of what was trained.
+    const bool is_as_trained = !served_type.empty() && file.ends_with("-" + served_type + ".gguf");
+    if (!survival.is_nearly_gone() || is_as_trained) continue;
     info.warnings.push_back(
         fmt::format("{}: the adapter's update is nearly gone behind the rounding of its blocks; take a type of more "
                     "bits, or serve the adapter beside the base (export.gguf_adapter)",
@@ -84,11 +87,15 @@ Products write_products(const ProductSource& source, const ExportSection& sectio
   info.warnings.insert(info.warnings.end(), files.warnings.begin(), files.warnings.end());
   info.gguf_files = std::move(files.gguf_files);
   info.gguf_adapter = files.gguf_adapter;
-  auto survivals = tell_survivals(files.found.survivals, info);
+  auto survivals = tell_survivals(files.found.survivals, source.served_type, info);
   if (!files.found.checks.empty()) publish_file(out / "verify.json", verification_json(files.found));
   if (!files.rejected.empty()) {
-    fail(ExitCode::gate, fmt::format("{} of {} failed verification", fmt::join(files.rejected, ", "), out.string()),
-         "verify.json says why; the file is kept as NAME.rejected");
+    std::vector<Diagnostic> reasons;
+    for (const auto& reason : failures(files.found)) reasons.push_back({.message = "verify: " + reason});
+    reasons.push_back(
+        {.message = fmt::format("{} of {} failed verification", fmt::join(files.rejected, ", "), out.string()),
+         .hint = "verify.json says all; the file is kept as NAME.rejected"});
+    throw Error(ExitCode::gate, std::move(reasons));
   }
   info.merged = fs::exists(out / "merged");
   const auto tolerances = tolerances_of(source, section, info, files.found);
@@ -97,6 +104,7 @@ Products write_products(const ProductSource& source, const ExportSection& sectio
   write_serving(source, info, self_test, tolerances, out);
   Products products{.verified = !files.found.checks.empty(),
                     .proven = proven_of_all(files.found.checks),
+                    .merges = std::move(files.merges),
                     .survivals = std::move(survivals),
                     .warnings = info.warnings,
                     .hashes = std::move(files.hashes),

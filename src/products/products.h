@@ -25,6 +25,7 @@ struct Products {
   std::vector<Product> written;
   bool verified = false;               // everything that was checked passed
   std::string proven;                  // "container, tensors": what was asked of every product that was checked
+  std::vector<std::string> merges;     // with which weights an adapter was merged that was trained on others
   std::vector<std::string> survivals;  // of an adapter in files of blocks, a sentence each
   std::vector<std::string> warnings;   // what the receiver must know, a sentence each
   FileHashes hashes;                   // of files of weights, by their names below the run

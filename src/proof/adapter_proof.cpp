@@ -17,6 +17,7 @@
 #include "model/make.h"
 #include "proof/artifact_reading.h"
 #include "proof/file_checks.h"
+#include "proof/four_bits_reader.h"
 #include "quant/encode.h"
 
 namespace prentice {
@@ -51,14 +52,39 @@ struct Sides {
 WeightReader with_changes(const WeightReader& base, AdapterChanges found) {
   const auto changes = std::make_shared<const AdapterChanges>(std::move(found));
   return {base.spec, [base, changes](const std::string& name, int64_t first, const Tensor& destination) {
-            base.read(name, first, destination);
+            if (const auto whole = changes->replaced.find(name); whole != changes->replaced.end()) {
+              const Tensor values = PeftFolder::values(*whole->second);
+              destination.copy_(values.dim() > 0 ? values.narrow(0, first, destination.size(0)) : values);
+            } else {
+              base.read(name, first, destination);
+            }
             const auto delta = changes->deltas.find(name);
             Tensor rows = destination;
             if (delta != changes->deltas.end()) apply_delta(delta->second, first, rows);
           }};
 }
 
-std::shared_ptr<Sides> open_sides(const fs::path& base, const fs::path& adapter, const ModelSpec& spec) {
+// The head of a tied model, whose adapter gives it a weight of its own, is the embedding still.
+WeightReader untied(const WeightReader& base, const ModelSpec& spec) {
+  const std::string head = spec.names.head + ".weight", embed = spec.names.embed + ".weight";
+  return {spec, [=](const std::string& name, int64_t first, const Tensor& destination) {
+            base.read(name == head ? embed : name, first, destination);
+          }};
+}
+
+// Its embedding and head, which PEFT folders may hold copies of.
+Tensor whole_tensor(const WeightReader& base, const std::string& name) {
+  for (const auto& tensor : expected_tensors(base.spec)) {
+    if (tensor.name != name) continue;
+    Tensor values = at::empty(tensor.shape, at::TensorOptions(at::kFloat));
+    base.read(name, 0, values);
+    return values;
+  }
+  return {};
+}
+
+std::shared_ptr<Sides> open_sides(const fs::path& base, const fs::path& adapter, const ModelSpec& spec,
+                                  Quantize trained_in = Quantize::none) {
   auto sides = std::make_shared<Sides>();
   if (is_gguf_file(base)) {
     sides->file = GgufReader::open(base);
@@ -69,6 +95,12 @@ std::shared_ptr<Sides> open_sides(const fs::path& base, const fs::path& adapter,
     sides->plain = WeightSource::from_folder(spec, base);
     sides->adapted = WeightSource::from_folder(spec, base, adapter);
     sides->base = reader_of(*sides->plain), sides->model = reader_of(*sides->adapted);
+    if (trained_in == Quantize::none) return sides;
+    const auto of_base = [&](const std::string& name) { return whole_tensor(sides->base, name); };
+    auto changes = read_adapter_changes(adapter, spec, of_base);
+    sides->base = in_four_bits(sides->base, trained_in);
+    if (changes.unties) sides->base = untied(sides->base, sides->model.spec);
+    sides->model = with_changes(sides->base, std::move(changes));
   }
   return sides;
 }
@@ -108,8 +140,8 @@ WeightReader with_gguf_adapter(const WeightReader& base, const GgufReader& file)
           }};
 }
 
-WeightReader adapted_reader(const fs::path& base, const fs::path& adapter, const ModelSpec& spec) {
-  const auto sides = open_sides(base, adapter, spec);
+WeightReader adapted_reader(const fs::path& base, const fs::path& adapter, const ModelSpec& spec, Quantize trained_in) {
+  const auto sides = open_sides(base, adapter, spec, trained_in);
   return {sides->model.spec, [sides](const std::string& name, int64_t first, const Tensor& destination) {
             sides->model.read(name, first, destination);
           }};

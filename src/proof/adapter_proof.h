@@ -17,8 +17,10 @@ struct TrainedAdapter {
   std::vector<int32_t> stop_ids;
 };
 
-// The model that was trained, read from its files, which it holds. Errors: those of the base and of PeftFolder.
-WeightReader adapted_reader(const std::filesystem::path& base, const std::filesystem::path& adapter, const ModelSpec&);
+// The model that was trained, read from its files, which it holds; `trained_in`: four bits, where the base was rounded
+// to them. Errors: those of the base and of PeftFolder.
+WeightReader adapted_reader(const std::filesystem::path& base, const std::filesystem::path& adapter, const ModelSpec&,
+                            Quantize trained_in = Quantize::none);
 
 // Container, scale, tensor set, values, logits. A witness is asked where the base is a GGUF file.
 // Errors: `model` for a container, or metadata, that cannot be read; those of the base and of PeftFolder.

@@ -116,18 +116,21 @@ std::vector<Check> logit_checks(const LogitProof& found, const LogitBound& bound
   std::vector<Check> checks;
   checks.push_back(at_most_check(
       "log-probabilities", found.kld_mean, bound.kld,
-      fmt::format("mean KL in nats from what was trained, over {} tokens; 99 % are below "
-                  "{:.2g}; perplexity {:.4f} times; largest difference {:.2g}; the limit of "
-                  "{} is {}",
-                  found.tokens, found.kld_p99, found.perplexity_ratio, found.largest, bound.type, bound.origin)));
+      fmt::format(
+          "a mean KL of {:.3g} nats from what was trained (at most {:.3g}), over {} tokens; 99 % are below {:.2g}; "
+          "perplexity {:.4f} times; largest difference {:.2g}; the limit of {} is {}",
+          found.kld_mean, bound.kld, found.tokens, found.kld_p99, found.perplexity_ratio, found.largest, bound.type,
+          bound.origin)));
   // Which of many ids that are alike comes first is not a matter of what a model has learnt.
   const bool indifferent = found.confidence < kLeastConfidence;
   const double limit = indifferent ? 0 : bound.top1;
   checks.push_back(at_least_check("top-1", found.top1, limit,
-                                  indifferent ? fmt::format("the model itself is indifferent: its likeliest id has a "
-                                                            "probability of {:.2g} on average, and no limit holds",
-                                                            found.confidence)
-                                              : "share of tokens with the same likeliest id, at least the limit"));
+                                  indifferent
+                                      ? fmt::format("the model itself is indifferent: its likeliest id has a "
+                                                    "probability of {:.2g} on average, and no limit holds",
+                                                    found.confidence)
+                                      : fmt::format("{:.1f} % of tokens have the same likeliest id (at least {:.1f} %)",
+                                                    100 * found.top1, 100 * limit)));
   // One that is missed may be by chance, as any token's likeliest id may be another one: all of a single end, too,
   // which tells as much as any one token.
   const double kept = found.ends > 0 ? static_cast<double>(found.ends_kept) / static_cast<double>(found.ends) : 1;

@@ -10,6 +10,7 @@
 #include <map>
 
 #include "model/decoder.h"
+#include "proof/logit_proof.h"
 
 namespace prentice {
 
@@ -89,13 +90,19 @@ MergeDifference merge_difference(const Model& model, const WeightSource& merged,
   return found;
 }
 
+MergeDifference merge_difference(const WeightReader& trained, const WeightReader& merged,
+                                 const std::vector<Batch>& batches, const std::function<void()>& before_layer) {
+  const c10::NoGradGuard no_grad;
+  const LogitProof found = SideBySide(trained, merged, batches, before_layer).compare({});
+  return {.tokens = found.tokens, .mean_kl = found.kld_mean, .largest = found.largest, .top1 = found.top1};
+}
+
 Check merge_check(const MergeDifference& found, const std::string& base) {
-  return at_most_check(
-      "log-probabilities on four bits", found.mean_kl, kMostMergeKl,
-      fmt::format(
-          "mean KL in nats from what was trained, over {} tokens; the same likeliest token at {:.1f} %; largest "
-          "difference {:.2g}; merged with {}",
-          found.tokens, 100 * found.top1, found.largest, base));
+  return at_most_check("log-probabilities on four bits", found.mean_kl, kMostMergeKl,
+                       fmt::format("a mean KL of {:.3g} nats from what was trained (at most {}), over {} tokens; the "
+                                   "same likeliest token at {:.1f} %; largest "
+                                   "difference {:.2g}; merged with {}",
+                                   found.mean_kl, kMostMergeKl, found.tokens, 100 * found.top1, found.largest, base));
 }
 
 }  // namespace prentice

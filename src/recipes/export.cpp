@@ -20,6 +20,8 @@
 #include "products/proof_tokens.h"
 #include "products/selftest.h"
 #include "proof/adapter_proof.h"
+#include "proof/four_bits_reader.h"
+#include "proof/merge_difference.h"
 #include "proof/served_reader.h"
 #include "recipes/programs.h"
 #include "run/run_folder.h"
@@ -53,6 +55,20 @@ std::pair<ImportanceMatrix, std::vector<std::string>> importance_of(const Opened
         const Model model = load_weights(opened, static_cast<uint64_t>(recipe.run.seed));
         return collect_importance(model, calibration, [](int64_t, int64_t) { throw_if_stopped(kContinues); });
       });
+}
+
+// Of an adapter that a run trained on its base in four bits, which is merged with the base's own weights here.
+std::function<Check(const WeightSource&, const HfFolderOptions&)> comparison_of(const Opened& opened) {
+  const Artifact& artifact = opened.artifact;
+  if (artifact.trained_in.empty() || artifact.adapter.empty() || opened.spec.labels > 0) return {};
+  const Quantize quantize = artifact.trained_in == "nf4" ? Quantize::nf4 : Quantize::nf4_single;
+  return [&opened, quantize](const WeightSource& merged, const HfFolderOptions& options) {
+    const Artifact& artifact = opened.artifact;
+    const auto trained = adapted_reader(artifact.base, artifact.adapter, opened.spec, quantize);
+    const auto own = options.nf4 ? in_four_bits(reader_of(merged), Quantize::nf4) : reader_of(merged);
+    const auto batches = proof_batches({}, opened.tokenizer, opened.spec.max_positions, opened.machine.device);
+    return merge_check(merge_difference(trained, own, batches, [] { throw_if_stopped(kContinues); }), kBaseOwnWeights);
+  };
 }
 
 // What the exported model answers, for whoever receives it.
@@ -90,6 +106,7 @@ int run_program(ExportRecipe recipe, const Invocation& invocation) {
   const Products products = write_products(
       {.spec = alone,
        .tokenizer = opened.tokenizer,
+       .compare = comparison_of(opened),
        .weights = [&] { return WeightSource::from_folder(spec, artifact.base, artifact.adapter); },
        .importance = [&](const fs::path& kept) { return importance_of(opened, recipe, kept); },
        .proof_tokens =

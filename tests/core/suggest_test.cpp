@@ -11,6 +11,7 @@ TEST(ClosestMatch, FindsSlipsOfTheHandAndNothingElse) {
       {"bacth", "batch"},  // two letters swapped: one slip
       {"batc", "batch"},  {"bbatch", "batch"},      {"bstch", "batch"}, {"epcohs", "epochs"}, {"rl", "lr"},
       {"xyzzy", ""},      {"leanring", "learning"}, {"BATCH", "batch"}, {"Epcohs", "epochs"},
+      {"epo", "epochs"},  {"batch_", "batch_tokens"},  {"ba", ""},  // cut off
   };
   for (const auto& [word, expected] : cases) EXPECT_EQ(closest_match(word, keys), expected) << word;
 }

@@ -225,6 +225,41 @@ def test_damage_to_a_folder_in_four_bits_is_named(what, prentice, tmp_path):
     assert f"tensor {name}" in refused.stderr and message in refused.stderr, refused.stderr
 
 
+def on_four_bits(run):
+    """By its product, how far merging is from what was trained."""
+    checks = json.loads((run / "verify.json").read_text())["checks"]
+    return {check["name"].split(": ")[0]: check for check in checks if check["name"].endswith("log-probabilities on four bits")}
+
+
+def test_an_export_of_a_run_on_four_bits_is_held_to_what_was_trained(prentice, tmp_path):
+    """Merging takes the base's own weights: of a base that four bits change much, that is another model than was trained."""
+    (tmp_path / "rows.jsonl").write_text("\n".join(TICKETS.read_text().splitlines()[:16]) + "\n")
+    train = ["data.train=rows.jsonl", "data.eval_split=0", "train.steps=2", "train.batch=2", "run.precision=f32", "run.device=cpu"]
+    whole = ["export.merged=f32", "export.gguf=[F32]", "export.peft=false", "run.device=cpu", "--json"]
+    for name, spread in (("calm", 0.02), ("hot", 0.2)):
+        save_folder(make_model("llama", initializer_range=spread), tmp_path / name)
+        for quantize in ("none", "nf4", "nf4-single"):
+            run = f"{name}-{quantize}"
+            prentice.run("sft", f"model.path={name}", f"model.quantize={quantize}", f"run.out={run}", *train)
+            code = 9 if name == "hot" and quantize != "none" else 0
+            for address in (run, f"{run}/adapter", f"{name}+{run}"):
+                told = prentice.run("export", f"model.path={address}", "run.out=made", *whole, "--fresh", code=code)
+                found = on_four_bits(tmp_path / "made")
+                if quantize == "none":
+                    assert not found and json.loads(told.stdout)["merges"] == []
+                    continue
+                assert set(found) == {"merged", "gguf/made-F32.gguf"}
+                for check in found.values():
+                    assert check["detail"].endswith("merged with the base's own weights, and not the four bits that were trained on")
+                    assert (check["value"] < 0.05) == (name == "calm"), check
+                if code == 0:
+                    assert len(json.loads(told.stdout)["merges"]) == 1
+                else:
+                    assert "log-probabilities on four bits: a mean KL of " in told.stderr and not (tmp_path / "made/merged").exists()
+    told = prentice.run("export", "model.path=hot-nf4", "run.out=made", "export.verify=false", *whole, "--fresh")
+    assert any("trained on four bits" in warning for warning in json.loads(told.stdout)["warnings"])
+
+
 @pytest.mark.parametrize("name", ["llama", "qwen2", "phi3"])
 def test_a_merged_folder_in_four_bits_is_loaded_by_transformers(name, prentice, tmp_path):
     folder = save_folder(tiny_model(name), tmp_path / "model")

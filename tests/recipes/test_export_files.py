@@ -95,6 +95,27 @@ def test_a_killed_export_leaves_whole_files_or_none_and_goes_on(program, tmp_pat
     assert not [path for path in (tmp_path / "run").rglob(".tmp-*")]
 
 
+def test_a_type_that_is_cut_off_is_the_only_mistake(program):
+    for word, meant in (("Q4_K", "Q4_K_M"), ("Q5_", "Q5_K_M"), ("q8_0", "Q8_0")):
+        told = program.run(*EXPORT, "model.path=model", f"export.gguf=[{word}]", "run.out=run", code=2).stderr
+        assert f"did you mean {meant}?" in told and "nothing is asked for" not in told, told
+    assert "nothing is asked for" in program.run("export", "model.path=model", "run.out=run", code=2).stderr
+
+
+def test_a_finished_export_whose_files_have_changed_is_not_called_done(program, tmp_path):
+    words = [*EXPORT, "model.path=model+adapter", "export.gguf=[Q8_0]", "export.name=it", "run.out=run"]
+    program.run(*words)
+    assert "already done" in program.run(*words).stdout
+    file = tmp_path / "run/gguf/it-Q8_0.gguf"
+    content = file.read_bytes()
+    for change in (lambda: file.write_bytes(content[:-9] + bytes([content[-9] ^ 1]) + content[-8:]), file.unlink):
+        change()
+        told = program.run(*words, code=2).stderr
+        assert "run/gguf/it-Q8_0.gguf: not as the finished run left it" in told and "--fresh" in told
+    program.run(*words, "--fresh")
+    assert file.read_bytes() == content and "already done" in program.run(*words).stdout
+
+
 def test_a_disk_that_is_too_small_is_told_before_anything_is_written(binary, tmp_path):
     """A folder of holes: it takes no space, and what is made of it would."""
     free = shutil.disk_usage(tmp_path).free

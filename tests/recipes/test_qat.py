@@ -53,6 +53,16 @@ def test_the_file_gives_what_was_trained(model, qat, more, base, prentice, tmp_p
     assert proofs["passed"] and proofs["kld_mean"] < 1e-9 and proofs["top1"] == 1.0
 
 
+def test_an_update_below_the_rounding_is_not_gone_where_training_was_against_it(base, prentice, tmp_path):
+    """And is, in the same file merged without: the rounding is then nobody's."""
+    small = ["optim.lr=1e-5", "optim.warmup=0"]
+    said = prentice.run(*sft(base, tmp_path / "run", *small, steps=3), "--json")
+    told = json.loads(said.stdout.splitlines()[-1]).get("warnings", []) if said.stdout.startswith("{") else []
+    assert "nearly gone" not in said.stderr + " ".join(told)
+    merged = prentice.run(*sft(base, tmp_path / "merged", *small, "adapter.qat=none", steps=3))
+    assert "take a type of more bits" in merged.stderr, merged.stderr
+
+
 def test_every_verb_takes_a_run_for_what_it_trained(base, prentice, tmp_path):
     prentice.run(*sft(base, tmp_path / "run", *scored(base)))
     file = tmp_path / "run/gguf/x-Q4_K_M.gguf"
