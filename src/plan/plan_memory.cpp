@@ -55,14 +55,11 @@ MemoryByPhase step_memory(const StepShape& shape) {
   const Rehearsed found = rehearse(shape);
   const int64_t context = shape.is_gpu ? kGpuContextBytes : kCpuContextBytes;
   const int64_t between = context + found.weights + found.asked + found.learned + found.moments;
-  // AdamW is one pass over each tensor; the others make a tensor as large as the gradients.
-  const bool in_place = shape.optimizer == OptimizerName::adamw || shape.optimizer == OptimizerName::adamw8bit;
-  const int64_t moving = (in_place ? 0 : found.gradients) + found.paged;
   MemoryByPhase memory;
   memory.load = context + found.weights + found.asked + found.learned;
   memory.forward = context + found.forward;
   memory.backward = context + found.backward;
-  memory.step = between + found.gradients + moving;
+  memory.step = between + found.gradients + found.moving + found.paged;
   memory.eval = context + found.eval;
   memory.save = between;
   memory.export_ = between + kRowBlocks;

@@ -217,6 +217,7 @@ Rehearsed rehearse_whole(const StepShape& shape) {
     optimizer.emplace(OptimizerOptions{.name = shape.optimizer, .beta1 = shape.beta1, .offload = shape.offload},
                       rehearsal.weights());
     if (shape.offload) found.paged = two_pages(optimizer->state());
+    found.moving = most_beside(shape.optimizer, rehearsal.weights());
   }
   found.moments = held() - found.weights - found.asked - found.learned;
   if (shape.adapter) {
@@ -277,9 +278,9 @@ Rehearsed rehearse(const StepShape& shape) {
   const Rehearsed few = rehearse_whole(some_rows(shape, kRowsTaken)),
                   more = rehearse_whole(some_rows(shape, 2 * kRowsTaken));
   Rehearsed all;  // every row adds alike
-  for (const auto part :
-       {&Rehearsed::weights, &Rehearsed::asked, &Rehearsed::learned, &Rehearsed::moments, &Rehearsed::paged,
-        &Rehearsed::gradients, &Rehearsed::kept, &Rehearsed::forward, &Rehearsed::backward, &Rehearsed::eval}) {
+  for (const auto part : {&Rehearsed::weights, &Rehearsed::asked, &Rehearsed::learned, &Rehearsed::moments,
+                          &Rehearsed::paged, &Rehearsed::moving, &Rehearsed::gradients, &Rehearsed::kept,
+                          &Rehearsed::forward, &Rehearsed::backward, &Rehearsed::eval}) {
     all.*part = more.*part + (more.*part - few.*part) * (rows - 2 * kRowsTaken) / kRowsTaken;
   }
   return all;

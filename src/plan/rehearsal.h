@@ -13,6 +13,7 @@ struct Rehearsed {
   int64_t learned = 0;    // what trains beside the model
   int64_t moments = 0;    // the optimizer's, where they are on this device
   int64_t paged = 0;      // the most of those that visit it in a step, where they wait on the host
+  int64_t moving = 0;     // what a move of the weights makes beside them
   int64_t gradients = 0;  // from the first backward pass of a step to its end
   int64_t kept = 0;       // for the backward pass
   int64_t forward = 0;    // the most while losses are computed, all of the above included

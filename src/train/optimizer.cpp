@@ -42,6 +42,16 @@ int64_t moments_per_weight(OptimizerName name, double beta1) {
   return name == OptimizerName::lion ? 1 : 2;
 }
 
+// Behind the tensors from `begin` on that together take kLionBytes, or behind the one that takes more.
+size_t end_of_stretch(const std::vector<Tensor>& weights, size_t begin) {
+  size_t end = begin;
+  for (int64_t bytes = 0; end < weights.size(); ++end) {
+    bytes += static_cast<int64_t>(weights[end].nbytes());
+    if (end > begin && bytes > kLionBytes) break;
+  }
+  return end;
+}
+
 double rate_factor(const OptimizerOptions& options, const std::string& name, const Tensor& tensor) {
   if (options.lr_ratio == 1) return 1;
   if (name.find(".lora_embedding_") != std::string::npos) return kEmbeddingRate / options.lr;
@@ -214,15 +224,29 @@ void Optimizer::lion(Group& group, const std::vector<Tensor>& gradients, const T
   decay_weights(group.weights, group.lr, group.weight_decay, skip);
   const Tensor gate = at::rsub(skip, 1);
   const auto dtype = group.weights.front().scalar_type();
+  const Tensor forward = gate.mul(group.lr).neg().to(dtype), share = gate.mul(1 - options_.beta2).to(dtype);
 
-  auto direction = at::_foreach_lerp(group.first, gradients, 1 - options_.beta1);
-  at::_foreach_sign_(direction);
-  at::_foreach_mul_(direction, gate.mul(group.lr).neg().to(dtype));
-  at::_foreach_add_(group.weights, direction);
+  for (size_t begin = 0, end = 0; begin < gradients.size(); begin = end) {
+    end = end_of_stretch(group.weights, begin);
+    const auto some = [&](const std::vector<Tensor>& all) { return at::TensorList(all).slice(begin, end - begin); };
+    auto direction = at::_foreach_lerp(some(group.first), some(gradients), 1 - options_.beta1);
+    at::_foreach_sign_(direction);
+    at::_foreach_mul_(direction, forward);
+    at::_foreach_add_(some(group.weights), direction);
+  }
+  at::_foreach_sub_(gradients, group.first);  // the drift, where the gradients were
+  at::_foreach_mul_(gradients, share);
+  at::_foreach_add_(group.first, gradients);
+}
 
-  auto drift = at::_foreach_sub(gradients, group.first);
-  at::_foreach_mul_(drift, gate.mul(1 - options_.beta2).to(dtype));
-  at::_foreach_add_(group.first, drift);
+int64_t most_beside(OptimizerName name, const NamedTensors& trainable) {
+  if (name != OptimizerName::lion) return 0;
+  int64_t all = 0, largest = 0;
+  for (const auto& [key, tensor] : trainable) {
+    const auto bytes = static_cast<int64_t>(tensor.nbytes());
+    all += bytes, largest = std::max(largest, bytes);
+  }
+  return std::min(all, std::max(largest, kLionBytes));
 }
 
 NamedTensors Optimizer::state() const {

@@ -21,6 +21,12 @@ inline constexpr int64_t kLeastIn8Bit = 4096;
 // Of states that are on the device at once where they wait on the host: while one page moves the next one comes.
 inline constexpr int64_t kStatePageBytes = int64_t{128} << 20;
 
+// Of the directions that Lion takes at once: enough for few launches, and little beside the moments.
+inline constexpr int64_t kLionBytes = int64_t{16} << 20;
+
+// Bytes that a move makes beside weights, gradients and moments; all others are one pass over each tensor.
+int64_t most_beside(OptimizerName, const NamedTensors& trainable);
+
 struct OptimizerOptions {
   OptimizerName name = OptimizerName::adamw;
   double beta1 = 0.9, beta2 = 0.999, eps = 1e-8;

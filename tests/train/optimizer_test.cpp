@@ -1,8 +1,11 @@
 #include "train/optimizer.h"
 
 #include <ATen/ops/full.h>
+#include <ATen/ops/lerp.h>
+#include <ATen/ops/linspace.h>
 #include <ATen/ops/tensor.h>
 #include <ATen/ops/zeros.h>
+#include <ATen/ops/zeros_like.h>
 #include <gtest/gtest.h>
 
 #include "io/json.h"
@@ -62,6 +65,40 @@ TEST(Optimizer, TwentyClippedStepsEqualTorch) {
         EXPECT_LT(error, 5e-7) << wanted.at("name").as_string() << " " << name;
       }
     }
+  }
+}
+
+// The formula as the paper has it, a tensor at a time: which are moved together may not show in a bit. One tensor is
+// larger than what is taken at once, and the first two together are.
+TEST(Optimizer, LionMovesTensorsOfAnySizeToTheSameBits) {
+  const double lr = 0.01, decay = 0.1, beta1 = 0.9, beta2 = 0.99;
+  const int64_t most = kLionBytes / static_cast<int64_t>(sizeof(float));
+  NamedTensors weights;
+  std::vector<Tensor> expected, moments;
+  for (const int64_t size : {most / 2 + 1, most / 2, int64_t{7}, most + 8}) {
+    const Tensor values = at::linspace(-1, 1, size).sin().reshape({1, size});
+    weights.emplace_back(std::to_string(size), values.clone());
+    expected.push_back(values.clone()), moments.push_back(at::zeros_like(values));
+  }
+  EXPECT_EQ(most_beside(OptimizerName::lion, weights), kLionBytes + 32);
+  EXPECT_EQ(most_beside(OptimizerName::sgd, weights), 0);
+  Optimizer optimizer({.name = OptimizerName::lion, .beta1 = beta1, .beta2 = beta2, .weight_decay = decay}, weights);
+  for (int step = 1; step < 4; ++step) {
+    std::vector<Tensor> gradients;
+    for (size_t i = 0; i < expected.size(); ++i) {
+      const Tensor gradient = expected[i].mul(40 * step).cos();
+      gradients.push_back(gradient.clone());
+      const Tensor direction = at::lerp(moments[i], gradient, 1 - beta1).sign();
+      expected[i].mul_(at::full({}, 1 - lr * decay, at::kDouble).to(at::kFloat));
+      expected[i].add_(direction.mul(at::full({}, -lr, at::kFloat)));
+      moments[i].add_(gradient.sub(moments[i]).mul(at::full({}, 1 - beta2, at::kFloat)));
+    }
+    optimizer.step(lr, gradients, at::zeros({}, at::kFloat));
+  }
+  const NamedTensors states = optimizer.state();
+  for (size_t i = 0; i < expected.size(); ++i) {
+    EXPECT_TRUE(weights[i].second.equal(expected[i])) << i;
+    EXPECT_TRUE(states[i + 1].second.equal(moments[i])) << i;
   }
 }
 
