@@ -36,9 +36,11 @@ export targets=${dry:+$programs}
 targets=${targets:-gpu_bundle}
 
 # Only the device that is here is compiled for.
+export device=${CUDA_VISIBLE_DEVICES:-0}
+device=${device%%,*}
 build_programs() {
   local architecture
-  architecture=$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader -i 0 2> /dev/null || true)
+  architecture=$(nvidia-smi --query-gpu=compute_cap --format=csv,noheader -i "${device:-0}" 2> /dev/null || true)
   [[ -f build/toolchain.env ]] || scripts/setup.sh
   scripts/build.sh --tests ${architecture:+"-DTORCH_CUDA_ARCH_LIST=$architecture"} $targets
 }
@@ -49,7 +51,9 @@ is_built() {  # a dry check is content with the program
   for file in $programs libprentice_cuda.so; do [[ -f $build/$file ]] || return 1; done
 }
 
-if [[ -n ${PRENTICE_BUNDLE:-} ]]; then
+if [[ -z $dry ]] && ! timeout -k 2 10 nvidia-smi -L > /dev/null 2>&1; then
+  without="no NVIDIA GPU answers (nvidia-smi); --dry tries the steps on the CPU"
+elif [[ -n ${PRENTICE_BUNDLE:-} ]]; then
   bundle=$(mktemp -d)
   trap 'rm -rf "$bundle"' EXIT
   if timeout -k 2 "$(left 30)" tar -xzf "$PRENTICE_BUNDLE" -C "$bundle" &&

@@ -51,11 +51,11 @@ def bundle_of(folder, program, tests):
     return folder / "bundle.tar.gz"
 
 
-def gpu_check(out, *words, root=ROOT, **asked):
+def gpu_check(out, *words, root=ROOT, dry=True, **asked):
     environment = {key: value for key, value in os.environ.items() if key != "PRENTICE_BUILD"}
     begin = time.monotonic()
-    ran = subprocess.run([root / "scripts/gpu_check.sh", "--dry", out, *words], env={**environment, **asked}, capture_output=True,
-                         text=True, timeout=300)
+    ran = subprocess.run([root / "scripts/gpu_check.sh", *(["--dry"] if dry else []), out, *words], env={**environment, **asked},
+                         capture_output=True, text=True, timeout=300)
     results = {found["name"]: found for found in json.loads((out / "results.json").read_text())}
     return ran, results, time.monotonic() - begin
 
@@ -137,6 +137,15 @@ def test_a_clean_checkout_is_built_first(clone, tmp_path):
     assert ran.returncode == 0, ran.stdout + ran.stderr
     assert (clone / "build/asked").read_text().split() == ["--tests", "prentice", *TESTS]
     assert results["lora-8b"]["plan_bytes"] and "not beside the program" in results["speed"]["left_out"]
+
+
+def test_without_a_gpu_nothing_is_built_or_run(clone, tmp_path):
+    if subprocess.run("nvidia-smi -L", shell=True, capture_output=True).returncode == 0:
+        pytest.skip("there is a GPU")
+    (clone / "scripts/build.sh").write_text(HANGS)
+    ran, results, seconds = gpu_check(tmp_path / "out", root=clone, dry=False)
+    assert ran.returncode == 1 and "no NVIDIA GPU answers" in ran.stderr and seconds < 30
+    assert results and all("no NVIDIA GPU" in found["left_out"] for found in results.values())
 
 
 def test_a_build_that_takes_too_long_leaves_every_step_listed(clone, tmp_path):
