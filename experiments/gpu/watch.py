@@ -1,14 +1,16 @@
 """Peak memory of a process while it runs: what the driver reports of the device or, dry, what the host holds of it."""
 
+import os
 import subprocess
 import threading
 
 
 def device_query(fields):
-    """Words of nvidia-smi for the first device; [] without one."""
+    """Words of nvidia-smi for the first device that a program sees; [] without one."""
+    device = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")[0] or "0"
     try:
-        said = subprocess.run(["nvidia-smi", f"--query-gpu={fields}", "--format=csv,noheader,nounits", "-i", "0"],
-                              capture_output=True, text=True, timeout=10)
+        said = subprocess.run(["nvidia-smi", f"--query-gpu={fields}", "--format=csv,noheader,nounits", "-i", device],
+                              capture_output=True, text=True, timeout=3)
     except (OSError, subprocess.TimeoutExpired):
         return []
     return [word.strip() for word in said.stdout.split(",")] if said.returncode == 0 else []
