@@ -63,3 +63,14 @@ def test_where_nothing_helps_the_plan_says_what_is_in_the_way(prentice):
     told = prentice.run("plan", *words, *RANDOM, code=7).stdout
     assert "no change of the recipe is enough" in told and "would do" not in told
     assert "nearest" not in json.loads(prentice.run("plan", *words, *RANDOM, "--json", code=7).stdout)
+
+
+def test_an_export_of_a_folder_without_weights_is_refused_as_by_its_run(prentice, tmp_path):
+    (tmp_path / "bare").mkdir()
+    (tmp_path / "bare/config.json").write_text((ROOT / "configs/models/quickstart-1m.json").read_text())
+    for file in (ROOT / "data/quickstart/tokenizer").iterdir():
+        (tmp_path / "bare" / file.name).write_bytes(file.read_bytes())
+    (tmp_path / "export.yaml").write_text("recipe: export\n")
+    words = ["export.yaml", "model.path=bare", "export.gguf=[Q8_0]", "export.peft=false", "run.device=cpu"]
+    said = [prentice.run(verb, *words, code=2).stderr for verb in ("plan", "run")]
+    assert said[0] == said[1] and "has no model.safetensors and no model.safetensors.index.json" in said[0], said
