@@ -50,6 +50,9 @@ def cases():
                                                        f"train.batch={batch}", *settings]
     yield "qwen3 (0.1M) full", ["sft", "model.path=qwen3", "data.train=rows.jsonl", *ROWS, "train.batch=16", "adapter.kind=full"]
     yield "phi3 (0.1M) LoRA", ["sft", "model.path=phi3_plain", "data.train=rows.jsonl", *ROWS, "train.batch=16"]
+    for optimizer in ("lion", "sgd"):
+        yield f"28M full, {optimizer}, 4 rows", ["sft", "model.path=28M", "data.train=rows.jsonl", *ROWS, "train.batch=4", *SETTINGS["full"],
+                                                 f"optim.name={optimizer}"]
     yield "28M DPO, LoRA, 8 pairs", ["dpo", "model.path=28M", f"data.train={REPLIES / 'train.jsonl'}", "data.eval_split=0",
                                      "data.limit=64", "train.batch=8", "train.steps=2", "data.chat=off"]
     yield "28M distilled from 85M, LoRA, 8 rows", ["distill", "model.path=28M", "data.train=rows.jsonl", *ROWS, "train.batch=8",

@@ -108,7 +108,8 @@ void decide_micro_batch(TrainSection& train, StepShape& shape, const Hardware& h
   };
   const auto choose = [&] {
     for (const bool offload : {false, true}) {
-      if (train.offload ? *train.offload != offload : offload && !shape.is_gpu) continue;
+      const bool may_offload = shape.is_gpu && train.graph != true;  // what moves is not recorded
+      if (train.offload ? *train.offload != offload : offload && !may_offload) continue;
       for (const Recomputed again : {Recomputed::nothing, Recomputed::mlp, Recomputed::block}) {
         if (train.recompute && recomputed(*train.recompute) != again) continue;
         shape.offload = offload, shape.recomputed = again;

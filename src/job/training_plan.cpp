@@ -3,12 +3,16 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <limits>
 #include <set>
 
+#include "config/adapter_rules.h"
 #include "config/words.h"
 #include "core/units.h"
 #include "eval/score.h"
 #include "job/reference.h"
+#include "model/stored_nf4.h"
+#include "plan/nearest_fit.h"
 #include "plan/program_share.h"
 #include "run/checkpoint.h"
 
@@ -23,28 +27,25 @@ bool refuses_long_rows(const DataSection& data) {
   return data.overlong == Overlong::error || (data.overlong == Overlong::automatic && data.format != DataFormat::text);
 }
 
-std::string advice(const StepShape& shape, int64_t group, bool refuses_long_rows, const Hardware& hardware) {
-  const SmallerStep smaller = smaller_step(shape, group, hardware.memory_bytes);
-  if (!smaller.fits) {
-    const MemoryByPhase memory = step_memory(smaller.shape);
-    const auto [part, bytes] = largest_part(smaller.shape);
-    return fmt::format(
-        "recomputation, the smallest micro-batch and short rows do not help: {} takes {}, {} of it for {}",
-        memory.peak_phase(), human_bytes(static_cast<double>(memory.peak())), human_bytes(static_cast<double>(bytes)),
-        part);
+// What the recipe and its model leave to change where the run does not fit.
+template <class Recipe>
+Changeable changeable(const Recipe& recipe, const PreparedRun& run) {
+  const EncodedSet& rows = run.data.train.encoded;
+  Changeable may{
+      .group = rows.group, .offload = recipe.train.graph != true, .refuses_long = refuses_long_rows(recipe.data)};
+  may.shortest = std::numeric_limits<int64_t>::max();
+  for (size_t first = 0; first < rows.sequences.size(); first += static_cast<size_t>(rows.group)) {
+    const size_t count = std::min(rows.sequences.size() - first, static_cast<size_t>(rows.group));
+    may.shortest = std::min(may.shortest, longest_group(std::span(rows.sequences).subspan(first, count), 1));
   }
-  std::string words;
-  if (smaller.shape.recomputed != shape.recomputed) {
-    words += fmt::format(" train.recompute={}", word_of(recompute_word(smaller.shape.recomputed)));
+  if constexpr (requires { recipe.adapter; }) {
+    const bool own_values = run.opened.quantize == Quantize::none && stored_quantize(run.opened.spec) == Quantize::none;
+    may.four_bits = own_values && recipe.adapter.init != "pissa" && !trains_rounded(recipe.adapter);
+    AdapterSection adapter = recipe.adapter;
+    adapter.kind = AdapterKind::lora;
+    may.adapter = recipe.model.add_tokens.empty() && contradictions(adapter).empty();
   }
-  if (smaller.shape.micro_tokens < shape.micro_tokens) {
-    words += fmt::format(" train.micro_tokens={}", smaller.shape.micro_tokens);
-  }
-  if (smaller.shape.offload && !shape.offload) words += " train.offload=true";
-  if (smaller.max_length > 0) {
-    words += fmt::format(" data.max_length={}{}", smaller.max_length, refuses_long_rows ? " data.overlong=drop" : "");
-  }
-  return fmt::format("{} would do with{}", human_bytes(static_cast<double>(smaller.peak_bytes)), words);
+  return may;
 }
 
 // Seconds that a second model and sampling add to the step's own products.
@@ -138,6 +139,15 @@ std::set<int64_t> narrow_to_data(StepShape& shape, const Recipe& recipe, const P
   return sizes;
 }
 
+// Checkpoints, one of which is being written, what was trained, and the products.
+int64_t disk_bytes(const TrainSection& train, const ExportSection& exports, const StepShape& shape) {
+  const int64_t checkpoint = shape.trainable * 4 + shape.state_bytes;
+  const int64_t best = train.select == Select::last ? 0 : 1;  // is kept beside the latest
+  const int64_t kept = std::max(train.keep, kFewestKept) + best;
+  const int64_t bytes = checkpoint * (kept + 1) + shape.trainable * 4 + product_bytes(exports, shape);
+  return exports.gguf_adapter == "none" ? bytes : bytes + shape.trainable * 4;
+}
+
 void add(MemoryByPhase& memory, int64_t bytes) {
   for (const auto phase :
        {&MemoryByPhase::load, &MemoryByPhase::forward, &MemoryByPhase::backward, &MemoryByPhase::step,
@@ -154,15 +164,13 @@ Plan make_plan(const Recipe& recipe, const PreparedRun& run, StepShape shape, co
   for (const auto& sequence : sequences) tokens += sequence.size(), targets += sequence.target_weight();
   const double rows = static_cast<double>(std::max<size_t>(1, sequences.size()));
   const auto sizes = narrow_to_data(shape, recipe, run);
-  Plan plan{.steps = run.steps->size(), .hardware = hardware, .memory = step_memory(shape)};
+  Plan plan{.steps = run.steps->size(), .hardware = hardware, .memory = run_memory(shape, recipe.exports)};
   int64_t more = 0;  // than the stated share
   if (!shape.is_gpu) {
     more = program_share(shape.spec, {.dtype = shape.dtype, .threads = *recipe.run.threads, .rows = sizes}) -
            kCpuContextBytes;
     add(plan.memory, more);
   }
-  if (const int64_t proof = proof_bytes(recipe.exports, shape, shape.full()); proof > 0)
-    plan.memory.verify = plan.memory.save + proof;
   plan.tokens_per_step = tokens * run.epochs / std::max<int64_t>(1, plan.steps);
   plan.trained_tokens = targets * run.epochs;
   plan.fits = plan.memory.peak() <= hardware.memory_bytes;
@@ -172,12 +180,7 @@ Plan make_plan(const Recipe& recipe, const PreparedRun& run, StepShape shape, co
   plan.seconds += seconds_beside(recipe, shape, hardware, tokens * run.epochs, tokens / rows);
   plan.seconds += encoding_seconds(run, static_cast<double>(plan.steps), static_cast<double>(*recipe.run.threads));
   plan.cost = plan.seconds / 3600 * hardware.price_per_hour;
-  const int64_t checkpoint = shape.trainable * 4 + shape.state_bytes;
-  const int64_t best = recipe.train.select == Select::last ? 0 : 1;  // is kept beside the latest
-  const int64_t kept = std::max(recipe.train.keep, kFewestKept) + best;
-  plan.disk_bytes = checkpoint * (kept + 1) + shape.trainable * 4;
-  plan.disk_bytes += product_bytes(recipe.exports, shape);
-  if (recipe.exports.gguf_adapter != "none") plan.disk_bytes += shape.trainable * 4;
+  plan.disk_bytes = disk_bytes(recipe.train, recipe.exports, shape);
   plan.host_peak_bytes = shape.is_gpu ? kGpuHostBytes + offloaded_bytes(shape) : plan.memory.peak();
   if (shape.asked && shape.asked->place == AskedModel::Place::host) plan.host_peak_bytes += shape.asked->bytes;
   plan.decided = {{"run.device", *recipe.run.device},
@@ -198,12 +201,16 @@ Plan make_plan(const Recipe& recipe, const PreparedRun& run, StepShape shape, co
   if (use_of(recipe) != RowUse::examples) {
     plan.pairs = {lengths_of_role(sequences, kChosen), lengths_of_role(sequences, kRejected)};
   }
-  Hardware stated = hardware, tighter = hardware;
-  stated.memory_bytes -= more, tighter.memory_bytes = (plan.memory.peak() - more) / 4 * 3;
-  plan.smaller = [shape, tighter, group = run.data.train.encoded.group, refuses = refuses_long_rows(recipe.data)] {
-    return advice(shape, group, refuses, tighter);
+  Changeable may = changeable(recipe, run);
+  plan.smaller = [shape, exports = recipe.exports, may, more, less = (plan.memory.peak() - more) / 4 * 3] {
+    return advice_of(nearest_fit(shape, exports, may, less), more);
   };
-  if (!plan.fits) plan.advice = advice(shape, run.data.train.encoded.group, refuses_long_rows(recipe.data), stated);
+  if (!plan.fits) {
+    may.micro_follows = !recipe.has("train.micro_tokens");
+    const NearestFit found = nearest_fit(shape, recipe.exports, may, hardware.memory_bytes - more);
+    plan.advice = advice_of(found, more);
+    if (found.fits) plan.nearest = found.words, plan.nearest_peak = found.memory.peak() + more;
+  }
   plan.decided.insert(plan.decided.end(), run.new_tokens.decided.begin(), run.new_tokens.decided.end());
   return plan;
 }

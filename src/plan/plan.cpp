@@ -56,6 +56,12 @@ int64_t proof_bytes(const ExportSection& section, const StepShape& shape, bool i
   return verification_bytes(shape.spec, shape.is_gpu ? kProofTokensGpu : kProofTokensCpu, shape.is_gpu);
 }
 
+MemoryByPhase run_memory(const StepShape& shape, const ExportSection& section) {
+  MemoryByPhase memory = step_memory(shape);
+  if (const int64_t proof = proof_bytes(section, shape, shape.full()); proof > 0) memory.verify = memory.load + proof;
+  return memory;
+}
+
 double warmup_steps(const OptimSection& optim, int64_t steps) {
   const auto all = static_cast<double>(steps);
   if (!optim.warmup) return std::max(5.0, std::ceil(0.03 * all));
@@ -112,6 +118,11 @@ Json to_json(const Plan& plan) {
       {"memory", memory},
       {"decided", decided},
   };
+  if (!plan.nearest.empty()) {
+    Json::Array words;
+    for (const auto& word : plan.nearest) words.emplace_back(word);
+    json.emplace_back("nearest", Json::Object{{"words", std::move(words)}, {"peak", plan.nearest_peak}});
+  }
   if (plan.taught) json.emplace_back("teacher", to_json(*plan.taught));
   if (plan.pairs) {
     json.emplace_back(

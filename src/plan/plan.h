@@ -39,6 +39,8 @@ struct Plan {
   std::optional<PairLengths> pairs;                          // of preferences
   std::string reference;                                     // of preferences: where it comes from
   std::string advice;  // of a training run that does not fit: the smallest change that does, or what is in the way
+  std::vector<std::string> nearest;      // that change, as words to be appended to the command
+  int64_t nearest_peak = 0;              // bytes with it
   std::function<std::string()> smaller;  // of a training run: what would take a quarter less
 };
 
@@ -49,6 +51,9 @@ inline constexpr int64_t kGpuHostBytes = int64_t{2} << 30;
 int64_t product_bytes(const ExportSection&, const StepShape&);
 // Of what is read back and run beside the model; the whole model, too, where all of it was trained.
 int64_t proof_bytes(const ExportSection&, const StepShape&, bool is_full);
+
+// Of a training run with its products and their proof, beside which the trained model stays where it is.
+MemoryByPhase run_memory(const StepShape&, const ExportSection&);
 
 // Of a model that is only scored or asked, and of one that is exported tensor by tensor. `shape` is step_shape's; with
 // micro_tokens, it says how large the batches are.

@@ -32,11 +32,13 @@ constexpr std::array<Method, 3> kMethods = {{{"qlora", AdapterKind::lora, Quanti
                                              {"full", AdapterKind::full, Quantize::none}}};
 
 constexpr int64_t kShortest = 512, kLongest = int64_t{1} << 17;
+constexpr const char* kOffloads = "*";
 constexpr int64_t kLeastParameters = 100'000'000;  // of the shapes that are listed unasked
 
 struct Fit {
   int64_t row = 0;  // tokens of the longest row; 0 = none
   int64_t peak_bytes = 0;
+  bool offload = false;
 };
 
 // A base that is stored in blocks or in four bits is held as it is, and cannot train whole.
@@ -45,7 +47,7 @@ bool applies(const Method& method, Quantize stored) {
   return method.kind != AdapterKind::full && (method.quantize == Quantize::none) == (stored == Quantize::gguf);
 }
 
-int64_t step_peak(const ModelSpec& spec, const Method& method, int64_t row) {
+int64_t step_peak(const ModelSpec& spec, const Method& method, int64_t row, bool offload) {
   const Quantize stored = stored_quantize(spec);
   StepShape shape{.spec = spec,
                   .dtype = c10::kBFloat16,
@@ -55,7 +57,8 @@ int64_t step_peak(const ModelSpec& spec, const Method& method, int64_t row) {
                   .adapter = AdapterSection{.kind = method.kind},
                   .micro_tokens = row,
                   .longest = row,
-                  .recomputed = Recomputed::block};
+                  .recomputed = Recomputed::block,
+                  .offload = offload};
   return step_memory(shape).peak();
 }
 
@@ -69,14 +72,15 @@ Fit longest_fit(const ModelSpec& spec, const Method& method, int64_t memory_byte
   Fit best;
   size_t low = 0, high = rows.size();  // rows below `low` fit, from `high` on they do not
   while (low < high) {
-    const size_t middle = (low + high) / 2;
-    const int64_t peak = step_peak(spec, method, rows[middle]);
-    if (peak > memory_bytes / 10 * 9) {
-      high = middle;
-      continue;
+    const size_t middle = (low + high) / 2, after = high;
+    high = middle;
+    for (const bool offload : {false, true}) {
+      const int64_t peak = step_peak(spec, method, rows[middle], offload);
+      if (peak > memory_bytes / 10 * 9) continue;
+      best = {rows[middle], peak, offload};
+      low = middle + 1, high = after;
+      break;
     }
-    best = {rows[middle], peak};
-    low = middle + 1;
   }
   return best;
 }
@@ -93,7 +97,9 @@ std::string size_of(int64_t parameters) {
   return count < 1e9 ? fmt::format("{:.0f} M", count / 1e6) : fmt::format("{:.1f} B", count / 1e9);
 }
 
-std::string cell(const Fit& fit) { return fit.row == 0 ? "-" : fmt::format("{}", fit.row); }
+std::string cell(const Fit& fit) {
+  return fit.row == 0 ? "-" : fmt::format("{}{}", fit.row, fit.offload ? kOffloads : "");
+}
 
 }  // namespace
 
@@ -120,7 +126,7 @@ int list_what_fits(int64_t memory_bytes, std::vector<std::string> models, const 
   for (const auto& model : models) width = std::max(width, model.size());
   std::string table =
       fmt::format("{:<{}} {:>8} {:>9} {:>9} {:>9}\n", "model", width, "weights", "QLoRA", "LoRA", "full");
-  bool in_blocks = false;
+  bool in_blocks = false, offloads = false;
   for (const auto& model : models) {
     const ModelSpec spec = open_shape({.path = model}).spec;
     const int64_t parameters = parameter_count(spec);
@@ -132,7 +138,9 @@ int list_what_fits(int64_t memory_bytes, std::vector<std::string> models, const 
     for (const auto& method : kMethods) {
       const Fit fit = longest_fit(spec, method, memory_bytes);
       line += fmt::format(" {:>9}", cell(fit));
-      methods.emplace_back(method.name, Json::Object{{"max_length", fit.row}, {"peak_bytes", fit.peak_bytes}});
+      methods.emplace_back(
+          method.name, Json::Object{{"max_length", fit.row}, {"peak_bytes", fit.peak_bytes}, {"offload", fit.offload}});
+      offloads = offloads || fit.offload;
     }
     table += line + "\n";
     list.push_back(Json::Object{{"model", model}, {"parameters", parameters}, {"methods", std::move(methods)}});
@@ -146,9 +154,10 @@ int list_what_fits(int64_t memory_bytes, std::vector<std::string> models, const 
   fmt::print(
       "What trains in {}: the longest row in tokens, one row at a time.\n\n{}\n"
       "bf16, LoRA of rank 16 on all linear layers, QLoRA with its base in nf4, blocks recomputed, a tenth left "
-      "free.\n{}"
+      "free.\n{}{}"
       "`prentice plan FILE plan.hardware=NAME` says what a recipe takes, part by part.\n",
       human_bytes(static_cast<double>(memory_bytes)), table,
+      offloads ? "* with moments and block inputs in the host's memory (train.offload).\n" : "",
       in_blocks ? "A GGUF file and a folder in four bits are held as they are stored, and train an adapter only.\n"
                 : "");
   return 0;

@@ -13,8 +13,9 @@ namespace prentice {
 int64_t fit_bytes(const std::string& word);
 
 // Prints, for each model (an artifact address; none = the shapes that ship), the longest rows that a training step
-// takes with a base in four bits, with one in bf16, and of all weights: one row at a time, blocks recomputed, a tenth
-// of the memory left free, as a recipe decides for itself. The exit status. Errors: those of open_shape.
+// takes with a base in four bits, with one in bf16, and of all weights: one row at a time, blocks recomputed, what can
+// wait on the host there where that is needed, a tenth of the memory left free, as a recipe decides for itself. The
+// exit status. Errors: those of open_shape.
 int list_what_fits(int64_t memory_bytes, std::vector<std::string> models, const Invocation&);
 
 }  // namespace prentice

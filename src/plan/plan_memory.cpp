@@ -28,9 +28,6 @@ double weights_in_products(const ModelSpec& spec) {
   return static_cast<double>(parameter_count(spec)) - (spec.tied_head ? 0 : embedding);
 }
 
-// Shorter rows than these are not proposed.
-constexpr int64_t kShortestRow = 32;
-
 }  // namespace
 
 std::array<std::pair<std::string_view, int64_t>, 8> MemoryByPhase::phases() const {
@@ -62,7 +59,7 @@ MemoryByPhase step_memory(const StepShape& shape) {
   memory.step = between + found.gradients + found.moving + found.paged;
   memory.eval = context + found.eval;
   memory.save = between;
-  memory.export_ = between + kRowBlocks;
+  memory.export_ = memory.load + kRowBlocks;  // the moments are gone when training ends
   return memory;
 }
 
@@ -87,36 +84,6 @@ int64_t verification_bytes(const ModelSpec& spec, int64_t tokens, bool is_gpu) {
   const int64_t heads = is_gpu ? 0 : 2 * std::min(ends, kHeldValues);  // those stay on the host
   const int64_t logits = std::min(tokens * spec.vocab, kProofLogits) * kCopies * int64_t{sizeof(double)};
   return (heads + 2 * tokens * spec.hidden) * kF32 + std::max((layers / spec.layers + micro) * kF32, logits);
-}
-
-SmallerStep smaller_step(const StepShape& shape, int64_t group, int64_t memory_bytes) {
-  SmallerStep smaller;
-  const auto fits = [&](Recomputed at_least, bool smallest, bool offload, int64_t max_length) {
-    smaller = {.shape = shape, .max_length = max_length};
-    smaller.shape.offload = shape.offload || offload;
-    smaller.shape.recomputed = std::max(shape.recomputed, at_least);
-    if (max_length > 0) smaller.shape.longest = std::min(shape.longest, group * max_length);
-    if (smallest) {
-      const int64_t least = std::max(micro_batches(shape.is_gpu).back(), smaller.shape.longest);
-      smaller.shape.micro_tokens = std::min(shape.micro_tokens, least);
-      smaller.shape.accumulates = true;
-    }
-    smaller.peak_bytes = step_memory(smaller.shape).peak();
-    smaller.fits = smaller.peak_bytes <= memory_bytes;
-    return smaller.fits;
-  };
-  for (const auto& [at_least, smallest] : {std::pair(Recomputed::mlp, false),
-                                           {Recomputed::block, false},
-                                           {Recomputed::nothing, true},
-                                           {Recomputed::mlp, true},
-                                           {Recomputed::block, true}}) {
-    if (fits(at_least, smallest, false, 0)) return smaller;
-  }
-  if (shape.is_gpu && fits(Recomputed::block, true, true, 0)) return smaller;
-  for (int64_t row = shape.longest / group / 2; row >= kShortestRow; row /= 2) {
-    if (fits(Recomputed::block, true, shape.is_gpu, row)) break;
-  }
-  return smaller;
 }
 
 std::pair<std::string_view, int64_t> largest_part(const StepShape& shape) {

@@ -32,18 +32,6 @@ std::span<const int64_t> micro_batches(bool gpu);
 // (proof/logit_proof.h).
 int64_t verification_bytes(const ModelSpec&, int64_t tokens, bool is_gpu);
 
-// What a run that does not fit may change, from the least to the most: recomputation of the MLPs, of whole blocks, the
-// smallest micro-batch, that with either, on a GPU with what can wait on the host there, and all of it with rows half
-// as long, a quarter as long, ...: the first that fits into `memory_bytes`, else the last. `group` rows stand together
-// (a pair: 2).
-struct SmallerStep {
-  StepShape shape;
-  bool fits = false;
-  int64_t peak_bytes = 0;
-  int64_t max_length = 0;  // of a row; 0 = as long as before
-};
-SmallerStep smaller_step(const StepShape&, int64_t group, int64_t memory_bytes);
-
 // The largest part of what a step of this shape holds, and its bytes.
 std::pair<std::string_view, int64_t> largest_part(const StepShape&);
 

@@ -8,7 +8,9 @@
 #include "config/read.h"
 #include "core/error.h"
 #include "eval/label_states.h"
+#include "io/gguf.h"
 #include "io/importance_matrix.h"
+#include "io/safetensors.h"
 #include "job/prepare.h"
 #include "pages/console.h"
 #include "plan/model_checks.h"
@@ -47,11 +49,11 @@ Plan inference_plan(R recipe, const PromisedStep& step) {
   mistakes.throw_if_any();
   const StepShape shape = step_shape(opened.spec, machine, hardware, quantize_of(recipe.model, opened.spec));
   Plan plan;
-  if constexpr (requires { recipe.exports; })
-    plan = export_plan(shape, recipe.exports, hardware);
-  else
-    plan = scoring_plan(shape, hardware);
+  if constexpr (!requires { recipe.exports; }) plan = scoring_plan(shape, hardware);
   if constexpr (requires { recipe.exports; }) {
+    const auto& base = opened.artifact.base;  // the run refuses a folder without weights; heads of files are read alone
+    if (!opened.promised && opened.artifact.has_weights() && !is_gguf_file(base)) WeightFolder::open(base);
+    plan = export_plan(shape, recipe.exports, hardware);
     const std::string& imatrix = recipe.exports.imatrix;
     if (!imatrix.empty() && !is_importance_file(imatrix)) plan = with_scoring(std::move(plan), shape, hardware);
   }

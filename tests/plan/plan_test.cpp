@@ -51,56 +51,6 @@ TEST(Plan, RecomputationAndSmallerMicroBatchesNeedLess) {
   EXPECT_LT(step_memory(shape).peak(), recomputed);
 }
 
-TEST(Plan, WhatDoesNotFitIsMadeSmallerByTheLeastThatHelps) {
-  StepShape shape = llama_8b();  // rows of 4,096 in micro-batches of 8,192
-  shape.spec.vocab = 32000;      // an export's largest tensor is less than a step's activations
-  const auto peak = [](StepShape smaller, Recomputed again, int64_t tokens, int64_t longest) {
-    smaller.recomputed = again, smaller.micro_tokens = tokens, smaller.longest = longest;
-    return step_memory(smaller).peak();
-  };
-  struct Case {
-    const char* what;
-    int64_t group, memory;
-    Recomputed recomputed;
-    int64_t micro_tokens, max_length;
-  };
-  using enum Recomputed;
-  const int64_t whole = peak(shape, nothing, 8192, 4096), selective = peak(shape, mlp, 8192, 4096);
-  const int64_t recomputed = peak(shape, block, 8192, 4096), least = peak(shape, block, 4096, 4096);
-  const int64_t offloaded = [&] {
-    StepShape smaller = shape;
-    smaller.offload = true;
-    return peak(smaller, block, 4096, 4096);
-  }();
-  ASSERT_LT(offloaded, least);
-  for (const auto& [what, group, memory, again, micro_tokens, max_length] :
-       {Case{"one byte short", 1, whole - 1, mlp, 8192, 0}, Case{"the MLPs, exactly", 1, selective, mlp, 8192, 0},
-        Case{"less than that", 1, selective - 1, block, 8192, 0},
-        Case{"recomputed, exactly", 1, recomputed, block, 8192, 0},
-        Case{"less than all of it", 1, recomputed - 1, block, 4096, 0},
-        Case{"what can wait on the host", 1, least - 1, block, 4096, 0},
-        Case{"shorter rows", 1, offloaded - 1, block, 2048, 2048},
-        Case{"pairs", 2, offloaded - 1, block, 2048, 1024}}) {
-    const auto smaller = smaller_step(shape, group, memory);
-    ASSERT_TRUE(smaller.fits) << what;
-    EXPECT_EQ(smaller.shape.recomputed, again) << what;
-    EXPECT_EQ(smaller.shape.offload, memory < least) << what;
-    EXPECT_EQ(smaller.shape.micro_tokens, micro_tokens) << what;
-    EXPECT_EQ(smaller.max_length, max_length) << what;
-    EXPECT_LE(smaller.peak_bytes, memory) << what;
-    EXPECT_EQ(smaller.peak_bytes, step_memory(smaller.shape).peak()) << what;
-  }
-}
-
-TEST(Plan, WhatNothingMakesFitIsNamed) {
-  StepShape shape = llama_8b();
-  EXPECT_FALSE(smaller_step(shape, 1, int64_t{8} << 30).fits);
-  EXPECT_EQ(largest_part(shape).first, "what is kept for the backward pass");
-  shape.recomputed = Recomputed::block;
-  EXPECT_EQ(largest_part(shape),
-            std::pair(std::string_view("the model's weights"), 2 * shape.parameters + 4 * shape.trainable));
-}
-
 TEST(Plan, CountsTheChunksOfTheHeadThatTheDeviceTakes) {
   StepShape shape = llama_8b();
   shape.adapter.reset();

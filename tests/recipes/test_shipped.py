@@ -9,9 +9,11 @@ import sqlite3
 import subprocess
 import sys
 
+import numpy
 import pytest
 import yaml
 from conftest import ROOT, Prentice, read_rows
+from safetensors.numpy import save_file
 from tiny_models import make_model, save_folder
 
 sys.path.insert(0, str(ROOT / "scripts"))
@@ -66,13 +68,41 @@ def test_a_shipped_recipe_is_valid(path, prentice, tmp_path, monkeypatch):
     prentice.run("validate", path, *words)
 
 
-@pytest.mark.parametrize("path", [path for path in MODEL_RECIPES if path.name.endswith("_lora.yaml")], ids=relative)
-def test_a_models_recipe_is_planned_from_its_shape(path, prentice):
-    """What only the shape tells: adapters attach, the exports can be written, and it fits on one GPU."""
-    planned = prentice.run("plan", path, f"model.path={path.parent.name}", "model.init=random", f"model.tokenizer={TOKENIZER}",
-                           *([f"distill.teacher={TEACHER_SHAPES[path]}"] if path in TEACHER_SHAPES else []),
-                           "plan.hardware=l40s-48gb", "--json")
-    assert json.loads(planned.stdout)["fits"]
+def hardware_of(path):
+    return yaml.safe_load(path.read_text())["plan"]["hardware"]
+
+
+def next_smaller(card):
+    """Of those with less memory, one with the most; none for the smallest."""
+    memory = {file.stem: yaml.safe_load(file.read_text())["memory_gib"] for file in ROOT.glob("configs/hardware/*.yaml")}
+    return max((name for name in memory if memory[name] < memory[card]), key=memory.get, default=None)
+
+
+@pytest.mark.parametrize("path", MODEL_RECIPES, ids=relative)
+def test_a_models_recipe_fits_the_card_that_it_names_and_no_smaller_one(path, prentice, tmp_path):
+    """What only the shape tells, too: adapters attach, and the exports can be written."""
+    card = hardware_of(path)
+    words = [f"model.path={path.parent.name}", "model.init=random", f"model.tokenizer={TOKENIZER}"]
+    if path.name == "export.yaml":
+        model = tmp_path / "model"
+        shutil.copytree(TOKENIZER, model)
+        shutil.copy(ROOT / f"configs/models/{path.parent.name}.json", model / "config.json")
+        save_file({"of.no.use": numpy.zeros(1, numpy.float32)}, model / "model.safetensors")  # the user's run has its own
+        words = [f"model.path={model}"]
+    if path in TEACHER_SHAPES:
+        words.append(f"distill.teacher={TEACHER_SHAPES[path]}")
+    planned = json.loads(prentice.run("plan", path, *words, "--json").stdout)
+    assert planned["fits"]
+    assert planned["device"]["name"] == yaml.safe_load((ROOT / f"configs/hardware/{card}.yaml").read_text())["name"]
+    if smaller := next_smaller(card):
+        prentice.run("plan", path, *words, f"plan.hardware={smaller}", code=7)
+
+
+def test_the_card_that_a_recipe_names_keeps_nobody_from_running_it_elsewhere(prentice, tmp_path):
+    prentice.run("run", ROOT / "recipes/models/llama-3.2-3b/sft_lora.yaml", "model.path=quickstart-1m", "model.init=random",
+                 f"model.tokenizer={TOKENIZER}", "run.device=cpu", "run.out=run", "data.limit=40", "train.steps=1", "export.merged=none",
+                 "export.gguf=[]")
+    assert (tmp_path / "run/adapter/adapter_model.safetensors").exists()
 
 
 @pytest.mark.parametrize("path", [path for path in MODEL_RECIPES if path.name == "sft_qlora.yaml"], ids=relative)
@@ -80,6 +110,11 @@ def test_a_base_in_four_bits_fits_a_card_of_16_gb(path, prentice):
     words = [path, f"model.path={path.parent.name}", "model.init=random", f"model.tokenizer={TOKENIZER}", "--json"]
     planned = json.loads(prentice.run("plan", *words, "plan.hardware=rtx4080-16gb").stdout)
     assert planned["fits"]
+    names = {"llama-3.1-8b": "Llama 3.1 8B", "qwen2.5-7b": "Qwen2.5 7B", "phi-4": "Phi-4 14B", "gemma-2-9b": "Gemma 2 9B",
+             "mistral-7b-v0.3": "Mistral 7B"}
+    told = re.search(", ".join(names.values()) + r" take ([\d., \n]+) GB by `plan`", (ROOT / "recipes/README.md").read_text())[1]
+    figures = dict(zip(names, re.split(r",\s+", told)))
+    assert figures[path.parent.name] == f"{planned['memory']['peak'] / 1e9:.1f}"
     whole = json.loads(prentice.run("plan", *words, "model.quantize=none", "plan.hardware=h200-141gb").stdout)
     assert planned["memory"]["load"] < 0.5 * whole["memory"]["load"]
 
