@@ -136,8 +136,11 @@ TEST(Hdf5, AnotherLayoutIsRefusedByName) {
 TEST(Hdf5, MoreElementsThanTheFileHoldsAreRefused) {
   Hdf5File file = Hdf5File::open("tests/golden/io/hdf5/not_stored.h5", Hdf5File::Access::read);
   ExitCode code{};
-  const std::string message =
-      message_of([&] { file.open_table({"table", {{"", Hdf5Scalar::u32}}, 1 << 30, 1 << 12}); }, &code);
+  const std::string message = message_of(
+      [&] {
+        file.open_table({"table", {{"", Hdf5Scalar::u32}}, 1 << 30, 1 << 12});
+      },
+      &code);
   EXPECT_TRUE(contains(message, "1073741824 elements are more than the file holds")) << message;
   EXPECT_EQ(code, ExitCode::malformed);
 }
