@@ -196,7 +196,8 @@ void fields(V&& v, VerifySection& s) {
     About{.help = "what was trained, any artifact address; a GGUF file only below an adapter",
           .path = PathKind::address});
   v("artifact", s.artifact,
-    About{.help = "what must be the same: a GGUF file, whoever wrote it, or a merged Hugging Face folder; what does "
+    About{.help = "what must be the same: a GGUF file, a merged Hugging Face folder or an adapter, whoever wrote it; "
+                  "what does "
                   "not pass is renamed to NAME.rejected, and the exit code is 9",
           .path = PathKind::address});
   v("limits", s.limits, About{.help = kLimitsHelp, .why = kLimitsWhy, .min = 0});

@@ -185,7 +185,8 @@ std::string_view describe_kind(std::string_view kind) {
       {"export", "an adapter or model as PEFT, merged Hugging Face folder, GGUF"},
       {"generate", "sample from a model; --chat in a terminal"},
       {"compare", "two artifacts on the same rows, with a paired test; worse or undecided is exit 9"},
-      {"verify", "prove a GGUF file or merged folder against the model it was made of; what differs is exit 9"},
+      {"verify",
+       "prove a GGUF file, merged folder or adapter against the model it was made of; what differs is exit 9"},
       {"pipeline", "run recipes in order; a step that is done and unchanged is skipped"},
   };
   for (const auto& [name, help] : kHelp) {

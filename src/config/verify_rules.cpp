@@ -41,7 +41,7 @@ void check_verify(Checker& c, const VerifyRecipe& recipe) {
   if (verify.model.empty()) c.mistake("verify.model", "is missing: what was trained", "verify.model=runs/NAME");
   if (verify.artifact.empty()) {
     c.mistake("verify.artifact", "is missing: the file that is to be the same",
-              "verify.artifact=runs/NAME/gguf/NAME-Q4_K_M.gguf, or a merged folder");
+              "verify.artifact=runs/NAME/gguf/NAME-Q4_K_M.gguf, a merged folder, or an adapter");
   }
   if (!verify.model.empty() && verify.model == verify.artifact) {
     c.mistake("verify.artifact", "is the model itself, which is always equal to itself");
