@@ -23,7 +23,7 @@ int launch_rope(const RopeLaunch& given, CudaType type, void* stream) {
     const bool aligned = given.width % kVector<T> == 0 && aligned_rows({{given.x, given.x_stride},
                                                                         {given.cosine, given.cosine_stride},
                                                                         {given.sine, given.sine_stride},
-                                                                        {given.y, given.heads * given.width}},
+                                                                        {given.y, given.y_stride}},
                                                                        given.half, kVector<T>);
     return aligned ? launch<T, kVector<T>>(given, on) : launch<T, 1>(given, on);
   });

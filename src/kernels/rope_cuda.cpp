@@ -1,6 +1,5 @@
 // The CUDA form of the pass of prentice::rotate: tensors to raw pointers and back.
 #include <ATen/cuda/CUDAContext.h>
-#include <ATen/ops/empty.h>
 #include <c10/cuda/CUDAException.h>
 #include <c10/cuda/CUDAGuard.h>
 #include <torch/library.h>
@@ -13,10 +12,9 @@ namespace prentice {
 
 namespace {
 
-Tensor turn_cuda(const Tensor& any, const Tensor& any_cosine, const Tensor& any_sine, double direction) {
+void turn_cuda(const Tensor& any, const Tensor& any_cosine, const Tensor& any_sine, double direction, const Tensor& y) {
   const c10::cuda::CUDAGuard guard(any.device());
   const Tensor x = with_dense_rows(any), cosine = with_dense_rows(any_cosine), sine = with_dense_rows(any_sine);
-  Tensor y = at::empty(x.sizes(), x.options());
   const RopeLaunch launch{.x = x.const_data_ptr(),
                           .cosine = cosine.const_data_ptr(),
                           .sine = sine.const_data_ptr(),
@@ -28,14 +26,14 @@ Tensor turn_cuda(const Tensor& any, const Tensor& any_cosine, const Tensor& any_
                           .cosine_stride = cosine.stride(0),
                           .sine_stride = sine.stride(0),
                           .direction = direction,
-                          .y = y.mutable_data_ptr()};
+                          .y = y.mutable_data_ptr(),
+                          .y_stride = y.stride(0)};
   C10_CUDA_CHECK(
       static_cast<cudaError_t>(launch_rope(launch, cuda_type(x.scalar_type()), at::cuda::getCurrentCUDAStream())));
-  return y;
 }
 
 }  // namespace
 
 }  // namespace prentice
 
-TORCH_LIBRARY_IMPL(prentice, CUDA, library) { library.impl("rotate_forward", &prentice::turn_cuda); }
+TORCH_LIBRARY_IMPL(prentice, CUDA, library) { library.impl("rotate_into", &prentice::turn_cuda); }

@@ -17,7 +17,7 @@ __global__ void rope_kernel(RopeLaunch given) {
   const auto* x = vectors_of<kN>(static_cast<const T*>(given.x), token, given.x_stride);
   const auto* cosine = vectors_of<kN>(static_cast<const T*>(given.cosine), token, given.cosine_stride);
   const auto* sine = vectors_of<kN>(static_cast<const T*>(given.sine), token, given.sine_stride);
-  auto* y = vectors_of<kN>(static_cast<T*>(given.y), token, given.heads * given.width);
+  auto* y = vectors_of<kN>(static_cast<T*>(given.y), token, given.y_stride);
   const W direction = static_cast<W>(given.direction);
   const int items = static_cast<int>(given.heads) * of_head;
   for (int item = threadIdx.x; item < items; item += blockDim.x) {

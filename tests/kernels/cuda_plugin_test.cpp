@@ -24,8 +24,8 @@ TEST(CudaPlugin, LoadsWithAndWithoutADevice) {
   ASSERT_NE(table, nullptr) << reason;
   EXPECT_EQ(table->version, kCudaTableVersion);
   for (const char* name : {"dropout", "dequantize_nf4", "dequantize_gguf", "rms_norm_forward", "rms_norm_backward",
-                           "rms_norm_weight_backward", "add_rms_norm_forward", "add_rms_norm_backward",
-                           "rotate_forward", "gated_forward", "gated_backward", "label_losses"}) {
+                           "rms_norm_weight_backward", "add_rms_norm_forward", "add_rms_norm_backward", "rotate_into",
+                           "gated_forward", "gated_backward", "label_losses"}) {
     const auto found = c10::Dispatcher::singleton().findSchema({std::string("prentice::") + name, ""});
     ASSERT_TRUE(found) << name;
     EXPECT_TRUE(found->hasKernelForDispatchKey(c10::DispatchKey::CUDA)) << name;

@@ -260,8 +260,9 @@ TEST(DeviceKernels, RotateEqualsTheCpus) {
       const Tensor x = rows(7, s.heads * s.width, s.extra, type);
       const Tensor angles = at::randn({7, s.half}, at::kDouble);
       const Tensor cosine = angles.cos().to(type), sine = angles.sin().to(type);
-      for (const double direction : {1.0, -1.0}) {
-        const Tensor y = unwritten({7, s.heads, s.width}, type);
+      for (const auto& [direction, in_place] : {std::pair(1.0, false), {-1.0, false}, {1.0, true}}) {
+        const Tensor wanted = rotate(x.unflatten(1, {s.heads, s.width}), cosine, sine * direction);
+        const Tensor y = in_place ? x : unwritten({7, s.heads * s.width}, type);
         EACH_TYPE(type, [&] {
           const RopeLaunch given{.x = x.const_data_ptr(),
                                  .cosine = cosine.const_data_ptr(),
@@ -274,12 +275,13 @@ TEST(DeviceKernels, RotateEqualsTheCpus) {
                                  .cosine_stride = s.half,
                                  .sine_stride = s.half,
                                  .direction = direction,
-                                 .y = y.data_ptr()};
+                                 .y = y.data_ptr(),
+                                 .y_stride = y.stride(0)};
           const bool fits = s.width % kVector<scalar_t> == 0 && aligned<scalar_t>({x, cosine, sine}, s.half);
           launch(fits ? &rope_kernel<scalar_t, kVector<scalar_t>> : &rope_kernel<scalar_t, 1>, {7, 1}, 64, given);
         });
-        const Tensor wanted = rotate(x.unflatten(1, {s.heads, s.width}), cosine, sine * direction);
-        EXPECT_LT(relative(y, wanted), tolerance) << type << " " << s.width << " " << s.half;
+        EXPECT_LT(relative(y.unflatten(1, {s.heads, s.width}), wanted), tolerance)
+            << type << " " << s.width << " " << s.half;
       }
     }
   }

@@ -315,6 +315,30 @@ TEST(Rotate, EqualsTheCompositeForm) {
   }
 }
 
+TEST(Rotate, InPlaceHasTheBitsOfTheOther) {
+  for (const auto& [type, tolerance] : kTypes) {
+    for (const int64_t half : {3, 8}) {
+      const Tensor angles = at::randn({7, half}, at::kDouble), c = at::cos(angles).to(type),
+                   s = at::sin(angles).to(type);
+      const Tensor given = random({7, 3 * 16}, type), upstream = random({7, 3 * 16}, type);
+      const Tensor leaf = given.clone().set_requires_grad(true), other = given.clone().set_requires_grad(true);
+      const Tensor x = leaf * 1, found = rotate_in_place(x, 3, c, s);
+      const Tensor wanted = rotate(other.unflatten(1, {3, 16}), c, s).flatten(1);
+      found.backward(upstream), wanted.backward(upstream);
+      EXPECT_EQ(found.const_data_ptr(), x.const_data_ptr());
+      EXPECT_TRUE(at::equal(found, wanted)) << type;
+      EXPECT_TRUE(at::equal(leaf.grad(), other.grad())) << type;
+      // A part of a wider matrix, as q and k are of a joined product: what lies beside it stays.
+      const Tensor wide = random({7, 5 * 16}, type), before = wide.clone();
+      wide.narrow(1, 16, 3 * 16).copy_(given);
+      rotate_in_place(wide.narrow(1, 16, 3 * 16), 3, c, s);
+      EXPECT_TRUE(at::equal(wide.narrow(1, 16, 3 * 16), wanted)) << type;
+      EXPECT_TRUE(at::equal(wide.narrow(1, 0, 16), before.narrow(1, 0, 16))) << type;
+      EXPECT_TRUE(at::equal(wide.narrow(1, 64, 16), before.narrow(1, 64, 16))) << type;
+    }
+  }
+}
+
 TEST(Rotate, TurnsPairsByTheirAngle) {
   const Tensor x = at::ones({1, 1, 4}, at::kDouble);
   const Tensor angles = at::linspace(0.3, 0.7, 2, at::kDouble).view({1, 2});

@@ -96,6 +96,13 @@ std::vector<GpuCase> fused_cases() {
                      },
                      {values({37, 3, width})},
                      {37, 3, width}});
+    cases.push_back({"rotate in place " + std::to_string(width) + ", " + std::to_string(half),
+                     [=](const auto& in) {
+                       const auto as = in[0].options();
+                       return rotate_in_place(in[0] * 1, 3, cosine.to(as), sine.to(as));
+                     },
+                     {values({37, 3 * width})},
+                     {37, 3 * width}});
   }
   return cases;
 }
@@ -160,9 +167,8 @@ TEST_F(GpuKernels, LabelLossesAndTheirGradientsEqualThoseOfTheCpu) {
 
 // What the plug-in registers is what runs: without its forms the operations would be made of ATen's, unseen.
 TEST_F(GpuKernels, EachFusedPassHasAFormOfTheDevices) {
-  for (const char* name :
-       {"rms_norm_forward", "rms_norm_backward", "rms_norm_weight_backward", "add_rms_norm_forward",
-        "add_rms_norm_backward", "rotate_forward", "gated_forward", "gated_backward", "label_losses"}) {
+  for (const char* name : {"rms_norm_forward", "rms_norm_backward", "rms_norm_weight_backward", "add_rms_norm_forward",
+                           "add_rms_norm_backward", "rotate_into", "gated_forward", "gated_backward", "label_losses"}) {
     const auto found = c10::Dispatcher::singleton().findSchema({std::string("prentice::") + name, ""});
     ASSERT_TRUE(found) << name;
     EXPECT_TRUE(found->hasKernelForDispatchKey(c10::DispatchKey::CUDA)) << name;

@@ -118,6 +118,8 @@ TEST_F(GpuSpeed, TheKernelsBesideACopy) {
   const Tensor heads = values({rows, 32, 128}).set_requires_grad(true), cosine = values({rows, 64}),
                sine = values({rows, 64});
   report("rotate", 2 * matrix, [&] { rotate(heads, cosine, sine); });
+  const Tensor flat = values({rows, 32 * 128});
+  report("rotate in place", 2 * matrix, [&] { rotate_in_place(flat, 32, cosine, sine); });
   report("rotate gradient", 2 * matrix,
          backward_of(recorded([&] { return rotate(heads, cosine, sine); }), {heads}, values({rows, 32, 128})));
 
