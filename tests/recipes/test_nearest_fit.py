@@ -10,8 +10,8 @@ SMALL, LARGE = "plan.hardware=rtx4080-16gb", "plan.hardware=a100-40gb"
 SENTENCE = "The door is open and the lamp is on. "
 
 
-def recipe(name, *words):
-    return [ROOT / f"recipes/models/{name}", f"model.path={name.split('/')[0]}", *words]
+def recipe(name, *words, shape=None):
+    return [ROOT / f"recipes/models/{name}", f"model.path={shape or name.split('/')[0]}", *words]
 
 
 FULL = ["adapter.kind=full", "export.peft=false"]
@@ -26,8 +26,8 @@ CASES = {
               ["export.verify=false", "adapter.kind=lora"]),
     "recomputed": (recipe("llama-3.1-8b/sft_lora.yaml", "plan.hardware=rtx4090-24gb", "data.train=long.jsonl", "data.format=text",
                           "data.max_length=8192", "data.overlong=truncate", "train.recompute=none"), ["train.recompute=block"]),
-    "inputs_on_the_host": (recipe("phi-4/sft_qlora.yaml", SMALL, "data.train=long.jsonl", "data.format=text", "data.max_length=16384",
-                            "data.overlong=truncate", "train.offload=false"), ["train.offload=true"]),
+    "inputs_on_the_host": (recipe("phi-4-14b/sft_qlora.yaml", SMALL, "data.train=long.jsonl", "data.format=text", "data.max_length=16384",
+                            "data.overlong=truncate", "train.offload=false", shape="phi-4"), ["train.offload=true"]),
     "rows_that_are_dropped": (recipe("qwen2.5-14b/sft_lora.yaml", SMALL, "model.quantize=nf4", "data.train=mixed.jsonl"),
                               ["data.max_length=", "data.overlong=drop"]),
 }

@@ -31,6 +31,12 @@ def relative(path):
     return path.relative_to(ROOT).as_posix()
 
 
+def shape_of(path):
+    """Under configs/models; the name of a model's folder may say its size, too."""
+    name = path.parent.name
+    return name if name in SHAPES else name.rsplit("-", 1)[0]
+
+
 def put_into_cache(cache, repository, config):
     """A model as the Hugging Face cache keeps it, without weights; the quickstart's tokenizer stands for its own."""
     model = cache / "hub" / ("models--" + repository.replace("/", "--"))
@@ -53,7 +59,7 @@ def test_a_shipped_recipe_is_valid(path, prentice, tmp_path, monkeypatch):
         return
     is_export = recipe["recipe"] == "export"  # of a run of the user's
     name = "user/model" if is_export else recipe["model"]["path"]
-    shape = path.parent.name if path in MODEL_RECIPES else "qwen2.5-7b"
+    shape = shape_of(path) if path in MODEL_RECIPES else "qwen2.5-7b"
     put_into_cache(tmp_path / "cache", name, (ROOT / f"configs/models/{shape}.json").read_text())
     if path in TEACHER_SHAPES:
         put_into_cache(tmp_path / "cache", recipe["distill"]["teacher"],
@@ -82,11 +88,11 @@ def next_smaller(card):
 def test_a_models_recipe_fits_the_card_that_it_names_and_no_smaller_one(path, prentice, tmp_path):
     """What only the shape tells, too: adapters attach, and the exports can be written."""
     card = hardware_of(path)
-    words = [f"model.path={path.parent.name}", "model.init=random", f"model.tokenizer={TOKENIZER}"]
+    words = [f"model.path={shape_of(path)}", "model.init=random", f"model.tokenizer={TOKENIZER}"]
     if path.name == "export.yaml":
         model = tmp_path / "model"
         shutil.copytree(TOKENIZER, model)
-        shutil.copy(ROOT / f"configs/models/{path.parent.name}.json", model / "config.json")
+        shutil.copy(ROOT / f"configs/models/{shape_of(path)}.json", model / "config.json")
         save_file({"of.no.use": numpy.zeros(1, numpy.float32)}, model / "model.safetensors")  # the user's run has its own
         words = [f"model.path={model}"]
     if path in TEACHER_SHAPES:
@@ -107,33 +113,33 @@ def test_the_card_that_a_recipe_names_keeps_nobody_from_running_it_elsewhere(pre
 
 @pytest.mark.parametrize("path", [path for path in MODEL_RECIPES if path.name == "sft_qlora.yaml"], ids=relative)
 def test_a_base_in_four_bits_fits_a_card_of_16_gb(path, prentice):
-    words = [path, f"model.path={path.parent.name}", "model.init=random", f"model.tokenizer={TOKENIZER}", "--json"]
+    words = [path, f"model.path={shape_of(path)}", "model.init=random", f"model.tokenizer={TOKENIZER}", "--json"]
     planned = json.loads(prentice.run("plan", *words, "plan.hardware=rtx4080-16gb").stdout)
     assert planned["fits"]
     names = {"llama-3.1-8b": "Llama 3.1 8B", "qwen2.5-7b": "Qwen2.5 7B", "phi-4": "Phi-4 14B", "gemma-2-9b": "Gemma 2 9B",
              "mistral-7b-v0.3": "Mistral 7B"}
     told = re.search(", ".join(names.values()) + r" take ([\d., \n]+) GB by `plan`", (ROOT / "recipes/README.md").read_text())[1]
     figures = dict(zip(names, re.split(r",\s+", told)))
-    assert figures[path.parent.name] == f"{planned['memory']['peak'] / 1e9:.1f}"
+    assert figures[shape_of(path)] == f"{planned['memory']['peak'] / 1e9:.1f}"
     whole = json.loads(prentice.run("plan", *words, "model.quantize=none", "plan.hardware=h200-141gb").stdout)
     assert planned["memory"]["load"] < 0.5 * whole["memory"]["load"]
 
 
 def test_the_models_that_many_start_with_have_a_recipe_in_four_bits():
-    assert {path.parent.name for path in MODEL_RECIPES if path.name == "sft_qlora.yaml"} == {
+    assert {shape_of(path) for path in MODEL_RECIPES if path.name == "sft_qlora.yaml"} == {
         "llama-3.1-8b", "qwen2.5-7b", "phi-4", "gemma-2-9b", "mistral-7b-v0.3"}
 
 
 def test_every_model_of_3_to_14_billion_parameters_has_a_recipe():
     small = re.compile(r"-(0\.\d+|1(\.\d+)?|2|135|360)[bm]$|quickstart|mistral-7b-v0.1")
     wanted = {name for name in SHAPES if not small.search(name) or name == "phi-2"}
-    assert wanted == {path.parent.name for path in MODEL_RECIPES if path.name == "sft_lora.yaml"}
+    assert wanted == {shape_of(path) for path in MODEL_RECIPES if path.name == "sft_lora.yaml"}
     assert len(wanted) > 20
 
 
 def test_every_model_of_7_to_9_billion_parameters_has_a_preference_recipe():
-    wanted = {path.parent.name for path in MODEL_RECIPES if re.search(r"-[7-9]b(-|$)", path.parent.name)}
-    assert wanted == {path.parent.name for path in MODEL_RECIPES if path.name == "dpo_lora.yaml"}
+    wanted = {shape_of(path) for path in MODEL_RECIPES if re.search(r"-[7-9]b(-|$)", path.parent.name)}
+    assert wanted == {shape_of(path) for path in MODEL_RECIPES if path.name == "dpo_lora.yaml"}
     assert len(wanted) == 8
 
 
