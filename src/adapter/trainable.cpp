@@ -2,7 +2,9 @@
 
 #include "adapter/lora.h"
 #include "adapter/saved_modules.h"
+#include "config/adapter_rules.h"
 #include "core/wide_type.h"
+#include "model/make.h"
 
 namespace prentice {
 
@@ -56,6 +58,18 @@ NamedTensors trainable(Model& model, const AdapterSection& section) {
   });
   for (auto& [name, tensor] : saved_tensors(model)) take(name, tensor);
   return tensors;
+}
+
+HostEnds frozen_ends(const ModelSpec& spec, Quantize quantize, const AdapterSection& section) {
+  if (section.kind == AdapterKind::full || trains_rounded(section)) return {};  // or they are in a file's blocks
+  Model model = make_model(spec, {.dtype = at::kFloat, .device = at::kMeta, .quantize = quantize});
+  attach_lora(model, section, 0);
+  trainable(model, section);
+  const Tensor head = is_quantized(model.head) ? Tensor() : dense_weight(model.head);
+  HostEnds ends{.embed = model.embed.defined() && !model.embed.requires_grad() && !model.embed_lora,
+                .head = head.defined() && !head.requires_grad() && !model.head.lora};
+  if (spec.tied_head) ends.embed = ends.head = ends.embed && ends.head;
+  return ends;
 }
 
 }  // namespace prentice

@@ -12,4 +12,8 @@ namespace prentice {
 // leaves and stay views of the joined storage. Calling it again gives the same tensors.
 NamedTensors trainable(Model&, const AdapterSection&);
 
+// Embedding and head that may wait on the host while such an adapter trains on such a model: those that are dense, do
+// not train and have no adapter on them.
+HostEnds frozen_ends(const ModelSpec&, Quantize, const AdapterSection&);
+
 }  // namespace prentice

@@ -92,9 +92,11 @@ void require_weights(const std::string& key, const Artifact& artifact, const std
   fail(ExitCode::usage, key + ": " + artifact.address + ": these are shapes without weights", hint);
 }
 
-Model load_weights(const Opened& opened, uint64_t seed) {
-  const LoadOptions options{
-      .dtype = opened.machine.dtype, .device = opened.machine.device, .quantize = opened.quantize};
+Model load_weights(const Opened& opened, uint64_t seed, HostEnds host_ends) {
+  const LoadOptions options{.dtype = opened.machine.dtype,
+                            .device = opened.machine.device,
+                            .quantize = opened.quantize,
+                            .host_ends = host_ends};
   if (!opened.random) require_weights("model.path", opened.artifact, kMakesWeights);
   Model model = opened.random ? random_model(opened.spec, seed, options)
                               : load_model(opened.artifact.base, options, opened.spec, seed);

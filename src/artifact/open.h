@@ -51,7 +51,7 @@ void require_weights(const std::string& key, const Artifact&, const std::string&
 // its file holds them, which is what it trained. `seed` is for those that are made. Errors: `usage` when the artifact
 // is shapes alone and its weights are to be read, and where run.precision or model.quantize would round before the file
 // does; `model`.
-Model load_weights(const Opened&, uint64_t seed);
+Model load_weights(const Opened&, uint64_t seed, HostEnds = {});
 
 // What the file of such a run holds of each matrix of `spec`; empty for every other artifact.
 ServedTypes served_by(const Artifact&, const ModelSpec&);

@@ -31,7 +31,9 @@ void fields(V&& v, TrainSection& s) {
                   "attention needs kept; block = whole blocks",
           .why = "the least with which the plan fits"});
   v("offload", s.offload,
-    About{.help = "keep optimizer state, and what recomputation keeps of each block, in pinned host memory; for a GPU",
+    About{.help =
+              "keep optimizer state, what recomputation keeps of each block, and a frozen embedding and head in pinned "
+              "host memory; for a GPU",
           .why = "true only where nothing else fits"});
   v("graph", s.graph,
     About{.help = "capture the passes of a step as CUDA graphs, with rows of one length; the same bits",

@@ -110,7 +110,7 @@ struct TrainSection {
   Select select = Select::last;
   int64_t patience = 0;  // 0 = off
   Auto<Recompute> recompute;
-  Auto<bool> offload;  // optimizer state, and what recomputation keeps, in host memory
+  Auto<bool> offload;  // optimizer state, what recomputation keeps, and frozen ends of the model in host memory
   Auto<bool> graph;    // steps as captured CUDA graphs
 };
 
@@ -176,7 +176,7 @@ struct LogitLimits {
 
 struct VerifySection {
   std::string model;     // artifact address: what was trained
-  std::string artifact;  // a GGUF file or a merged folder that is to be the same
+  std::string artifact;  // a GGUF file, a merged folder or an adapter that is to be the same
   std::map<std::string, LogitLimits> limits;
   Auto<int64_t> tokens;   // 512 on the CPU, 8192 on a GPU
   std::string llama_cpp;  // its library, a second witness; "" = none

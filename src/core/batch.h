@@ -33,6 +33,7 @@ struct Batch {
   Tensor retold_rows;                   // [N] int64: the row of `retold` that each target is compared with, or -1
   bool sampled = false;                 // the labels are the model's own samples
   std::vector<int64_t> host_starts;     // `starts` on the host, so that no kernel launch waits for the device
+  Tensor host_tokens;                   // and `tokens`, in a batch that came from there
   int64_t longest = 0;                  // tokens in the longest sequence
 };
 

@@ -9,6 +9,16 @@
 
 namespace prentice {
 
+Tensor empty_on_host(at::IntArrayRef sizes, c10::ScalarType type, c10::Device device) {
+  const at::TensorOptions options(type);
+  if (device.is_meta()) return at::empty({1}, options).expand(sizes);
+  return at::empty(sizes, options.pinned_memory(!device.is_cpu()));
+}
+
+Tensor on_device(const Tensor& tensor, c10::Device device) {
+  return tensor.to(device, tensor.scalar_type(), /*non_blocking=*/true);
+}
+
 HostCopies::HostCopies(c10::Device device) : device_(device) {
   if (device.is_cpu() || device.is_meta()) return;
   const c10::impl::VirtualGuardImpl on(device.type());
@@ -25,9 +35,7 @@ c10::Event HostCopies::mark(const c10::Stream& stream) const {
 }
 
 Tensor HostCopies::to_host(const Tensor& tensor) {
-  const at::TensorOptions options(tensor.scalar_type());
-  if (device_.is_meta()) return at::empty({1}, options).expand(tensor.sizes());
-  Tensor host = at::empty(tensor.sizes(), options.pinned_memory(beside_.has_value()));
+  Tensor host = empty_on_host(tensor.sizes(), tensor.scalar_type(), device_);
   store(tensor, host);
   return host;
 }

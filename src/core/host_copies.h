@@ -11,6 +11,11 @@
 
 namespace prentice {
 
+// Room on the host for what `device` will fetch: pinned for a GPU, without storage for meta.
+Tensor empty_on_host(at::IntArrayRef sizes, c10::ScalarType, c10::Device device);
+// `tensor` where `device` is: itself if it is there, else a copy that the computing stream makes; nobody waits for it.
+Tensor on_device(const Tensor& tensor, c10::Device device);
+
 // On the CPU a copy is made at once, so that the same code runs there; of tensors without storage the host's take none.
 class HostCopies {
  public:

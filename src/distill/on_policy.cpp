@@ -118,6 +118,7 @@ void sample_answers(Step& step, int64_t index, const Model& student, const Sampl
   std::nth_element(sorted.begin(), sorted.begin() + static_cast<std::ptrdiff_t>(to_answer - 1), sorted.end());
   const uint64_t bound = sorted[to_answer - 1];
 
+  const Model at_hand = with_head_at_hand(student);
   std::vector<Batch> batches;
   std::vector<Keyed> sampled;
   size_t at = 0;
@@ -130,7 +131,7 @@ void sample_answers(Step& step, int64_t index, const Model& student, const Sampl
       if (rank > bound) {
         kept.push_back({sequence, key});
       } else {
-        sampled.push_back({answered(sequence, student, options, rank), key});
+        sampled.push_back({answered(sequence, at_hand, options, rank), key});
       }
     }
     std::vector<const Keyed*> members;

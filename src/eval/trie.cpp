@@ -126,7 +126,9 @@ Tensor forward_trees(const Model& model, const std::vector<TokenTree>& trees) {
     positions.insert(positions.end(), own.begin(), own.end());
     starts.push_back(static_cast<int64_t>(ids.size()));
   }
-  return run_decoder(model, {.ids = at::tensor(ids).to(device),
+  const Tensor host_ids = at::tensor(ids);
+  return run_decoder(model, {.ids = host_ids.to(device),
+                             .host_ids = host_ids,
                              .rotary = {at::tensor(positions).to(device), starts},
                              .attend = [&](size_t, const Tensor& q, const Tensor& k, const Tensor& v,
                                            const AttentionOptions& how) { return attend(segments, q, k, v, how); }});

@@ -67,6 +67,7 @@ void ImportanceCollector::add(const Batch& batch) {
     sum.defined() ? sum.add_(squares) : sum = squares;
   };
   run_decoder(model_, {.ids = batch.tokens,
+                       .host_ids = batch.host_tokens,
                        .rotary = {batch.positions, batch.host_starts},
                        .attend = [&](size_t, const Tensor& q, const Tensor& k, const Tensor& v,
                                      const AttentionOptions& how) { return attention(q, k, v, batch, how); },

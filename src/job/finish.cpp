@@ -147,7 +147,7 @@ Products write_run_products(const Model& model, const PreparedRun& run, ExportSe
        .self_test =
            [&] {
              if (run.opened.spec.labels > 0) return SelfTest();
-             return make_self_test(model, run.data.train, run.opened.tokenizer, stop_ids);
+             return make_self_test(with_head_at_hand(model), run.data.train, run.opened.tokenizer, stop_ids);
            },
        .computed_in = computed_in(run.opened),
        .training = {{"data", run.data.train.description}, {"steps", std::to_string(result.steps)}},

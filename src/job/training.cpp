@@ -111,7 +111,9 @@ std::unique_ptr<Training> start_training(Recipe& recipe, const Invocation& invoc
   if (!invocation.quiet) print_start(run, folder);
   print_warnings(recipe.warnings), print_warnings(run.data);
 
-  model = load_weights(run.opened, recipe.run.seed);
+  model =
+      load_weights(run.opened, recipe.run.seed,
+                   *recipe.train.offload ? frozen_ends(run.opened.spec, run.opened.quantize, run.adapter) : HostEnds{});
   if (!run.opened.random) start_rows(model, run.new_tokens.ids, run.new_tokens.known);
   if (run.adapter.kind != AdapterKind::full) attach_lora(model, run.adapter, recipe.run.seed);
   train_as_served(model, run.served);

@@ -20,7 +20,8 @@ Validation::Validation(const Model& model, const PreparedRun& run, EvalSection s
   if (runs("choice")) choices = resolve_choices(section, &run.data.train);
   const auto stop_ids = stop_token_ids(run.opened.artifact, run.opened.spec, run.opened.tokenizer);
   score_ = [&model, &run, section, choices, stop_ids, micro_tokens] {
-    return evaluate({.model = model,
+    const Model at_hand = with_head_at_hand(model);
+    return evaluate({.model = at_hand,
                      .tokenizer = run.opened.tokenizer,
                      .data = *run.data.eval,
                      .section = section,

@@ -14,6 +14,7 @@
 #include "kernels/gguf_blocks.h"
 #include "kernels/rope.h"
 #include "nn/add_norm.h"
+#include "nn/host_rows.h"
 #include "nn/recompute.h"
 
 namespace prentice {
@@ -33,9 +34,13 @@ Tensor attention_part(const ModelSpec& spec, const LayerSpec& kind, const Layer&
                       const RopeTable& rope, const BlockContext& context) {
   const auto qkv = context.project(layer.qkv, normed);
   const auto heads = [&](const Tensor& part, int64_t count) { return part.unflatten(1, {count, spec.head_dim}); };
-  const auto rotated = [&](const Tensor& x) { return rotate(x, rope.cosine, rope.sine); };
-  const Tensor q = rotated(normalize_heads(layer.query_norms, heads(qkv[0], spec.heads)));
-  const Tensor k = rotated(normalize_heads(layer.key_norms, heads(qkv[1], spec.kv_heads)));
+  const auto rotated = [&](const Tensor& part, const std::vector<Norm>& norms, int64_t count) {
+    const bool is_ours = norms.empty() && !part.is_view();  // a view is a part of a fused module's one result
+    if (is_ours) return heads(rotate_in_place(part, count, rope.cosine, rope.sine), count);
+    return rotate(normalize_heads(norms, heads(part, count)), rope.cosine, rope.sine);
+  };
+  const Tensor q = rotated(qkv[0], layer.query_norms, spec.heads);
+  const Tensor k = rotated(qkv[1], layer.key_norms, spec.kv_heads);
   const Tensor mixed =
       context.attend(q, k, heads(qkv[2], spec.kv_heads),
                      {.scale = spec.attention_scale, .window = kind.window, .softcap = spec.attention_softcap});
@@ -69,8 +74,11 @@ Tensor mlp_part(const ModelSpec& spec, const Layer& layer, const Tensor& normed,
 
 }  // namespace
 
-Tensor embed_tokens(const Model& model, const Tensor& ids) {
-  Tensor rows = model.embed_blocks ? looked_up(*model.embed_blocks, ids) : at::embedding(model.embed, ids);
+Tensor embed_tokens(const Model& model, const Tensor& ids, const Tensor& host_ids) {
+  const bool waits = model.embed.defined() && model.embed.device() != ids.device();
+  Tensor rows = model.embed_blocks ? looked_up(*model.embed_blocks, ids)
+                : waits            ? rows_from_host(model.embed, ids, host_ids)
+                                   : at::embedding(model.embed, ids);
   if (model.embed_lora && model.embed_lora->enabled) {
     const Lora& lora = *model.embed_lora;
     const Tensor low = at::embedding(lora.a.t(), ids);  // [T, R]

@@ -11,8 +11,8 @@
 
 namespace prentice {
 
-// ids [T] -> [T, D]
-Tensor embed_tokens(const Model&, const Tensor& ids);
+// ids [T] -> [T, D]; host_ids as in DecoderPass
+Tensor embed_tokens(const Model&, const Tensor& ids, const Tensor& host_ids);
 
 // What differs between a flat batch and a cached sequence. With recomputation it is called again in the backward pass,
 // and owns what it uses.

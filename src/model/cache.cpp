@@ -51,8 +51,10 @@ Tensor KvCache::append(const Model& model, std::span<const int32_t> ids) {
     }
     return attention_cached(q, keys_[layer].narrow(0, 0, after), values_[layer].narrow(0, 0, after), how);
   };
+  const Tensor host_ids = at::tensor(at::ArrayRef<int32_t>(ids.data(), ids.size())).to(at::kLong);
   const Tensor hidden = run_decoder(
-      model, {.ids = at::tensor(at::ArrayRef<int32_t>(ids.data(), ids.size())).to(device, at::kLong),
+      model, {.ids = host_ids.to(device),
+              .host_ids = host_ids,
               .rotary = {at::arange(before, after, at::TensorOptions(at::kLong).device(device)), {0, count}},
               .attend = attend});
   ids_.insert(ids_.end(), ids.begin(), ids.end());

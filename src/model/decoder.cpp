@@ -21,7 +21,7 @@ std::vector<RopeTable> rope_tables(const ModelSpec& spec, const RotaryInput& inp
 }  // namespace
 
 Tensor run_decoder(const Model& model, const DecoderPass& pass) {
-  Tensor x = embed_tokens(model, pass.ids);
+  Tensor x = embed_tokens(model, pass.ids, pass.host_ids);
   const auto tables = rope_tables(model.spec, pass.rotary, x.scalar_type());
   const bool recomputes = pass.recomputed != Recomputed::nothing && c10::GradMode::is_enabled();
   const auto offloaded = recomputes && pass.offload ? std::make_shared<OffloadedInputs>(x.device()) : nullptr;

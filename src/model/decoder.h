@@ -13,6 +13,7 @@ namespace prentice {
 
 struct DecoderPass {
   Tensor ids;          // [T]
+  Tensor host_ids;     // the same on the host; undefined: the device is asked where they are needed
   RotaryInput rotary;  // of the same tokens
   // q [T, H, E], k and v [T, K, E], rotated, of layer `index` -> [T, H * E]
   std::function<Tensor(size_t index, const Tensor& q, const Tensor& k, const Tensor& v, const AttentionOptions&)>

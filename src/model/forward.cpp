@@ -8,6 +8,7 @@ namespace prentice {
 
 Tensor forward_hidden(const Model& model, const Batch& batch, const ForwardOptions& options, const LayerTap& tap) {
   return run_decoder(model, {.ids = batch.tokens,
+                             .host_ids = batch.host_tokens,
                              .rotary = {batch.positions, batch.host_starts},
                              .attend = [batch](size_t, const Tensor& q, const Tensor& k, const Tensor& v,
                                                const AttentionOptions& how) { return attention(q, k, v, batch, how); },
@@ -21,7 +22,7 @@ Tensor forward_hidden(const Model& model, const Batch& batch, const ForwardOptio
 }
 
 Tensor logits(const Model& model, const Tensor& hidden) {
-  const Tensor scores = linear(model.head, hidden);
+  const Tensor scores = linear(head_at_hand(model), hidden);
   const double cap = model.spec.final_softcap;
   return cap > 0 ? at::tanh(scores / cap) * cap : scores;
 }

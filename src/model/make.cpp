@@ -7,6 +7,8 @@
 #include <numeric>
 #include <optional>
 
+#include "core/host_copies.h"
+
 namespace prentice {
 
 namespace {
@@ -127,16 +129,20 @@ struct LayerAllocator {
 Model make_model(const ModelSpec& spec, const LoadOptions& load) {
   const LayerAllocator allocator{spec, at::TensorOptions(load.dtype).device(load.device), load.quantize};
   Model model{.spec = spec};
+  const auto end = [&](int64_t rows, bool waits) {
+    return waits ? empty_on_host({rows, spec.hidden}, load.dtype, load.device)
+                 : at::empty({rows, spec.hidden}, allocator.options);
+  };
   model.embed_blocks = allocator.blocks(spec.names.embed + ".weight", spec.vocab, spec.hidden);
-  if (!model.embed_blocks) model.embed = at::empty({spec.vocab, spec.hidden}, allocator.options);
+  if (!model.embed_blocks) model.embed = end(spec.vocab, load.host_ends.embed);
   for (int64_t i = 0; i < spec.layers; ++i) model.layers.push_back(allocator.layer(i));
   model.final_norm = allocator.norm(spec.names.final_norm);
   const std::string& head = spec.names.head;
   const int64_t rows = spec.labels > 0 ? spec.labels : spec.vocab;
   const auto held = spec.tied_head ? model.embed_blocks : allocator.blocks(head + ".weight", rows, spec.hidden);
   const bool own = !spec.tied_head && !held;
-  model.head = allocator.linear(head, spec.hidden, rows, spec.head_bias,
-                                own ? at::empty({rows, spec.hidden}, allocator.options) : model.embed);
+  model.head =
+      allocator.linear(head, spec.hidden, rows, spec.head_bias, own ? end(rows, load.host_ends.head) : model.embed);
   if (held) model.head.weight = *held;
   return model;
 }

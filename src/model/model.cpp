@@ -1,5 +1,6 @@
 #include "model/model.h"
 
+#include "core/host_copies.h"
 #include "io/safetensors.h"
 #include "model/make.h"
 
@@ -34,10 +35,23 @@ void visit_linears(Model& model, const std::function<void(Linear&)>& f) { walk_l
 void visit_linears(const Model& model, const std::function<void(const Linear&)>& f) { walk_linears(model, f); }
 
 at::TensorOptions embed_options(const Model& model) {
-  return model.embed_blocks ? model.embed_blocks->options() : model.embed.options();
+  if (model.embed_blocks) return model.embed_blocks->options();
+  return at::TensorOptions(model.embed.scalar_type()).device(device_of(model));
 }
 
-c10::Device device_of(const Model& model) { return embed_options(model).device(); }
+c10::Device device_of(const Model& model) { return model.final_norm.weight.device(); }
+
+Linear head_at_hand(const Model& model) {
+  Linear head = model.head;
+  if (!is_quantized(head)) head.weight = Dense{on_device(dense_weight(head), device_of(model))};
+  return head;
+}
+
+Model with_head_at_hand(const Model& model) {
+  Model copy = model;
+  copy.head = head_at_hand(model);
+  return copy;
+}
 
 std::vector<TensorShape> expected_tensors(const ModelSpec& spec) {
   std::vector<TensorShape> shapes;

@@ -107,18 +107,27 @@ std::vector<TensorShape> expected_tensors(const ModelSpec&);
 // Elements of all of them.
 int64_t parameter_count(const ModelSpec&);
 
-at::TensorOptions embed_options(const Model&);  // the type that products take the embedding in, and its device
-c10::Device device_of(const Model&);
+at::TensorOptions embed_options(const Model&);  // the type that products take the embedding in, on the model's device
+c10::Device device_of(const Model&);            // where its layers are
 
 // How the linear layers of a frozen base are held: as they are, in NF4, its scales nested or not, or in the blocks of
 // its GGUF file (ModelSpec::blocks). Norms and biases always are as they are; with NF4 embedding and head too, as with
 // bitsandbytes.
 enum class Quantize { none, nf4, nf4_single, gguf };
 
+// Of embedding and head, those that wait in host memory, which leaves the device to the layers: rows of the embedding
+// are looked up there, and the head comes whole for as long as a loss reads it. A tied head waits with the embedding.
+struct HostEnds {
+  bool embed = false, head = false;
+
+  bool any() const { return embed || head; }
+};
+
 struct LoadOptions {
   c10::ScalarType dtype;  // of weights in memory, and of products
   c10::Device device;
   Quantize quantize = Quantize::none;
+  HostEnds host_ends = {};  // of what is not held in blocks
 };
 
 // The stored tensor of each of expected_tensors(), in that order; names, shapes and types fit and nothing is extra.
@@ -133,6 +142,10 @@ Model load_model(const std::filesystem::path& folder, const LoadOptions&);
 Model load_model(const std::filesystem::path& folder, const LoadOptions&, const ModelSpec& wanted, uint64_t seed);
 // Every weight by start_weight (model/make.h).
 Model random_model(const ModelSpec&, uint64_t seed, const LoadOptions&);
+
+// The head, its weight on the device; and the same model with that head, for passes that read it again and again.
+Linear head_at_hand(const Model&);
+Model with_head_at_hand(const Model&);
 
 // Sees the states [T, D] behind layer `index`, part of the graph.
 using LayerTap = std::function<void(size_t index, const Tensor& states)>;

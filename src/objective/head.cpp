@@ -10,6 +10,7 @@
 #include <algorithm>
 
 #include "core/error.h"
+#include "core/host_copies.h"
 #include "core/wide_type.h"
 #include "kernels/dropout.h"
 #include "kernels/matrix_product.h"
@@ -72,7 +73,8 @@ Tensor times_weight(const Operands& of, const Tensor& d) {
 
 Operands operands(const HeadInput& in) {
   const auto type = in.rows.scalar_type();
-  Operands made{.rows = in.rows, .weight = in.blocks ? Tensor() : in.weight.to(type), .blocks = in.blocks};
+  Operands made{.rows = in.rows, .blocks = in.blocks};
+  if (!in.blocks) made.weight = on_device(in.weight, in.rows.device()).to(type);  // from the host, if it waits there
   if (in.bias.defined()) made.bias = in.bias.to(wide_type(in.rows));
   if (in.low.defined()) made.low = in.low, made.up = in.b.mul(in.scale).to(type);
   return made;

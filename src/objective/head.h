@@ -24,7 +24,7 @@ struct HeadChunks {
 // 0. A differentiable operation over the head takes the first five as its inputs.
 struct HeadInput {
   Tensor rows;    // [N, D] hidden states
-  Tensor weight;  // [V, D]; undefined where it is held in blocks
+  Tensor weight;  // [V, D], on the device or the host; undefined where it is held in blocks
   Tensor bias;    // [V] or undefined
   Tensor low;     // [N, R] dropout(rows) A^T, or undefined
   Tensor b;       // [V, R] or undefined

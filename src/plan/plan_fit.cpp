@@ -157,7 +157,7 @@ int list_what_fits(int64_t memory_bytes, std::vector<std::string> models, const 
       "free.\n{}{}"
       "`prentice plan FILE plan.hardware=NAME` says what a recipe takes, part by part.\n",
       human_bytes(static_cast<double>(memory_bytes)), table,
-      offloads ? "* with moments and block inputs in the host's memory (train.offload).\n" : "",
+      offloads ? "* with moments, block inputs, embedding and head in the host's memory (train.offload).\n" : "",
       in_blocks ? "A GGUF file and a folder in four bits are held as they are stored, and train an adapter only.\n"
                 : "");
   return 0;

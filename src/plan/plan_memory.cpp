@@ -1,6 +1,7 @@
 #include "plan/plan_memory.h"
 
 #include <algorithm>
+#include <bit>
 
 #include "artifact/open.h"
 #include "core/error.h"
@@ -59,7 +60,7 @@ MemoryByPhase step_memory(const StepShape& shape) {
   memory.step = between + found.gradients + found.moving + found.paged;
   memory.eval = context + found.eval;
   memory.save = between;
-  memory.export_ = memory.load + kRowBlocks;  // the moments are gone when training ends
+  memory.export_ = memory.load + kRowBlocks + found.fetched;  // the moments are gone when training ends
   return memory;
 }
 
@@ -67,7 +68,12 @@ int64_t offloaded_bytes(const StepShape& shape) {
   if (!shape.offload) return 0;
   const int64_t input = std::max(shape.micro_tokens, shape.longest) * shape.spec.hidden;
   const int64_t inputs = shape.recomputed == Recomputed::nothing ? 0 : shape.spec.layers * input;
-  return shape.state_bytes + inputs * static_cast<int64_t>(c10::elementSize(shape.dtype));
+  const auto element = static_cast<int64_t>(c10::elementSize(shape.dtype));
+  // LibTorch hands out pinned memory in powers of two, which is felt where a tensor is large.
+  const uint64_t end = std::bit_ceil(static_cast<uint64_t>(shape.spec.vocab * shape.spec.hidden * element));
+  const auto [embed, head] = shape.host_ends();
+  const int64_t ends = int64_t{embed} + int64_t{head && !shape.spec.tied_head};
+  return shape.state_bytes + inputs * element + ends * static_cast<int64_t>(end);
 }
 
 std::span<const int64_t> micro_batches(bool gpu) {

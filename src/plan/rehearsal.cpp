@@ -74,7 +74,8 @@ Batch scoring_batch(const StepShape& shape) {
 // The models of a step and what trains.
 class Rehearsal {
  public:
-  explicit Rehearsal(const StepShape& shape) : shape_(shape), model_(on_meta(shape.spec, shape.dtype, shape.quantize)) {
+  explicit Rehearsal(const StepShape& shape)
+      : shape_(shape), model_(on_meta(shape.spec, shape.dtype, shape.quantize, shape.host_ends())) {
     if (shape.adapter) {
       if (!shape.full()) attach_lora(model_, *shape.adapter, 0);
       train_as_served(model_, shape.served);
@@ -103,6 +104,9 @@ class Rehearsal {
 
   const NamedTensors& weights() const { return weights_; }
 
+  // As evaluations have it.
+  void fetch_head() { model_ = with_head_at_hand(model_); }
+
   Tensor share(const Batch& batch, bool training) const {
     ForwardOptions options{.training = training};
     if (training) options.recomputed = shape_.recomputed, options.offload = shape_.offload;
@@ -130,8 +134,8 @@ class Rehearsal {
   }
 
  private:
-  static Model on_meta(const ModelSpec& spec, c10::ScalarType dtype, Quantize quantize) {
-    return make_model(spec, {.dtype = dtype, .device = c10::kMeta, .quantize = quantize});
+  static Model on_meta(const ModelSpec& spec, c10::ScalarType dtype, Quantize quantize, HostEnds host_ends = {}) {
+    return make_model(spec, {.dtype = dtype, .device = c10::kMeta, .quantize = quantize, .host_ends = host_ends});
   }
   double cap() const { return shape_.spec.final_softcap; }
 
@@ -239,6 +243,9 @@ Rehearsed rehearse_whole(const StepShape& shape) {
   }
   found.eval = most([&] {
     const c10::NoGradGuard no_grad;
+    const int64_t before = held();
+    rehearsal.fetch_head();
+    found.fetched = held() - before;
     rehearsal.share(scoring_batch(shape), false);
   });
   return found;
@@ -280,7 +287,7 @@ Rehearsed rehearse(const StepShape& shape) {
   Rehearsed all;  // every row adds alike
   for (const auto part : {&Rehearsed::weights, &Rehearsed::asked, &Rehearsed::learned, &Rehearsed::moments,
                           &Rehearsed::paged, &Rehearsed::moving, &Rehearsed::gradients, &Rehearsed::kept,
-                          &Rehearsed::forward, &Rehearsed::backward, &Rehearsed::eval}) {
+                          &Rehearsed::forward, &Rehearsed::backward, &Rehearsed::eval, &Rehearsed::fetched}) {
     all.*part = more.*part + (more.*part - few.*part) * (rows - 2 * kRowsTaken) / kRowsTaken;
   }
   return all;

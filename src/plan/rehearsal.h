@@ -19,6 +19,7 @@ struct Rehearsed {
   int64_t forward = 0;    // the most while losses are computed, all of the above included
   int64_t backward = 0;   // the most while gradients are
   int64_t eval = 0;       // the most of a scoring pass, the optimizer's moments included
+  int64_t fetched = 0;    // of the head, where it waits on the host
 };
 Rehearsed rehearse(const StepShape&);
 

@@ -1,5 +1,6 @@
 #include "plan/step_shape.h"
 
+#include "adapter/trainable.h"
 #include "core/error.h"
 
 namespace prentice {
@@ -20,6 +21,10 @@ Recompute recompute_word(Recomputed done) {
   return done == Recomputed::nothing ? Recompute::none
          : done == Recomputed::mlp   ? Recompute::selective
                                      : Recompute::block;
+}
+
+HostEnds StepShape::host_ends() const {
+  return offload && adapter ? frozen_ends(spec, quantize, *adapter) : HostEnds{};
 }
 
 StepShape step_shape(const ModelSpec& spec, const Machine& machine, const Hardware& hardware, Quantize quantize) {

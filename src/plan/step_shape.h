@@ -62,10 +62,11 @@ struct StepShape {
   std::vector<int64_t> starts;  // of a micro-batch's rows and its end, where they are known; else rows of `longest`
   int64_t eval_tokens = 0, eval_labelled = 0;  // of the largest scoring pass beside training; 0 = as in training
   Recomputed recomputed = Recomputed::nothing;
-  bool offload = false;     // as in ForwardOptions, and the optimizer's moments
+  bool offload = false;     // as in ForwardOptions, the optimizer's moments, and host_ends()
   bool accumulates = true;  // a step has micro-batches behind the first, which meet the gradients of those before
 
   bool full() const { return adapter && adapter->kind == AdapterKind::full; }  // the weights themselves train
+  HostEnds host_ends() const;                                                  // those that wait with `offload`
 };
 // Of train.offload there.
 inline constexpr const char* kNothingToOffload =

@@ -80,7 +80,8 @@ TEST(Plan, TheRehearsalCountsWhatTensorsTake) {
   EXPECT_NEAR(static_cast<double>(full.moments), 8.0 * 8'030'261'248, 1e6);
 }
 
-// By hand: 32 block inputs of [8192, 4096] in bf16 leave the device, and two of them visit it; so do the moments.
+// By hand: 32 block inputs of [8192, 4096] in bf16 leave the device, and two of them visit it; so do the moments, and
+// embedding and head, of which the head is there while a loss is computed.
 TEST(Plan, WhatWaitsOnTheHostIsNotOnTheDevice) {
   StepShape shape = llama_8b();
   shape.recomputed = Recomputed::block, shape.state_bytes = 8 * shape.trainable + 4;
@@ -88,13 +89,15 @@ TEST(Plan, WhatWaitsOnTheHostIsNotOnTheDevice) {
   const int64_t context = step_memory(shape).step;
   shape.offload = true;
   const Rehearsed there = rehearse(shape);
-  const int64_t input = int64_t{8192} * 4096 * 2;
+  const int64_t input = int64_t{8192} * 4096 * 2, end = int64_t{128256} * 4096 * 2;
+  EXPECT_EQ(here.weights - there.weights, 2 * end);
+  EXPECT_EQ(there.fetched, end);
   EXPECT_EQ(here.moments - there.moments, 8 * shape.trainable);
   EXPECT_EQ(here.kept - there.kept, 32 * input);
-  EXPECT_EQ(offloaded_bytes(shape), 32 * input + 8 * shape.trainable + 4);
+  EXPECT_EQ(offloaded_bytes(shape), 32 * input + 8 * shape.trainable + 4 + (int64_t{2} << 30));
   const int64_t saved = here.backward - there.backward;
-  EXPECT_NEAR(static_cast<double>(saved), 30.0 * input + 8.0 * shape.trainable, 2.0 * input);
-  EXPECT_EQ(context - step_memory(shape).step, 8 * shape.trainable - there.paged);
+  EXPECT_NEAR(static_cast<double>(saved), 30.0 * input + 8.0 * shape.trainable + 2.0 * end, 2.0 * input);
+  EXPECT_EQ(context - step_memory(shape).step, 8 * shape.trainable - there.paged + 2 * end);
 }
 
 // By hand: a CPU keeps q, k, v and the result of attention in f32, where a GPU has them in bf16, and v perhaps a second

@@ -1,0 +1,74 @@
+// What waits in host memory gives the bits of what stays on the device.
+#include <ATen/ops/equal.h>
+#include <gtest/gtest.h>
+
+#include "adapter/lora.h"
+#include "adapter/trainable.h"
+#include "artifact/machine.h"
+#include "job/graph_steps.h"
+#include "kernels/cuda_plugin.h"
+#include "model/generate.h"
+
+namespace prentice {
+namespace {
+
+class GpuOffload : public testing::Test {
+ protected:
+  void SetUp() override {
+    load_cuda_plugin();
+    if (!cuda()) GTEST_SKIP() << cuda_absence();
+    apply_machine({.device = at::kCUDA, .dtype = at::kBFloat16, .threads = 2}, /*deterministic=*/true);
+  }
+};
+
+// Losses and gradients of steps, and what evaluations read.
+std::vector<Tensor> passes(const char* folder, bool offload) {
+  const at::Device device(at::kCUDA, 0);
+  AdapterSection section;
+  section.rank = 4;
+  const HostEnds ends = offload ? frozen_ends(read_spec(kGoldenModels / folder), Quantize::none, section) : HostEnds{};
+  EXPECT_EQ(ends.any(), offload);
+  Model model = load_model(kGoldenModels / folder, {.dtype = at::kBFloat16, .device = device, .host_ends = ends});
+  EXPECT_EQ(model.embed.is_cpu(), offload);
+  attach_lora(model, section, 7);
+  NamedTensors trained = trainable(model, section);
+  const ForwardOptions options{.training = true, .recomputed = Recomputed::block, .offload = offload, .seed = 7};
+  std::vector<Tensor> made;
+  for (Step& step : steps_of(3, model.spec.vocab)) {
+    for (const Batch& micro : step.micros) {
+      const Batch batch = to_device(micro, device);
+      const Tensor loss =
+          cross_entropy_share(forward_hidden(model, batch, options), model.head, 0, batch, step.counts, options);
+      loss.backward();
+      made.push_back(loss.detach());
+    }
+    const at::NoGradGuard no_grad;
+    for (auto& [name, tensor] : trained) {
+      made.push_back(tensor.grad().clone());
+      tensor.sub_(tensor.grad(), 0.05);
+      tensor.mutable_grad() = Tensor();
+    }
+  }
+  const at::NoGradGuard no_grad;
+  const std::vector<int32_t> prompt = {1, 5, 9, 2};
+  KvCache cache(model);
+  made.push_back(logits(model, forward_cached(model, prompt, cache)));
+  const Model at_hand = with_head_at_hand(model);
+  KvCache second(at_hand);
+  made.push_back(logits(at_hand, forward_cached(at_hand, prompt, second)));
+  return made;
+}
+
+TEST_F(GpuOffload, AModelWhoseEndsWaitHasTheBitsOfOneThatIsOnTheDevice) {
+  for (const char* folder : kFolders) {
+    const auto there = passes(folder, false), waiting = passes(folder, true);
+    ASSERT_EQ(there.size(), waiting.size());
+    for (size_t i = 0; i < there.size(); ++i) {
+      EXPECT_TRUE(waiting[i].is_cuda());
+      EXPECT_TRUE(at::equal(there[i], waiting[i])) << folder << ", " << i;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace prentice
