@@ -33,6 +33,7 @@ CASES = {  # name -> values, block
     "tiny": (spread * torch.randn(12, 64).sign(), 64),
     "tiny_rest": (torch.full((1, 65), 1e-40), 64),
     "huge": (torch.randn(4, 64).clamp(-3, 3) * 1e38, 64),
+    "constant_of_infinite_mean": (torch.full((8, 64), 3e38), 64),
     "outlier": (torch.cat([torch.randn(4, 63) * 1e-3, torch.full((4, 1), 50.0)], 1), 64),
     "one": (torch.tensor([[-0.25]]), 64),
     "odd": (torch.randn(7, 9), 64),
@@ -50,6 +51,7 @@ for name, (values, block) in CASES.items():
     nested.absmax = places
     tensors |= {f"{name}.values": values, f"{name}.block": torch.tensor([block]), f"{name}.codes": codes,
                 f"{name}.absmax": state.absmax, f"{name}.places": places, f"{name}.nested_absmax": scales,
-                f"{name}.offset": offset.reshape(1), f"{name}.decoded": F.dequantize_4bit(codes, state),
+                f"{name}.offset": offset.reshape(1),
+                f"{name}.state": nested.as_dict(packed=True)["quant_state.bitsandbytes__nf4"], f"{name}.decoded": F.dequantize_4bit(codes, state),
                 f"{name}.nested_decoded": F.dequantize_4bit(codes, nested)}
 save_file({key: tensor.contiguous() for key, tensor in tensors.items()}, OUT / "nf4.safetensors")

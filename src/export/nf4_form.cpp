@@ -1,5 +1,6 @@
 #include "export/nf4_form.h"
 
+#include <cmath>
 #include <cstring>
 
 #include "core/error.h"
@@ -12,6 +13,12 @@ constexpr int64_t kStateBytes = 256;  // more than its text takes; the rest is b
 
 int64_t parts_of(int64_t count, int64_t size) { return (count + size - 1) / size; }
 
+// bitsandbytes writes and reads its state with Python's json, which has words for numbers that are not finite.
+Json python_number(double value) {
+  if (std::isfinite(value)) return value;
+  return Json::BigNumber{std::isnan(value) ? "NaN" : value > 0 ? "Infinity" : "-Infinity"};
+}
+
 std::string state_text(const Nf4& weight, std::string_view type, int64_t bytes) {
   Json state = Json::Object{{"quant_type", "nf4"},
                             {"blocksize", weight.block},
@@ -19,7 +26,7 @@ std::string state_text(const Nf4& weight, std::string_view type, int64_t bytes) 
                             {"shape", Json::Array{weight.rows, weight.columns}},
                             {"nested_blocksize", kNestedBlock},
                             {"nested_dtype", "float32"},
-                            {"nested_offset", static_cast<double>(weight.offset)}};
+                            {"nested_offset", python_number(weight.offset)}};
   std::string text = state.dump();
   if (static_cast<int64_t>(text.size()) > bytes) fail(ExitCode::internal, "the state of a weight is too long: " + text);
   text.resize(static_cast<size_t>(bytes), ' ');

@@ -111,12 +111,13 @@ WeightSource WeightSource::from_folder(const ModelSpec& spec, const std::filesys
   source.take_spec(merged);
   for (const auto& tensor : expected_tensors(merged)) {
     const auto replaced = changes.replaced.find(tensor.name);
-    const TensorView* view = replaced == changes.replaced.end() ? view_of(tensor.name) : replaced->second;
+    const bool of_base = replaced == changes.replaced.end();
+    const TensorView* view = of_base ? view_of(tensor.name) : replaced->second;
     if (view == nullptr) {
       fail(ExitCode::model, fmt::format("{}: neither base nor adapter has tensor {}", base.string(), tensor.name));
     }
     Entry entry;
-    if (stored_quantize(stored) != Quantize::none && view->dtype == DType::u8) {
+    if (of_base && stored_quantize(stored) != Quantize::none && holds_codes(*weights, *view)) {
       entry.read = read_nf4(weights, *view, tensor.shape);
     } else if (view->shape != tensor.shape) {
       fail(ExitCode::model, fmt::format("{}: tensor {} has {} rows, and the adapter, of a vocabulary of {}, lacks it",

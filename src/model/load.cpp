@@ -76,7 +76,7 @@ class Checker {
       mistakes_.add(fmt::format("tensor {} is missing", tensor.name));
       return nullptr;
     }
-    if (view->dtype == DType::u8 && may_be_nf4_.contains(tensor.name)) {
+    if (may_be_nf4_.contains(tensor.name) && holds_codes(weights_, *view)) {
       nf4_.push_back(view);
       if (const std::string fault = nf4_fault(weights_, *view, tensor.shape); !fault.empty()) {
         mistakes_.add(fmt::format("tensor {}: {}", view->name, fault));
@@ -124,14 +124,14 @@ Tensor stored_rows(Tensor& tensor, int64_t stored) {
   return tensor.narrow(0, 0, stored);
 }
 
-// Of a folder in four bits: its layers as they are stored, which some may be in whole numbers of bytes.
+// Of a folder in four bits: its layers as they are stored, which some may be in their own values.
 void take_stored(Model& model, const WeightFolder& weights, const std::map<std::string, const TensorView*>& views,
                  const LoadOptions& options) {
   visit_linears(model, [&](Linear& linear) {
     if (!is_quantized(linear)) return;
     const TensorView& view = *views.at(linear.name + ".weight");
     const std::vector<int64_t> shape = {linear.out_features, linear.in_features};
-    if (view.dtype == DType::u8) {
+    if (holds_codes(weights, view)) {
       linear.weight = copied(stored_nf4(weights, view, shape, options.dtype), options.device);
     } else {
       linear.weight = Dense{at::empty(shape, at::TensorOptions(options.dtype).device(options.device))};

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <cstring>
 
 #include "core/error.h"
@@ -19,6 +20,9 @@ namespace {
 constexpr std::string_view kScales = ".absmax", kValues = ".quant_map", kNestedScales = ".nested_absmax",
                            kNestedValues = ".nested_quant_map", kState = ".quant_state.bitsandbytes__nf4";
 constexpr std::array kBeside = {kScales, kValues, kNestedScales, kNestedValues, kState};
+// Those of bnb_4bit_quant_storage.
+constexpr std::array<std::string_view, 6> kStorages = {"uint8", "int8", "float16", "bfloat16", "float32", "float64"};
+constexpr const char* kNotFinite = "its scales are not finite, and nor would be what it stands for";
 
 bool says(const Json& object, std::string_view key, const Json& wanted) {
   const Json* value = object.find(key);
@@ -30,9 +34,11 @@ const TensorView* beside(const WeightFolder& weights, const TensorView& codes, s
 }
 
 // The state of a weight as bitsandbytes writes it: JSON in a tensor of bytes.
-Json state_of(const TensorView& view) {
-  return Json::parse({reinterpret_cast<const char*>(view.bytes.data()), view.bytes.size()});
+std::string_view state_text(const TensorView& view) {
+  return {reinterpret_cast<const char*>(view.bytes.data()), view.bytes.size()};
 }
+
+Json state_of(const TensorView& view) { return Json::parse(state_text(view)); }
 
 bool is_nested(const Json& state) { return state.find("nested_offset") != nullptr; }
 
@@ -48,6 +54,15 @@ bool holds(const TensorView* view, const float* values, size_t count) {
          std::memcmp(view->bytes.data(), values, count * sizeof(float)) == 0;
 }
 
+bool all_finite(const TensorView& view) {
+  for (size_t at = 0; at < view.bytes.size(); at += sizeof(float)) {
+    float value = 0;
+    std::memcpy(&value, view.bytes.data() + at, sizeof(value));
+    if (!std::isfinite(value)) return false;
+  }
+  return true;
+}
+
 std::string state_fault(const Json& state, const std::vector<int64_t>& shape) {
   if (!says(state, "quant_type", "nf4")) return "its quant_type is not nf4";
   if (!says(state, "shape", Json(Json::Array(shape.begin(), shape.end())))) {
@@ -58,6 +73,7 @@ std::string state_fault(const Json& state, const std::vector<int64_t>& shape) {
   if (is_nested(state) && state.at("nested_blocksize").as_integer() != kNestedBlock) {
     return fmt::format("blocks of {} scales, wanted {}", state.at("nested_blocksize").as_integer(), kNestedBlock);
   }
+  if (is_nested(state) && !std::isfinite(static_cast<float>(state.at("nested_offset").as_number()))) return kNotFinite;
   return "";
 }
 
@@ -67,13 +83,17 @@ std::string tensors_fault(const WeightFolder& weights, const TensorView& codes, 
   const auto wrong = [&](std::string_view ending) {
     return fmt::format("{}{} is not there, or not what four bits need", codes.name, ending);
   };
-  if (codes.dtype != DType::u8 || element_count(codes.shape) != (count + 1) / 2)
-    return "its codes do not fit its shape";
+  if (static_cast<int64_t>(codes.bytes.size()) != (count + 1) / 2) {
+    return fmt::format("its codes are {} bytes, and its shape needs {}", codes.bytes.size(), (count + 1) / 2);
+  }
   if (!holds(at(kValues), kNf4Values, 16)) return wrong(kValues);
-  if (!is_nested(state)) return has(at(kScales), DType::f32, blocks) ? "" : wrong(kScales);
-  if (!has(at(kScales), DType::u8, blocks)) return wrong(kScales);
-  if (!has(at(kNestedScales), DType::f32, blocks_of(blocks, kNestedBlock))) return wrong(kNestedScales);
-  return holds(at(kNestedValues), nf4_scale_map().const_data_ptr<float>(), 256) ? "" : wrong(kNestedValues);
+  if (is_nested(state)) {
+    if (!has(at(kScales), DType::u8, blocks)) return wrong(kScales);
+    if (!holds(at(kNestedValues), nf4_scale_map().const_data_ptr<float>(), 256)) return wrong(kNestedValues);
+  }
+  const std::string_view floats = is_nested(state) ? kNestedScales : kScales;
+  if (!has(at(floats), DType::f32, is_nested(state) ? blocks_of(blocks, kNestedBlock) : blocks)) return wrong(floats);
+  return all_finite(*at(floats)) ? "" : kNotFinite;
 }
 
 // The tensor over the mapped bytes, or a copy where they are not aligned.
@@ -100,8 +120,10 @@ std::string unsupported_quantization(const Json& config) {
     return "bitsandbytes weights of 4 bits are supported as nf4, and not in another type";
   }
   const Json* storage = config.find("bnb_4bit_quant_storage");
-  if (storage && !storage->is_null() && !(*storage == Json("uint8"))) {
-    return fmt::format("bnb_4bit_quant_storage {} is not supported, uint8 is", storage->dump());
+  const auto is_storage = [&](std::string_view word) { return *storage == Json(word); };
+  if (storage && !storage->is_null() && std::ranges::none_of(kStorages, is_storage)) {
+    return fmt::format("bnb_4bit_quant_storage {} is not supported; supported: {}", storage->dump(),
+                       fmt::join(kStorages, ", "));
   }
   return "";
 }
@@ -122,9 +144,18 @@ std::set<std::string> nf4_weights(const ModelSpec& spec) {
   return names;
 }
 
+bool holds_codes(const WeightFolder& weights, const TensorView& view) {
+  return view.dtype == DType::u8 || std::ranges::any_of(kBeside, [&](std::string_view ending) {
+           return beside(weights, view, ending) != nullptr;
+         });
+}
+
 std::string nf4_fault(const WeightFolder& weights, const TensorView& codes, const std::vector<int64_t>& shape) {
   const TensorView* state_view = beside(weights, codes, kState);
   if (!state_view || state_view->dtype != DType::u8) return fmt::format("{}{} is missing", codes.name, kState);
+  const std::string_view text = state_text(*state_view);
+  // Python's words for numbers that are not finite, which JSON has none for.
+  if (text.find("Infinity") != text.npos || text.find("NaN") != text.npos) return kNotFinite;
   std::string fault;
   with_context(ExitCode::model, codes.name + std::string(kState), [&] {
     const Json state = state_of(*state_view);

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cmath>
 #include <cstdint>
 #include <cstring>
 
@@ -131,7 +132,13 @@ void copy_stored(const std::vector<StoredCopy>& copies) {
 
 void encode_stored(Nf4& destination, const TensorView& view) {
   const Tensor values = values_at(view, 0, destination.numel());
-  with_context(ExitCode::model, "tensor " + view.name, [&] { encode_nf4(values, destination); });
+  with_context(ExitCode::model, "tensor " + view.name, [&] {
+    encode_nf4(values, destination);
+    if (!std::isfinite(destination.offset)) {
+      fail(ExitCode::model, "the mean of its scales is not finite, and nor would be its values in four bits",
+           "model.quantize=nf4-single keeps each scale as it is");
+    }
+  });
   let_go(view.bytes.data(), view.bytes.size());
 }
 

@@ -28,7 +28,7 @@ struct StoredCopy {
 // pages are read once.
 void copy_stored(const std::vector<StoredCopy>&);
 
-// The same into a weight in NF4. Errors: `model` for a value that is not finite.
+// The same into a weight in NF4. Errors: `model` for a value, or a mean of nested scales, that is not finite.
 void encode_stored(Nf4& destination, const TensorView& view);
 
 // A copy on the CPU in the stored type; it outlives the file's mapping.

@@ -21,6 +21,10 @@ class Comparison {
   void layout(const std::string& tensor, bool equal) {
     if (!equal) problem("types and shapes", tensor + " has another type or shape");
   }
+  // A weight that is stored as several tensors, and what nf4_fault says of them.
+  void parts(const std::string& tensor, const std::string& fault) {
+    if (!fault.empty()) problem("types and shapes", tensor + ": " + fault);
+  }
 
   // The tensor of a GGUF file where it has the declared type and shape; else nullptr, and the difference is noted.
   const GgufTensorView* find(const GgufReader&, const GgufTensorInfo& declared);

@@ -86,9 +86,9 @@ Check template_check(const GgufReader& file, const Tokenizer& tokenizer, const G
 void compare_nf4(Comparison& comparison, const WeightFolder& weights, const TensorView& codes,
                  const WeightSource& source, size_t index) {
   const auto& [name, shape] = source.tensors()[index];
-  const bool sound = nf4_fault(weights, codes, shape).empty();
-  comparison.layout(name, sound);
-  if (!sound) return;
+  const std::string fault = nf4_fault(weights, codes, shape);
+  comparison.parts(name, fault);
+  if (!fault.empty()) return;
   const Nf4 found = stored_nf4(weights, codes, shape, at::kFloat), wanted = encoded_rows(source, index);
   Tensor stored = at::empty(shape, at::kFloat), values = at::empty(shape, at::kFloat);
   decode_nf4(found, stored), decode_nf4(wanted, values);

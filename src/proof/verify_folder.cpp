@@ -27,6 +27,7 @@ namespace {
 struct FolderTensor {
   size_t index;              // of the trained model's
   const TensorView* stored;  // of the folder
+  bool in_four_bits;
 };
 
 std::vector<Check> folder_set_checks(const WeightFolder& folder, const WeightSource& weights, bool quantized,
@@ -41,9 +42,13 @@ std::vector<Check> folder_set_checks(const WeightFolder& folder, const WeightSou
       comparison.missing(name);
       continue;
     }
-    const bool in_four_bits = quantized && stored->dtype == DType::u8 && nf4_fault(folder, *stored, shape).empty();
-    comparison.layout(name, in_four_bits || stored->shape == shape);
-    out.push_back({i, stored});
+    const bool in_four_bits = quantized && holds_codes(folder, *stored);
+    if (in_four_bits) {
+      comparison.parts(name, nf4_fault(folder, *stored, shape));
+    } else {
+      comparison.layout(name, stored->shape == shape);
+    }
+    out.push_back({i, stored, in_four_bits});
   }
   const auto belongs = [&](const TensorView& view) {
     const auto beside = [&](const FolderTensor& one) { return stands_beside(view.name, one.stored->name); };
@@ -65,11 +70,10 @@ std::vector<Check> folder_value_checks(const Trained& trained, const WeightSourc
   UpdateProof update;
   std::vector<float> found, rounded;
   std::vector<std::byte> bytes;
-  for (const auto& [index, stored] : tensors) {
+  for (const auto& [index, stored, in_four_bits] : tensors) {
     rules.before_layer();
     const std::string& name = weights.tensors()[index].name;
     const RowShape shape = row_shape(weights.tensors()[index].shape);
-    const bool in_four_bits = stored->dtype == DType::u8;
     const int64_t together = in_four_bits ? shape.rows : 1;
     for_each_block(weights, index, together, [&](int64_t first, int64_t rows, std::span<const float> values) {
       found.resize(values.size());
@@ -99,7 +103,8 @@ std::string folder_type(const std::vector<FolderTensor>& tensors) {
   const auto holds = [&](DType dtype) {
     return std::ranges::any_of(tensors, [&](const FolderTensor& one) { return one.stored->dtype == dtype; });
   };
-  return holds(DType::u8) ? "NF4" : holds(DType::bf16) ? "BF16" : holds(DType::f16) ? "F16" : "F32";
+  if (std::ranges::any_of(tensors, &FolderTensor::in_four_bits)) return "NF4";
+  return holds(DType::bf16) ? "BF16" : holds(DType::f16) ? "F16" : "F32";
 }
 
 // transformers puts an adapter whose config lies in a model's folder on the model, and says nothing.

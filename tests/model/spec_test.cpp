@@ -223,8 +223,9 @@ TEST(Spec, BadConfigsAreRefusedByName) {
        "config.json: quantization_config: bitsandbytes weights of 4 bits are supported as nf4, and not in another "
        "type"},
       {config_of(kLlama, R"("quantization_config": {"quant_method": "bitsandbytes", "load_in_4bit": true,
-                           "bnb_4bit_quant_type": "nf4", "bnb_4bit_quant_storage": "bfloat16"})"),
-       "config.json: quantization_config: bnb_4bit_quant_storage \"bfloat16\" is not supported, uint8 is"},
+                           "bnb_4bit_quant_type": "nf4", "bnb_4bit_quant_storage": "int16"})"),
+       "config.json: quantization_config: bnb_4bit_quant_storage \"int16\" is not supported; supported: uint8, int8, "
+       "float16, bfloat16, float32, float64"},
       {config_of(kLlama, R"("rope_scaling": {"type": "dynamic", "factor": 2})"),
        "config.json: rope_scaling.type: \"dynamic\" is not supported"},
       {config_of(kLlama, R"("rope_parameters": {"rope_type": "proportional", "factor": 2})"),

@@ -207,7 +207,7 @@ DAMAGE = {
     "nested": (lambda tensors, name: tensors.pop(name + ".nested_absmax"), ".nested_absmax is not there"),
     "state": (lambda tensors, name: tensors.pop(name + ".quant_state.bitsandbytes__nf4"), ".quant_state.bitsandbytes__nf4 is missing"),
     "values": (lambda tensors, name: tensors[name + ".quant_map"].mul_(0.5), ".quant_map is not there, or not"),
-    "codes": (lambda tensors, name: tensors.update({name: tensors[name][:-1].clone()}), "its codes do not fit its shape"),
+    "codes": (lambda tensors, name: tensors.update({name: tensors[name][:-1].clone()}), "its codes are 6143 bytes, and its shape needs 6144"),
     "extra": (lambda tensors, name: tensors.update({name + ".more": torch.zeros(3)}), ".more is not part of this architecture"),
 }
 
