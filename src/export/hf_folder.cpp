@@ -1,7 +1,5 @@
 #include "export/hf_folder.h"
 
-#include <ATen/ops/empty.h>
-
 #include <algorithm>
 #include <optional>
 
@@ -14,6 +12,7 @@
 #include "io/safetensors.h"
 #include "model/stored_nf4.h"
 #include "quant/encode.h"
+#include "quant/nf4_encoder.h"
 
 namespace prentice {
 
@@ -73,6 +72,7 @@ class FourBits {
 
   const std::vector<std::byte>& bytes(size_t index, size_t part) {
     if (held_ != index) {
+      parts_.clear();  // not beside the next ones
       parts_ = nf4_bytes_of(encoded_rows(source_, index), source_.tensors()[index].name, type_word(type_));
       held_ = index;
     }
@@ -116,11 +116,11 @@ void write_anew(const fs::path& path, std::string_view text) {
 
 Nf4 encoded_rows(const WeightSource& source, size_t index) {
   const auto [rows, columns] = row_shape(source.tensors()[index].shape);
-  Tensor values = at::empty({rows, columns}, at::kFloat);
-  source.read_rows(index, 0, rows, {values.mutable_data_ptr<float>(), static_cast<size_t>(values.numel())});
   Nf4 held = make_nf4(rows, columns, true, at::TensorOptions(at::kFloat));
-  encode_nf4(values, held);
-  source.release();
+  Nf4Encoder encoder(held);
+  for_each_block(source, index, nf4_rows_together(columns),
+                 [&](int64_t, int64_t, std::span<const float> values) { encoder.add(values); });
+  encoder.finish();
   return held;
 }
 

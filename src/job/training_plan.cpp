@@ -23,10 +23,6 @@ namespace {
 // What sampling, one row a product, reaches of a step's products.
 constexpr double kSamplingShare = 0.05;
 
-bool refuses_long_rows(const DataSection& data) {
-  return data.overlong == Overlong::error || (data.overlong == Overlong::automatic && data.format != DataFormat::text);
-}
-
 // What the recipe and its model leave to change where the run does not fit.
 template <class Recipe>
 Changeable changeable(const Recipe& recipe, const PreparedRun& run) {

@@ -13,9 +13,6 @@ namespace prentice {
 
 namespace {
 
-// Shorter rows than these are not proposed.
-constexpr int64_t kShortestRow = 32;
-
 // From the least to the most that a change changes of what is learnt.
 enum class Change { mlp, block, micro, offload, unproven, in_8bit, adapter, four_bits };
 
@@ -144,19 +141,30 @@ class Search {
 
 }  // namespace
 
+bool refuses_long_rows(const DataSection& data) {
+  return data.overlong == Overlong::error || (data.overlong == Overlong::automatic && data.format != DataFormat::text);
+}
+
 NearestFit nearest_fit(const StepShape& shape, const ExportSection& exports, const Changeable& may,
                        int64_t memory_bytes) {
   return Search(shape, exports, may, memory_bytes).find();
 }
 
+std::string would_do(const std::vector<std::string>& words, int64_t bytes) {
+  return fmt::format("{} would do with {}", human_bytes(static_cast<double>(bytes)), fmt::join(words, " "));
+}
+
+std::string not_enough(const std::vector<std::string>& words, const MemoryByPhase& memory,
+                       std::pair<std::string_view, int64_t> part, int64_t more) {
+  const std::string with = words.empty() ? "" : fmt::format("with {} ", fmt::join(words, " "));
+  return fmt::format("no change of the recipe is enough: {}{} takes {}, {} of it for {}", with, memory.peak_phase(),
+                     human_bytes(static_cast<double>(memory.peak() + more)),
+                     human_bytes(static_cast<double>(part.second)), part.first);
+}
+
 std::string advice_of(const NearestFit& nearest, int64_t more) {
-  const auto bytes = [](int64_t count) { return human_bytes(static_cast<double>(count)); };
-  const std::string words = fmt::format("{}", fmt::join(nearest.words, " "));
-  if (nearest.fits) return fmt::format("{} would do with {}", bytes(nearest.memory.peak() + more), words);
-  const auto [part, size] = largest_part(nearest.shape);
-  return fmt::format("no change of the recipe is enough: {}{} takes {}, {} of it for {}",
-                     words.empty() ? "" : "with " + words + " ", nearest.memory.peak_phase(),
-                     bytes(nearest.memory.peak() + more), bytes(size), part);
+  if (nearest.fits) return would_do(nearest.words, nearest.memory.peak() + more);
+  return not_enough(nearest.words, nearest.memory, largest_part(nearest.shape), more);
 }
 
 }  // namespace prentice

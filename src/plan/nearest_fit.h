@@ -2,6 +2,8 @@
 #pragma once
 
 #include <string>
+#include <string_view>
+#include <utility>
 #include <vector>
 
 #include "plan/plan.h"
@@ -31,6 +33,17 @@ struct NearestFit {
 // long, a quarter as long, ... Nothing that the rest does without is among the words. What does not fit, either, is the
 // last that was tried.
 NearestFit nearest_fit(const StepShape&, const ExportSection&, const Changeable&, int64_t memory_bytes);
+
+// Shorter rows than these are not proposed.
+inline constexpr int64_t kShortestRow = 32;
+// Whether rows longer than data.max_length end the run.
+bool refuses_long_rows(const DataSection&);
+
+// "9.1 GB would do with model.quantize=nf4"
+std::string would_do(const std::vector<std::string>& words, int64_t bytes);
+// What is left in the way with the words, which are too few; `part`: the largest of what takes the memory.
+std::string not_enough(const std::vector<std::string>& words, const MemoryByPhase&,
+                       std::pair<std::string_view, int64_t> part, int64_t more = 0);
 
 // The same in a sentence. `more`: bytes of every phase that the memory of the fit does not have.
 std::string advice_of(const NearestFit&, int64_t more);

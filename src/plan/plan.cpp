@@ -11,6 +11,7 @@
 #include "eval/score.h"
 #include "export/gguf_model.h"
 #include "export/hf_folder.h"
+#include "model/stored_nf4.h"
 #include "proof/logit_proof.h"
 #include "serving/serving.h"
 
@@ -21,6 +22,17 @@ namespace {
 // An export reads, joins and writes blocks of rows, whatever the size of the tensors: it is the program that counts
 // (measured, experiments/plan), with its proof the libraries, too.
 constexpr int64_t kExportBytes = int64_t{32} << 20, kProvenBytes = int64_t{44} << 20;
+
+// A weight in four bits is whole when it is written: as it is made, and as the file has it.
+int64_t four_bits_bytes(const ExportSection& section, const ModelSpec& spec) {
+  if (section.merged != "nf4") return 0;
+  const auto quantized = nf4_weights(spec);
+  int64_t most = 0;
+  for (const auto& [name, shape] : expected_tensors(spec)) {
+    if (quantized.contains(name)) most = std::max(most, 2 * nf4_bytes(shape[0], shape[1], true));
+  }
+  return most;
+}
 
 Json to_json(const LengthStats& lengths) {
   return Json::Object{{"p50", lengths.p50}, {"p95", lengths.p95}, {"max", lengths.max}};
@@ -83,7 +95,7 @@ Plan export_plan(const StepShape& shape, const ExportSection& section, const Har
     proof = verification_bytes(shape.spec, kSelfTestTokens, shape.is_gpu);
   Plan plan{.disk_bytes = product_bytes(section, shape),
             .hardware = hardware,
-            .memory = {.export_ = kExportBytes,
+            .memory = {.export_ = kExportBytes + four_bits_bytes(section, shape.spec),
                        .verify = proof > 0 ? proof + (hardware.is_gpu ? kGpuContextBytes : kProvenBytes) : 0}};
   plan.fits = plan.memory.peak() <= hardware.memory_bytes;
   plan.host_peak_bytes = hardware.is_gpu ? kGpuHostBytes : plan.memory.peak();

@@ -1,6 +1,5 @@
 #include "proof/verify.h"
 
-#include <ATen/ops/empty.h>
 #include <c10/core/GradMode.h>
 #include <fmt/format.h>
 
@@ -9,6 +8,7 @@
 #include <set>
 #include <string_view>
 
+#include "adapter/merge.h"
 #include "export/nf4_form.h"
 #include "io/json.h"
 #include "io/safetensors.h"
@@ -90,13 +90,14 @@ void compare_nf4(Comparison& comparison, const WeightFolder& weights, const Tens
   comparison.parts(name, fault);
   if (!fault.empty()) return;
   const Nf4 found = stored_nf4(weights, codes, shape, at::kFloat), wanted = encoded_rows(source, index);
-  Tensor stored = at::empty(shape, at::kFloat), values = at::empty(shape, at::kFloat);
-  decode_nf4(found, stored), decode_nf4(wanted, values);
-  const auto bytes = [](const Tensor& tensor) {
-    return std::span(static_cast<const std::byte*>(tensor.const_data_ptr()), tensor.nbytes());
-  };
-  comparison.values(name, {values.const_data_ptr<float>(), static_cast<size_t>(values.numel())}, bytes(stored),
-                    GgmlType::F32);
+  std::vector<float> stored, values;
+  const int64_t step = rows_at_a_time(wanted.columns, 1);
+  for (int64_t first = 0; first < wanted.rows; first += step) {
+    const int64_t count = std::min(step, wanted.rows - first) * wanted.columns;
+    stored.resize(count), values.resize(count);
+    decode_nf4(found, first * wanted.columns, stored), decode_nf4(wanted, first * wanted.columns, values);
+    comparison.values(name, values, std::as_bytes(std::span(stored)), GgmlType::F32);
+  }
 }
 
 Check adapter_header_check(const GgufReader& file, const ModelSpec& spec, double alpha) {

@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <optional>
 #include <set>
 
 #include "export/base_rows.h"
@@ -17,6 +18,7 @@
 #include "proof/token_proof.h"
 #include "proof/tokenizer_proof.h"
 #include "quant/encode.h"
+#include "quant/nf4_encoder.h"
 
 namespace prentice {
 
@@ -74,15 +76,15 @@ std::vector<Check> folder_value_checks(const Trained& trained, const WeightSourc
     rules.before_layer();
     const std::string& name = weights.tensors()[index].name;
     const RowShape shape = row_shape(weights.tensors()[index].shape);
-    const int64_t together = in_four_bits ? shape.rows : 1;
+    const int64_t together = in_four_bits ? nf4_rows_together(shape.columns) : 1;
+    const auto wanted = in_four_bits ? std::optional(encoded_rows(weights, index)) : std::nullopt;
     for_each_block(weights, index, together, [&](int64_t first, int64_t rows, std::span<const float> values) {
       found.resize(values.size());
       reading_artifact([&] { made.read_base_rows(index, first, rows, found); });
       const auto base = without.rows(index, first, rows, values);
-      if (in_four_bits) {
-        const Nf4 wanted = encoded_rows(weights, index);
+      if (wanted) {
         rounded.resize(values.size());
-        decode_nf4(wanted, 0, rounded);
+        decode_nf4(*wanted, first * shape.columns, rounded);
         update.add(name, values, base, found, rounded);
         return proof.add_rounded(name, values, rounded, found);
       }

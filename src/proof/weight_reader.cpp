@@ -1,5 +1,6 @@
 #include "proof/weight_reader.h"
 
+#include <algorithm>
 #include <map>
 #include <memory>
 #include <utility>
@@ -38,10 +39,15 @@ WeightReader reader_of(const WeightSource& source) {
   const auto places = std::make_shared<std::map<std::string, size_t>>();
   for (const auto& tensor : source.tensors()) (*places)[tensor.name] = places->size();
   return {source.spec(), [&source, places](const std::string& name, int64_t first, const Tensor& destination) {
-            const int64_t rows = destination.dim() > 0 ? destination.size(0) : 1;
-            source.read_rows(places->at(name), first, rows,
-                             {destination.mutable_data_ptr<float>(), static_cast<size_t>(destination.numel())});
-            source.release();
+            const int64_t rows = destination.dim() > 0 ? destination.size(0) : 1, columns = destination.numel() / rows;
+            const int64_t step = rows_at_a_time(columns, 1);
+            auto* values = destination.mutable_data_ptr<float>();
+            for (int64_t row = 0; row < rows; row += step) {  // as they are written
+              const int64_t count = std::min(step, rows - row);
+              source.read_rows(places->at(name), first + row, count,
+                               {values + row * columns, static_cast<size_t>(count * columns)});
+              source.release();
+            }
           }};
 }
 

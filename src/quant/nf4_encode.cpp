@@ -7,12 +7,13 @@
 #include <array>
 #include <atomic>
 #include <bit>
+#include <numeric>
 #include <vector>
 
 #include "core/error.h"
 #include "core/parallel.h"
 #include "core/vectorised.h"
-#include "quant/nf4.h"
+#include "quant/nf4_encoder.h"
 
 namespace prentice {
 
@@ -137,15 +138,22 @@ void nest(const Tensor& scales, Nf4& out) {
   }
 }
 
-void encode_on_cpu(const Tensor& values, Nf4& out) {
-  Tensor scales = out.nested() ? at::empty(out.absmax.sizes(), at::TensorOptions(at::kFloat)) : out.absmax;
-  auto* codes = out.codes.mutable_data_ptr<uint8_t>();
-  bool finite = true;
-  AT_DISPATCH_FLOATING_TYPES_AND2(at::kBFloat16, at::kHalf, values.scalar_type(), "nf4", [&] {
-    finite = encode_blocks(values.const_data_ptr<scalar_t>(), out.numel(), out.block, scales.mutable_data_ptr<float>(),
-                           codes);
-  });
+Tensor room_for_scales(const Nf4& out) {
+  return out.nested() ? at::empty(out.absmax.sizes(), at::TensorOptions(at::kFloat)) : out.absmax;
+}
+
+// Of values [first, first + count), which begin with a block.
+template <class T>
+void encode_part(const T* values, int64_t first, int64_t count, const Tensor& scales, Nf4& out) {
+  const bool finite = encode_blocks(values, count, out.block, scales.mutable_data_ptr<float>() + first / out.block,
+                                    out.codes.mutable_data_ptr<uint8_t>() + first / 2);
   if (!finite) fail(ExitCode::model, "has a value that is not finite", "the file is damaged, or the weights diverged");
+}
+
+void encode_on_cpu(const Tensor& values, Nf4& out) {
+  const Tensor scales = room_for_scales(out);
+  AT_DISPATCH_FLOATING_TYPES_AND2(at::kBFloat16, at::kHalf, values.scalar_type(), "nf4",
+                                  [&] { encode_part(values.const_data_ptr<scalar_t>(), 0, out.numel(), scales, out); });
   if (out.nested()) nest(scales, out);
 }
 
@@ -161,5 +169,22 @@ void encode_nf4(const Tensor& values, Nf4& out) {
   if (out.nested()) out.nested_absmax.copy_(host.nested_absmax);
   out.offset = host.offset;
 }
+
+Nf4Encoder::Nf4Encoder(Nf4& out) : out_(out), scales_(room_for_scales(out)) {}
+
+void Nf4Encoder::add(std::span<const float> values) {
+  const auto count = static_cast<int64_t>(values.size());
+  if (added_ % out_.block != 0 || added_ + count > out_.numel())
+    fail(ExitCode::internal, "rows of a matrix in four bits come in parts that are not whole blocks");
+  encode_part(values.data(), added_, count, scales_, out_);
+  added_ += count;
+}
+
+void Nf4Encoder::finish() {
+  if (added_ != out_.numel()) fail(ExitCode::internal, "rows of a matrix in four bits are missing");
+  if (out_.nested()) nest(scales_, out_);
+}
+
+int64_t nf4_rows_together(int64_t columns, int64_t block) { return block / std::gcd(columns, block); }
 
 }  // namespace prentice

@@ -13,6 +13,7 @@
 #include "io/publish.h"
 #include "pages/console.h"
 #include "plan/model_checks.h"
+#include "plan/nearest_inference.h"
 #include "products/products.h"
 #include "recipes/programs.h"
 #include "run/progress.h"
@@ -88,7 +89,10 @@ Plan plan_imatrix(const ImatrixRecipe& recipe, const Calibration& calibration, c
   for (const auto& sequence : calibration.sequences) shape.longest = std::max(shape.longest, sequence.size());
   shape.micro_tokens = std::clamp(shape.longest, std::min(calibration.tokens, kEvalMicroTokens), calibration.tokens);
   shape.labelled = 1;  // the head is not asked
-  Plan plan = scoring_plan(shape, hardware);
+  const PlanInference plan_of = [](const Inference& how) { return scoring_plan(how.shape, how.hardware); };
+  const Inference how{.shape = shape, .hardware = hardware};
+  Plan plan = plan_of(how);
+  name_nearest(plan, how, changes_left(recipe, how, &opened.artifact), plan_of);
   plan.steps = static_cast<int64_t>(calibration.sequences.size());
   plan.tokens_per_step = static_cast<double>(calibration.tokens) / static_cast<double>(plan.steps);
   if (hardware.usable_flops > 0) {
@@ -97,7 +101,6 @@ Plan plan_imatrix(const ImatrixRecipe& recipe, const Calibration& calibration, c
   }
   plan.seconds += loading_seconds(shape.parameters * static_cast<int64_t>(c10::elementSize(shape.dtype)));
   plan.cost = plan.seconds / 3600 * hardware.price_per_hour;
-  if (!plan.fits) plan.advice = "a device with more memory, run.precision=bf16, or model.quantize=nf4";
   plan.decided = {{"run.device", *recipe.run.device},
                   {"run.precision", std::string(word_of(*recipe.run.precision))},
                   {"run.threads", std::to_string(*recipe.run.threads)},

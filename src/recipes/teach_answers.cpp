@@ -15,6 +15,7 @@
 #include "pages/console.h"
 #include "pages/report.h"
 #include "plan/model_checks.h"
+#include "plan/nearest_inference.h"
 #include "products/products.h"
 #include "recipes/programs.h"
 #include "run/progress.h"
@@ -42,7 +43,10 @@ Plan make_plan(const TeachRecipe& recipe, const Opened& opened, const PromptSet&
   const auto prompts = static_cast<double>(set.prompts.size());
   const double made = prompts * static_cast<double>(sample.n * sample.max_new_tokens);
   const double speed = hardware.is_gpu ? kGpuBytesPerSecond : kCpuBytesPerSecond;
-  Plan plan = scoring_plan(shape, hardware);
+  const PlanInference plan_of = [](const Inference& how) { return scoring_plan(how.shape, how.hardware); };
+  const Inference how{.shape = shape, .hardware = hardware};
+  Plan plan = plan_of(how);
+  name_nearest(plan, how, changes_left(recipe, how, &opened.artifact), plan_of);
   plan.steps = static_cast<int64_t>(set.prompts.size());
   plan.tokens_per_step = (tokens + made) / std::max(1.0, prompts);
   plan.trained_tokens = made;
@@ -50,7 +54,6 @@ Plan make_plan(const TeachRecipe& recipe, const Opened& opened, const PromptSet&
                  (made + prompts) / speed;
   plan.cost = plan.seconds / 3600 * hardware.price_per_hour;
   plan.disk_bytes = 2 * static_cast<int64_t>(made + tokens) * kBytesPerToken;
-  if (!plan.fits) plan.advice = "a device with more memory, or run.precision=bf16";
   plan.decided = {{"run.device", *recipe.run.device},
                   {"run.precision", std::string(word_of(*recipe.run.precision))},
                   {"run.threads", std::to_string(*recipe.run.threads)}};

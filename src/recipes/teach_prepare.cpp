@@ -8,6 +8,8 @@
 #include "data/lengths.h"
 #include "distill/store_key.h"
 #include "eval/score.h"
+#include "plan/nearest_fit.h"
+#include "plan/nearest_inference.h"
 #include "recipes/teach.h"
 
 namespace prentice {
@@ -41,6 +43,33 @@ double teacher_flops(const ModelSpec& spec, const std::vector<Sequence>& sequenc
   return flops;
 }
 
+void narrow(StepShape& shape, int64_t tokens) {
+  shape.micro_tokens = std::min(shape.micro_tokens, tokens);
+  shape.labelled = std::min(shape.labelled, shape.micro_tokens);
+}
+
+// Also batches of one row, and shorter rows.
+InferenceChanges changes(const TeachRecipe& recipe, const PreparedTeach& teach, const Inference& how,
+                         const LengthStats& lengths) {
+  InferenceChanges may = changes_left(recipe, how, &teach.opened.artifact);
+  const bool packing = recipe.data.packing, refuses = refuses_long_rows(recipe.data);
+  if (packing) {
+    may.all.insert(may.all.begin(),
+                   {{"data.packing=false"}, [](Inference& how) { narrow(how.shape, how.shape.longest); }});
+  }
+  const auto& sequences = teach.data.encoded.sequences;
+  const int64_t shortest = std::ranges::min(sequences, {}, &Sequence::size).size();
+  for (int64_t row = lengths.max / 2; row >= std::max(kShortestRow, refuses ? shortest : 0); row /= 2) {
+    Change change{{fmt::format("data.max_length={}", row)}, [=](Inference& how) {
+                    how.shape.longest = row;
+                    narrow(how.shape, packing ? std::max(row, kEvalMicroTokens) : row);
+                  }};
+    if (refuses) change.words.emplace_back("data.overlong=drop");
+    may.shorter.push_back(std::move(change));
+  }
+  return may;
+}
+
 Plan make_plan(const TeachRecipe& recipe, const PreparedTeach& teach, const Hardware& hardware) {
   const TokenTotals totals = token_totals(teach.data.encoded.sequences);
   StepShape shape = step_shape(teach.opened.spec, teach.opened.machine, hardware, teach.opened.quantize);
@@ -51,7 +80,10 @@ Plan make_plan(const TeachRecipe& recipe, const PreparedTeach& teach, const Hard
     shape.micro_tokens = std::max(shape.micro_tokens, tokens);
     shape.labelled = std::max(shape.labelled, static_cast<int64_t>(batch.rows));
   }
-  Plan plan = scoring_plan(shape, hardware);
+  const PlanInference plan_of = [](const Inference& how) { return scoring_plan(how.shape, how.hardware); };
+  const Inference how{.shape = shape, .hardware = hardware};
+  Plan plan = plan_of(how);
+  name_nearest(plan, how, changes(recipe, teach, how, totals.lengths), plan_of);
   plan.steps = static_cast<int64_t>(teach.batches.size());
   plan.tokens_per_step = static_cast<double>(totals.tokens) / static_cast<double>(plan.steps);
   plan.trained_tokens = static_cast<double>(teach.layout.rows);
@@ -61,7 +93,6 @@ Plan make_plan(const TeachRecipe& recipe, const PreparedTeach& teach, const Hard
   plan.seconds += loading_seconds(shape.parameters * static_cast<int64_t>(c10::elementSize(shape.dtype)));
   plan.cost = plan.seconds / 3600 * hardware.price_per_hour;
   plan.disk_bytes = static_cast<int64_t>(teach.layout.bytes());
-  if (!plan.fits) plan.advice = "a device with more memory, run.precision=bf16, or a lower data.max_length";
   plan.decided = {{"run.device", *recipe.run.device},
                   {"run.precision", std::string(word_of(*recipe.run.precision))},
                   {"run.threads", std::to_string(*recipe.run.threads)},

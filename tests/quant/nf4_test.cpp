@@ -15,6 +15,7 @@
 
 #include "core/error.h"
 #include "io/safetensors.h"
+#include "quant/nf4_encoder.h"
 
 namespace prentice {
 namespace {
@@ -91,6 +92,28 @@ TEST(Nf4, CodesAndScalesAreThoseOfBitsandbytes) {
     EXPECT_EQ(nf4_bytes(plain.rows, plain.columns, false, block), static_cast<int64_t>(bytes(plain))) << name;
     EXPECT_EQ(nf4_bytes(plain.rows, plain.columns, true, block), static_cast<int64_t>(bytes(nested))) << name;
   }
+}
+
+TEST(Nf4, AFewRowsAtATimeAreThoseOfBitsandbytesToo) {
+  const Golden golden;
+  int64_t parts = 0;
+  for (const auto& name : golden.cases()) {
+    const Tensor values = golden.at(name + ".values").to(at::kFloat);
+    const int64_t rows = values.size(0), columns = values.size(1), block = golden.at(name + ".block").item<int64_t>();
+    const int64_t step = nf4_rows_together(columns, block);
+    Nf4 made = make_nf4(rows, columns, true, at::TensorOptions(at::kFloat), block);
+    Nf4Encoder encoder(made);
+    for (int64_t first = 0; first < rows; first += step, ++parts) {
+      const Tensor part = values.narrow(0, first, std::min(step, rows - first));
+      encoder.add({part.const_data_ptr<float>(), static_cast<size_t>(part.numel())});
+    }
+    encoder.finish();
+    EXPECT_TRUE(same_bytes(made.codes, golden.at(name + ".codes"))) << name;
+    EXPECT_TRUE(same_bytes(made.absmax, golden.at(name + ".places"))) << name;
+    EXPECT_TRUE(same_bytes(made.nested_absmax, golden.at(name + ".nested_absmax"))) << name;
+    EXPECT_EQ(made.offset, golden.at(name + ".offset").item<float>()) << name;
+  }
+  EXPECT_GT(parts, 2 * static_cast<int64_t>(golden.cases().size()));
 }
 
 TEST(Nf4, WhatItStandsForIsWhatBitsandbytesComputes) {
