@@ -247,7 +247,7 @@ def test_a_run_that_runs_out_of_memory_says_where_and_what_would_take_less(binar
             break
     assert said.returncode == 7, said.stderr
     assert "error: out of memory in step 13: " in said.stderr and "could not be had" in said.stderr, said.stderr
-    assert "the checkpoint of step 12 is whole" in said.stderr and "would do with train.recompute=block" in said.stderr, said.stderr
+    assert "the checkpoint of step 12 is whole" in said.stderr and "would do with train.recompute=" in said.stderr, said.stderr
     again = run(None)
     assert again.returncode == 0 and "step 12" in again.stderr, again.stderr
 

@@ -17,18 +17,18 @@ def recipe(name, *words, shape=None):
 FULL = ["adapter.kind=full", "export.peft=false"]
 CASES = {
     "four_bits": (recipe("qwen2.5-14b/sft_lora.yaml", SMALL), ["model.quantize=nf4"]),
-    "the_proof": (recipe("mistral-7b-v0.3/sft_lora.yaml", SMALL), ["export.verify=false"]),
-    "the_proof_of_a_large_vocabulary": (recipe("qwen2.5-7b/sft_lora.yaml", SMALL), ["export.verify=false"]),
+    "the_proof": (recipe("mistral-7b-v0.3/sft_lora.yaml", SMALL, "adapter.rank=64"), ["export.verify=false"]),
+    "the_proof_of_a_large_vocabulary": (recipe("qwen2.5-7b/sft_lora.yaml", SMALL, "adapter.rank=144"), ["export.verify=false"]),
     "moments": (recipe("qwen2.5-3b/sft_lora.yaml", LARGE, *FULL, "train.graph=true"), ["optim.name=adamw8bit"]),
     "moments_on_the_host": (recipe("qwen2.5-3b/sft_lora.yaml", LARGE, *FULL, "train.offload=false"), ["train.offload=true"]),
     "an_adapter": (recipe("qwen2.5-14b/sft_lora.yaml", SMALL, *FULL), ["adapter.kind=lora", "model.quantize=nf4"]),
-    "pairs": (recipe("qwen2.5-7b/dpo_lora.yaml", SMALL, *FULL, "preference.reference=precomputed"),
-              ["export.verify=false", "adapter.kind=lora"]),
+    "pairs": (recipe("gemma-7b/dpo_lora.yaml", SMALL, *FULL, "preference.reference=precomputed"),
+              ["adapter.kind=lora", "model.quantize=nf4"]),
     "recomputed": (recipe("llama-3.1-8b/sft_lora.yaml", "plan.hardware=rtx4090-24gb", "data.train=long.jsonl", "data.format=text",
                           "data.max_length=8192", "data.overlong=truncate", "train.recompute=none"), ["train.recompute=block"]),
     "inputs_on_the_host": (recipe("phi-4-14b/sft_qlora.yaml", SMALL, "data.train=long.jsonl", "data.format=text", "data.max_length=16384",
                             "data.overlong=truncate", "train.offload=false", shape="phi-4"), ["train.offload=true"]),
-    "rows_that_are_dropped": (recipe("qwen2.5-14b/sft_lora.yaml", SMALL, "model.quantize=nf4", "data.train=mixed.jsonl"),
+    "rows_that_are_dropped": (recipe("llama-3.1-8b/sft_lora.yaml", SMALL, "model.quantize=nf4", "data.train=mixed.jsonl"),
                               ["data.max_length=", "data.overlong=drop"]),
 }
 
@@ -36,7 +36,7 @@ CASES = {
 @pytest.fixture
 def rows(tmp_path):
     (tmp_path / "long.jsonl").write_text(2 * (json.dumps({"text": SENTENCE * 4000}) + "\n"))
-    mixed = [{"prompt": "Say it.", "completion": " " + SENTENCE * count} for count in 30 * [1] + [2900]]
+    mixed = [{"prompt": "Say it.", "completion": " " + SENTENCE * count} for count in 30 * [1] + [5800]]
     (tmp_path / "mixed.jsonl").write_text("".join(json.dumps(row) + "\n" for row in mixed))
 
 
