@@ -122,6 +122,8 @@ int main(int argc, char** argv) {
   // lengths would fill about 1 GB. A step's own shapes, which its layers share, are far fewer.
   setenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "32", 0);
   setenv("LRU_CACHE_CAPACITY", "32", 0);
+  // A GPU's memory grows in place, so that what a large tensor leaves serves others of any size.
+  if (!std::getenv("PYTORCH_CUDA_ALLOC_CONF")) setenv("PYTORCH_ALLOC_CONF", "expandable_segments:True", 0);
   const int status = prentice::run({argv + 1, argv + argc});
   std::fflush(nullptr);
   std::_Exit(status);  // LibTorch takes 0.1 s to take its operators down one by one

@@ -5,6 +5,8 @@
 #include <c10/core/StreamGuard.h>
 #include <c10/core/impl/VirtualGuardImpl.h>
 
+#include <algorithm>
+#include <exception>
 #include <utility>
 
 namespace prentice {
@@ -48,32 +50,51 @@ void HostCopies::store(const Tensor& tensor, const Tensor& host) {
     host.copy_(from);
     return;
   }
+  let_go();
   beside_->wait(mark(computing()));
   const c10::StreamGuard guard(*beside_);
   host.copy_(from, /*non_blocking=*/true);
-  from.record_stream(*beside_);  // its memory is not given to others before it is read
+  leaving_.push_back({from, mark(*beside_)});
 }
 
-HostCopies::Coming HostCopies::fetch(const Tensor& host) {
+Tensor HostCopies::fetch(const Tensor& host) {
   const c10::NoGradGuard no_grad;
+  let_go();
   // Of the computing stream's memory, which may still be in use by what that stream has before it.
-  Coming coming{.tensor = at::empty(host.sizes(), host.options().device(device_).pinned_memory(false))};
+  Tensor coming = at::empty(host.sizes(), host.options().device(device_).pinned_memory(false));
   if (device_.is_meta()) return coming;
   if (!beside_) {
-    coming.tensor.copy_(host);
+    coming.copy_(host);
     return coming;
   }
   beside_->wait(mark(computing()));
   const c10::StreamGuard guard(*beside_);
-  coming.tensor.copy_(host, /*non_blocking=*/true);
-  coming.tensor.record_stream(*beside_);  // should nobody wait for it
-  coming.ready = mark(*beside_);
+  coming.copy_(host, /*non_blocking=*/true);
+  coming_.push_back({coming, mark(*beside_)});
   return coming;
 }
 
-Tensor HostCopies::arrived(Coming coming) {
-  if (coming.ready) computing().wait(*coming.ready);
-  return std::move(coming.tensor);
+Tensor HostCopies::arrived(const Tensor& coming) {
+  const auto found = std::ranges::find_if(coming_, [&](const Copy& copy) { return copy.tensor.is_same(coming); });
+  if (found == coming_.end()) return coming;
+  computing().wait(found->made);
+  coming_.erase(found);
+  return coming;
+}
+
+// The allocator's own way, record_stream, gives memory back when the device has come to it: what the program hands out
+// ahead of the device would be new memory.
+void HostCopies::let_go() {
+  for (const Copy& copy : leaving_) computing().wait(copy.made);
+  leaving_.clear();
+}
+
+HostCopies::~HostCopies() {
+  try {
+    let_go();
+    for (const Copy& copy : coming_) computing().wait(copy.made);  // nobody waited for these
+  } catch (const std::exception&) {  // the device has failed, which whoever used it has been told
+  }
 }
 
 void HostCopies::finish() const {

@@ -87,7 +87,7 @@ Check compare_merged(const Model& model, const PreparedRun& run, const WeightSou
                                                                 : at::kBFloat16,
                         .nf4 = options.nf4};
   const Batch batch = to_device(collate(sequences, 0), device_of(model));
-  return merge_check(merge_difference(model, merged, form, batch),
+  return merge_check(merge_difference(with_head_at_hand(model), merged, form, batch),
                      own ? kBaseOwnWeights : "what the four bits that were trained on stand for");
 }
 

@@ -9,7 +9,7 @@ size_t OffloadedInputs::keep(const Tensor& x) {
 
 Tensor OffloadedInputs::take(size_t index) {
   const bool is_coming = coming_ && coming_->first == index;
-  Tensor x = copies_.arrived(is_coming ? std::move(coming_->second) : copies_.fetch(kept_[index]));
+  Tensor x = copies_.arrived(is_coming ? coming_->second : copies_.fetch(kept_[index]));
   coming_.reset();
   kept_[index] = Tensor();
   if (index > 0 && kept_[index - 1].defined()) coming_ = {index - 1, copies_.fetch(kept_[index - 1])};

@@ -23,7 +23,7 @@ class OffloadedInputs {
  private:
   HostCopies copies_;
   std::vector<Tensor> kept_;
-  std::optional<std::pair<size_t, HostCopies::Coming>> coming_;
+  std::optional<std::pair<size_t, Tensor>> coming_;
 };
 
 }  // namespace prentice

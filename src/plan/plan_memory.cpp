@@ -66,14 +66,17 @@ MemoryByPhase step_memory(const StepShape& shape) {
 
 int64_t offloaded_bytes(const StepShape& shape) {
   if (!shape.offload) return 0;
-  const int64_t input = std::max(shape.micro_tokens, shape.longest) * shape.spec.hidden;
-  const int64_t inputs = shape.recomputed == Recomputed::nothing ? 0 : shape.spec.layers * input;
-  const auto element = static_cast<int64_t>(c10::elementSize(shape.dtype));
-  // LibTorch hands out pinned memory in powers of two, which is felt where a tensor is large.
-  const uint64_t end = std::bit_ceil(static_cast<uint64_t>(shape.spec.vocab * shape.spec.hidden * element));
+  // LibTorch hands out pinned memory in powers of two.
+  const auto pinned = [&](int64_t rows) {
+    const int64_t bytes = rows * shape.spec.hidden * static_cast<int64_t>(c10::elementSize(shape.dtype));
+    return static_cast<int64_t>(std::bit_ceil(static_cast<uint64_t>(bytes)));
+  };
   const auto [embed, head] = shape.host_ends();
   const int64_t ends = int64_t{embed} + int64_t{head && !shape.spec.tied_head};
-  return shape.state_bytes + inputs * element + ends * static_cast<int64_t>(end);
+  const int64_t looked_up = embed ? 2 : 0;  // rows of one micro-batch, while those of the one before are on their way
+  const int64_t inputs = looked_up + (shape.recomputed == Recomputed::nothing ? 0 : shape.spec.layers);
+  return shape.state_bytes + inputs * pinned(std::max(shape.micro_tokens, shape.longest)) +
+         ends * pinned(shape.spec.vocab);
 }
 
 std::span<const int64_t> micro_batches(bool gpu) {

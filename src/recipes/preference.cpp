@@ -22,9 +22,10 @@ namespace {
 
 PreferenceResult score_held_out(const Model& model, const Reference& reference, const PreparedRun& run,
                                 const DpoRecipe& recipe) {
+  const Model at_hand = with_head_at_hand(model);
   return score_preference({.rows = held_out_answers(run, recipe),
                            .section = recipe.preference,
-                           .policy = [&](const Batch& batch) { return answer_sums(model, batch, {}); },
+                           .policy = [&](const Batch& batch) { return answer_sums(at_hand, batch, {}); },
                            .reference = [&](const Batch& batch) { return reference.sums(batch); }});
 }
 

@@ -142,7 +142,7 @@ void Optimizer::move(Group& group, const std::vector<Tensor>& gradients, const T
 struct Optimizer::Page {
   Group group;
   size_t begin = 0, end = 0;
-  std::vector<HostCopies::Coming> coming;
+  std::vector<Tensor> coming;
 };
 
 Optimizer::Page Optimizer::bring(const Group& group, size_t begin) {
@@ -176,7 +176,7 @@ void Optimizer::move_by_pages(Group& group, const std::vector<Tensor>& gradients
     size_t arrived = 0;
     for (size_t i = 0; i < page.group.members.size(); ++i) {
       visit_states(page.group, i,
-                   [&](const char*, Tensor& state) { state = copies_->arrived(std::move(page.coming[arrived++])); });
+                   [&](const char*, Tensor& state) { state = copies_->arrived(page.coming[arrived++]); });
     }
     move(page.group, {gradients.begin() + page.begin, gradients.begin() + page.end}, skip);
     std::vector<Tensor> moved;
@@ -188,6 +188,7 @@ void Optimizer::move_by_pages(Group& group, const std::vector<Tensor>& gradients
       visit_states(group, i, [&](const char*, const Tensor& host) { copies_->store(moved[stored++], host); });
     }
   }
+  copies_->let_go();
 }
 
 void Optimizer::adamw(Group& group, const std::vector<Tensor>& gradients, const Tensor& skip) {

@@ -5,9 +5,11 @@
 #include "adapter/lora.h"
 #include "adapter/trainable.h"
 #include "artifact/machine.h"
+#include "eval/trie.h"
 #include "job/graph_steps.h"
 #include "kernels/cuda_plugin.h"
 #include "model/generate.h"
+#include "objective/token_log_probs.h"
 
 namespace prentice {
 namespace {
@@ -49,7 +51,12 @@ std::vector<Tensor> passes(const char* folder, bool offload) {
       tensor.mutable_grad() = Tensor();
     }
   }
+  // The losses of preference read the head in both passes.
+  const Batch batch = to_device(steps_of(1, model.spec.vocab)[0].micros[0], device);
+  token_log_probs(forward_hidden(model, batch, options), model.head, 0, batch, options).sum().backward();
+  for (auto& [name, tensor] : trained) made.push_back(tensor.grad().clone());
   const at::NoGradGuard no_grad;
+  made.push_back(edge_log_probs(model, {build_tree({1, 5, 9}, {{2, 3}, {2, 4}, {7}})}).to(device));
   const std::vector<int32_t> prompt = {1, 5, 9, 2};
   KvCache cache(model);
   made.push_back(logits(model, forward_cached(model, prompt, cache)));
