@@ -79,6 +79,7 @@ MAY_GO_BACKWARD = {"src/train/step_runner.cpp", "src/plan/rehearsal.cpp"}
 MAY_CATCH = {
     "src/cli/main.cpp": "turns every error into its message and exit code",
     "src/core/error.h": "with_context",
+    "src/core/host_copies.cpp": "destructor",
     "src/config/yaml.cpp": "the YAML library reports mistakes as exceptions",
     "src/config/values.h": "with_context for many keys: several bad ones are reported together",
     "src/data/parallel.h": "thread join",
