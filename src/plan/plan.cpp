@@ -160,6 +160,7 @@ std::string to_text(const Plan& plan) {
     if (bytes > 0) by_phase += fmt::format("{}{} {}", by_phase.empty() ? "" : ", ", phase, human_bytes(bytes));
   }
   text += fmt::format("memory      {} at the peak: {}\n", human_bytes(memory.peak()), by_phase);
+  if (plan.hardware.is_gpu) text += fmt::format("host        {} of memory\n", human_bytes(plan.host_peak_bytes));
   if (plan.disk_bytes > 0) text += fmt::format("disk        {}\n", human_bytes(plan.disk_bytes));
   if (plan.taught) text += fmt::format("teacher     {}\n", to_text(*plan.taught));
   if (plan.pairs) {

@@ -176,13 +176,14 @@ def test_what_waits_on_the_host_lets_the_goals_of_four_bits_be_met(shape, length
     """GiB beside the context; without the embedding and the head there it was 6.09, 9.58 and 22.11 (experiments/gpu)."""
     (tmp_path / "rows.jsonl").write_text(json.dumps({"text": "The door is open and the lamp is on. " * 14000}) + "\n")
     (tmp_path / "sft.yaml").write_text("recipe: sft\n")
-    plan = json.loads(prentice.run(
-        "plan", "sft.yaml", f"model.path={shape}", "model.init=random", f"model.tokenizer={ROOT / 'data/quickstart/tokenizer'}",
-        "data.train=rows.jsonl", "data.format=text", "data.eval_split=0", f"data.max_length={length}", "data.overlong=truncate", "train.batch=1",
-        f"train.micro_tokens={length}", "train.recompute=block", "train.offload=true", "optim.name=adamw8bit", "model.quantize=nf4",
-        "export.verify=false", "plan.hardware=h100-80gb", "--json").stdout)
+    words = ["plan", "sft.yaml", f"model.path={shape}", "model.init=random", f"model.tokenizer={ROOT / 'data/quickstart/tokenizer'}",
+             "data.train=rows.jsonl", "data.format=text", "data.eval_split=0", f"data.max_length={length}", "data.overlong=truncate",
+             "train.batch=1", f"train.micro_tokens={length}", "train.recompute=block", "train.offload=true", "optim.name=adamw8bit",
+             "model.quantize=nf4", "export.verify=false", "plan.hardware=h100-80gb"]
+    plan = json.loads(prentice.run(*words, "--json").stdout)
     assert plan["memory"]["peak"] / 2**30 - 600 / 1024 <= goal
     assert plan["memory"]["forward"] > plan["memory"]["load"] > 0
+    assert f"host        {plan['host_peak_bytes'] / 1e9:.1f} GB of memory\n" in prentice.run(*words).stdout
 
 
 @pytest.mark.parametrize("given, said", [([], "false"), (["train.graph=true"], "true")])
