@@ -67,7 +67,7 @@ HostEnds frozen_ends(const ModelSpec& spec, Quantize quantize, const AdapterSect
   trainable(model, section);
   const Tensor head = is_quantized(model.head) ? Tensor() : dense_weight(model.head);
   HostEnds ends{.embed = model.embed.defined() && !model.embed.requires_grad() && !model.embed_lora,
-                .head = head.defined() && !head.requires_grad() && !model.head.lora};
+                .head = head.defined() && !head.requires_grad() && !model.head.lora && spec.labels == 0};
   if (spec.tied_head) ends.embed = ends.head = ends.embed && ends.head;
   return ends;
 }

@@ -13,7 +13,7 @@ namespace prentice {
 NamedTensors trainable(Model&, const AdapterSection&);
 
 // Embedding and head that may wait on the host while such an adapter trains on such a model: those that are dense, do
-// not train and have no adapter on them.
+// not train and have no adapter on them. A head of scores is a row.
 HostEnds frozen_ends(const ModelSpec&, Quantize, const AdapterSection&);
 
 }  // namespace prentice

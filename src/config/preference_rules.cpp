@@ -57,11 +57,12 @@ void check_preference(Checker& c, const DpoRecipe& recipe) {
     c.mistake("preference.sft_weight", "has no effect " + with, "remove the key");
   }
   if (has_reference && recipe.adapter.kind == AdapterKind::full && compares_with_start(preference)) {
-    c.mistake(c.has("preference.reference") ? "preference.reference" : "adapter.kind",
-              fmt::format("full moves every weight, and nothing is left of the model as it was, with which "
-                          "preference.loss: {} compares",
-                          word_of(loss)),
-              "preference.reference=precomputed keeps its log-probabilities; or name a model");
+    c.mistake(
+        c.has("preference.reference") ? "preference.reference" : "adapter.kind",
+        fmt::format("full moves every weight, and nothing is left of the model as it was, with which "
+                    "preference.loss: {} compares",
+                    word_of(loss)),
+        loss == kto ? "name a model" : "preference.reference=precomputed keeps its log-probabilities; or name a model");
   }
   if (loss == kto && keeps_log_probs(preference)) {
     c.mistake("preference.reference", "kto asks the reference for answers to other prompts, anew in every step",

@@ -51,6 +51,14 @@ TEST(HostEnds, OnlyWhatIsFrozenAndPlainWaits) {
   }
 }
 
+TEST(HostEnds, AHeadOfScoresStays) {
+  ModelSpec spec = tiny_spec();
+  spec.labels = 1, spec.names.head = "score";
+  const HostEnds ends = frozen_ends(spec, Quantize::none, lora_section());
+  EXPECT_TRUE(ends.embed);
+  EXPECT_FALSE(ends.head);
+}
+
 TEST(HostEnds, RowsAreThoseOfAnEmbedding) {
   const Model model = tiny_model(at::kFloat);
   const Tensor ids = tiny_batch().tokens, wanted = at::embedding(model.embed, ids);

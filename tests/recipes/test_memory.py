@@ -110,8 +110,8 @@ def test_the_plan_of_an_export_is_what_it_takes(binary, tmp_path):
 
 @pytest.mark.parametrize("merged", ["bf16", "nf4"])
 def test_the_plan_of_an_export_of_a_run_on_four_bits_is_what_it_takes(merged, binary, tmp_path):
-    """A layer of 100 MB is proven, in f32. Of what it was trained on, a weight of 33 MB stood beside it, and of one in four bits two."""
-    save_wide(tmp_path / "wide", 512, 1, 32)
+    """A layer of 200 MB is proven, in f32. Of what it was trained on, a weight of 67 MB stood beside it, and of one in four bits two."""
+    save_wide(tmp_path / "wide", 512, 2, 64)
     program = Prentice(binary, tmp_path)
     program.run("sft", "model.path=wide", "model.quantize=nf4", f"data.train={TICKETS}", "data.limit=8", "data.eval_split=0",
                 "train.steps=1", "train.batch=2", "run.device=cpu", "run.precision=f32", "run.threads=2", "run.out=trained")
