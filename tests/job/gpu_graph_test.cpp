@@ -2,22 +2,14 @@
 #include <ATen/ops/equal.h>
 #include <gtest/gtest.h>
 
-#include "artifact/machine.h"
+#include "job/gpu_run.h"
 #include "job/graph.h"
 #include "job/graph_steps.h"
-#include "kernels/cuda_plugin.h"
 
 namespace prentice {
 namespace {
 
-class GpuGraph : public testing::Test {
- protected:
-  void SetUp() override {
-    load_cuda_plugin();
-    if (!cuda()) GTEST_SKIP() << cuda_absence();
-    apply_machine({.device = at::kCUDA, .dtype = at::kBFloat16, .threads = 2}, /*deterministic=*/true);
-  }
-};
+class GpuGraph : public GpuRun {};
 
 TEST_F(GpuGraph, ReplayedStepsHaveTheBitsOfLaunchedOnes) {
   const at::Device device(at::kCUDA, 0);

@@ -4,24 +4,16 @@
 
 #include "adapter/lora.h"
 #include "adapter/trainable.h"
-#include "artifact/machine.h"
 #include "eval/trie.h"
+#include "job/gpu_run.h"
 #include "job/graph_steps.h"
-#include "kernels/cuda_plugin.h"
 #include "model/generate.h"
 #include "objective/token_log_probs.h"
 
 namespace prentice {
 namespace {
 
-class GpuOffload : public testing::Test {
- protected:
-  void SetUp() override {
-    load_cuda_plugin();
-    if (!cuda()) GTEST_SKIP() << cuda_absence();
-    apply_machine({.device = at::kCUDA, .dtype = at::kBFloat16, .threads = 2}, /*deterministic=*/true);
-  }
-};
+class GpuOffload : public GpuRun {};
 
 // Losses and gradients of steps, and what evaluations read.
 std::vector<Tensor> passes(const char* folder, bool offload) {
