@@ -48,9 +48,9 @@ Tokenizer open_tokenizer(const Artifact&, const ModelSpec&, const std::vector<Ad
 void require_weights(const std::string& key, const Artifact&, const std::string& hint);
 
 // The weights in memory, with the spec's vocabulary and the artifact's adapter attached; of a run with adapter.qat as
-// its file holds them, which is what it trained. `seed` is for those that are made. Errors: `usage` when the artifact
-// is shapes alone and its weights are to be read, and where run.precision or model.quantize would round before the file
-// does; `model`.
+// its file holds them, which is what it trained. `seed` is for those that are made; the last says what waits on the
+// host, of an artifact without adapter. Errors: `usage` when the artifact is shapes alone and its weights are to be
+// read, and where run.precision or model.quantize would round before the file does; `model`.
 Model load_weights(const Opened&, uint64_t seed, HostEnds = {});
 
 // What the file of such a run holds of each matrix of `spec`; empty for every other artifact.

@@ -1,4 +1,4 @@
-// The CUDA form of the pass of prentice::rotate: tensors to raw pointers and back.
+// The CUDA form of the pass behind rotate() and rotate_in_place(): tensors to raw pointers and back.
 #include <ATen/cuda/CUDAContext.h>
 #include <c10/cuda/CUDAException.h>
 #include <c10/cuda/CUDAGuard.h>
